@@ -1,0 +1,41 @@
+# molts. `make up` is the main door; every target works alone on a fresh clone.
+PYTHON ?= python3
+VENV_PYTHON := .venv/bin/python
+# What setup put into var/bin (livekit-server, and Node where the machine has none) is found by everything below.
+export PATH := $(CURDIR)/var/bin:$(PATH)
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-tests up test check format bench soak docs clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## install everything into .venv, node_modules and var/bin; starts nothing
+	@$(PYTHON) scripts/setup.py
+
+setup-tests:
+	@$(PYTHON) scripts/setup.py --tests
+
+up: setup  ## run molts here and print a link to talk (ARGS="--without agent" passes options)
+	@$(VENV_PYTHON) manage.py up $(ARGS)
+
+test: setup-tests  ## the whole test suite (ARGS="-k words" chooses)
+	@$(VENV_PYTHON) -m pytest tests -m "not bench and not soak" $(ARGS)
+	@npm test --silent
+
+check: setup  ## format, lint, types, migrations, OpenAPI, requirements
+	@$(VENV_PYTHON) scripts/check.py
+
+format: setup  ## rewrite the files in the house format
+	@$(VENV_PYTHON) -m ruff check --fix --quiet . ; $(VENV_PYTHON) -m ruff format .
+
+bench: setup-tests  ## benchmarks against named peers
+	@$(VENV_PYTHON) -m pytest tests/bench -m bench -s $(ARGS)
+
+soak: setup-tests  ## long proofs: kills, thousands of turns, hours
+	@$(VENV_PYTHON) -m pytest tests/soak -m soak -s $(ARGS)
+
+docs: setup  ## rewrite docs/openapi.yaml and requirements.txt from their sources
+	@$(VENV_PYTHON) scripts/check.py --write
+
+clean:  ## remove what setup installed and built; keeps your data in var/
+	rm -rf .venv node_modules static/dist var/bin var/stamps var/logs/setup .mypy_cache .ruff_cache .pytest_cache

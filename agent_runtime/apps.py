@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class AgentRuntimeConfig(AppConfig):
+    name = "agent_runtime"
+    verbose_name = "Agent workers"

@@ -1,0 +1,274 @@
+"""What runs inside a job process: one conversation.
+
+LiveKit starts jobs from a fork server that imports this module by name, so Django is set up here and nothing of the
+parent (connections, loops) is relied on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import sys
+import uuid
+from typing import Any
+
+import django
+import redis
+import redis.asyncio
+from django.apps import apps
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "molts.settings")
+if not apps.ready:
+    django.setup()
+
+from livekit.agents import AgentSession, JobContext, JobProcess
+from livekit.agents.voice.events import CloseEvent, CloseReason, ErrorEvent
+from livekit.agents.voice.room_io import TextInputEvent
+
+from agent_runtime.db import DatabaseThread
+from agent_runtime.early import hear_early_words
+from agent_runtime.heartbeat import Heartbeat
+from agent_runtime.pipeline import Pipeline, build_pipeline, describe_change, load_vad, room_options
+from agent_runtime.recorder import SessionRecorder
+from molts.errors import MoltsError, NotFound
+from projects.providers.base import Kind
+from projects.providers.chains import AvailabilityChange
+from sessions import presence, services
+from sessions.choices import EndReason
+from sessions.spec import SessionSpec, load_spec
+
+logger = logging.getLogger(__name__)
+
+MAX_TYPED = 4_000
+SAY_AGAIN_SECONDS = 1.0
+SWITCH_SECONDS = 0.0005
+CLOSE_SECONDS = 3.0
+
+
+def prewarm(process: JobProcess) -> None:
+    """Before a job is assigned: what can be loaded ahead is loaded, and connections of the parent are dropped."""
+    from django.db import connections
+
+    from projects.providers import faster_whisper, supertonic
+
+    connections.close_all()
+    _log_through_parent()
+    # Other threads (database, recogniser) hand the interpreter back sooner: each step of an answer waits for it anew.
+    sys.setswitchinterval(SWITCH_SECONDS)
+    process.userdata["vad"] = load_vad()
+    faster_whisper.prewarm()
+    supertonic.prewarm()
+
+
+def _log_through_parent() -> None:
+    """LiveKit sends a job's records to the worker, which prints them; printing them here too would double each line."""
+    root = logging.getLogger()
+    root.handlers = [handler for handler in root.handlers if type(handler) is not logging.StreamHandler]
+
+
+async def run_job(context: JobContext) -> None:
+    """Entry point of a job. The dispatch's metadata is the session id and nothing else."""
+    database = DatabaseThread()
+    spec = await _load(context.job.metadata, database)
+    conversation = None if spec is None else Conversation(context=context, spec=spec, database=database)
+    if conversation is None or not await conversation.claim():
+        database.close()
+        context.shutdown(reason="no session to serve")
+        return
+    context.add_shutdown_callback(conversation.aclose)
+    await conversation.start()
+
+
+async def _load(metadata: str, database: DatabaseThread) -> SessionSpec | None:
+    """The spec of the session that the dispatch names; None when it cannot be served."""
+    try:
+        session_id = uuid.UUID(metadata)
+        return await database.run(load_spec, session_id)
+    except (NotFound, ValueError):
+        logger.warning("job without a session")
+    except MoltsError as error:
+        logger.error("conversation cannot start: %s", error.detail)
+        await database.run(services.end_session, session_id=session_id, reason=EndReason.ERROR)
+    return None
+
+
+class Conversation:
+    """One session in one room: starts the pipeline, feeds recorder and heartbeat, and closes all of it once."""
+
+    def __init__(self, *, context: JobContext, spec: SessionSpec, database: DatabaseThread) -> None:
+        self._context = context
+        self._spec = spec
+        self._database = database
+        self._recorder = SessionRecorder(spec=spec, database=database)
+        self._heartbeat = Heartbeat(
+            session_id=spec.session_id,
+            generation=spec.generation,
+            identity=context.local_participant_identity,
+            database=database,
+            on_superseded=self._leave,
+        )
+        self._pipeline: Pipeline | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def claim(self) -> bool:
+        """Take the session; False when it is over or another job has it."""
+        await self._heartbeat.first_beat()
+        claimed = await self._database.run(
+            services.claim_session, session_id=self._spec.session_id, generation=self._spec.generation
+        )
+        if not claimed:
+            await self._heartbeat.aclose()
+        return claimed
+
+    async def start(self) -> None:
+        self._heartbeat.start()
+        try:
+            self._pipeline = build_pipeline(self._spec, vad=self._context.proc.userdata.get("vad") or load_vad())
+        except MoltsError as error:
+            await self._fail(error)
+            return
+        session = self._pipeline.session
+        self._recorder.attach(session)
+        session.on("error", self._on_error)
+        session.on("close", self._on_close)
+        self._watch_chains(self._pipeline)
+        # Before the room is joined: audio recorded while the visitor waited arrives with the join.
+        await session.start(
+            self._pipeline.agent,
+            room=self._context.room,
+            room_options=room_options(text_output=self._recorder.text_output(), on_text=self._on_text),
+            record=False,
+            session_host=False,
+        )
+        session.room_io.set_participant(self._spec.visitor_identity)  # whoever else may be in the room
+        self._context.room.on("disconnected", lambda *_: self._context.shutdown(reason="room closed"))
+        await self._database.run(
+            services.activate_session,
+            session_id=self._spec.session_id,
+            agent_identity=self._context.room.local_participant.identity,
+        )
+        self._spawn(self._listen_for_say(session))
+        self._spawn(self._greet(session))
+
+    async def aclose(self) -> None:
+        """Write what is known, then withdraw the beat. Called once by the job's shutdown."""
+        for task in (tasks := set(self._tasks)):
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
+        await self._recorder.aclose()
+        await self._heartbeat.aclose()
+        if self._pipeline is not None:
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(3):
+                    await self._pipeline.aclose()
+        self._database.close()
+
+    # -- what it says by itself ----------------------------------------------------------------------------------------
+    async def _greet(self, session: AgentSession[None]) -> None:
+        """Greet once the visitor is there to hear it. A job that replaces another one goes on without."""
+        if self._spec.is_resumed or not self._spec.persona.greeting:
+            return
+        visitor = await self._context.wait_for_participant(identity=self._spec.visitor_identity)
+        await hear_early_words(session, visitor, self._recorder)
+        if not self._recorder.visitor_has_spoken:  # else the answer is the greeting
+            session.say(self._spec.persona.greeting)
+
+    # -- what is typed -------------------------------------------------------------------------------------------------
+    async def _on_text(self, session: AgentSession[Any], event: TextInputEvent) -> None:
+        """Text typed in the room. Only the visitor's own counts, whoever else may send."""
+        if event.participant is not None and event.participant.identity != self._spec.visitor_identity:
+            return
+        self._answer_text(session, event.text)
+
+    def _answer_text(self, session: AgentSession[Any], text: str) -> None:
+        text = text.strip()[:MAX_TYPED]
+        if not text:
+            return
+        self._recorder.record_typed(text)
+        with contextlib.suppress(RuntimeError):  # the answer that is being given may not be interruptible
+            session.interrupt()
+        session.generate_reply(user_input=text)
+
+    async def _listen_for_say(self, session: AgentSession[None]) -> None:
+        """Text that programs and the page send through the server."""
+        client = presence.async_client(endless=True)
+        try:
+            while True:
+                with contextlib.suppress(redis.RedisError, OSError):
+                    await self._take_orders(client, session)
+                await asyncio.sleep(SAY_AGAIN_SECONDS)  # Redis went away; nobody can order anything meanwhile
+        finally:
+            await client.aclose()
+
+    async def _take_orders(self, client: redis.asyncio.Redis, session: AgentSession[None]) -> None:
+        async with client.pubsub() as subscription:
+            await subscription.subscribe(presence.say_channel(self._spec.session_id))
+            async for message in subscription.listen():
+                if message["type"] == "message":
+                    self._say(session, message["data"])
+
+    def _say(self, session: AgentSession[None], data: str) -> None:
+        try:
+            order = json.loads(data)
+            text, speaker = str(order["text"]), order["as"]
+        except (ValueError, KeyError, TypeError):
+            logger.warning("unreadable say order")
+            return
+        if speaker == "agent":
+            session.say(text)
+        else:
+            self._answer_text(session, text)
+
+    # -- what goes wrong -----------------------------------------------------------------------------------------------
+    def _watch_chains(self, pipeline: Pipeline) -> None:
+        for kind, chain in pipeline.chains.items():
+            chain.on_change(self._on_provider_change)
+            if kind is Kind.STT and chain.active is not None and chain.active.provider == "pocketsphinx":
+                self._notice_offline_recogniser()
+
+    def _on_provider_change(self, change: AvailabilityChange) -> None:
+        if change.kind is Kind.STT and change.active is not None and change.active.provider == "pocketsphinx":
+            self._notice_offline_recogniser()
+        self._recorder.notice(
+            level="info" if change.available else "warning",
+            code=f"{change.kind.value}_fallback",
+            text=describe_change(change),
+        )
+
+    def _notice_offline_recogniser(self) -> None:
+        self._recorder.notice(
+            level="warning",
+            code="offline_recogniser",
+            text="A simple offline recogniser is listening: it often mishears. Typing works better.",
+            once=True,
+        )
+
+    def _on_error(self, event: ErrorEvent) -> None:
+        logger.warning("pipeline error", extra={"error": type(event.error).__name__})
+
+    def _on_close(self, event: CloseEvent) -> None:
+        if event.reason is CloseReason.ERROR:
+            self._context.shutdown(reason="pipeline error")
+
+    async def _fail(self, error: MoltsError) -> None:
+        """The agent is set up so that it cannot talk: say so instead of leaving the visitor with silence."""
+        logger.error("conversation cannot start: %s", error.detail)
+        await self._database.run(services.end_session, session_id=self._spec.session_id, reason=EndReason.ERROR)
+        self._context.shutdown(reason="bad configuration")
+
+    async def _leave(self) -> None:
+        self._context.shutdown(reason="another job has the session")
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("background task failed", exc_info=error)

@@ -1,0 +1,119 @@
+"""Builds the AgentSession of one conversation from its spec."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from livekit.agents import Agent, AgentSession, inference, vad
+from livekit.agents.llm import ChatContext
+from livekit.agents.voice.room_io import (
+    AudioInputOptions,
+    RoomOptions,
+    TextInputEvent,
+    TextInputOptions,
+    TextOutputOptions,
+)
+from livekit.agents.voice.turn import TurnHandlingOptions
+
+from projects.providers import get_provider
+from projects.providers.base import Kind
+from projects.providers.chains import AvailabilityChange, Chain, build_chain
+from sessions.spec import SessionSpec
+
+VAD_SILENCE_SECONDS = 0.25  # the end-of-turn model needs at least this much
+PRE_CONNECT_SECONDS = 10.0  # how long the words spoken before the agent came may take to arrive
+
+TYPICAL_INSTRUCTIONS = (
+    "You talk with a visitor by voice. Answer in one to three short sentences of plain text, without lists, headings, "
+    "emoji or code. Reply in the language {language}."
+)
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A session ready to start, with its chains for watching and closing."""
+
+    session: AgentSession[None]
+    agent: Agent
+    chains: dict[Kind, Chain]
+
+    async def aclose(self) -> None:
+        for chain in self.chains.values():
+            await chain.aclose()
+
+
+def load_vad() -> vad.VAD:
+    """Voice activity detection from the local inference wheel: no download, 0.1 % of a core a conversation."""
+    return inference.VAD(min_silence_duration=VAD_SILENCE_SECONDS)
+
+
+def build_pipeline(spec: SessionSpec, *, vad: vad.VAD) -> Pipeline:
+    """Raises BadConfiguration when a kind has no usable provider."""
+    chains = {kind: build_chain(kind, spec.chains[kind], spec.persona, vad=vad) for kind in Kind}
+    session: AgentSession[None] = AgentSession(
+        stt=chains[Kind.STT].component,
+        llm=chains[Kind.LLM].component,
+        tts=chains[Kind.TTS].component,
+        vad=vad,
+        turn_handling=_turn_handling(spec, chains),
+        user_away_timeout=None,
+    )
+    agent = Agent(instructions=_instructions(spec), chat_ctx=_history(spec))
+    return Pipeline(session, agent, chains)
+
+
+def room_options(*, text_output: Any, on_text: Callable[[AgentSession[Any], TextInputEvent], Any]) -> RoomOptions:
+    """The session outlives a visitor who drops out: the reconciler ends sessions.
+
+    Whom to listen to is said after the join: RoomIO cannot take a name before, and joining first would miss audio that
+    was recorded before the agent came.
+    """
+    return RoomOptions(
+        close_on_disconnect=False,
+        audio_input=AudioInputOptions(pre_connect_audio=True, pre_connect_audio_timeout=PRE_CONNECT_SECONDS),
+        text_input=TextInputOptions(text_input_cb=on_text),
+        text_output=TextOutputOptions(next_in_chain=text_output),
+    )
+
+
+def describe_change(change: AvailabilityChange) -> str:
+    """One sentence for the visitor about a rung that fell out or came back."""
+    part = {Kind.STT: "Speech recognition", Kind.LLM: "The language model", Kind.TTS: "The voice"}[change.kind]
+    if change.active is None:
+        return f"{part} is out of service."
+    return f"{part} changed to {get_provider(change.active.provider).label}."
+
+
+def _turn_handling(spec: SessionSpec, chains: dict[Kind, Chain]) -> TurnHandlingOptions:
+    turn = spec.turn_taking
+    active = chains[Kind.TTS].active
+    # Synthesising before the turn is certain costs nothing where the voice is local, and money where it is not.
+    local_voice = active is not None and get_provider(active.provider).local
+    return {
+        "turn_detection": inference.TurnDetector(version="v1-mini") if turn.end_of_turn_model else "vad",
+        "endpointing": {"min_delay": turn.min_endpointing, "max_delay": turn.max_endpointing},
+        "interruption": {"enabled": turn.allow_interruptions, "mode": "vad"},
+        "preemptive_generation": {"enabled": True, "preemptive_tts": local_voice},
+    }
+
+
+def _instructions(spec: SessionSpec) -> str:
+    persona = spec.persona
+    parts = [
+        f"Your name is {persona.name}." if persona.name else "",
+        persona.instructions,
+        TYPICAL_INSTRUCTIONS.format(language=persona.language),
+        f"What you know:\n{persona.knowledge}" if persona.knowledge else "",
+        "\n".join(f"Asked: {question}\nYou say: {answer}" for question, answer in persona.answers),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _history(spec: SessionSpec) -> ChatContext:
+    """What was said before this job came, for one that replaces another."""
+    context = ChatContext.empty()
+    for line in spec.history:
+        context.add_message(role="user" if line.role == "user" else "assistant", content=line.text)
+    return context

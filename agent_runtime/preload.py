@@ -1,0 +1,20 @@
+"""What every conversation needs, done once: LiveKit's fork server loads this module and its job processes share it.
+
+Imports and tables only. Nothing here may start a thread or open a connection: neither survives the fork.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+import faster_whisper  # noqa: F401
+import numpy  # noqa: F401
+from livekit.agents.tokenize import basic
+
+import agent_runtime.entrypoint  # noqa: F401
+from projects.providers import PROVIDERS, components, get_provider
+
+for _key in PROVIDERS:
+    get_provider(_key)
+for _module in iter_modules(components.__path__):
+    import_module(f"{components.__name__}.{_module.name}")
+basic.hyphenate_word("preloading")  # builds its table, which would hold up the first answer's words

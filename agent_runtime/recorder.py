@@ -1,0 +1,398 @@
+"""Turns what happens in an AgentSession into rows and live events, in order, without ever holding up the audio.
+
+Everything settled goes through one queue and one database thread, so sequence numbers follow the conversation. When the
+database is away the queue waits and tries again; the talk goes on. Partials are hints and go straight to the channel
+layer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from django.core.exceptions import ObjectDoesNotExist
+from django.db import DatabaseError, DataError, IntegrityError
+from livekit.agents import (
+    AgentSession,
+    AgentStateChangedEvent,
+    ConversationItemAddedEvent,
+    UserInputTranscribedEvent,
+    UserStateChangedEvent,
+)
+from livekit.agents.llm import ChatMessage
+from livekit.agents.metrics import AgentSessionUsage, LLMModelUsage, STTModelUsage, TTSModelUsage
+from livekit.agents.voice.events import SessionUsageUpdatedEvent
+from livekit.agents.voice.io import TextOutput
+
+from agent_runtime.db import DatabaseThread
+from agent_runtime.latency import split_spoken_turn, split_typed_turn
+from sessions import events, services
+from sessions.publish import apublish
+from sessions.services import Latency
+from sessions.spec import SessionSpec
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
+FLUSH_SECONDS = 20.0
+# How long words of the visitor wait for the answer that they cut short, so that it stands before them. LiveKit is sure
+# of an interruption only once it has such words, and says then how much of the answer was played.
+CUT_SHORT_SECONDS = 1.5
+PAUSE_SECONDS = 1.0  # voice activity with less than this between is one utterance
+
+
+class SessionRecorder:
+    """Listens to one AgentSession. `attach` before the session starts, `aclose` after it closed."""
+
+    def __init__(self, *, spec: SessionSpec, database: DatabaseThread, has_avatar: bool = False) -> None:
+        self._spec = spec
+        self._database = database
+        self._has_avatar = has_avatar
+        self._queue: asyncio.Queue[Callable[[], Any] | None] = asyncio.Queue()
+        self._writer: asyncio.Task[None] | None = None
+        self._hints: set[asyncio.Task[None]] = set()
+        self._turn = spec.last_turn
+        self._voice: list[_Span] = []
+        self._user_segment_id = _new_id()
+        self._asked: _Question | None = None
+        self._answering: _Question | None = None
+        self._agent_segment_id = ""
+        self._agent_text = ""
+        self._user_metrics: dict[str, Any] = {}
+        self._silence_seen_at: float | None = None
+        self._heard_words = False
+        self._held: list[Callable[[], None]] = []
+        self._used = AgentSessionUsage([])
+        self._usage: dict[str, Decimal] = {}
+
+    # -- wiring --------------------------------------------------------------------------------------------------------
+    def attach(self, session: AgentSession[Any]) -> None:
+        self._writer = asyncio.create_task(self._write_all(), name="recorder")
+        session.on("user_input_transcribed", self._on_transcribed)
+        session.on("user_state_changed", self._on_user_state)
+        session.on("agent_state_changed", self._on_agent_state)
+        session.on("conversation_item_added", self._on_item)
+        session.on("session_usage_updated", self._on_usage)
+
+    def text_output(self) -> TextOutput:
+        """Put this last in the agent's transcription chain: it sees the words as they are spoken."""
+        return _PartialText(self)
+
+    @property
+    def has_noticed_voice(self) -> bool:
+        """Whether the visitor was heard at all, if only as noise."""
+        return self._silence_seen_at is not None or bool(self._voice)
+
+    @property
+    def visitor_has_spoken(self) -> bool:
+        """Whether the visitor has said or typed words."""
+        return self._heard_words
+
+    async def aclose(self) -> None:
+        """Write everything that is known, within a deadline."""
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        self._release()
+        self._write_usage()
+        await self._queue.put(None)
+        try:
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await writer
+        except TimeoutError:
+            # Waiting is what was cut off, and with it the writer.
+            logger.error("recorder could not write everything", extra={"left": self._queue.qsize()})
+        for task in list(self._hints):
+            task.cancel()
+
+    # -- what the visitor says -----------------------------------------------------------------------------------------
+    def _on_user_state(self, event: UserStateChangedEvent) -> None:
+        if event.new_state == "speaking":
+            if self._voice and self._voice[-1].is_followed_by(event.created_at):
+                self._voice[-1].ended_at = None
+            else:
+                self._voice.append(_Span(event.created_at))
+        elif event.old_state == "speaking":
+            if self._voice:
+                self._voice[-1].ended_at = event.created_at
+            self._silence_seen_at = time.time()
+
+    def _on_transcribed(self, event: UserInputTranscribedEvent) -> None:
+        text = event.transcript.strip()
+        if not text:
+            return
+        if not event.is_final:
+            self._hint(self._partial("user", self._user_segment_id, text))
+            return
+        segment_id, self._user_segment_id = self._user_segment_id, _new_id()
+        started_at, ended_at = self._take_voice(event.created_at)
+        self._asked = _Question(segment_id)
+        self._settle_question(segment_id=segment_id, text=text, started_at=started_at, ended_at=ended_at)
+
+    def record_typed(self, text: str) -> None:
+        """A message that was typed instead of spoken."""
+        now = time.time()
+        self._asked = _Question(_new_id(), typed_at=now)
+        self._settle_question(segment_id=self._asked.segment_id, text=text, started_at=now, ended_at=now)
+
+    def _take_voice(self, now: float) -> tuple[float, float]:
+        """When the words that settle `now` were spoken. Voice before them that gave no words was noise."""
+        ended = [span for span in self._voice if span.ended_at is not None]
+        if ended:
+            self._voice = self._voice[self._voice.index(ended[-1]) + 1 :]
+            return ended[-1].started_at, ended[-1].ended_at or now
+        if self._voice:  # the recogniser is sure of some words while more are spoken
+            started_at, self._voice[-1].started_at = self._voice[-1].started_at, now
+            return started_at, now
+        return now, now
+
+    def _settle_question(self, *, segment_id: str, text: str, started_at: float, ended_at: float) -> None:
+        self._heard_words = True
+        settle = partial(
+            self._settle, segment_id=segment_id, role="user", text=text, started_at=started_at, ended_at=ended_at
+        )
+        if not self._agent_segment_id:
+            settle()
+            return
+        self._held.append(settle)
+        self._hint(self._partial("user", segment_id, text))
+        asyncio.get_running_loop().call_later(CUT_SHORT_SECONDS, self._release)
+
+    def _release(self) -> None:
+        held, self._held = self._held, []
+        for settle in held:
+            settle()
+
+    # -- what the agent says -------------------------------------------------------------------------------------------
+    def note_agent_words(self, text: str) -> None:
+        """Words of the agent as they are spoken."""
+        if not self._agent_segment_id:
+            self._begin_answer()
+        self._agent_text += text
+        self._hint(self._partial("agent", self._agent_segment_id, self._agent_text.strip()))
+
+    def _begin_answer(self) -> None:
+        """From here on words of the visitor belong to the next turn."""
+        self._agent_segment_id, self._agent_text = _new_id(), ""
+        question, self._asked = self._asked, None
+        if question is not None:
+            question.metrics, self._user_metrics = self._user_metrics, {}
+            question.silence_seen_at = self._silence_seen_at
+        self._answering = question
+
+    def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
+        state = "listening" if event.new_state == "idle" else event.new_state
+        if state != "initializing":  # activate_session says so when the agent is ready
+            self._write(partial(services.note_agent_state, session_id=self._spec.session_id, state=state))
+        if state == "listening":
+            self._write_usage()
+
+    def _on_item(self, event: ConversationItemAddedEvent) -> None:
+        item = event.item
+        if not isinstance(item, ChatMessage):
+            return
+        if item.role == "user":
+            # An empty report comes with text that was typed, or handed back unanswered; it says nothing about a voice.
+            self._user_metrics = dict(item.metrics or {}) or self._user_metrics
+        elif item.role == "assistant":
+            self._on_answer(item)
+
+    def _on_answer(self, item: ChatMessage) -> None:
+        text = (item.text_content or "").strip()
+        if not self._agent_segment_id:
+            self._begin_answer()
+        segment_id, self._agent_segment_id = self._agent_segment_id, ""
+        metrics: dict[str, Any] = {**(item.metrics or {})}
+        started = metrics.get("started_speaking_at") or item.created_at
+        if text:
+            self._settle(
+                segment_id=segment_id,
+                role="agent",
+                text=text,
+                started_at=started,
+                ended_at=metrics.get("stopped_speaking_at") or time.time(),
+                interrupted=item.interrupted,
+            )
+        self._close_turn(metrics, segment_id if text else "", item.interrupted)
+        self._release()
+
+    def _close_turn(self, metrics: dict[str, Any], agent_segment_id: str, interrupted: bool) -> None:
+        """An answer ends the turn that the visitor's last words before it began. A greeting answers nobody."""
+        question, self._answering = self._answering, None
+        if question is None:
+            return
+        self._turn += 1
+        self._write(
+            partial(
+                services.record_turn,
+                session_id=self._spec.session_id,
+                index=self._turn,
+                latency=self._latency(question, metrics),
+                user_segment_id=question.segment_id,
+                agent_segment_id=agent_segment_id,
+                interrupted=interrupted,
+            )
+        )
+
+    def _latency(self, question: _Question, agent: dict[str, Any]) -> Latency:
+        if question.typed_at is not None:
+            return split_typed_turn(agent=agent, typed_at=question.typed_at, has_avatar=self._has_avatar)
+        return split_spoken_turn(
+            user=question.metrics, agent=agent, silence_seen_at=question.silence_seen_at, has_avatar=self._has_avatar
+        )
+
+    # -- what it uses --------------------------------------------------------------------------------------------------
+    def _on_usage(self, event: SessionUsageUpdatedEvent) -> None:
+        self._used = event.usage
+
+    def _write_usage(self) -> None:
+        """Not as it happens: that would be while an answer is being prepared, and the visitor waits for it."""
+        for usage in self._used.model_usage:
+            for unit, quantity in _quantities(usage):
+                kind = usage.type.removesuffix("_usage")
+                # One row per job and model: sums grow, and a replacement job counts from zero.
+                source = f"{self._spec.generation}:{kind}:{usage.provider}:{usage.model}:{unit}"
+                if quantity and self._usage.get(source) != quantity:
+                    self._usage[source] = quantity
+                    self._write(
+                        partial(
+                            services.record_usage,
+                            session_id=self._spec.session_id,
+                            source_id=source[:120],
+                            kind=kind,
+                            provider=usage.provider[:50],
+                            model=usage.model[:100],
+                            unit=unit,
+                            quantity=quantity,
+                        )
+                    )
+
+    # -- notices -------------------------------------------------------------------------------------------------------
+    def notice(self, *, level: str, code: str, text: str, once: bool = False) -> None:
+        self._write(
+            partial(services.add_notice, session_id=self._spec.session_id, level=level, code=code, text=text, once=once)
+        )
+
+    # -- how it is written ---------------------------------------------------------------------------------------------
+    def _settle(
+        self, *, segment_id: str, role: str, text: str, started_at: float, ended_at: float, interrupted: bool = False
+    ) -> None:
+        self._write(
+            partial(
+                services.record_segment,
+                session_id=self._spec.session_id,
+                segment_id=segment_id,
+                role=role,
+                text=text,
+                start_ms=self._offset_ms(started_at),
+                end_ms=self._offset_ms(ended_at),
+                interrupted=interrupted,
+            )
+        )
+
+    def _write(self, call: Callable[[], Any]) -> None:
+        self._queue.put_nowait(call)
+
+    async def _write_all(self) -> None:
+        while (call := await self._queue.get()) is not None:
+            await self._write_one(call)
+
+    async def _write_one(self, call: Callable[[], Any]) -> None:
+        """Try until the database takes it. A row that is refused for what it is cannot get better and is logged."""
+        attempt = 0
+        while True:
+            try:
+                await self._database.run(call)
+                return
+            except IntegrityError:
+                # The session's row went meanwhile (erased by its visitor, or a check that cleaned up).
+                logger.info("not recorded: its conversation is gone")
+                return
+            except DataError:
+                logger.exception("could not record")  # refused for what it is: it cannot get better
+                return
+            except DatabaseError:
+                pause = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
+                attempt += 1
+                logger.warning("database away, trying again", extra={"pause": pause, "waiting": self._queue.qsize()})
+                await asyncio.sleep(pause)
+            except ObjectDoesNotExist:
+                return  # the visitor erased the conversation: there is nothing to keep any more
+            except Exception:
+                logger.exception("could not record")
+                return
+
+    def _partial(self, role: events.Role, segment_id: str, text: str) -> events.TranscriptPartial:
+        return events.TranscriptPartial(
+            segment_id=segment_id, role=role, text=text, offset_ms=self._offset_ms(time.time())
+        )
+
+    def _hint(self, event: events.TranscriptPartial) -> None:
+        task = asyncio.create_task(apublish(self._spec.session_id, event))
+        self._hints.add(task)
+        task.add_done_callback(self._hints.discard)
+
+    def _offset_ms(self, moment: float) -> int:
+        since = datetime.fromtimestamp(moment, UTC) - self._spec.started_at
+        return max(0, round(since.total_seconds() * 1000))
+
+
+@dataclass
+class _Span:
+    """Voice activity, in epoch seconds; it goes on while `ended_at` is None."""
+
+    started_at: float
+    ended_at: float | None = None
+
+    def is_followed_by(self, moment: float) -> bool:
+        """Whether voice at `moment` still belongs to it."""
+        return self.ended_at is None or moment - self.ended_at < PAUSE_SECONDS
+
+
+@dataclass
+class _Question:
+    """The visitor's last words before an answer. `metrics` is LiveKit's report about them."""
+
+    segment_id: str
+    typed_at: float | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+    silence_seen_at: float | None = None
+
+
+class _PartialText(TextOutput):
+    def __init__(self, recorder: SessionRecorder) -> None:
+        super().__init__(label="recorder", next_in_chain=None)
+        self._recorder = recorder
+
+    async def capture_text(self, text: str) -> None:
+        self._recorder.note_agent_words(text)
+
+    def flush(self) -> None:
+        """The words settle when the conversation item arrives; there is nothing to do here."""
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
+def _quantities(usage: Any) -> list[tuple[str, Decimal]]:
+    """(unit, quantity) pairs of a LiveKit usage summary."""
+    pairs: list[tuple[str, float]]
+    match usage:
+        case LLMModelUsage():
+            pairs = [("tokens_in", usage.input_tokens), ("tokens_out", usage.output_tokens)]
+        case TTSModelUsage():
+            pairs = [("characters", usage.characters_count), ("audio_seconds", usage.audio_duration)]
+        case STTModelUsage():
+            pairs = [("audio_seconds", usage.audio_duration)]
+        case _:
+            pairs = []
+    return [(unit, Decimal(str(round(quantity, 4)))) for unit, quantity in pairs]

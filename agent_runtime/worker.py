@@ -1,0 +1,177 @@
+"""The agent worker: takes conversations from the media server, one process each, as many as it has slots."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import threading
+import uuid
+from collections.abc import Awaitable
+from typing import Any
+
+from django.conf import settings
+from livekit.agents import AgentServer, JobRequest
+from livekit.agents.worker import WorkerPermissions
+
+from agent_runtime import entrypoint
+from molts.errors import Unavailable
+from sessions import presence
+from sessions.presence import WorkerInfo
+
+logger = logging.getLogger(__name__)
+
+CLOSE_SECONDS = 30
+JOB_MEMORY_LIMIT_MB = 3000
+
+
+class Worker:
+    """An AgentServer of ours: load is used slots, health on loopback, signs of life in Redis."""
+
+    def __init__(self) -> None:
+        self.slots: int = settings.MOLTS_AGENT_SLOTS
+        self.id = f"{socket.gethostname()}-{os.getpid()}"
+        self._stopped = threading.Event()
+        self._beats: threading.Thread | None = None
+        self.server = AgentServer(
+            ws_url=settings.LIVEKIT_URL,
+            api_key=settings.LIVEKIT_API_KEY,
+            api_secret=settings.LIVEKIT_API_SECRET,
+            host="127.0.0.1",
+            port=settings.MOLTS_AGENT_HEALTH_PORT,
+            # By CPU load the server would refuse a dispatch once, at the worst moment, and never ask again.
+            load_fnc=lambda server: len(server.active_jobs) / self.slots,
+            load_threshold=1.0,
+            num_idle_processes=1,
+            initialize_process_timeout=60,
+            shutdown_process_timeout=30,
+            job_memory_limit_mb=JOB_MEMORY_LIMIT_MB,
+            setup_fnc=entrypoint.prewarm,
+            preload_modules=["agent_runtime.preload"],
+            permissions=WorkerPermissions(can_update_metadata=True, hidden=False),
+        )
+        self.server.rtc_session(entrypoint.run_job, agent_name=settings.MOLTS_AGENT_NAME, on_request=self._accept)
+        self.server.on("worker_started", self._on_started)
+        self.server.on("worker_registered", self._on_registered)
+
+    async def run(self) -> None:
+        """Until SIGINT or SIGTERM. Then no new jobs are taken and running ones may go on for the drain time; a second
+        signal ends them at once."""
+        signals: asyncio.Queue[int] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, signals.put_nowait, number)
+        serving = asyncio.create_task(self.server.run(), name="agent-server")
+        try:
+            if await _first(serving, signals.get()):
+                await self._sign_off()
+                await _first(self._drain(), signals.get())
+        finally:
+            await self._close(serving)
+        if serving.done() and not serving.cancelled():
+            serving.result()  # a server that gave up says why
+
+    async def _sign_off(self) -> None:
+        """No new conversations: the reconciler no longer counts on this worker."""
+        self._stopped.set()
+        try:
+            await asyncio.to_thread(presence.forget_worker, self.id)
+        except Unavailable:
+            logger.info("worker not signed off: Redis is away")
+
+    async def _drain(self) -> None:
+        seconds: int = settings.MOLTS_AGENT_DRAIN_SECONDS
+        if seconds and self.server.active_jobs:
+            logger.info("draining", extra={"jobs": len(self.server.active_jobs), "seconds": seconds})
+            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+                await self.server.drain(timeout=seconds)
+
+    async def _close(self, serving: asyncio.Task[None]) -> None:
+        self._stopped.set()
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.server.aclose()
+        except TimeoutError:
+            logger.warning("jobs did not end in time")
+        if not serving.done():
+            serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+    async def _accept(self, request: JobRequest) -> None:
+        """Take a conversation of ours while there is a free slot. The identity says nothing about anyone."""
+        try:
+            uuid.UUID(request.job.metadata)
+        except ValueError:
+            logger.warning("refused a job without a session id")
+            await request.reject()
+            return
+        if len(self.server.active_jobs) >= self.slots:
+            await request.reject()
+            return
+        with contextlib.suppress(Unavailable):
+            # Starting a process can take a while; without this mark the reconciler would call another agent meanwhile.
+            await asyncio.to_thread(presence.note_taken, uuid.UUID(request.job.metadata), self.id)
+        await request.accept(identity=f"agent-{uuid.uuid4().hex[:12]}", name="agent")
+
+    # -- signs of life -------------------------------------------------------------------------------------------------
+    def _on_started(self) -> None:
+        pool = self.server._proc_pool
+        pool.on("process_closed", self._on_process_closed)
+
+    def _on_registered(self, *_: Any) -> None:
+        if self._beats is None:
+            self._beats = threading.Thread(target=self._beat, name="worker-beats", daemon=True)
+            self._beats.start()
+            logger.info("worker registered", extra={"slots": self.slots})
+
+    def _beat(self) -> None:
+        first = True
+        while not self._stopped.is_set():
+            info = WorkerInfo(
+                id=self.id,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                slots=self.slots,
+                used=len(self.server.active_jobs),
+            )
+            try:
+                presence.beat_worker(info)
+                if first:
+                    _wake_reconciler()  # conversations may be waiting for somebody like us
+                    first = False
+            except Unavailable:
+                logger.warning("worker beat not sent: Redis is away")
+            self._stopped.wait(presence.BEAT_SECONDS)
+
+    def _on_process_closed(self, process: Any) -> None:
+        """A job process is gone, however it went: its session must not wait for missing beats to show it."""
+        running = getattr(process, "running_job", None)
+        if running is None:
+            return
+        exited = (running.job.metadata, running.accept_arguments.identity)
+        threading.Thread(target=_wake_reconciler, args=exited, daemon=True).start()
+
+
+async def _first(one: Awaitable[Any], other: Awaitable[Any]) -> bool:
+    """Wait for whichever ends first; True when it was `other`. What was made here and is not needed is cancelled."""
+    mine, theirs = asyncio.ensure_future(one), asyncio.ensure_future(other)
+    done, _ = await asyncio.wait({mine, theirs}, return_when=asyncio.FIRST_COMPLETED)
+    for task, given in ((mine, one), (theirs, other)):
+        if task not in done and task is not given:
+            task.cancel()
+    return theirs in done
+
+
+def _wake_reconciler(session_id: str = "", identity: str = "") -> None:
+    from sessions import tasks
+
+    try:
+        if session_id:
+            tasks.report_agent_exit.delay(session_id, identity)
+        else:
+            tasks.reconcile.delay()
+    except Exception:  # the broker is away: the clock's own rounds find it a little later
+        logger.warning("reconciler not woken", exc_info=True)

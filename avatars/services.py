@@ -1,0 +1,201 @@
+"""What can be done with agents: check them, resolve what they run on, keep every change as a revision."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+
+from avatars.choices import PipelineKind
+from avatars.models import Agent, AgentRevision, Avatar, PipelineStep, Voice
+from molts.errors import BadConfiguration, BadInput
+from projects.models import ProviderKey
+from projects.providers import get_provider
+from projects.providers.base import Kind
+
+Rung = dict[str, Any]
+"""One step of a chain, JSON-able: {"provider": str, "options": dict, "provider_key": id as str, or None}."""
+
+
+def save_agent_revision(*, agent: Agent, user: AbstractBaseUser | None = None) -> AgentRevision:
+    """Keep the agent as it is stored now, with answers, pipeline, voice and face.
+
+    Returns the last revision when nothing differs from it, else a new one with the next number. Call it after every
+    change of the agent or of what hangs on it.
+    """
+    with transaction.atomic():
+        # The agent's row is the lock: two editors who save at once get two numbers, one after the other.
+        stored = Agent.objects.select_for_update(of=("self",)).get(pk=agent.pk)
+        snapshot = snapshot_agent(stored)
+        last = stored.revisions.order_by("-number").first()
+        if last is not None and last.snapshot == snapshot:
+            return last
+        return AgentRevision.objects.create(
+            agent=stored,
+            number=last.number + 1 if last else 1,
+            snapshot=snapshot,
+            created_by_id=user.pk if user else None,
+        )
+
+
+def snapshot_agent(agent: Agent) -> dict[str, Any]:
+    """All that makes the agent what it is, JSON-able and without secrets.
+
+    name, slug, description, language, instructions, greeting, knowledge: str
+    answers: [[question, answer], ...]
+    voice: {name, provider, options, provider_key} or None
+    avatar: {name, engine, builtin, portrait} or None; `portrait` is a path in the media storage, or ""
+    pipeline: {"stt": [rung, ...], "llm": [...], "tts": [...]}: the steps as chosen; `resolve_pipeline` adds defaults
+    turn: {end_of_turn_model, min_endpointing_ms, max_endpointing_ms, allow_interruptions}
+    limits: {max_minutes, silence_seconds}
+    """
+    return {
+        "name": agent.name,
+        "slug": agent.slug,
+        "description": agent.description,
+        "language": agent.language,
+        "instructions": agent.instructions,
+        "greeting": agent.greeting,
+        "knowledge": agent.knowledge,
+        "answers": [[answer.question, answer.answer] for answer in agent.answers.all()],
+        "voice": _voice(agent.voice),
+        "avatar": _avatar(agent.avatar),
+        "pipeline": _pipeline(agent),
+        "turn": {
+            "end_of_turn_model": agent.end_of_turn_model,
+            "min_endpointing_ms": agent.min_endpointing_ms,
+            "max_endpointing_ms": agent.max_endpointing_ms,
+            "allow_interruptions": agent.allow_interruptions,
+        },
+        "limits": {"max_minutes": agent.max_minutes, "silence_seconds": agent.silence_seconds},
+    }
+
+
+def default_pipeline() -> dict[str, list[Rung]]:
+    """What an agent runs on where nothing was chosen: local parts only, the plainest as the last rung."""
+    return {
+        PipelineKind.STT.value: [_rung("faster_whisper"), _rung("pocketsphinx")],
+        PipelineKind.LLM.value: [_rung("scripted")],
+        PipelineKind.TTS.value: [_rung("supertonic"), _rung("espeak")],
+    }
+
+
+def resolve_pipeline(*, snapshot: Mapping[str, Any]) -> dict[str, list[Rung]]:
+    """The chains a snapshot runs on: its own steps, and the defaults for a kind without any. None is empty.
+
+    The agent's voice always speaks first; steps of kind Voice are what takes over when it fails. Without any, that is
+    the last default rung.
+    """
+    voice = snapshot["voice"]
+    chains: dict[str, list[Rung]] = {}
+    for kind, default in default_pipeline().items():
+        # A chosen voice replaces the default one, not the last rung below it.
+        fallback = default[-1:] if kind == PipelineKind.TTS.value and voice else default
+        chains[kind] = list(snapshot["pipeline"].get(kind) or fallback)
+    if voice:
+        spoken = {name: voice[name] for name in ("provider", "options", "provider_key")}
+        chains["tts"] = [spoken, *(rung for rung in chains["tts"] if not _repeats(rung, spoken))]
+    return chains
+
+
+def changed_parts(*, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Names of the top-level parts in which two snapshots differ, in the order of the newer one."""
+    return [name for name in {**after, **before} if before.get(name) != after.get(name)]
+
+
+def validate_agent(agent: Agent) -> None:
+    """Raise BadInput when the stored agent could not hold a conversation as it is set up."""
+    if agent.max_endpointing_ms < agent.min_endpointing_ms:
+        raise BadInput("The longest wait must not be shorter than the shortest.", attr="max_endpointing_ms")
+    for name, part in (("voice", agent.voice), ("avatar", agent.avatar)):
+        if part is not None and part.project_id != agent.project_id:
+            raise BadInput(f"This {name} belongs to another project.", attr=name)
+    if agent.voice:
+        validate_rung(
+            project_id=agent.project_id,
+            kind=Kind.TTS,
+            provider=agent.voice.provider,
+            options=agent.voice.options,
+            provider_key=agent.voice.provider_key,
+        )
+    for step in agent.pipeline_steps.select_related("provider_key"):
+        validate_rung(
+            project_id=agent.project_id,
+            kind=Kind(step.kind),
+            provider=step.provider,
+            options=step.options,
+            provider_key=step.provider_key,
+        )
+
+
+def validate_rung(
+    *, project_id: uuid.UUID, kind: Kind, provider: str, options: Mapping[str, Any], provider_key: ProviderKey | None
+) -> None:
+    """Check one step or voice. Raises BadInput; `attr` is the field to mend: provider, options or provider_key."""
+    try:
+        chosen = get_provider(provider)
+    except BadConfiguration as error:
+        raise BadInput(error.detail, attr="provider") from error
+    if kind not in chosen.kinds:
+        raise BadInput(f"{chosen.label} cannot be used for {PipelineKind(kind.value).label.lower()}.", attr="provider")
+    if not isinstance(options, Mapping):
+        raise BadInput('Options are a JSON object, for example {"voice": "..."}.', attr="options")
+    try:
+        chosen.parse_options(kind, options)
+    except BadConfiguration as error:
+        raise BadInput(error.detail, attr="options") from error
+    _validate_key(project_id=project_id, provider=provider, provider_key=provider_key)
+
+
+def _validate_key(*, project_id: uuid.UUID, provider: str, provider_key: ProviderKey | None) -> None:
+    chosen = get_provider(provider)
+    if provider_key is None:
+        if chosen.needs_key:
+            raise BadInput(f"{chosen.label} needs a provider key: choose one, or add one first.", attr="provider_key")
+    elif provider_key.project_id != project_id:
+        raise BadInput("This provider key belongs to another project.", attr="provider_key")
+    elif provider_key.provider != provider:
+        raise BadInput(f"This provider key is for {provider_key.provider}, not for {provider}.", attr="provider_key")
+
+
+def _rung(provider: str, options: Mapping[str, Any] | None = None, provider_key: uuid.UUID | None = None) -> Rung:
+    return {
+        "provider": provider,
+        "options": dict(options or {}),
+        "provider_key": str(provider_key) if provider_key else None,
+    }
+
+
+def _stored_rung(part: PipelineStep | Voice) -> Rung:
+    return _rung(part.provider, part.options, part.provider_key_id)
+
+
+def _repeats(rung: Rung, spoken: Rung) -> bool:
+    # The same program with default options would fail for the same reason.
+    bare = not rung["options"] and not rung["provider_key"]
+    return rung == spoken or (bare and rung["provider"] == spoken["provider"])
+
+
+def _pipeline(agent: Agent) -> dict[str, list[Rung]]:
+    chains: dict[str, list[Rung]] = {kind.value: [] for kind in PipelineKind}
+    for step in agent.pipeline_steps.all():
+        chains[step.kind].append(_stored_rung(step))
+    return chains
+
+
+def _voice(voice: Voice | None) -> dict[str, Any] | None:
+    return {"name": voice.name, **_stored_rung(voice)} if voice else None
+
+
+def _avatar(avatar: Avatar | None) -> dict[str, Any] | None:
+    if avatar is None:
+        return None
+    return {
+        "name": avatar.name,
+        "engine": avatar.engine,
+        "builtin": avatar.builtin,
+        "portrait": avatar.portrait.name or "",
+    }

@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class MoltsConfig(AppConfig):
+    name = "molts"
+    verbose_name = "molts"

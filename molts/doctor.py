@@ -1,0 +1,396 @@
+"""Looks at every part of an installation and says what is wrong and how to mend it.
+
+Each check is a function without arguments that returns a `Finding`. All run side by side, each with a deadline, so a
+part that hangs delays nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import stat
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import redis
+from asgiref.sync import async_to_sync
+from django.conf import settings
+from django.db import connection, connections
+from django.db.migrations.executor import MigrationExecutor
+
+from molts.errors import MoltsError
+from projects.providers import get_provider
+from projects.providers.base import Kind, Readiness
+from projects.providers.openai_compatible import find_ollama
+from sessions import presence, rooms
+
+DEADLINE_SECONDS = 8.0
+PATIENCE_SECONDS = 3.0
+LITTLE_DISK = 2 * 1024**3
+NO_DISK = 200 * 1024**2
+SKEW_NOTICED, SKEW_HARMFUL = 2.0, 30.0
+START_IT = "Start molts: make up"
+
+
+class Level(StrEnum):
+    OK = "ok"
+    WARNING = "warning"  # works, but somebody should know
+    FAILED = "failed"  # something required does not work
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check saw. `mend` says what to do about it, empty when nothing needs doing."""
+
+    level: Level
+    text: str
+    mend: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A finding with the name of its check, as shown."""
+
+    name: str
+    level: Level
+    text: str
+    mend: str
+
+    def as_dict(self) -> dict[str, str]:
+        return {key: str(value) for key, value in asdict(self).items()}
+
+
+def ok(text: str) -> Finding:
+    return Finding(Level.OK, text)
+
+
+def warning(text: str, mend: str) -> Finding:
+    return Finding(Level.WARNING, text, mend)
+
+
+def failed(text: str, mend: str) -> Finding:
+    return Finding(Level.FAILED, text, mend)
+
+
+def examine(*, deadline: float = DEADLINE_SECONDS) -> list[Row]:
+    """Runs every check; the rows come in the order of CHECKS."""
+    for provider in ("faster_whisper", "pocketsphinx", "supertonic", "espeak"):
+        get_provider(provider)  # loads big libraries: not on the checks' time
+    found: dict[str, Finding] = {}
+    threads = []
+    for name, check in CHECKS.items():
+        thread = threading.Thread(target=_run, args=(name, check, found), daemon=True)
+        thread.start()
+        threads.append(thread)
+    end = time.monotonic() + deadline
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    silent = failed(f"no answer within {deadline:.0f} s", "Look into the logs of this part, or start molts again")
+    findings = {name: found.get(name, silent) for name in CHECKS}
+    return [Row(name, finding.level, finding.text, finding.mend) for name, finding in findings.items()]
+
+
+def _run(name: str, check: Callable[[], Finding], found: dict[str, Finding]) -> None:
+    try:
+        found[name] = check()
+    except MoltsError as error:
+        found[name] = failed(error.detail, START_IT)
+    except Exception as error:
+        found[name] = failed(f"{type(error).__name__}: {_short(error)}", "Look into the logs of this part")
+    finally:
+        connections.close_all()
+
+
+# -- Data ------------------------------------------------------------------------------------------------------------
+def check_database() -> Finding:
+    place = _database_place()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except Exception as error:
+        return failed(f"{place}: {_short(error)}", "Check DATABASE_URL, and that the server runs and lets us in")
+    return ok(place)
+
+
+def check_migrations() -> Finding:
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if plan:
+        return failed(f"{len(plan)} not applied", "Start molts again (make up migrates), or: manage.py migrate")
+    return ok("all applied")
+
+
+def check_redis() -> Finding:
+    place = urlsplit(settings.REDIS_URL)
+    shown = f"{place.hostname}:{place.port or 6379}" if place.hostname else place.path
+    try:
+        with _redis() as client:
+            version = str(client.info("server")["redis_version"])
+    except redis.AuthenticationError:
+        return failed(f"{shown} refuses our password", "Check REDIS_URL")
+    except redis.RedisError as error:
+        return failed(f"{shown}: {_short(error)}", f"{START_IT}, or check REDIS_URL")
+    return ok(f"{shown}, version {version}")
+
+
+def check_disk() -> Finding:
+    folder = _existing(settings.MOLTS_DATA_DIR)
+    free = shutil.disk_usage(folder).free
+    text = f"{free / 1024**3:.1f} GiB free in {folder}"
+    mend = f"Make room in {folder}, or choose another folder with MOLTS_DATA_DIR"
+    if not os.access(folder, os.W_OK):
+        return failed(f"{folder} cannot be written", "Give the user that runs molts the right to write there")
+    if free < NO_DISK:
+        return failed(text, mend)
+    return warning(text, mend) if free < LITTLE_DISK else ok(text)
+
+
+def check_secrets() -> Finding:
+    loose = [path for path in _private_paths() if stat.S_IMODE(path.stat().st_mode) & 0o077]
+    if loose:
+        names = " ".join(str(path) for path in loose)
+        return failed(f"{len(loose)} can be read by other users", f"chmod go-rwx {names}")
+    return ok(f"private to their owner ({settings.MOLTS_SECRETS_DIR})")
+
+
+# -- Running parts ---------------------------------------------------------------------------------------------------
+def check_media_server() -> Finding:
+    try:
+        async_to_sync(rooms.list_room_names)(settings.MOLTS_INSTANCE)
+    except MoltsError as error:
+        mend = f"{START_IT}, or check LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET"
+        return failed(f"{settings.LIVEKIT_URL}: {error.detail}", mend)
+    return ok(f"{settings.LIVEKIT_URL} takes our key")
+
+
+def check_media_ports() -> Finding:
+    host = urlsplit(settings.LIVEKIT_URL).hostname or "127.0.0.1"
+    udp, tcp = settings.MOLTS_MEDIA_UDP_PORT, settings.MOLTS_MEDIA_TCP_PORT
+    if not udp and not tcp:
+        return warning(
+            "not known: the media server is not ours", "To prove that media flows: manage.py check_conversation"
+        )
+    seen = []
+    if udp:
+        if not udp_is_open(host, udp):
+            return failed(f"nothing listens on UDP {host}:{udp}", f"{START_IT}; let no firewall block UDP {udp}")
+        seen.append(f"UDP {udp}")
+    if tcp:
+        if not tcp_is_open(host, tcp):
+            return failed(f"nothing listens on TCP {host}:{tcp}", f"{START_IT}; let no firewall block TCP {tcp}")
+        seen.append(f"TCP {tcp}")
+    return ok(f"{host}: {' and '.join(seen)} open")
+
+
+def check_workers() -> Finding:
+    workers = presence.workers()
+    if not workers:
+        return failed("no agent worker is registered", f"{START_IT}, or: manage.py run_agent")
+    slots, used = sum(worker.slots for worker in workers), sum(worker.used for worker in workers)
+    text = f"{len(workers)} registered, {used} of {slots} slots in use"
+    return ok(text) if used < slots else warning(text, "All slots are taken: start another worker on another machine")
+
+
+def check_web() -> Finding:
+    from molts.supervisor.stack import local_url
+
+    url = f"{local_url(settings.MOLTS_HOST, settings.MOLTS_PORT)}/readyz"
+    host = urlsplit(settings.MOLTS_PUBLIC_URL).netloc
+    request = urllib.request.Request(url, headers={"Host": host})  # noqa: S310 - always http, to ourselves
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS):  # noqa: S310
+            return ok(settings.MOLTS_PUBLIC_URL)
+    except urllib.error.HTTPError as error:
+        return failed(f"{url} answers {error.code}", "Mend the other rows; the web part waits for them")
+    except OSError as error:
+        return failed(f"{url}: {_short(getattr(error, 'reason', error))}", START_IT)
+
+
+def check_page() -> Finding:
+    built = settings.BASE_DIR / "static" / "dist" / "room.js"
+    return ok("built") if built.exists() else failed("the room page is not built", "make setup")
+
+
+def check_jobs() -> Finding:
+    from kombu.exceptions import OperationalError
+
+    from molts.celery import app
+
+    try:
+        answers = app.control.ping(timeout=1.5)
+    except OperationalError as error:
+        return failed(f"their queue is out of reach ({_short(error)})", START_IT)
+    if not answers:
+        return failed("no job worker answers", f"{START_IT}, or: celery -A molts worker -Q default,media")
+    return ok(", ".join(sorted(name for answer in answers for name in answer)))
+
+
+def check_clock() -> Finding:
+    if presence.clock_beats():
+        return ok("beats")
+    return failed("does not beat", f"{START_IT}, or: celery -A molts beat (and a job worker)")
+
+
+def check_clock_skew() -> Finding:
+    """Tokens carry times: a wrong clock makes the media server refuse everybody."""
+    skews = [abs(skew) for skew in _clock_skews()]
+    if not skews:
+        return warning("nobody to compare with", START_IT)
+    worst = max(skews)
+    text = f"{worst:.1f} s at most"
+    mend = "Let a time service (chrony, systemd-timesyncd) set the clock of every machine"
+    if worst > SKEW_HARMFUL:
+        return failed(text, mend)
+    return warning(text, mend) if worst > SKEW_NOTICED else ok(text)
+
+
+# -- Speech ----------------------------------------------------------------------------------------------------------
+def check_recogniser() -> Finding:
+    best, last = _readiness("faster_whisper", Kind.STT), _readiness("pocketsphinx", Kind.STT)
+    if best.ready:
+        return ok(f"Whisper: {best.text}")
+    if last.ready:
+        return warning(f"{best.text}; until then the offline recogniser serves, which often errs", best.mend)
+    return failed(f"{best.text}; {last.text}", f"{best.mend} {last.mend}")
+
+
+def check_voices() -> Finding:
+    best, last = _readiness("supertonic", Kind.TTS), _readiness("espeak", Kind.TTS)
+    if best.ready:
+        return ok("Supertonic" + (" and espeak-ng" if last.ready else ""))
+    if last.ready:
+        return warning(f"{best.text}; espeak-ng speaks", best.mend)
+    return failed(f"{best.text}; {last.text}", last.mend)
+
+
+def check_language_models() -> Finding:
+    """Never a fault: the scripted model needs nothing."""
+    found = find_ollama()
+    if found is None:
+        return ok("scripted answers; no Ollama on this machine")
+    return ok(f"Ollama with {', '.join(found[1]) or 'no models yet'}; scripted answers")
+
+
+def check_ffmpeg() -> Finding:
+    found = shutil.which("ffmpeg")
+    if found:
+        return ok(found)
+    return warning("missing: no videos can be made", "Install it (Debian, Ubuntu: sudo apt install ffmpeg)")
+
+
+CHECKS: dict[str, Callable[[], Finding]] = {
+    "database": check_database,
+    "migrations": check_migrations,
+    "Redis": check_redis,
+    "media server": check_media_server,
+    "media ports": check_media_ports,
+    "web": check_web,
+    "room page": check_page,
+    "agent workers": check_workers,
+    "jobs": check_jobs,
+    "clock": check_clock,
+    "clock skew": check_clock_skew,
+    "recogniser": check_recogniser,
+    "voices": check_voices,
+    "language models": check_language_models,
+    "ffmpeg": check_ffmpeg,
+    "disk space": check_disk,
+    "secrets": check_secrets,
+}
+
+
+# -- Small questions -------------------------------------------------------------------------------------------------
+def tcp_is_open(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=PATIENCE_SECONDS):
+            return True
+    except OSError:
+        return False
+
+
+def udp_is_open(host: str, port: int) -> bool:
+    """False when the other side says that nobody listens. Silence counts as open: UDP servers ignore strangers."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.settimeout(0.5)
+        try:
+            probe.connect((host, port))
+            probe.send(b"\0")
+            probe.recv(1)
+        except TimeoutError:
+            return True
+        except OSError:
+            return False
+    return True
+
+
+def _readiness(provider: str, kind: Kind) -> Readiness:
+    found = get_provider(provider)
+    return found.readiness(kind, found.parse_options(kind, {}))
+
+
+def _clock_skews() -> Iterator[float]:
+    """Seconds that other clocks are ahead of ours: of Redis, of the media server."""
+    try:
+        with _redis() as client:
+            seconds, micros = client.time()
+        yield seconds + micros / 1e6 - time.time()
+    except redis.RedisError:
+        pass
+    url = (
+        settings.LIVEKIT_URL.replace("ws", "http", 1) if settings.LIVEKIT_URL.startswith("ws") else settings.LIVEKIT_URL
+    )
+    try:
+        with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as answer:  # noqa: S310 - checked by the settings
+            date = answer.headers.get("Date")
+        if date:
+            yield parsedate_to_datetime(date).timestamp() - int(time.time())
+    except (OSError, ValueError):
+        pass
+
+
+@contextmanager
+def _redis() -> Iterator[redis.Redis]:
+    client = redis.Redis.from_url(
+        settings.REDIS_URL, socket_timeout=PATIENCE_SECONDS, socket_connect_timeout=PATIENCE_SECONDS
+    )
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _private_paths() -> Iterator[Path]:
+    for path in (settings.MOLTS_SECRETS_DIR, settings.BASE_DIR / ".env", settings.MOLTS_RUN_ENV):
+        if path.exists():
+            yield path
+    if settings.MOLTS_SECRETS_DIR.is_dir():
+        yield from settings.MOLTS_SECRETS_DIR.iterdir()
+
+
+def _database_place() -> str:
+    """Where the database is, without its password."""
+    values = connection.settings_dict
+    if values["ENGINE"].endswith("sqlite3"):
+        return f"SQLite {values['NAME']}"
+    return f"{connection.display_name} {values['HOST'] or 'localhost'}:{values['PORT'] or 5432}/{values['NAME']}"
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def _short(error: object) -> str:
+    text = " ".join(str(error).split())
+    return text[:160] or type(error).__name__

@@ -1,0 +1,444 @@
+"""The one door to the outside: HTTP clients for every URL that somebody could have configured.
+
+A client from here connects only to addresses that are open to the whole internet, or that the operator allowed in
+MOLTS_ALLOWED_NETWORKS. The name is resolved once, the address is judged, and the connection goes to just that address,
+so neither odd spellings (0x7f.1) nor a name server that changes its answer get past. Redirects are not followed, proxy
+settings of the environment are not used, and size and time of every answer are limited. A key that a server repeats in
+its refusal is blacked out, so that an error may be logged and shown as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpcore2
+import httpx2
+
+from molts.errors import BadInput
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Resolver = Callable[[str, int], Sequence[str]]
+"""(host, port) -> IP addresses as text. Blocks; raises OSError when there are none."""
+
+FIRST_REFUSAL = 400  # from this status on an answer is an error's text, not data
+KEY_HEADERS = ("authorization", "api-key", "x-api-key", "xi-api-key", "x-goog-api-key")
+SHORTEST_KEY = 8
+BODY_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+class AddressRefused(httpx2.ConnectError):
+    """The host is, or resolves to, an address that may not be reached from here."""
+
+
+class AnswerTooLarge(httpx2.ReadError):
+    """The answer is longer than the client accepts."""
+
+
+class AnswerTooSlow(httpx2.ReadTimeout):
+    """The answer was not complete within the client's total time."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an answer may cost. Times in seconds; `total_seconds` covers one request from start to last byte."""
+
+    connect_seconds: float = 5.0
+    read_seconds: float = 15.0
+    total_seconds: float = 30.0
+    max_bytes: int = 5_000_000
+
+
+def guarded_async_client(
+    *,
+    limits: Limits = Limits(),
+    allowed_networks: Iterable[str] = (),
+    resolver: Resolver | None = None,
+    **options: Any,
+) -> httpx2.AsyncClient:
+    """An AsyncClient behind the guard. `allowed_networks` (CIDR) are reachable beside those the operator allowed.
+
+    `options` go to httpx2.AsyncClient. Close it after use.
+    """
+    guard = _Guard(networks_of(allowed_networks), resolver or resolve)
+    return httpx2.AsyncClient(
+        transport=_AsyncTransport(guard, limits),
+        timeout=_timeout(limits),
+        follow_redirects=False,
+        trust_env=False,
+        **options,
+    )
+
+
+def guarded_client(
+    *,
+    limits: Limits = Limits(),
+    allowed_networks: Iterable[str] = (),
+    resolver: Resolver | None = None,
+    **options: Any,
+) -> httpx2.Client:
+    """The same for code that does not run in an event loop."""
+    guard = _Guard(networks_of(allowed_networks), resolver or resolve)
+    return httpx2.Client(
+        transport=_SyncTransport(guard, limits),
+        timeout=_timeout(limits),
+        follow_redirects=False,
+        trust_env=False,
+        **options,
+    )
+
+
+def check_url(url: str, *, attr: str | None = None) -> str:
+    """Return `url` when it has the form of one that may be called, else raise BadInput.
+
+    For forms: it does not resolve names. What it lets through is still judged when the connection is made.
+    """
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises ValueError when it is no number
+    except ValueError as error:
+        raise BadInput(f"{url!r} is not a URL.", attr=attr) from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise BadInput("Give a full URL that starts with https:// or http://.", attr=attr)
+    if parts.username is not None or parts.password is not None:
+        raise BadInput("Leave user name and password out of the URL; keys have a field of their own.", attr=attr)
+    try:
+        address = ipaddress.ip_address(parts.hostname)
+    except ValueError:
+        return url
+    if not is_reachable(address, networks_of(())):
+        raise BadInput(_refusal(parts.hostname), attr=attr)
+    return url
+
+
+def is_reachable(address: Address, allowed: Sequence[Network]) -> bool:
+    """Whether `address` is open to the whole internet or lies in one of the `allowed` networks."""
+    address = _embedded(address)
+    if any(address.version == network.version and address in network for network in allowed):
+        return True
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def networks_of(extra: Iterable[str]) -> list[Network]:
+    """Networks of MOLTS_ALLOWED_NETWORKS and `extra`."""
+    from django.conf import settings
+
+    return [ipaddress.ip_network(text, strict=False) for text in (*settings.MOLTS_ALLOWED_NETWORKS, *extra)]
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """Addresses of a host by the system's resolver."""
+    return [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+
+
+def _embedded(address: Address) -> Address:
+    """The IPv4 address that an IPv6 address really leads to, else the address itself."""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return address.ipv4_mapped
+        if address.sixtofour is not None:
+            return address.sixtofour
+        if address.teredo is not None:
+            return address.teredo[1]
+        if address in _NAT64:
+            return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address
+
+
+def _refusal(host: str) -> str:
+    return (
+        f"{host} is on a private network and may not be called. "
+        "The operator can allow it: MOLTS_ALLOWED_NETWORKS=<address or network>."
+    )
+
+
+@dataclass(frozen=True)
+class _Guard:
+    allowed: Sequence[Network]
+    resolver: Resolver
+
+    def addresses(self, host: str, port: int) -> list[str]:
+        """The addresses of `host` that may be reached. Raises AddressRefused when there are none."""
+        found = list(dict.fromkeys(self.resolver(host, port)))
+        open_ones = [text for text in found if is_reachable(ipaddress.ip_address(text), self.allowed)]
+        if not open_ones:
+            raise AddressRefused(_refusal(host) if found else f"{host} has no address.")
+        return open_ones
+
+    def check_request(self, request: httpx2.Request) -> None:
+        if request.url.userinfo:
+            raise AddressRefused("URLs with a user name or password are not called.", request=request)
+
+
+class _AsyncBackend(httpcore2.AsyncNetworkBackend):
+    """Connects to judged addresses; TLS still checks the certificate against the name."""
+
+    def __init__(self, guard: _Guard) -> None:
+        self._guard = guard
+        self._sockets = httpcore2.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        deadline = _deadline(timeout)
+        try:
+            addresses = await asyncio.wait_for(asyncio.to_thread(self._guard.addresses, host, port), timeout)
+        except TimeoutError as error:
+            raise httpcore2.ConnectTimeout(f"{host} was not resolved in time") from error
+        except OSError as error:
+            raise httpcore2.ConnectError(f"{host} cannot be resolved: {error}") from error
+        failure: Exception | None = None
+        for address in addresses:
+            try:
+                return await self._sockets.connect_tcp(
+                    address, port, _left(deadline), local_address=local_address, socket_options=socket_options
+                )
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+                failure = error
+        raise failure or httpcore2.ConnectError(f"{host} cannot be reached")
+
+    async def connect_unix_socket(
+        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
+    ) -> httpcore2.AsyncNetworkStream:
+        raise AddressRefused("Unix sockets are not called.")
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class _SyncBackend(httpcore2.NetworkBackend):
+    def __init__(self, guard: _Guard) -> None:
+        self._guard = guard
+        self._sockets = httpcore2.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.NetworkStream:
+        deadline = _deadline(timeout)
+        try:
+            addresses = self._guard.addresses(host, port)
+        except OSError as error:
+            raise httpcore2.ConnectError(f"{host} cannot be resolved: {error}") from error
+        failure: Exception | None = None
+        for address in addresses:
+            try:
+                stream = self._sockets.connect_tcp(
+                    address, port, _left(deadline), local_address=local_address, socket_options=socket_options
+                )
+                return _TimedStream(stream)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+                failure = error
+        raise failure or httpcore2.ConnectError(f"{host} cannot be reached")
+
+    def connect_unix_socket(
+        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
+    ) -> httpcore2.NetworkStream:
+        raise AddressRefused("Unix sockets are not called.")
+
+
+_answer_deadline: ContextVar[float | None] = ContextVar("answer_deadline", default=None)
+
+
+class _TimedStream(httpcore2.NetworkStream):
+    """A socket whose reads also end at the deadline of the running request, so headers cannot drip in for ever."""
+
+    def __init__(self, stream: httpcore2.NetworkStream) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        left = _left(_answer_deadline.get())
+        if left is not None:
+            if left == 0.0:
+                raise httpcore2.ReadTimeout("the answer did not come in time")
+            timeout = left if timeout is None else min(timeout, left)
+        return self._stream.read(max_bytes, timeout)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, timeout)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.NetworkStream:
+        return _TimedStream(self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
+class _AsyncTransport(httpx2.AsyncHTTPTransport):
+    def __init__(self, guard: _Guard, limits: Limits) -> None:
+        super().__init__(verify=_ssl_context(), trust_env=False)
+        self._guard = guard
+        self._limits = limits
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=_ssl_context(),
+            max_connections=50,
+            max_keepalive_connections=10,
+            keepalive_expiry=60,
+            network_backend=_AsyncBackend(guard),
+        )
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        self._guard.check_request(request)
+        deadline = time.monotonic() + self._limits.total_seconds
+        try:
+            async with asyncio.timeout(self._limits.total_seconds):
+                response = await super().handle_async_request(request)
+        except TimeoutError as error:
+            raise AnswerTooSlow(f"no answer within {self._limits.total_seconds:.0f} s", request=request) from error
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        response.stream = _AsyncCap(response.stream, self._limits, deadline, request)
+        if response.status_code < FIRST_REFUSAL or not (keys := _keys_sent(request)):
+            return response
+        try:
+            return _without(keys, response, await response.aread())
+        finally:
+            await response.aclose()
+
+
+class _SyncTransport(httpx2.HTTPTransport):
+    def __init__(self, guard: _Guard, limits: Limits) -> None:
+        super().__init__(verify=_ssl_context(), trust_env=False)
+        self._guard = guard
+        self._limits = limits
+        self._pool = httpcore2.ConnectionPool(
+            ssl_context=_ssl_context(),
+            max_connections=50,
+            max_keepalive_connections=10,
+            keepalive_expiry=60,
+            network_backend=_SyncBackend(guard),
+        )
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        self._guard.check_request(request)
+        deadline = time.monotonic() + self._limits.total_seconds
+        waiting = _answer_deadline.set(deadline)
+        try:
+            response = super().handle_request(request)
+        finally:
+            _answer_deadline.reset(waiting)
+        assert isinstance(response.stream, httpx2.SyncByteStream)
+        response.stream = _SyncCap(response.stream, self._limits, deadline, request)
+        if response.status_code < FIRST_REFUSAL or not (keys := _keys_sent(request)):
+            return response
+        try:
+            return _without(keys, response, response.read())
+        finally:
+            response.close()
+
+
+def _keys_sent(request: httpx2.Request) -> list[bytes]:
+    """The credentials in the headers of `request`, longest first."""
+    values = [request.headers.get(name, "").split(" ")[-1] for name in KEY_HEADERS]
+    return sorted((value.encode() for value in values if len(value) >= SHORTEST_KEY), key=len, reverse=True)
+
+
+def _without(keys: Sequence[bytes], response: httpx2.Response, body: bytes) -> httpx2.Response:
+    """The same answer with the (decoded) `body` freed of `keys`."""
+    for key in keys:
+        body = body.replace(key, b"[hidden]")
+    kept = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in BODY_HEADERS]
+    return httpx2.Response(response.status_code, headers=kept, content=body, extensions=response.extensions)
+
+
+class _AsyncCap(httpx2.AsyncByteStream):
+    """A body that ends in an error when it grows too large or takes too long."""
+
+    def __init__(self, body: httpx2.AsyncByteStream, limits: Limits, deadline: float, request: httpx2.Request) -> None:
+        self._body = body
+        self._count = _Count(limits, deadline, request)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        chunks = aiter(self._body)
+        while True:
+            try:
+                async with asyncio.timeout(self._count.seconds_left()):
+                    chunk = await anext(chunks)
+            except StopAsyncIteration:
+                return
+            except TimeoutError as error:
+                raise self._count.too_slow() from error
+            self._count.add(chunk)
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
+
+
+class _SyncCap(httpx2.SyncByteStream):
+    def __init__(self, body: httpx2.SyncByteStream, limits: Limits, deadline: float, request: httpx2.Request) -> None:
+        self._body = body
+        self._count = _Count(limits, deadline, request)
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._body:
+            self._count.add(chunk)
+            yield chunk
+
+    def close(self) -> None:
+        self._body.close()
+
+
+class _Count:
+    def __init__(self, limits: Limits, deadline: float, request: httpx2.Request) -> None:
+        self._limits = limits
+        self._deadline = deadline
+        self._request = request
+        self._bytes = 0
+
+    def add(self, chunk: bytes) -> None:
+        self._bytes += len(chunk)
+        if self._bytes > self._limits.max_bytes:
+            raise AnswerTooLarge(f"the answer is longer than {self._limits.max_bytes} bytes", request=self._request)
+        if time.monotonic() > self._deadline:
+            raise self.too_slow()
+
+    def seconds_left(self) -> float:
+        return max(0.0, self._deadline - time.monotonic())
+
+    def too_slow(self) -> AnswerTooSlow:
+        return AnswerTooSlow(
+            f"the answer was not complete within {self._limits.total_seconds:.0f} s", request=self._request
+        )
+
+
+@cache
+def _ssl_context() -> ssl.SSLContext:
+    """Reading the certificates takes some 50 ms, so all clients share one context."""
+    return httpx2.create_ssl_context(trust_env=False)
+
+
+def _timeout(limits: Limits) -> httpx2.Timeout:
+    return httpx2.Timeout(limits.read_seconds, connect=limits.connect_seconds)
+
+
+def _deadline(timeout: float | None) -> float | None:
+    return None if timeout is None else time.monotonic() + timeout
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())

@@ -1,0 +1,31 @@
+from django.conf import settings
+from django.contrib import admin
+from django.urls import include, path
+from django.views.static import serve
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+from molts import health
+from sessions.livekit_webhooks import livekit_webhook
+
+admin.site.site_header = "molts"
+admin.site.site_title = "molts"
+admin.site.index_title = "Agents and conversations"
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="api-docs"),
+    path("api/v1/", include("molts.api_urls")),
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+    path("metrics", health.metrics, name="metrics"),
+    path("webhooks/livekit", livekit_webhook, name="livekit-webhook"),
+    # Uploaded portraits only: they are re-encoded when they come in, everything else under the media folder is private.
+    path("media/portraits/<path:path>", serve, {"document_root": settings.MEDIA_ROOT / "portraits"}),
+    path("", include("sessions.urls")),
+]
+
+handler400 = "molts.views.bad_request"
+handler403 = "molts.views.forbidden"
+handler404 = "molts.views.not_found"
+handler500 = "molts.views.server_error"

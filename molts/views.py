@@ -1,0 +1,49 @@
+"""Error pages: HTML for people, the one JSON shape for programs."""
+
+from __future__ import annotations
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+
+from molts.api import error_body
+from molts.errors import BadInput, MoltsError, NotAllowed, NotFound
+
+
+class ServerError(MoltsError):
+    code = "error"
+
+
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return _answer(request, BadInput("The request is not valid."), "404.html")
+
+
+def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return _answer(request, NotAllowed("This is not open to you."), "403.html")
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form or script of another site, or a page that was open for too long."""
+    error = NotAllowed("The page is too old, or cookies are off. Load it again.", code="csrf")
+    return _answer(request, error, "403.html")
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return _answer(request, NotFound("There is nothing here."), "404.html")
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return _answer(request, ServerError("Something went wrong here. It has been logged."), "500.html")
+
+
+def _answer(request: HttpRequest, error: MoltsError, template: str) -> HttpResponse:
+    if _wants_json(request):
+        return JsonResponse(error_body(error), status=error.http_status)
+    return render(request, template, status=error.http_status)
+
+
+def _wants_json(request: HttpRequest) -> bool:
+    if request.path.startswith("/api/") or request.content_type == "application/json":
+        return True
+    return "text/html" not in request.headers.get("Accept", "") and "application/json" in request.headers.get(
+        "Accept", ""
+    )

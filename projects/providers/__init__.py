@@ -1,0 +1,48 @@
+"""The providers molts knows.
+
+One dict of dotted paths is the whole list. A provider's module is imported when it is first asked for, and its heavy
+libraries only when it builds something, so listing providers costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+
+from molts.errors import BadConfiguration
+from projects.providers.base import Kind, Provider
+
+PROVIDERS: dict[str, str] = {
+    # without an account, on this machine
+    "faster_whisper": "projects.providers.faster_whisper.FasterWhisper",
+    "pocketsphinx": "projects.providers.pocketsphinx.PocketSphinx",
+    "scripted": "projects.providers.scripted.Scripted",
+    "supertonic": "projects.providers.supertonic.Supertonic",
+    "espeak": "projects.providers.espeak.Espeak",
+    # servers that speak OpenAI's protocol
+    "openai": "projects.providers.openai_compatible.OpenAI",
+    "groq": "projects.providers.openai_compatible.Groq",
+    "ollama": "projects.providers.openai_compatible.Ollama",
+    "vllm": "projects.providers.openai_compatible.VLLM",
+    "llama_cpp": "projects.providers.openai_compatible.LlamaCpp",
+    "speaches": "projects.providers.openai_compatible.Speaches",
+    "openai_compatible": "projects.providers.openai_compatible.OpenAICompatible",
+}
+
+
+@cache
+def get_provider(key: str) -> Provider:
+    """Return the provider registered under `key`. Raises BadConfiguration when there is none."""
+    try:
+        dotted_path = PROVIDERS[key]
+    except KeyError:
+        known = ", ".join(sorted(PROVIDERS))
+        raise BadConfiguration(f"There is no provider {key!r}. Known providers: {known}.") from None
+    module_name, class_name = dotted_path.rsplit(".", 1)
+    provider: Provider = getattr(import_module(module_name), class_name)()
+    return provider
+
+
+def providers_for(kind: Kind) -> list[Provider]:
+    """Providers that serve `kind`, in the order of the registry."""
+    return [provider for provider in map(get_provider, PROVIDERS) if kind in provider.kinds]

@@ -1,0 +1,139 @@
+"""What a provider is: one vendor or local program that can hear, think or speak for an agent.
+
+A provider is a small object without state. It describes itself (kinds, options, prices) for forms and documentation and
+builds LiveKit Agents components from an option set and credentials. Heavy imports happen inside the `build_*` methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from molts.errors import BadConfiguration
+
+if TYPE_CHECKING:
+    from livekit.agents import llm, stt, tts
+
+
+class Kind(StrEnum):
+    """What a rung of a pipeline does."""
+
+    STT = "stt"
+    LLM = "llm"
+    TTS = "tts"
+
+
+class Options(BaseModel):
+    """Base of every option schema: unknown names are refused, so a typing error cannot pass silently."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Decrypted credentials of one ProviderKey. They live in memory only and never print themselves."""
+
+    api_key: str = field(default="", repr=False)
+    base_url: str = ""
+
+
+@dataclass(frozen=True)
+class Persona:
+    """What a component may need to know about the agent it works for."""
+
+    name: str = ""
+    language: str = "en"
+    instructions: str = ""
+    greeting: str = ""
+    knowledge: str = ""
+    answers: tuple[tuple[str, str], ...] = ()  # (question, answer) pairs
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One step of a chain: a provider with its options. Chains fall to the next rung when one fails."""
+
+    provider: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    credentials: Credentials = field(default_factory=Credentials)
+
+
+@dataclass(frozen=True)
+class UnitPrice:
+    """List price of one unit (`tokens_in`, `tokens_out`, `characters`, `audio_seconds`) of a model, in USD."""
+
+    kind: Kind
+    model: str
+    unit: str
+    price: Decimal
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether a provider could serve right now, in words for `doctor`, the admin and the room page."""
+
+    ready: bool
+    text: str
+    mend: str = ""  # what to do when it is not ready
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """Outcome of one small real call (`manage.py probe_providers`, "Test connection")."""
+
+    ok: bool
+    text: str
+    latency_ms: int | None = None
+
+
+class Provider:
+    """Base class. Subclasses set the class attributes and override the `build_*` methods of the kinds they serve."""
+
+    key: ClassVar[str]
+    label: ClassVar[str]
+    kinds: ClassVar[frozenset[Kind]]
+    options: ClassVar[Mapping[Kind, type[Options]]] = {}
+    prices: ClassVar[tuple[UnitPrice, ...]] = ()
+    needs_key: ClassVar[bool] = False
+    """Whether a ProviderKey must be chosen for it."""
+    local: ClassVar[bool] = False
+    """Runs on this box without an account; costs nothing by the minute."""
+
+    def parse_options(self, kind: Kind, options: Mapping[str, Any]) -> Options:
+        """Check `options` against the schema of `kind`.
+
+        Raises BadConfiguration naming the provider, the field and the reason.
+        """
+        if kind not in self.kinds:
+            raise BadConfiguration(f"{self.label} cannot be used for {kind.value}.")
+        try:
+            return self.options.get(kind, Options).model_validate(dict(options))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "options"
+            raise BadConfiguration(f"{self.label} ({kind.value}): {where}: {first['msg']}.") from error
+
+    def build_stt(self, *, options: Options, credentials: Credentials, persona: Persona) -> stt.STT[Any]:
+        """Speech recogniser. It need not stream: if it does not, the pipeline cuts utterances out for it."""
+        raise NotImplementedError
+
+    def build_llm(self, *, options: Options, credentials: Credentials, persona: Persona) -> llm.LLM[Any]:
+        """Language model."""
+        raise NotImplementedError
+
+    def build_tts(self, *, options: Options, credentials: Credentials, persona: Persona) -> tts.TTS[Any]:
+        """Voice."""
+        raise NotImplementedError
+
+    def readiness(self, kind: Kind, options: Options) -> Readiness:
+        """Whether it can serve `kind` now, without touching the network. Local providers check their models here."""
+        return Readiness(True, "ready")
+
+    async def probe(self, kind: Kind, *, options: Options, credentials: Credentials) -> ProbeResult:
+        """Make one small real call of `kind`, within 10 s."""
+        raise NotImplementedError

@@ -1,0 +1,204 @@
+"""Building one component out of a chain of rungs.
+
+One usable rung gives the component itself; several give LiveKit's fallback adapter, which moves down when a rung fails
+and up again when it recovers. Rungs that cannot be built (no model, no key) are left out with a reason.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from molts.errors import BadConfiguration, MoltsError
+from projects.providers import get_provider
+from projects.providers.base import Kind, Persona, Rung
+
+if TYPE_CHECKING:
+    from livekit.agents import llm, stt, tts, vad
+
+logger = logging.getLogger(__name__)
+
+LLM_SOCKET_SECONDS = 60.0
+"""Socket timeout of a language model in a chain. What matters sooner is its own deadline (`first_chunk_timeout`)."""
+
+Component = Any
+"""An stt.STT, llm.LLM or tts.TTS; which one follows from the kind."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A rung that is not part of the chain, and why."""
+
+    index: int
+    provider: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class BuiltRung:
+    """A rung that is part of the chain. `index` is its place in the list that was asked for."""
+
+    index: int
+    provider: str
+    component: Component
+
+
+@dataclass(frozen=True)
+class AvailabilityChange:
+    """A rung went out of service or came back; `active` serves from now on (None: none does)."""
+
+    kind: Kind
+    rung: BuiltRung
+    available: bool
+    active: BuiltRung | None
+
+
+@dataclass
+class Chain:
+    """The component to hand to the session and what is known about its rungs."""
+
+    kind: Kind
+    component: Component
+    rungs: list[BuiltRung]
+    skipped: list[Skipped] = field(default_factory=list)
+    adapter: Component = None
+    """LiveKit's fallback adapter, when there are several rungs."""
+    _down: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._callbacks: list[Callable[[AvailabilityChange], None]] = []
+        if self.adapter is not None:
+            self.adapter.on(f"{self.kind.value}_availability_changed", self._availability_changed)
+
+    @property
+    def active(self) -> BuiltRung | None:
+        """The rung that serves the next request: the first that is not out of service."""
+        return next((rung for rung in self.rungs if rung.index not in self._down), None)
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether something else than the first rung asked for serves."""
+        return self.active is None or self.active.index != 0
+
+    def on_change(self, callback: Callable[[AvailabilityChange], None]) -> None:
+        """Call `callback` from the event loop whenever a rung goes out of service or comes back."""
+        self._callbacks.append(callback)
+
+    async def aclose(self) -> None:
+        """Close from the outside in; adapters leave what they wrap open."""
+        opened = [self.component, self.adapter, *(rung.component for rung in self.rungs)]
+        for part in {id(part): part for part in opened if part is not None}.values():
+            await part.aclose()
+
+    def _availability_changed(self, event: Any) -> None:
+        rung = self._rung_of(getattr(event, self.kind.value))
+        if event.available:
+            self._down.discard(rung.index)
+        else:
+            self._down.add(rung.index)
+        change = AvailabilityChange(self.kind, rung, event.available, self.active)
+        logger.warning("provider availability changed", extra=_log_fields(change))
+        for callback in self._callbacks:
+            callback(change)
+
+    def _rung_of(self, component: Component) -> BuiltRung:
+        for rung in self.rungs:
+            if component is rung.component or getattr(component, "wrapped_stt", None) is rung.component:
+                return rung
+        raise LookupError("the adapter reported a component that is not of this chain")
+
+
+def build_chain(kind: Kind, rungs: Sequence[Rung], persona: Persona, *, vad: vad.VAD | None = None) -> Chain:
+    """Build `rungs` (best first) into one component of `kind`.
+
+    `vad` wraps recognisers that do not stream. Raises BadConfiguration, with every reason, when no rung can be built.
+    """
+    built: list[BuiltRung] = []
+    skipped: list[Skipped] = []
+    for index, rung in enumerate(rungs):
+        try:
+            built.append(BuiltRung(index, rung.provider, _build(kind, rung, persona)))
+        except (MoltsError, ImportError, OSError, ValueError) as error:
+            reason = error.detail if isinstance(error, MoltsError) else f"{type(error).__name__}: {error}"
+            skipped.append(Skipped(index, rung.provider, reason))
+            logger.warning("provider skipped", extra={"kind": kind.value, "provider": rung.provider, "reason": reason})
+    if not built:
+        reasons = " ".join(f"{skip.provider}: {skip.reason}" for skip in skipped) or "The chain is empty."
+        raise BadConfiguration(f"No {kind.value} provider can be used. {reasons}")
+    component, adapter = _combine(kind, [rung.component for rung in built], vad)
+    return Chain(kind, component, built, skipped, adapter)
+
+
+def _build(kind: Kind, rung: Rung, persona: Persona) -> Component:
+    provider = get_provider(rung.provider)
+    options = provider.parse_options(kind, rung.options)
+    if provider.needs_key and not rung.credentials.api_key:
+        raise BadConfiguration(f"{provider.label} needs an API key. Add one to the project and choose it here.")
+    build = {Kind.STT: provider.build_stt, Kind.LLM: provider.build_llm, Kind.TTS: provider.build_tts}[kind]
+    return build(options=options, credentials=rung.credentials, persona=persona)
+
+
+def _combine(kind: Kind, components: list[Component], vad: vad.VAD | None) -> tuple[Component, Component]:
+    """The component for the session, and the fallback adapter in it (None for a single rung)."""
+    match kind:
+        case Kind.STT:
+            return _combine_stt(components, vad)
+        case Kind.LLM:
+            return _combine_llm(components)
+        case Kind.TTS:
+            return _combine_tts(components)
+
+
+def _combine_stt(components: list[stt.STT[Any]], vad: vad.VAD | None) -> tuple[Component, Component]:
+    from livekit.agents import stt
+
+    if len(components) == 1:
+        only = components[0]
+        return (stt.StreamAdapter(stt=only, vad=vad) if vad and not only.capabilities.streaming else only), None
+    if vad is None and any(not part.capabilities.streaming for part in components):
+        raise BadConfiguration("A chain of recognisers that do not stream needs a voice activity detector.")
+    none_streams = not any(part.capabilities.streaming for part in components)
+    adapter = stt.FallbackAdapter([_streaming(part, vad) for part in components], max_retry_per_stt=0)
+    if vad is not None and none_streams:
+        # Cut utterances out once, in front of the adapter: what one rung fails to hear is then given to the next.
+        return stt.StreamAdapter(stt=adapter, vad=vad), adapter
+    return adapter, adapter
+
+
+def _streaming(component: stt.STT[Any], vad: vad.VAD | None) -> stt.STT[Any]:
+    from livekit.agents import stt
+
+    if component.capabilities.streaming or vad is None:
+        return component
+    wrapper = stt.StreamAdapter(stt=component, vad=vad)
+    wrapper._recognize_metrics_needed = False  # the wrapped one reports; both would count the audio twice
+    return wrapper
+
+
+def _combine_llm(components: list[llm.LLM[Any]]) -> tuple[Component, Component]:
+    from livekit.agents import llm
+
+    if len(components) == 1:
+        return components[0], None
+    adapter = llm.FallbackAdapter(components, attempt_timeout=LLM_SOCKET_SECONDS)
+    return adapter, adapter
+
+
+def _combine_tts(components: list[tts.TTS[Any]]) -> tuple[Component, Component]:
+    from livekit.agents import tts
+
+    if len(components) == 1:
+        return components[0], None
+    adapter = tts.FallbackAdapter(components, max_retry_per_tts=0)
+    return adapter, adapter
+
+
+def _log_fields(change: AvailabilityChange) -> dict[str, object]:
+    return {
+        "kind": change.kind.value,
+        "provider": change.rung.provider,
+        "available": change.available,
+        "active": change.active.provider if change.active else None,
+    }

@@ -1,0 +1,326 @@
+"""Servers that speak OpenAI's protocol: one class, and a preset for each known server.
+
+OpenAI, Groq, Ollama, vLLM, llama.cpp, speaches, and any other by its base URL. All calls go through the guarded client,
+so a base URL on a private network works only when the operator allowed it.
+"""
+
+from __future__ import annotations
+
+import io
+import wave
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import httpx2
+from pydantic import Field
+
+from molts.errors import BadConfiguration
+from molts.http import Limits, guarded_async_client, guarded_client
+from projects.providers.base import Credentials, Kind, Options, Persona, ProbeResult, Provider
+from projects.providers.probing import timed_probe
+
+if TYPE_CHECKING:
+    import openai
+    from livekit.agents import llm, stt, tts
+
+OLLAMA_ADDRESS = "127.0.0.1"
+OLLAMA_URL = f"http://{OLLAMA_ADDRESS}:11434"
+_LIMITS = Limits(connect_seconds=5, read_seconds=30, total_seconds=180, max_bytes=50_000_000)
+
+
+class LLMOptions(Options):
+    """Settings of a language model behind OpenAI's protocol."""
+
+    model: str = Field(default="", description="empty: the provider's usual model, where it has one")
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    max_tokens: int | None = Field(default=None, ge=1, le=100_000, description="longest answer")
+    reasoning_effort: Literal["", "none", "minimal", "low", "medium", "high"] = ""
+    first_chunk_timeout: float = Field(
+        default=5.0, ge=0.5, le=120, description="seconds without a word until it failed"
+    )
+
+
+class STTOptions(Options):
+    """Settings of a recogniser behind OpenAI's protocol."""
+
+    model: str = Field(default="", description="empty: the provider's usual model, where it has one")
+    language: str = Field(default="", description='language code, "auto" to detect it; empty: the agent\'s language')
+    prompt: str = Field(default="", max_length=1000, description="names and terms to expect")
+    timeout: float = Field(default=10.0, ge=0.5, le=120, description="seconds until an utterance counts as failed")
+
+
+class TTSOptions(Options):
+    """Settings of a voice behind OpenAI's protocol."""
+
+    model: str = Field(default="", description="empty: the provider's usual model, where it has one")
+    voice: str = Field(default="", description="empty: the provider's usual voice")
+    speed: float = Field(default=1.0, ge=0.25, le=4)
+    instructions: str = Field(default="", max_length=1000, description="how to speak, where the model takes it")
+    response_format: Literal["", "mp3", "opus", "aac", "flac", "wav", "pcm"] = ""
+    first_audio_timeout: float = Field(
+        default=4.0, ge=0.5, le=60, description="seconds without a sound until it failed"
+    )
+
+
+class OpenAICompatible(Provider):
+    """Base of the presets, and itself the provider for any other server: it needs a base URL and, mostly, models."""
+
+    key = "openai_compatible"
+    label = "OpenAI-compatible server"
+    kinds = frozenset({Kind.STT, Kind.LLM, Kind.TTS})
+    options: ClassVar[Mapping[Kind, type[Options]]] = {Kind.STT: STTOptions, Kind.LLM: LLMOptions, Kind.TTS: TTSOptions}
+
+    default_base_url: ClassVar[str] = ""
+    default_models: ClassVar[Mapping[Kind, str]] = {}
+    default_voice: ClassVar[str] = "alloy"
+    default_response_format: ClassVar[str] = "mp3"
+    max_tokens_name: ClassVar[str] = "max_tokens"
+
+    def build_stt(self, *, options: Options, credentials: Credentials, persona: Persona) -> stt.STT[Any]:
+        from projects.providers.components.openai_compatible import CompatibleSTT
+
+        assert isinstance(options, STTOptions)
+        language = options.language or persona.language
+        return CompatibleSTT(
+            key=self.key,
+            seconds=options.timeout,
+            model=self._model(Kind.STT, options.model),
+            language="en" if language == "auto" else language.split("-")[0],
+            detect_language=language == "auto",
+            **given(prompt=options.prompt),
+            client=self.client(credentials),
+            use_realtime=False,  # that way would not go through the guarded client
+        )
+
+    def build_llm(self, *, options: Options, credentials: Credentials, persona: Persona) -> llm.LLM[Any]:
+        from projects.providers.components.deadline import DeadlineLLM
+        from projects.providers.components.openai_compatible import CompatibleLLM
+
+        assert isinstance(options, LLMOptions)
+        model = CompatibleLLM(
+            key=self.key,
+            model=self._model(Kind.LLM, options.model),
+            client=self.client(credentials),
+            **given(
+                temperature=options.temperature,
+                reasoning_effort=options.reasoning_effort,
+                extra_body={self.max_tokens_name: options.max_tokens} if options.max_tokens else None,
+            ),
+            _strict_tool_schema=self.key == "openai",
+        )
+        return DeadlineLLM(model, seconds=options.first_chunk_timeout)
+
+    def build_tts(self, *, options: Options, credentials: Credentials, persona: Persona) -> tts.TTS[Any]:
+        from projects.providers.components.openai_compatible import CompatibleTTS
+
+        assert isinstance(options, TTSOptions)
+        return CompatibleTTS(
+            key=self.key,
+            seconds=options.first_audio_timeout,
+            model=self._model(Kind.TTS, options.model),
+            voice=options.voice or self.default_voice,
+            speed=options.speed,
+            **given(instructions=options.instructions),
+            response_format=options.response_format or self.default_response_format,
+            client=self.client(credentials),
+        )
+
+    async def probe(self, kind: Kind, *, options: Options, credentials: Credentials) -> ProbeResult:
+        import openai
+
+        async def call() -> str:
+            client = self.client(credentials)
+            try:
+                return await self._small_call(client, kind, options)
+            except openai.APIStatusError as error:
+                raise RuntimeError(f"{error.status_code}: {vendor_text(error)}") from None
+            finally:
+                await client.close()
+
+        result = await timed_probe(call)
+        return ProbeResult(result.ok, without_key(result.text, credentials.api_key), result.latency_ms)
+
+    def client(self, credentials: Credentials) -> openai.AsyncClient:
+        """Client of the SDK behind the guard. Raises BadConfiguration when the base URL is missing."""
+        import openai
+
+        base_url = credentials.base_url or self.default_base_url
+        if not base_url:
+            raise BadConfiguration(f"{self.label} needs a base URL, for example http://server:8000/v1.")
+        try:
+            client = openai.AsyncClient(
+                api_key=credentials.api_key or "none",  # the SDK insists on one, else it would send the environment's
+                base_url=base_url,
+                organization="",
+                project="",
+                max_retries=0,
+                http_client=self._http_client(base_url),
+            )
+        except httpx2.InvalidURL as error:
+            raise BadConfiguration(f"{self.label}: the base URL cannot be used: {error}.") from error
+        client.organization = client.project = None  # "" above kept the environment's ids out, None sends no header
+        return client
+
+    def _http_client(self, base_url: str) -> httpx2.AsyncClient:
+        return guarded_async_client(limits=_LIMITS, event_hooks=_HOOKS)
+
+    def _model(self, kind: Kind, name: str) -> str:
+        if model := name or self.default_models.get(kind, ""):
+            return model
+        raise BadConfiguration(f"{self.label} ({kind.value}): choose a model.")
+
+    async def _small_call(self, client: openai.AsyncClient, kind: Kind, options: Options) -> str:
+        match options:
+            case LLMOptions():
+                answer = await client.chat.completions.create(
+                    model=self._model(kind, options.model),
+                    messages=[{"role": "user", "content": "Answer with the word ready."}],
+                    extra_body={self.max_tokens_name: 16},
+                )
+                return f"answered {(answer.choices[0].message.content or '')[:60]!r}"
+            case STTOptions():
+                heard = await client.audio.transcriptions.create(
+                    model=self._model(kind, options.model), file=("silence.wav", _silence(), "audio/wav")
+                )
+                return f"transcribed a second of silence as {heard.text[:60]!r}"
+            case TTSOptions():
+                speech = await client.audio.speech.create(
+                    model=self._model(kind, options.model),
+                    voice=options.voice or self.default_voice,
+                    input="Hello.",
+                    response_format=options.response_format or self.default_response_format,  # type: ignore[arg-type]
+                )
+                return f"spoke {len(speech.content)} bytes"
+        raise BadConfiguration(f"{self.label} cannot be used for {kind.value}.")
+
+
+class OpenAI(OpenAICompatible):
+    key = "openai"
+    label = "OpenAI"
+    needs_key = True
+    default_base_url = "https://api.openai.com/v1"
+    default_models: ClassVar = {
+        Kind.STT: "gpt-4o-mini-transcribe",
+        Kind.LLM: "gpt-4.1-mini",
+        Kind.TTS: "gpt-4o-mini-tts",
+    }
+    default_voice = "ash"
+    default_response_format = "pcm"  # 24 kHz by its documentation; the first sound comes soonest so
+    max_tokens_name = "max_completion_tokens"
+
+
+class Groq(OpenAICompatible):
+    key = "groq"
+    label = "Groq"
+    needs_key = True
+    default_base_url = "https://api.groq.com/openai/v1"
+    default_models: ClassVar = {
+        Kind.STT: "whisper-large-v3-turbo",
+        Kind.LLM: "llama-3.3-70b-versatile",
+        Kind.TTS: "canopylabs/orpheus-v1-english",
+    }
+    default_voice = "autumn"
+    default_response_format = "wav"
+    max_tokens_name = "max_completion_tokens"
+
+
+class Ollama(OpenAICompatible):
+    """An Ollama server. Its usual address on this machine needs no leave of the operator: it is ours, not a setting."""
+
+    key = "ollama"
+    label = "Ollama"
+    kinds = frozenset({Kind.LLM})
+    local = True
+    default_base_url = f"{OLLAMA_URL}/v1"
+    default_models: ClassVar = {Kind.LLM: "llama3.2"}
+
+    def _http_client(self, base_url: str) -> httpx2.AsyncClient:
+        if base_url == self.default_base_url:
+            return guarded_async_client(limits=_LIMITS, allowed_networks=[OLLAMA_ADDRESS], event_hooks=_HOOKS)
+        return super()._http_client(base_url)
+
+
+class VLLM(OpenAICompatible):
+    key = "vllm"
+    label = "vLLM"
+    kinds = frozenset({Kind.STT, Kind.LLM})
+
+
+class LlamaCpp(OpenAICompatible):
+    key = "llama_cpp"
+    label = "llama.cpp server"
+    kinds = frozenset({Kind.LLM})
+    default_base_url = "http://127.0.0.1:8080/v1"
+    default_models: ClassVar = {Kind.LLM: "default"}  # it serves the model it was started with, whatever the name
+
+
+class Speaches(OpenAICompatible):
+    key = "speaches"
+    label = "speaches"
+    kinds = frozenset({Kind.STT, Kind.TTS})
+    default_models: ClassVar = {
+        Kind.STT: "Systran/faster-distil-whisper-small.en",
+        Kind.TTS: "speaches-ai/Kokoro-82M-v1.0-ONNX",
+    }
+    default_voice = "af_heart"
+
+
+def find_ollama(base_url: str = OLLAMA_URL) -> tuple[str, list[str]] | None:
+    """Base URL and models of an Ollama on this machine, or None when none answers within half a second."""
+    limits = Limits(connect_seconds=0.3, read_seconds=0.4, total_seconds=0.5, max_bytes=1_000_000)
+    try:
+        with guarded_client(limits=limits, allowed_networks=[OLLAMA_ADDRESS]) as client:
+            answer = client.get(f"{base_url}/api/tags")
+            answer.raise_for_status()
+            return f"{base_url}/v1", [str(model["name"]) for model in answer.json()["models"]]
+    except (httpx2.HTTPError, ValueError, KeyError, TypeError):
+        return None
+
+
+def given(**settings: Any) -> dict[str, Any]:
+    """The settings that have a value; the plugin has a mark of its own for those that have none."""
+    return {name: value for name, value in settings.items() if value is not None and value != ""}
+
+
+async def _refuse_text_as_audio(response: httpx2.Response) -> None:
+    """A server that answers a request for speech with a text would be heard as noise."""
+    kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
+    is_speech = response.is_success and response.request.url.path.endswith("/audio/speech")
+    if is_speech and kind in ("application/json", "text/html", "text/plain"):
+        raise RuntimeError(f"the server answered with {kind} instead of audio")
+
+
+async def _without_room_ids(request: httpx2.Request) -> None:
+    """The plugin tells LiveKit's own gateway about room and job; no other server needs to know."""
+    for name in [name for name in request.headers if name.lower().startswith("x-livekit-")]:
+        del request.headers[name]
+
+
+_HOOKS = {"request": [_without_room_ids], "response": [_refuse_text_as_audio]}
+
+
+def vendor_text(error: openai.APIStatusError) -> str:
+    """The vendor's own words in an error answer."""
+    body = error.body
+    if isinstance(body, dict):
+        inner = body.get("error", body)
+        text = inner.get("message") if isinstance(inner, dict) else inner
+        text = text or body.get("message") or body.get("detail")
+        if text:
+            return str(text)[:300]
+    return str(body or error.message)[:300]
+
+
+def without_key(text: str, api_key: str) -> str:
+    """`text` without the key, should a server have echoed it."""
+    return text.replace(api_key, "(key)") if len(api_key) >= 8 else text
+
+
+def _silence() -> bytes:
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16000)
+        file.writeframes(bytes(32000))
+    return buffer.getvalue()

@@ -1,0 +1,267 @@
+"""The base of every admin page: what a staff user may see and do there is decided by project membership alone.
+
+Django's own model permissions are not asked. Another project's object answers 404, wherever it is named: an owner of
+one project must not learn which ids exist in another.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.filters import RelatedFieldListFilter
+from django.db import models
+from django.http import Http404, HttpRequest
+from django.urls import path
+
+from molts.errors import MoltsError
+from projects.access import ScopedQuerySet, project_ids
+from projects.choices import Action
+
+if TYPE_CHECKING:
+    # The stubs' classes take the model as a parameter, the real ones do not.
+    ModelAdmin = admin.ModelAdmin[Any]
+    InlineBase = admin.options.InlineModelAdmin[Any, Any]
+    OptionsBase = admin.options.BaseModelAdmin[Any]
+    ModelFormBase = forms.ModelForm[Any]
+    ModelChoiceField = forms.ModelChoiceField[Any]
+else:
+    ModelAdmin = admin.ModelAdmin
+    InlineBase = admin.options.InlineModelAdmin
+    OptionsBase = object
+    ModelFormBase = forms.ModelForm
+    ModelChoiceField = forms.ModelChoiceField
+
+PRIVATE_FIELDS = frozenset({"secret_cipher", "digest", "last_four", "password"})
+"""Never to be filtered by: "starts with" questions would spell a value out letter by letter."""
+
+
+def allowed_projects(request: HttpRequest, action: Action) -> frozenset[Any] | None:
+    """Ids of the projects in which the user may do `action`; None means all. Asked once a request."""
+    known: dict[Action, frozenset[Any] | None] = request.__dict__.setdefault("_molts_projects", {})
+    if action not in known:
+        ids = project_ids(request.user, action)
+        known[action] = None if ids is None else frozenset(ids.values_list("pk", flat=True))
+    return known[action]
+
+
+def may_do(request: HttpRequest, action: Action | None, project_id: Any = None) -> bool:
+    """Whether the user may do `action` in that project; without one, in any. No action: nobody may."""
+    if action is None:
+        return False
+    allowed = allowed_projects(request, action)
+    if allowed is None:
+        return True
+    return bool(allowed) if project_id is None else project_id in allowed
+
+
+def project_id_of(obj: models.Model) -> Any:
+    """Id of the project that `obj` belongs to; None when it is not decided yet."""
+    owner: Any = obj
+    *way, last = getattr(obj, "project_path", "project").split("__")
+    for name in way:
+        owner = getattr(owner, name)
+    return owner.pk if last == "pk" else getattr(owner, f"{last}_id")
+
+
+def is_scoped(model: type[models.Model]) -> bool:
+    return isinstance(model._default_manager.all(), ScopedQuerySet)
+
+
+class ScopedChoiceField(ModelChoiceField):
+    """Names the project beside each choice where choices of several projects stand together."""
+
+    show_project = False
+
+    def label_from_instance(self, obj: Any) -> str:
+        return f"{obj} ({obj.project})" if self.show_project else str(obj)
+
+
+class ScopedForm(ModelFormBase):
+    """Refuses parts of another project, and checks uniqueness within the project although it is not asked again."""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        project = cleaned.get("project") or getattr(self.instance, "project_id", None)
+        if project is not None:
+            refuse_foreign_parts(self, getattr(project, "pk", project))
+        return cleaned
+
+    def _get_validation_exclusions(self) -> set[str]:
+        excluded: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
+        if getattr(self.instance, "project_id", None) is not None:
+            excluded.discard("project")
+        return excluded
+
+
+def refuse_foreign_parts(form: forms.BaseForm, project_id: uuid.UUID) -> None:
+    """Add an error to every chosen object that belongs to another project than the form's."""
+    for name, value in list(form.cleaned_data.items()):
+        if name == "project" or not isinstance(value, models.Model) or not is_scoped(type(value)):
+            continue
+        if project_id_of(value) != project_id:
+            form.add_error(name, "This belongs to another project.")
+
+
+def add_form_error(form: forms.BaseForm, error: MoltsError) -> None:
+    """Show `error` at the field that it names."""
+    form.add_error(error.attr if error.attr in form.fields else None, error.detail)
+
+
+class Scope(OptionsBase):
+    """Which role may do what. None: nobody, not even a superuser."""
+
+    view_action: Action | None = Action.VIEW
+    add_action: Action | None = Action.EDIT
+    change_action: Action | None = Action.EDIT
+    delete_action: Action | None = Action.EDIT
+    owner_field = "project"
+    """The field that decides whose a new object will be: it offers only where the user may add."""
+
+    # `obj` is the object itself for a ModelAdmin, its parent for an inline: both belong to the project that decides.
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return may_do(request, self.view_action, _decided(obj))
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return may_do(request, self.add_action, _decided(obj))
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return may_do(request, self.change_action, _decided(obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return may_do(request, self.delete_action, _decided(obj))
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return may_do(request, self.view_action)
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
+        found: models.QuerySet[Any] = super().get_queryset(request)
+        assert isinstance(found, ScopedQuerySet), f"{found.model.__name__} cannot be told apart by project"
+        return found.for_actor(request.user, self.view_action or Action.VIEW)
+
+    def formfield_for_foreignkey(
+        self, db_field: models.ForeignKey[Any, Any], request: HttpRequest, **kwargs: Any
+    ) -> ModelChoiceField | None:
+        model = db_field.related_model
+        if not is_scoped(model):
+            return super().formfield_for_foreignkey(db_field, request, **kwargs)
+        given = kwargs.pop("queryset", None)
+        choices = self._choices(db_field, request, model._default_manager.all() if given is None else given)
+        mixed = "project" in {field.name for field in model._meta.fields} and _fixed_project(request) is None
+        several = mixed and (allowed_projects(request, Action.VIEW) is None or len(_ids(request)) > 1)
+        if several:
+            choices = choices.select_related("project")
+        field = super().formfield_for_foreignkey(
+            db_field, request, queryset=choices, form_class=ScopedChoiceField, **kwargs
+        )
+        if isinstance(field, ScopedChoiceField):
+            field.show_project = several
+            if db_field.name == "project" and len(only := list(choices[:2])) == 1:
+                field.initial = only[0].pk
+        return field
+
+    def _choices(self, db_field: Any, request: HttpRequest, choices: Any) -> models.QuerySet[Any]:
+        action = (self.add_action if db_field.name == self.owner_field else None) or Action.VIEW
+        scoped: models.QuerySet[Any] = choices.for_actor(request.user, action)
+        fixed = _fixed_project(request)
+        if fixed is None or db_field.name == "project":
+            return scoped
+        return scoped.filter(**{getattr(scoped.model, "project_path", "project"): fixed})
+
+
+def _decided(obj: Any) -> Any:
+    return None if obj is None else project_id_of(obj)
+
+
+def _ids(request: HttpRequest) -> frozenset[Any]:
+    return allowed_projects(request, Action.VIEW) or frozenset()
+
+
+def _fix_project(request: HttpRequest, obj: Any) -> None:
+    """Remember whose choices a form on this request may offer."""
+    request.__dict__["_molts_fixed_project"] = _decided(obj)
+
+
+def _fixed_project(request: HttpRequest) -> Any:
+    return request.__dict__.get("_molts_fixed_project")
+
+
+class ScopedAdmin(Scope, ModelAdmin):
+    """A ModelAdmin whose objects, choices, actions and history end at the user's projects."""
+
+    form = ScopedForm
+    view_on_site = False
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        obj = super().get_object(request, object_id, from_field)
+        if obj is None:
+            # Before any question of permission: what is not there must answer as another project's does.
+            raise Http404(f"There is no {self.opts.verbose_name} with this id.")
+        return obj
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        _fix_project(request, obj)
+        return super().get_form(request, obj, change, **kwargs)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """An object stays in its project: what hangs on it would be left behind."""
+        fields = tuple(str(name) for name in super().get_readonly_fields(request, obj))
+        has_project = any(field.name == "project" for field in self.opts.fields)
+        return (*fields, "project") if obj is not None and has_project and "project" not in fields else fields
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        if PRIVATE_FIELDS & set(lookup.split("__")):
+            return False
+        return bool(super().lookup_allowed(lookup, value, request))  # type: ignore[arg-type]
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[Any], list[Any]]:
+        """Whoever may delete an object may delete what hangs on it: that is of the same project.
+
+        Each object is asked for by itself: a bulk action may hold objects of projects where the role is another.
+        """
+        to_delete, counts, _, protected = super().get_deleted_objects(objs, request)
+        refused = {str(self.opts.verbose_name) for obj in objs if not self.has_delete_permission(request, obj)}
+        return to_delete, counts, refused, protected
+
+    def may_change(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> Iterable[Any]:
+        """Those of an action's objects that the user may change."""
+        assert isinstance(queryset, ScopedQuerySet)
+        return queryset.for_actor(request.user, self.change_action or Action.EDIT)
+
+
+class ScopedInline(Scope, InlineBase):
+    """An inline of a ScopedAdmin; its rows are the parent's."""
+
+    extra = 0
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
+        _fix_project(request, obj)
+        return super().get_formset(request, obj, **kwargs)
+
+
+class ScopedTabularInline(ScopedInline):
+    template = "admin/edit_inline/tabular.html"
+
+
+class ScopedRelatedFilter(RelatedFieldListFilter):
+    """A filter whose choices are the user's own."""
+
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[Any, Any]]:
+        return [(choice.pk, str(choice)) for choice in field.related_model.objects.for_actor(request.user)]
+
+
+class ScopedAdminSite(admin.AdminSite):
+    """Django's site without its short cut from any object's id to its page, which asks nobody's permission."""
+
+    def get_urls(self) -> list[Any]:
+        shortcut = path("r/<path:content_type_id>/<path:object_id>/", self.admin_view(_nowhere), name="view_on_site")
+        return [shortcut, *super().get_urls()]
+
+
+def _nowhere(request: HttpRequest, content_type_id: str, object_id: str) -> NoReturn:
+    raise Http404("There is nothing here.")

@@ -1,0 +1,50 @@
+from django.db import models
+
+
+class SessionState(models.TextChoices):
+    WAITING = "waiting", "Waiting for the agent"
+    ACTIVE = "active", "Active"
+    ENDED = "ended", "Ended"
+    FAILED = "failed", "Failed"
+
+
+LIVE_STATES = (SessionState.WAITING, SessionState.ACTIVE)
+
+
+class EndReason(models.TextChoices):
+    VISITOR_LEFT = "visitor_left", "The visitor left"
+    ENDED_BY_USER = "ended_by_user", "Ended by the visitor"
+    ENDED_BY_API = "ended_by_api", "Ended by a program or an admin"
+    SILENCE = "silence", "Silence"
+    TIME_LIMIT = "time_limit", "Time limit"
+    NO_AGENT = "no_agent", "No agent came"
+    AGENT_LOST = "agent_lost", "The agent was lost"
+    BUDGET = "budget", "Budget used up"
+    ERROR = "error", "Error"
+
+
+FAILURES = frozenset({EndReason.NO_AGENT, EndReason.AGENT_LOST, EndReason.ERROR})
+
+
+class SessionSource(models.TextChoices):
+    LINK = "link", "Room link"
+    API = "api", "REST"
+    CHECK = "check", "Self check"
+
+
+class AgentStateName(models.TextChoices):
+    INITIALIZING = "initializing", "Initializing"
+    LISTENING = "listening", "Listening"
+    THINKING = "thinking", "Thinking"
+    SPEAKING = "speaking", "Speaking"
+    LOST = "lost", "Lost"
+
+
+class ParticipantKind(models.TextChoices):
+    VISITOR = "visitor", "Visitor"
+    AGENT = "agent", "Agent"
+
+
+class Role(models.TextChoices):
+    USER = "user", "Visitor"
+    AGENT = "agent", "Agent"

@@ -1,0 +1,169 @@
+"""Everything the server tells a page, as types. One JSON object a message; unknown fields are a programming error.
+
+The WebSocket contract is built from exactly these models: they are encoded once (`encode`) and the same text goes to
+every socket of the session.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+Role = Literal["user", "agent"]
+AgentStateName = Literal["initializing", "listening", "thinking", "speaking", "lost"]
+SessionStateName = Literal["waiting", "active", "ended", "failed"]
+EndReason = Literal[
+    "visitor_left",
+    "ended_by_user",
+    "ended_by_api",
+    "silence",
+    "time_limit",
+    "no_agent",
+    "agent_lost",
+    "budget",
+    "error",
+]
+NoticeLevel = Literal["info", "warning", "error"]
+NoticeCode = Literal[
+    "agent_late",
+    "agent_lost",
+    "agent_back",
+    "avatar_lost",
+    "avatar_back",
+    "stt_fallback",
+    "llm_fallback",
+    "tts_fallback",
+    "offline_recogniser",
+    "recording",
+    "limit_near",
+]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Event(BaseModel):
+    """Base: `at` is UTC, `offset_ms` milliseconds since the session was started (its row created)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    at: datetime = Field(default_factory=_now)
+    offset_ms: int = 0
+
+
+class SegmentData(BaseModel):
+    """A settled utterance. Times are milliseconds since the session's start."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seq: int
+    segment_id: str
+    role: Role
+    text: str
+    start_ms: int
+    end_ms: int
+    interrupted: bool = False
+    revised: bool = False
+
+
+class SessionData(BaseModel):
+    """What a page must know of a session to draw itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: UUID
+    state: SessionStateName
+    reason: EndReason | None
+    agent_name: str
+    agent_state: AgentStateName
+    started_at: datetime
+    ended_at: datetime | None
+    max_seconds: int | None
+
+
+class Snapshot(Event):
+    """First message of every connection: the session and the segments after `?after=`."""
+
+    type: Literal["snapshot"] = "snapshot"
+    session: SessionData
+    segments: list[SegmentData]
+    last_seq: int
+
+
+class TranscriptPartial(Event):
+    type: Literal["transcript.partial"] = "transcript.partial"
+    segment_id: str
+    role: Role
+    text: str
+
+
+class TranscriptFinal(Event):
+    type: Literal["transcript.final"] = "transcript.final"
+    seq: int
+    segment_id: str
+    role: Role
+    text: str
+    start_ms: int
+    end_ms: int
+    interrupted: bool = False
+    revised: bool = False
+
+
+class AgentState(Event):
+    type: Literal["agent.state"] = "agent.state"
+    state: AgentStateName
+
+
+class SessionState(Event):
+    type: Literal["session.state"] = "session.state"
+    state: SessionStateName
+    reason: EndReason | None = None
+
+
+class TurnMetrics(Event):
+    """Parts are disjoint and sum to the measured total within 50 ms; unknown = null."""
+
+    type: Literal["turn.metrics"] = "turn.metrics"
+    turn: int
+    endpointing_ms: int | None = None
+    stt_ms: int | None = None
+    llm_ms: int | None = None
+    tts_ms: int | None = None
+    avatar_ms: int | None = None
+    total_ms: int | None = None
+
+
+class Usage(Event):
+    """Cost so far; null until everything used is priced."""
+
+    type: Literal["usage"] = "usage"
+    cost: str | None = None
+    currency: str = "USD"
+
+
+class Notice(Event):
+    type: Literal["notice"] = "notice"
+    level: NoticeLevel
+    code: NoticeCode
+    text: str
+
+
+SessionEvent = Annotated[
+    Snapshot | TranscriptPartial | TranscriptFinal | AgentState | SessionState | TurnMetrics | Usage | Notice,
+    Field(discriminator="type"),
+]
+adapter: TypeAdapter[SessionEvent] = TypeAdapter(SessionEvent)
+
+
+def encode(event: SessionEvent) -> str:
+    """JSON text of `event`, as every socket gets it."""
+    return event.model_dump_json()
+
+
+def decode(text: str) -> SessionEvent:
+    """Inverse of `encode`. Raises pydantic.ValidationError on anything else."""
+    return adapter.validate_json(text)

@@ -1,0 +1,222 @@
+"""Who is alive right now: short-lived keys in Redis that their owners renew once a second.
+
+A key that is gone means four seconds of silence. Redis' own clock decides, so boxes need not agree on the time. These
+are hints: losing Redis makes everyone look absent, and callers must treat `Unavailable` as "unknown", not as "gone".
+
+    <instance>:agent:<session id>     generation and identity of the job that serves the session: "2:agent-1f00"
+    <instance>:visitor:<session id>   an open WebSocket of the visitor
+    <instance>:taken:<session id>     worker that accepted the call for an agent and is starting its job
+    <instance>:missed:<session id>    since when the visitor was missed, on the page and in the room
+    <instance>:worker:<worker id>     JSON about an agent worker: {"host", "slots", "used", "pid"}
+    <instance>:clock                  the reconciler ran lately
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+
+import redis
+import redis.asyncio
+from django.conf import settings
+
+from molts.errors import Unavailable
+
+BEAT_SECONDS = 1.0
+AGENT_LOST_AFTER_MS = 4_000
+VISITOR_GONE_AFTER_MS = 4_000
+WORKER_GONE_AFTER_MS = 4_000
+CLOCK_LATE_AFTER_MS = 30_000
+MISSED_MEMORY_MS = 600_000
+STARTING_MS = 30_000  # longest that a job may take from being accepted to claiming its session
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """What an agent worker says about itself."""
+
+    id: str
+    host: str
+    pid: int
+    slots: int
+    used: int
+
+
+@dataclass(frozen=True)
+class AgentBeat:
+    """Which job beats for a session: of which dispatch, and who it is in the room."""
+
+    generation: int
+    identity: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.generation}:{self.identity}"
+
+    @classmethod
+    def parse(cls, value: str | bytes) -> AgentBeat:
+        generation, _, identity = (value if isinstance(value, str) else value.decode()).partition(":")
+        return cls(int(generation), identity)
+
+
+@dataclass(frozen=True)
+class Presence:
+    """Who is alive in one session. `agent_generation` is None when no agent beats; its identity may be unknown ("")."""
+
+    agent_generation: int | None
+    visitor: bool
+    agent_identity: str = ""
+
+
+def _key(*parts: object) -> str:
+    return ":".join([settings.MOLTS_INSTANCE, *(str(part) for part in parts)])
+
+
+def agent_key(session_id: uuid.UUID) -> str:
+    return _key("agent", session_id)
+
+
+def visitor_key(session_id: uuid.UUID) -> str:
+    return _key("visitor", session_id)
+
+
+def worker_key(worker_id: str) -> str:
+    return _key("worker", worker_id)
+
+
+@lru_cache(maxsize=4)
+def _client_for(url: str) -> redis.Redis:
+    return redis.Redis.from_url(url, decode_responses=True, socket_timeout=2, socket_connect_timeout=2)
+
+
+def client() -> redis.Redis:
+    """One pooled synchronous client a process."""
+    return _client_for(settings.REDIS_URL)
+
+
+def async_client(*, endless: bool = False) -> redis.asyncio.Redis:
+    """A new asynchronous client; whoever makes it closes it with `aclose()`. `endless` is for subscriptions, which may
+    wait for as long as nothing comes."""
+    return redis.asyncio.Redis.from_url(
+        settings.REDIS_URL,
+        decode_responses=True,
+        socket_timeout=None if endless else 2,
+        socket_connect_timeout=2,
+        health_check_interval=10 if endless else 0,
+    )
+
+
+def send_say(session_id: uuid.UUID, order: dict[str, str]) -> bool:
+    """Publish text for the agent of a session; False when nobody took it."""
+    with _reachable():
+        return int(client().publish(say_channel(session_id), json.dumps(order))) > 0
+
+
+def say_channel(session_id: uuid.UUID) -> str:
+    """Redis channel that carries text to the agent of a session: JSON {"id", "as": "user"|"agent", "text"}."""
+    return _key("say", session_id)
+
+
+@contextmanager
+def _reachable() -> Iterator[None]:
+    try:
+        yield
+    except redis.RedisError as error:
+        raise Unavailable("Redis is out of reach.") from error
+
+
+def presence(session_id: uuid.UUID) -> Presence:
+    """Raises Unavailable when Redis is out of reach."""
+    with _reachable():
+        agent, visitor = client().mget(agent_key(session_id), visitor_key(session_id))
+    if not agent:
+        return Presence(None, visitor is not None)
+    beat = AgentBeat.parse(agent)
+    return Presence(beat.generation, visitor is not None, beat.identity)
+
+
+def note_taken(session_id: uuid.UUID, worker_id: str) -> None:
+    """A worker has accepted the call for an agent; its job is starting."""
+    with _reachable():
+        client().set(_key("taken", session_id), worker_id, px=STARTING_MS)
+
+
+def forget_taken(session_id: uuid.UUID) -> None:
+    """Another agent is called: what was accepted before counts no more."""
+    with _reachable():
+        client().delete(_key("taken", session_id))
+
+
+def is_taken(session_id: uuid.UUID) -> bool:
+    """Whether a worker that is alive accepted the last call lately."""
+    with _reachable():
+        worker_id = client().get(_key("taken", session_id))
+        return worker_id is not None and bool(client().exists(worker_key(str(worker_id))))
+
+
+def missed_for(session_id: uuid.UUID) -> float:
+    """Seconds since the visitor was first missed; starts counting with the first call."""
+    key = _key("missed", session_id)
+    with _reachable():
+        client().set(key, "1", nx=True, px=MISSED_MEMORY_MS)
+        return (MISSED_MEMORY_MS - int(client().pttl(key))) / 1000
+
+
+def forget_missed(session_id: uuid.UUID) -> None:
+    """The visitor was seen again."""
+    with _reachable():
+        client().delete(_key("missed", session_id))
+
+
+def beat_worker(info: WorkerInfo) -> None:
+    with _reachable():
+        client().set(worker_key(info.id), json.dumps(asdict(info)), px=WORKER_GONE_AFTER_MS)
+
+
+def forget_worker(worker_id: str) -> None:
+    with _reachable():
+        client().delete(worker_key(worker_id))
+
+
+def workers() -> list[WorkerInfo]:
+    """Agent workers that beat. Raises Unavailable when Redis is out of reach."""
+    with _reachable():
+        keys = list(client().scan_iter(_key("worker", "*"), count=100))
+        values = client().mget(keys) if keys else []
+    return [WorkerInfo(**json.loads(value)) for value in values if value]
+
+
+def forget_agent(session_id: uuid.UUID, identity: str) -> None:
+    """Drop the beat of a job that ended, unless another one beats already."""
+    with _reachable():
+        beat = client().get(agent_key(session_id))
+        if beat and AgentBeat.parse(beat).identity == identity:
+            client().delete(agent_key(session_id))
+
+
+def beat_clock() -> None:
+    with _reachable():
+        client().set(_key("clock"), "1", px=CLOCK_LATE_AFTER_MS)
+
+
+def clock_beats() -> bool:
+    with _reachable():
+        return bool(client().exists(_key("clock")))
+
+
+@contextmanager
+def only_one(name: str, *, seconds: float) -> Iterator[bool]:
+    """A short lock across processes: yields whether this caller holds it. Lets go by itself after `seconds`."""
+    key, token = _key("lock", name), uuid.uuid4().hex
+    with _reachable():
+        held = bool(client().set(key, token, nx=True, px=int(seconds * 1000)))
+    try:
+        yield held
+    finally:
+        if held:
+            with _reachable():
+                if client().get(key) == token:
+                    client().delete(key)

@@ -1,0 +1,148 @@
+"""Rooms of the media server: open, look into, close. The only door to LiveKit's server API.
+
+Agents are always dispatched through the API: a dispatch in a room's configuration is ignored when the room exists
+already.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+from django.conf import settings
+from livekit import api
+
+from molts.errors import Unavailable
+
+CALL_TIMEOUT = aiohttp.ClientTimeout(total=5)
+EMPTY_TIMEOUT = 180  # seconds an opened room waits for the first participant
+DEPARTURE_TIMEOUT = 60  # seconds it waits for somebody to come back
+
+
+@dataclass(frozen=True)
+class RoomParticipant:
+    """`on_behalf_of` is the agent whose face this participant is, if any."""
+
+    identity: str
+    is_agent: bool
+    is_active: bool
+    on_behalf_of: str = ""
+    is_standard: bool = True
+
+
+def room_prefix() -> str:
+    """What the names of this installation's rooms begin with. The dot is in no MOLTS_INSTANCE, so that `molts` does not
+    take the rooms of `molts-2` for its own."""
+    return f"{settings.MOLTS_INSTANCE}."
+
+
+def new_room_name() -> str:
+    """128 random bits: nobody guesses a room."""
+    return room_prefix() + secrets.token_urlsafe(16)
+
+
+@asynccontextmanager
+async def _server() -> AsyncIterator[api.LiveKitAPI]:
+    """Raises Unavailable for whatever keeps the media server from answering."""
+    client = api.LiveKitAPI(
+        settings.LIVEKIT_URL, settings.LIVEKIT_API_KEY, settings.LIVEKIT_API_SECRET, timeout=CALL_TIMEOUT
+    )
+    try:
+        yield client
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise Unavailable("The media server is out of reach.") from error
+    except api.TwirpError as error:
+        raise Unavailable(f"The media server refused: {error.message}.") from error
+    finally:
+        await client.aclose()
+
+
+async def open_room(room_name: str) -> None:
+    """Create the room; an existing one is left as it is."""
+    async with _server() as server:
+        await server.room.create_room(
+            api.CreateRoomRequest(
+                name=room_name, empty_timeout=EMPTY_TIMEOUT, departure_timeout=DEPARTURE_TIMEOUT, max_participants=8
+            )
+        )
+
+
+async def dispatch_agent(room_name: str, *, metadata: str) -> str:
+    """Ask for an agent in the room; returns the dispatch id. Earlier dispatches of the room are withdrawn."""
+    async with _server() as server:
+        for old in await _dispatches(server, room_name):
+            if old.agent_name == settings.MOLTS_AGENT_NAME:
+                await _ignore_missing(server.agent_dispatch.delete_dispatch(old.id, room_name))
+        dispatch = await server.agent_dispatch.create_dispatch(
+            api.CreateAgentDispatchRequest(agent_name=settings.MOLTS_AGENT_NAME, room=room_name, metadata=metadata)
+        )
+        return dispatch.id
+
+
+async def list_participants(room_name: str) -> list[RoomParticipant] | None:
+    """Who is in the room; None when there is no such room."""
+    async with _server() as server:
+        try:
+            answer = await server.room.list_participants(api.ListParticipantsRequest(room=room_name))
+        except api.TwirpError as error:
+            if error.status == 404:
+                return None
+            raise
+        if not answer.participants and not await _exists(server, room_name):
+            return None
+    return [
+        RoomParticipant(
+            identity=participant.identity,
+            is_agent=participant.kind == api.ParticipantInfo.Kind.AGENT,
+            is_active=participant.state == api.ParticipantInfo.State.ACTIVE,
+            on_behalf_of=participant.attributes.get("lk.publish_on_behalf", ""),
+            is_standard=participant.kind == api.ParticipantInfo.Kind.STANDARD,
+        )
+        for participant in answer.participants
+    ]
+
+
+async def list_room_names(prefix: str) -> list[str]:
+    """Names of the open rooms that begin with `prefix`."""
+    async with _server() as server:
+        answer = await server.room.list_rooms(api.ListRoomsRequest())
+    return [room.name for room in answer.rooms if room.name.startswith(prefix)]
+
+
+async def close_room(room_name: str) -> None:
+    """End the room for everyone in it. A room that is gone already is fine."""
+    async with _server() as server:
+        await _ignore_missing(server.room.delete_room(api.DeleteRoomRequest(room=room_name)))
+
+
+async def remove_participant(room_name: str, identity: str) -> None:
+    """Put one participant out of the room."""
+    async with _server() as server:
+        await _ignore_missing(
+            server.room.remove_participant(api.RoomParticipantIdentity(room=room_name, identity=identity))
+        )
+
+
+async def _exists(server: api.LiveKitAPI, room_name: str) -> bool:
+    answer = await server.room.list_rooms(api.ListRoomsRequest(names=[room_name]))
+    return len(answer.rooms) > 0
+
+
+async def _dispatches(server: api.LiveKitAPI, room_name: str) -> list[api.AgentDispatch]:
+    try:
+        return await server.agent_dispatch.list_dispatch(room_name)
+    except api.TwirpError as error:
+        if error.status == 404:
+            return []
+        raise
+
+
+async def _ignore_missing(call: object) -> None:
+    try:
+        await call  # type: ignore[misc]
+    except api.TwirpError as error:
+        if error.status != 404:
+            raise

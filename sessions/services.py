@@ -1,0 +1,444 @@
+"""What can happen to a conversation. Every door (pages, API, admin, tasks, worker) goes through here."""
+
+from __future__ import annotations
+
+import secrets
+import unicodedata
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from asgiref.sync import async_to_sync
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from avatars.models import Agent
+from avatars.services import resolve_pipeline, save_agent_revision
+from molts.errors import BadInput, Busy, Conflict, Gone, MoltsError
+from projects.models import Project
+from sessions import events, presence, rooms
+from sessions.choices import (
+    FAILURES,
+    LIVE_STATES,
+    AgentStateName,
+    EndReason,
+    ParticipantKind,
+    SessionSource,
+    SessionState,
+)
+from sessions.models import (
+    LiveSession,
+    Participant,
+    RoomLink,
+    Segment,
+    SessionNotice,
+    Turn,
+    UsageRecord,
+)
+from sessions.publish import publish, publish_on_commit
+
+MAX_NAME = 100
+MAX_TEXT = 4_000
+
+
+# -- Starting ---------------------------------------------------------------------------------------------------------
+def check_link(*, link: RoomLink) -> None:
+    """Raises Gone when the link is over and Busy when as many talk as it allows."""
+    if link.revoked_at is not None:
+        raise Gone("This link was withdrawn. Ask whoever sent it for a new one.", code="link_revoked")
+    if link.is_expired or (link.one_session and link.live_sessions.exists()):
+        raise Gone("This link has expired. Ask whoever sent it for a new one.", code="link_expired")
+    if count_live(link=link) >= link.max_concurrent:
+        raise Busy("Everyone is busy right now. Please try again in a few minutes.", code="link_full")
+
+
+def count_live(*, link: RoomLink) -> int:
+    return LiveSession.objects.filter(link=link, state__in=LIVE_STATES).count()
+
+
+def start_session(
+    *,
+    agent: Agent,
+    link: RoomLink | None = None,
+    visitor_name: str = "",
+    source: str = SessionSource.LINK,
+) -> LiveSession:
+    """A session with its room open and an agent asked for.
+
+    Raises Gone or Busy for a link or project that allows no more, BadInput for an unusable name and Unavailable when
+    the media server cannot be reached; then the session is `failed` and nothing is left open.
+    """
+    name = clean_name(visitor_name)
+    session = _create_session(agent=agent, link=link, visitor_name=name, source=source)
+    try:
+        async_to_sync(rooms.open_room)(session.room_name)
+        dispatch_agent(session=session)
+    except MoltsError:
+        end_session(session_id=session.pk, reason=EndReason.ERROR)
+        raise
+    return session
+
+
+def clean_name(name: str) -> str:
+    """`name` fit to be shown. Raises BadInput when it is too long or holds control characters."""
+    name = name.strip()
+    if len(name) > MAX_NAME:
+        raise BadInput(f"The name is too long: at most {MAX_NAME} characters.", attr="name")
+    if any(not character.isprintable() for character in name):
+        raise BadInput("The name holds characters that cannot be shown.", attr="name")
+    return name
+
+
+def _create_session(*, agent: Agent, link: RoomLink | None, visitor_name: str, source: str) -> LiveSession:
+    with transaction.atomic():
+        # Counting under the lock: two visitors must not both take the last place.
+        project = Project.objects.select_for_update().get(pk=agent.project_id)
+        if link is not None:
+            check_link(link=RoomLink.objects.select_for_update().get(pk=link.pk))
+        live = LiveSession.objects.filter(project=project, state__in=LIVE_STATES).exclude(source=SessionSource.CHECK)
+        if source != SessionSource.CHECK and live.count() >= project.max_concurrent_sessions:
+            raise Busy("Too many conversations are running. Please try again in a few minutes.", code="project_full")
+        if source == SessionSource.API:
+            link = RoomLink.objects.create(
+                project=project, agent=agent, one_session=True, max_concurrent=1, max_minutes=agent.max_minutes
+            )
+        revision = save_agent_revision(agent=agent)
+        spec = {**revision.snapshot, "pipeline": resolve_pipeline(snapshot=revision.snapshot)}
+        session = LiveSession.objects.create(
+            project=project,
+            agent=agent,
+            revision=revision,
+            link=link,
+            source=source,
+            room_name=rooms.new_room_name(),
+            visitor_identity=f"visitor-{secrets.token_urlsafe(9)}",
+            visitor_name=visitor_name,
+            spec=spec,
+            max_seconds=_longest(spec, link) * 60,
+        )
+        Participant.objects.create(
+            session=session, identity=session.visitor_identity, kind=ParticipantKind.VISITOR, name=visitor_name
+        )
+    return session
+
+
+def _longest(spec: dict[str, Any], link: RoomLink | None) -> int:
+    minutes: int = spec["limits"]["max_minutes"]
+    return min(minutes, link.max_minutes) if link is not None else minutes
+
+
+def dispatch_agent(*, session: LiveSession) -> int:
+    """Ask the media server for an agent; returns the new generation. Raises Unavailable."""
+    LiveSession.objects.filter(pk=session.pk).update(
+        dispatch_generation=F("dispatch_generation") + 1, dispatched_at=timezone.now()
+    )
+    session.refresh_from_db(fields=["dispatch_generation", "dispatched_at"])
+    async_to_sync(rooms.dispatch_agent)(session.room_name, metadata=str(session.pk))
+    return session.dispatch_generation
+
+
+# -- Living -----------------------------------------------------------------------------------------------------------
+def offset_ms(session: LiveSession, moment: datetime | None = None) -> int:
+    """Milliseconds from the session's start to `moment` (now)."""
+    return max(0, round(((moment or timezone.now()) - session.created_at).total_seconds() * 1000))
+
+
+def claim_session(*, session_id: uuid.UUID, generation: int) -> bool:
+    """Take the session for one job. False: it is over, or a job of this or a newer generation has it."""
+    claimed = LiveSession.objects.filter(
+        pk=session_id, state__in=LIVE_STATES, claimed_generation__lt=generation, dispatch_generation__gte=generation
+    ).update(claimed_generation=generation)
+    return claimed > 0
+
+
+def activate_session(*, session_id: uuid.UUID, agent_identity: str) -> None:
+    """The agent is in the room and ready. First time: the session becomes active; later: the agent is back."""
+    with transaction.atomic():
+        session = LiveSession.objects.select_for_update().get(pk=session_id)
+        if not session.is_live:
+            return
+        was_waiting, was_lost = session.state == SessionState.WAITING, session.agent_state == AgentStateName.LOST
+        now = timezone.now()
+        session.state, session.active_at = SessionState.ACTIVE, session.active_at or now
+        session.agent_state, session.agent_lost_at = AgentStateName.LISTENING, None
+        session.save(update_fields=["state", "active_at", "agent_state", "agent_lost_at"])
+        Participant.objects.update_or_create(
+            session=session,
+            identity=agent_identity,
+            defaults={"kind": ParticipantKind.AGENT, "name": session.spec["name"], "joined_at": now, "left_at": None},
+        )
+        offset = offset_ms(session, now)
+        if was_waiting:
+            publish_on_commit(session_id, events.SessionState(state="active", offset_ms=offset))
+        publish_on_commit(session_id, events.AgentState(state="listening", offset_ms=offset))
+    if was_lost:
+        add_notice(session_id=session_id, level="info", code="agent_back", text="The agent is back.")
+
+
+def note_agent_state(*, session_id: uuid.UUID, state: str) -> None:
+    """Store and publish what the agent is doing.
+
+    While the agent counts as lost only its coming back changes that: what a job that stood still reports is old.
+    """
+    changed = (
+        LiveSession.objects.filter(pk=session_id, state__in=LIVE_STATES)
+        .exclude(agent_state__in=(AgentStateName.LOST, state))
+        .update(agent_state=state)
+    )
+    if changed:
+        session = LiveSession.objects.only("created_at").get(pk=session_id)
+        event = events.AgentState.model_validate({"state": state, "offset_ms": offset_ms(session)})
+        publish(session_id, event)
+
+
+def mark_agent_lost(*, session_id: uuid.UUID) -> bool:
+    """The job that served the session is gone. True for the caller that noticed first."""
+    changed = (
+        LiveSession.objects.filter(pk=session_id, state=SessionState.ACTIVE)
+        .exclude(agent_state=AgentStateName.LOST)
+        .update(agent_state=AgentStateName.LOST, agent_lost_at=timezone.now())
+    )
+    if not changed:
+        return False
+    session = LiveSession.objects.get(pk=session_id)
+    Participant.objects.filter(session=session, kind=ParticipantKind.AGENT, left_at=None).update(left_at=timezone.now())
+    publish(session_id, events.AgentState(state="lost", offset_ms=offset_ms(session)))
+    add_notice(
+        session_id=session_id,
+        level="warning",
+        code="agent_lost",
+        text="The agent was lost. Please stay: another one is being called.",
+    )
+    return True
+
+
+def note_agent_back(*, session_id: uuid.UUID) -> bool:
+    """A job that was taken for lost beats again: it only stood still. True for the caller that noticed first."""
+    changed = LiveSession.objects.filter(
+        pk=session_id, state=SessionState.ACTIVE, agent_state=AgentStateName.LOST
+    ).update(agent_state=AgentStateName.LISTENING, agent_lost_at=None)
+    if not changed:
+        return False
+    session = LiveSession.objects.get(pk=session_id)
+    Participant.objects.filter(session=session, kind=ParticipantKind.AGENT).update(left_at=None)
+    publish(session_id, events.AgentState(state="listening", offset_ms=offset_ms(session)))
+    add_notice(session_id=session_id, level="info", code="agent_back", text="The agent is back.")
+    return True
+
+
+def note_visitor_joined(*, session_id: uuid.UUID) -> None:
+    """The visitor was seen in the room or on the page. Only the first time changes anything."""
+    now = timezone.now()
+    first = LiveSession.objects.filter(pk=session_id, visitor_joined_at=None).update(visitor_joined_at=now)
+    if first:
+        Participant.objects.filter(session_id=session_id, kind=ParticipantKind.VISITOR, joined_at=None).update(
+            joined_at=now
+        )
+
+
+def record_segment(
+    *,
+    session_id: uuid.UUID,
+    segment_id: str,
+    role: str,
+    text: str,
+    start_ms: int,
+    end_ms: int,
+    interrupted: bool = False,
+    revised: bool = False,
+) -> Segment:
+    """Write one settled utterance and tell everyone. The same `segment_id` again returns the stored one.
+
+    `seq` is counted under the session row's lock, so numbers are dense and in the order of writing.
+    """
+    with transaction.atomic():
+        session = LiveSession.objects.select_for_update().get(pk=session_id)
+        stored = Segment.objects.filter(session=session, segment_id=segment_id).first()
+        if stored is not None:
+            return stored
+        session.last_seq += 1
+        session.save(update_fields=["last_seq"])
+        segment = Segment.objects.create(
+            session=session,
+            seq=session.last_seq,
+            segment_id=segment_id,
+            role=role,
+            text=text,
+            start_ms=max(0, start_ms),
+            end_ms=max(0, start_ms, end_ms),
+            interrupted=interrupted,
+            revised=revised,
+        )
+        publish_on_commit(session_id, final_event(segment, offset=offset_ms(session)))
+    return segment
+
+
+def final_event(segment: Segment, *, offset: int) -> events.TranscriptFinal:
+    return events.TranscriptFinal(offset_ms=offset, **segment_data(segment).model_dump())
+
+
+def segment_data(segment: Segment) -> events.SegmentData:
+    return events.SegmentData.model_validate({name: getattr(segment, name) for name in events.SegmentData.model_fields})
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Parts of one turn in milliseconds; None is unknown."""
+
+    endpointing_ms: int | None = None
+    stt_ms: int | None = None
+    llm_ms: int | None = None
+    tts_ms: int | None = None
+    avatar_ms: int | None = None
+    total_ms: int | None = None
+
+
+def record_turn(
+    *,
+    session_id: uuid.UUID,
+    index: int,
+    latency: Latency,
+    user_segment_id: str = "",
+    agent_segment_id: str = "",
+    interrupted: bool = False,
+) -> Turn:
+    """Write one turn and publish its latency. The same index again returns the stored one."""
+    parts = {name: getattr(latency, name) for name in latency.__dataclass_fields__}
+    try:
+        with transaction.atomic():
+            turn = Turn.objects.create(
+                session_id=session_id,
+                index=index,
+                user_segment_id=user_segment_id,
+                agent_segment_id=agent_segment_id,
+                interrupted=interrupted,
+                **parts,
+            )
+    except IntegrityError:
+        return Turn.objects.get(session_id=session_id, index=index)
+    session = LiveSession.objects.get(pk=session_id)
+    publish(session_id, events.TurnMetrics(turn=index, offset_ms=offset_ms(session), **parts))
+    return turn
+
+
+def record_usage(
+    *,
+    session_id: uuid.UUID,
+    source_id: str,
+    kind: str,
+    provider: str,
+    model: str,
+    unit: str,
+    quantity: Decimal,
+) -> UsageRecord:
+    """Write what a provider was used for. `source_id` names the source; a later, larger sum replaces the earlier."""
+    record, _ = UsageRecord.objects.update_or_create(
+        session_id=session_id,
+        source_id=source_id,
+        defaults={"kind": kind, "provider": provider, "model": model, "unit": unit, "quantity": quantity},
+    )
+    return record
+
+
+def add_notice(*, session_id: uuid.UUID, level: str, code: str, text: str, once: bool = False) -> None:
+    """Tell the visitor something about how the conversation runs, and keep it for the timeline."""
+    with transaction.atomic():
+        session = LiveSession.objects.select_for_update().get(pk=session_id)
+        if once and SessionNotice.objects.filter(session=session, code=code).exists():
+            return
+        SessionNotice.objects.create(session=session, level=level, code=code, text=text)
+        notice = events.Notice.model_validate(
+            {"level": level, "code": code, "text": text, "offset_ms": offset_ms(session)}
+        )
+        publish_on_commit(session_id, notice)
+
+
+# -- Ending -----------------------------------------------------------------------------------------------------------
+def end_session(*, session_id: uuid.UUID, reason: str) -> bool:
+    """End a live session and close its room. True for the one caller that ended it.
+
+    A media server that is out of reach does not stop it: the reconciler closes the room later.
+    """
+    state = SessionState.FAILED if reason in FAILURES else SessionState.ENDED
+    now = timezone.now()
+    changed = LiveSession.objects.filter(pk=session_id, state__in=LIVE_STATES).update(
+        state=state, reason=reason, ended_at=now
+    )
+    if not changed:
+        return False
+    Participant.objects.filter(session_id=session_id, left_at=None).exclude(joined_at=None).update(left_at=now)
+    session = LiveSession.objects.get(pk=session_id)
+    publish(
+        session_id,
+        events.SessionState.model_validate({"state": state, "reason": reason, "offset_ms": offset_ms(session, now)}),
+    )
+    close_room(session=session)
+    return True
+
+
+def close_room(*, session: LiveSession) -> bool:
+    """Close the room of a session that is over; False when the media server did not answer."""
+    try:
+        async_to_sync(rooms.close_room)(session.room_name)
+    except MoltsError:
+        return False
+    LiveSession.objects.filter(pk=session.pk).update(room_closed_at=timezone.now())
+    return True
+
+
+def erase_session(*, session_id: uuid.UUID) -> None:
+    """Delete what was said and who was there. A running conversation is ended first."""
+    end_session(session_id=session_id, reason=EndReason.ENDED_BY_USER)
+    LiveSession.objects.filter(pk=session_id).delete()
+
+
+def say(*, session: LiveSession, text: str, speaker: str) -> uuid.UUID:
+    """Hand `text` to the agent in the room: as something the visitor says (`user`) or that it shall say (`agent`).
+    Returns the order's id.
+
+    Raises BadInput for unusable text, Conflict when the conversation is over or no agent is there to take it.
+    """
+    text = clean_text(text)
+    if not text:
+        raise BadInput("There is no text to say.", attr="text")
+    if len(text) > MAX_TEXT:
+        raise BadInput(f"The text is too long: at most {MAX_TEXT} characters.", attr="text")
+    require_live(session)
+    order = uuid.uuid4()
+    if not presence.send_say(session.pk, {"id": str(order), "as": speaker, "text": text}):
+        raise Conflict("No agent is in the room to take it. Try again in a moment.", code="no_agent")
+    return order
+
+
+def clean_text(text: str) -> str:
+    """`text` without what cannot be shown or stored: control characters and halves of characters."""
+    return "".join(filter(_is_text, text)).strip()
+
+
+def _is_text(character: str) -> bool:
+    return character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cs")
+
+
+def require_live(session: LiveSession) -> None:
+    """Raises Conflict when the conversation is over."""
+    if not session.is_live:
+        raise Conflict("This conversation is over.", code="session_ended")
+
+
+def session_data(session: LiveSession) -> events.SessionData:
+    """What a page must know of the session."""
+    return events.SessionData.model_validate(
+        {
+            "id": session.pk,
+            "state": session.state,
+            "reason": session.reason or None,
+            "agent_name": session.spec["name"],
+            "agent_state": session.agent_state,
+            "started_at": session.created_at,
+            "ended_at": session.ended_at,
+            "max_seconds": session.max_seconds,
+        }
+    )

@@ -1,0 +1,124 @@
+"""All a job needs to hold a conversation, read from the database once.
+
+What is stored with a session (`LiveSession.spec`) is the agent's snapshot at the start, without secrets. `load_spec`
+adds the decrypted credentials; they live in the job's memory only.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from molts.errors import NotFound
+from projects.models import ProviderKey
+from projects.providers.base import Credentials, Kind, Persona, Rung
+from sessions.models import LiveSession, Segment
+
+HISTORY_SEGMENTS = 40  # how much of the talk a replacement agent is given
+
+
+@dataclass(frozen=True)
+class TurnTaking:
+    """Seconds of silence that end the visitor's turn, and whether meaning is judged besides."""
+
+    end_of_turn_model: bool
+    min_endpointing: float
+    max_endpointing: float
+    allow_interruptions: bool
+
+
+@dataclass(frozen=True)
+class HistoryLine:
+    role: str
+    text: str
+
+
+@dataclass(frozen=True)
+class SessionSpec:
+    """One conversation, resolved. `generation` is the dispatch this job answers."""
+
+    session_id: uuid.UUID
+    room_name: str
+    visitor_identity: str
+    started_at: datetime
+    generation: int
+    last_turn: int
+    persona: Persona
+    chains: Mapping[Kind, tuple[Rung, ...]]
+    turn_taking: TurnTaking
+    history: tuple[HistoryLine, ...]
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether words were already said, so that a replacement agent does not greet again."""
+        return bool(self.history)
+
+
+def load_spec(session_id: uuid.UUID) -> SessionSpec:
+    """Raises NotFound for an unknown session and BadConfiguration when a stored secret cannot be decrypted."""
+    session = LiveSession.objects.filter(pk=session_id).first()
+    if session is None:
+        raise NotFound("There is no such session.")
+    return build_spec(session)
+
+
+def build_spec(session: LiveSession) -> SessionSpec:
+    stored = session.spec
+    last = session.turns.order_by("-index").values_list("index", flat=True).first()
+    return SessionSpec(
+        session_id=session.pk,
+        room_name=session.room_name,
+        visitor_identity=session.visitor_identity,
+        started_at=session.created_at,
+        generation=session.dispatch_generation,
+        last_turn=last or 0,
+        persona=_persona(stored),
+        chains={kind: _rungs(session, stored["pipeline"].get(kind.value, ())) for kind in Kind},
+        turn_taking=TurnTaking(
+            end_of_turn_model=stored["turn"]["end_of_turn_model"],
+            min_endpointing=stored["turn"]["min_endpointing_ms"] / 1000,
+            max_endpointing=stored["turn"]["max_endpointing_ms"] / 1000,
+            allow_interruptions=stored["turn"]["allow_interruptions"],
+        ),
+        history=_history(session),
+    )
+
+
+def _persona(stored: Mapping[str, Any]) -> Persona:
+    return Persona(
+        name=stored["name"],
+        language=stored["language"],
+        instructions=stored["instructions"],
+        greeting=stored["greeting"],
+        knowledge=stored["knowledge"],
+        answers=tuple((question, answer) for question, answer in stored["answers"]),
+    )
+
+
+def _rungs(session: LiveSession, steps: Any) -> tuple[Rung, ...]:
+    return tuple(
+        Rung(
+            provider=step["provider"],
+            options=step.get("options") or {},
+            credentials=_credentials(session, step.get("provider_key")),
+        )
+        for step in steps
+    )
+
+
+def _credentials(session: LiveSession, key_id: str | None) -> Credentials:
+    if not key_id:
+        return Credentials()
+    # Fetched through the project: a snapshot that names another project's key must not open it.
+    key = ProviderKey.objects.filter(pk=key_id, project_id=session.project_id).first()
+    if key is None:
+        return Credentials()  # the chain skips a rung without its key and says so
+    return Credentials(api_key=key.reveal(), base_url=key.base_url)
+
+
+def _history(session: LiveSession) -> tuple[HistoryLine, ...]:
+    latest = Segment.objects.filter(session=session).order_by("-seq")[:HISTORY_SEGMENTS]
+    return tuple(HistoryLine(segment.role, segment.text) for segment in reversed(latest))

@@ -1,0 +1,115 @@
+"""A conversation's transcript as a file: TXT, VTT, CSV or JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+
+from molts.errors import BadInput
+from sessions import services
+from sessions.choices import Role
+from sessions.models import LiveSession, Segment
+
+CONTENT_TYPES = {
+    "txt": "text/plain; charset=utf-8",
+    "vtt": "text/vtt; charset=utf-8",
+    "csv": "text/csv; charset=utf-8",
+    "json": "application/json",
+}
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def render_transcript(*, session: LiveSession, format: str) -> tuple[str, str]:
+    """(text, content type). Raises BadInput for an unknown format."""
+    writer = _WRITERS.get(format)
+    if writer is None:
+        known = ", ".join(CONTENT_TYPES)
+        raise BadInput(f"Unknown transcript format {format[:20]!r}. Known are: {known}.", attr="format")
+    segments = list(session.segments.order_by("seq"))
+    return writer(session, segments), CONTENT_TYPES[format]
+
+
+def clock(milliseconds: int) -> str:
+    """HH:MM:SS."""
+    seconds = milliseconds // 1000
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+
+
+def speaker(session: LiveSession, segment: Segment) -> str:
+    if segment.role == Role.AGENT:
+        return str(session.spec["name"])
+    return session.visitor_name or "Visitor"
+
+
+def _txt(session: LiveSession, segments: Sequence[Segment]) -> str:
+    lines = [
+        f"[{clock(segment.start_ms)}] {speaker(session, segment)}: {_one_line(segment.text)}" for segment in segments
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _vtt(session: LiveSession, segments: Sequence[Segment]) -> str:
+    cues = [
+        f"{segment.seq}\n{_vtt_time(segment.start_ms)} --> {_vtt_time(max(segment.end_ms, segment.start_ms + 1))}\n"
+        f"<v {_vtt_text(speaker(session, segment))}>{_vtt_text(segment.text)}"
+        for segment in segments
+    ]
+    return "WEBVTT\n\n" + "\n\n".join(cues) + "\n"
+
+
+def _csv(session: LiveSession, segments: Sequence[Segment]) -> str:
+    out = io.StringIO()
+    rows = csv.writer(out)
+    rows.writerow(["seq", "role", "speaker", "start_ms", "end_ms", "interrupted", "text"])
+    for segment in segments:
+        rows.writerow(
+            [
+                segment.seq,
+                segment.role,
+                _cell(speaker(session, segment)),
+                segment.start_ms,
+                segment.end_ms,
+                "yes" if segment.interrupted else "no",
+                _cell(segment.text),
+            ]
+        )
+    return out.getvalue()
+
+
+def _json(session: LiveSession, segments: Sequence[Segment]) -> str:
+    return json.dumps(
+        {
+            "session": services.session_data(session).model_dump(mode="json"),
+            "segments": [services.segment_data(segment).model_dump(mode="json") for segment in segments],
+        },
+        ensure_ascii=False,
+        indent=2,
+    )
+
+
+_WRITERS: dict[str, Callable[[LiveSession, Sequence[Segment]], str]] = {
+    "txt": _txt,
+    "vtt": _vtt,
+    "csv": _csv,
+    "json": _json,
+}
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _vtt_time(milliseconds: int) -> str:
+    return f"{clock(milliseconds)}.{milliseconds % 1000:03d}"
+
+
+def _vtt_text(text: str) -> str:
+    return _one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _cell(text: str) -> str:
+    """A spreadsheet would run a cell that begins like a formula."""
+    text = _one_line(text)
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text

@@ -1,0 +1,15 @@
+from django.urls import path
+
+from sessions import views
+
+one = "r/<str:public_id>/sessions/<uuid:session_id>"
+
+urlpatterns = [
+    path("", views.start_page, name="start"),
+    path("r/<str:public_id>", views.RoomPage.as_view(), name="room"),
+    path("r/<str:public_id>/start", views.Start.as_view(), name="room-start"),
+    path(f"{one}/end", views.EndView.as_view(), name="room-end"),
+    path(f"{one}/transcript", views.TranscriptView.as_view(), name="room-transcript"),
+    path(f"{one}/say", views.SayView.as_view(), name="room-say"),
+    path(f"{one}/", views.SessionView.as_view(), name="room-session"),
+]

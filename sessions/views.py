@@ -1,0 +1,259 @@
+"""Pages and endpoints of visitors. They need no account: a link opens the door, a cookie keeps one conversation."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.http.response import HttpResponseBase
+from django.middleware.csrf import get_token
+from django.shortcuts import render
+from django.utils.decorators import method_decorator
+from django.views import View
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from avatars.models import Agent
+from avatars.portraits import portrait_url
+from molts.api import error_body
+from molts.errors import BadInput, Busy, Gone, MoltsError, NotFound
+from sessions import services, visitor
+from sessions.choices import LIVE_STATES, EndReason
+from sessions.models import LiveSession, RoomLink
+from sessions.throttling import check_start_rate
+from sessions.tokens import visitor_token
+from sessions.transcripts import render_transcript
+
+MAX_BODY = 16_384
+
+
+class WrongMethod(MoltsError):
+    code = "method_not_allowed"
+    http_status = 405
+
+
+def answers_json(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Errors of ours become the one JSON shape; nothing of a visitor's answer is cached anywhere."""
+
+    @wraps(view)
+    def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        try:
+            response = view(request, *args, **kwargs)
+        except MoltsError as error:
+            response = JsonResponse(error_body(error), status=error.http_status)
+            if error.retryable:
+                response["Retry-After"] = str(getattr(error, "retry_after", 5))
+        if isinstance(response, HttpResponseNotAllowed):
+            allowed = response["Allow"]
+            refusal = WrongMethod(f"Only {allowed} is answered here.")
+            response = JsonResponse(error_body(refusal), status=405, headers={"Allow": allowed})
+        response["Cache-Control"] = "no-store"
+        return response
+
+    return wrapped
+
+
+def read_body(request: HttpRequest) -> dict[str, Any]:
+    """The JSON object of a POST; nothing sent is an empty one. Raises BadInput."""
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    # What the client says of the length is only its word: a body may come in chunks, without any.
+    if not length.isdigit() or int(length) > MAX_BODY or len(request.body) > MAX_BODY:
+        raise BadInput(f"The request is too large: at most {MAX_BODY} bytes.")
+    try:
+        body = json.loads(request.body or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise BadInput("The request body is not JSON, or nested too deeply.") from error
+    if not isinstance(body, dict):
+        raise BadInput("The request body must be a JSON object.")
+    return body
+
+
+def text_field(body: dict[str, Any], name: str, *, required: bool = False) -> str:
+    value = body.get(name, "")
+    if not isinstance(value, str):
+        raise BadInput(f"{name} must be text.", attr=name)
+    if required and not value.strip():
+        raise BadInput(f"{name} must not be empty.", attr=name)
+    return value
+
+
+def get_link(public_id: str) -> RoomLink:
+    link = RoomLink.objects.select_related("agent", "agent__avatar", "project").filter(public_id=public_id).first()
+    if link is None:
+        raise NotFound("There is no such link.")
+    return link
+
+
+# -- Pages ------------------------------------------------------------------------------------------------------------
+@require_safe
+def start_page(request: HttpRequest) -> HttpResponse:
+    links = RoomLink.objects.filter(on_start_page=True, revoked_at=None).select_related("agent", "agent__avatar")
+    agents = [
+        {
+            "name": link.agent.name,
+            "description": link.agent.description,
+            "portrait_url": portrait_url(link.agent.avatar),
+            "room_url": link.get_absolute_url(),
+        }
+        for link in links.order_by("created_at")[:50]
+        if not link.is_expired
+    ]
+    return render(request, "start.html", {"agents": agents, "admin_url": "/admin/", "docs_url": "/api/docs/"})
+
+
+@method_decorator(never_cache, name="dispatch")
+class RoomPage(View):
+    """`/r/<public id>`: the page draws every state of the link; only an unknown one is a 404 page."""
+
+    def get(self, request: HttpRequest, public_id: str) -> HttpResponse:
+        try:
+            link = get_link(public_id)
+        except NotFound:
+            return render(request, "room/unavailable.html", {"code": "not_found"}, status=404)
+        if link.one_session:
+            return self._joined(request, link)
+        return room_page(request, link, visitor.find_running(request, link))
+
+    def _joined(self, request: HttpRequest, link: RoomLink) -> HttpResponse:
+        """A link for one session: whoever has it takes part in that session, as long as it runs."""
+        session = LiveSession.objects.filter(link=link, state__in=LIVE_STATES).first()
+        response = room_page(request, link, session)
+        if session is not None:
+            visitor.give_cookie(response, session)
+        return response
+
+
+def room_page(request: HttpRequest, link: RoomLink, running: LiveSession | None) -> HttpResponse:
+    boot = {
+        "link": link.public_id,
+        "state": "resume" if running else link_state(link),
+        "agent": agent_data(link.agent),
+        "project": link.project.name,
+        "max_seconds": min(link.max_minutes, link.agent.max_minutes) * 60,
+        "start_url": f"{link.get_absolute_url()}/start",
+        "session": session_boot(running) if running else None,
+        "offline_recogniser": False,
+    }
+    get_token(request)  # the page's script posts, so the cookie must be set
+    response = render(request, "room/room.html", {"boot": boot, "agent": link.agent})
+    response["Referrer-Policy"] = "same-origin"  # the address is the permission: no other site learns it
+    return response
+
+
+def link_state(link: RoomLink) -> str:
+    try:
+        services.check_link(link=link)
+    except (Gone, Busy) as error:
+        return error.code.removeprefix("link_")
+    return "open"
+
+
+def agent_data(agent: Agent) -> dict[str, Any]:
+    return {
+        "name": agent.name,
+        "description": agent.description,
+        "language": agent.language,
+        "portrait_url": portrait_url(agent.avatar),
+        "greeting": agent.greeting,
+    }
+
+
+def session_boot(session: LiveSession) -> dict[str, Any]:
+    return {"id": str(session.pk), "state": session.state, "ws_path": ws_path(session)}
+
+
+def ws_path(session: LiveSession) -> str:
+    return f"/ws/sessions/{session.pk}/"
+
+
+# -- The visitor's endpoints ------------------------------------------------------------------------------------------
+def entry(session: LiveSession) -> dict[str, Any]:
+    """What a browser needs to enter the room."""
+    return {
+        "session": {"id": str(session.pk), "state": session.state},
+        "room_name": session.room_name,
+        "server_url": settings.LIVEKIT_PUBLIC_URL,
+        "participant_token": visitor_token(
+            room_name=session.room_name, identity=session.visitor_identity, name=session.visitor_name
+        ),
+        "ws_path": ws_path(session),
+    }
+
+
+@method_decorator(answers_json, name="dispatch")
+class Start(View):
+    """`POST /r/<public id>/start`: a new conversation, or with `resume` a new token for a running one."""
+
+    def post(self, request: HttpRequest, public_id: str) -> HttpResponse:
+        body = read_body(request)
+        link = get_link(public_id)
+        if body.get("resume"):
+            return self._resume(request, link, text_field(body, "resume"))
+        name = services.clean_name(text_field(body, "name"))
+        check_start_rate(request)
+        session = services.start_session(agent=link.agent, link=link, visitor_name=name)
+        response = JsonResponse(entry(session), status=201)
+        visitor.give_cookie(response, session)
+        visitor.take_old_cookies(request, response)
+        return response
+
+    def _resume(self, request: HttpRequest, link: RoomLink, session_id: str) -> HttpResponse:
+        try:
+            session = visitor.get_visitor_session(request, link, uuid.UUID(session_id))
+        except ValueError as error:
+            raise NotFound("There is no such conversation.") from error
+        if not session.is_live:
+            raise Gone("This conversation is over.", code="session_ended")
+        return JsonResponse(entry(session))
+
+
+class VisitorView(View):
+    """Base of what a visitor may do with their own conversation."""
+
+    @method_decorator(answers_json)
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        link = get_link(kwargs.pop("public_id"))
+        self.session = visitor.get_visitor_session(request, link, kwargs.pop("session_id"))
+        response = super().dispatch(request, *args, **kwargs)
+        assert isinstance(response, HttpResponse)
+        return response
+
+
+class EndView(VisitorView):
+    def post(self, request: HttpRequest) -> HttpResponse:
+        services.end_session(session_id=self.session.pk, reason=EndReason.ENDED_BY_USER)
+        self.session.refresh_from_db()
+        return JsonResponse({"state": self.session.state, "reason": self.session.reason})
+
+
+class TranscriptView(VisitorView):
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return transcript_response(self.session, request.GET.get("format", "txt"))
+
+
+class SayView(VisitorView):
+    def post(self, request: HttpRequest) -> HttpResponse:
+        text = text_field(read_body(request), "text", required=True)
+        services.say(session=self.session, text=text, speaker="user")
+        return JsonResponse({"accepted": True}, status=202)
+
+
+class SessionView(VisitorView):
+    def delete(self, request: HttpRequest) -> HttpResponse:
+        services.erase_session(session_id=self.session.pk)
+        response = HttpResponse(status=204)
+        visitor.take_cookie(response, self.session.pk)
+        return response
+
+
+def transcript_response(session: LiveSession, format: str) -> HttpResponse:
+    text, content_type = render_transcript(session=session, format=format)
+    response = HttpResponse(text, content_type=content_type)
+    response["Content-Disposition"] = f'attachment; filename="conversation-{session.created_at:%Y%m%d-%H%M}.{format}"'
+    response["X-Content-Type-Options"] = "nosniff"
+    return response

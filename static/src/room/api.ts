@@ -1,0 +1,109 @@
+/** The visitor's requests. Every one has a deadline, and every failure is an `ApiError` with a code the page can word. */
+
+export interface Started {
+  session: { id: string; state: string };
+  room_name: string;
+  server_url: string;
+  participant_token: string;
+  ws_path: string;
+}
+
+export type TranscriptFormat = "txt" | "vtt" | "json";
+
+export class ApiError extends Error {
+  constructor(
+    readonly code: string,
+    readonly status: number,
+    detail: string,
+  ) {
+    super(detail);
+  }
+}
+
+const DEADLINE_MS = 15_000;
+
+export class Api {
+  constructor(
+    private readonly startUrl: string,
+    private readonly link: string,
+    private readonly csrfToken: string,
+  ) {}
+
+  async start(name: string): Promise<Started> {
+    return this.json(await this.send("POST", this.startUrl, name ? { name } : {}));
+  }
+
+  /** A new token for a session that this browser already owns. */
+  async resume(sessionId: string): Promise<Started> {
+    return this.json(await this.send("POST", this.startUrl, { resume: sessionId }));
+  }
+
+  /** `keepalive` lets the request outlive the page when the visitor closes it right after pressing Leave. */
+  async end(sessionId: string): Promise<void> {
+    await this.send("POST", `${this.base(sessionId)}end`, {}, true);
+  }
+
+  async say(sessionId: string, text: string): Promise<void> {
+    await this.send("POST", `${this.base(sessionId)}say`, { text });
+  }
+
+  async erase(sessionId: string): Promise<void> {
+    await this.send("DELETE", this.base(sessionId));
+  }
+
+  transcriptUrl(sessionId: string, format: TranscriptFormat): string {
+    return `${this.base(sessionId)}transcript?format=${format}`;
+  }
+
+  private base(sessionId: string): string {
+    return `/r/${encodeURIComponent(this.link)}/sessions/${encodeURIComponent(sessionId)}/`;
+  }
+
+  private async send(method: string, url: string, body?: object, keepalive = false): Promise<Response> {
+    const headers: Record<string, string> = { "X-CSRFToken": this.csrfToken, Accept: "application/json" };
+    if (body) headers["Content-Type"] = "application/json";
+    let response: Response;
+    try {
+      response = await fetch(url, {
+        method,
+        headers,
+        body: body ? JSON.stringify(body) : null,
+        credentials: "same-origin",
+        keepalive,
+        signal: AbortSignal.timeout(DEADLINE_MS),
+      });
+    } catch (error) {
+      const late = error instanceof DOMException && error.name === "TimeoutError";
+      throw new ApiError(late ? "timeout" : "network", 0, String(error));
+    }
+    if (!response.ok) throw await toError(response);
+    return response;
+  }
+
+  private async json(response: Response): Promise<Started> {
+    try {
+      return (await response.json()) as Started;
+    } catch (error) {
+      throw new ApiError("unavailable", response.status, String(error));
+    }
+  }
+}
+
+const codeOfStatus: Record<number, string> = {
+  403: "csrf",
+  404: "not_found",
+  410: "session_ended",
+  429: "throttled",
+  503: "unavailable",
+};
+
+async function toError(response: Response): Promise<ApiError> {
+  const fallback = codeOfStatus[response.status] ?? "unavailable";
+  try {
+    const body = (await response.json()) as { errors?: { code?: string; detail?: string }[] };
+    const first = body.errors?.[0];
+    return new ApiError(first?.code ?? fallback, response.status, first?.detail ?? "");
+  } catch {
+    return new ApiError(fallback, response.status, "");
+  }
+}

@@ -1,0 +1,25 @@
+/** What the server wrote into the page, and where the visitor's requests go. */
+
+export type LinkState = "open" | "expired" | "revoked" | "full" | "resume";
+
+export interface Boot {
+  link: string;
+  state: LinkState;
+  agent: { name: string; description: string; language: string; portrait_url: string | null; greeting: string };
+  project: string;
+  max_seconds: number | null;
+  start_url: string;
+  session: { id: string; ws_path: string } | null;
+  offline_recogniser: boolean;
+}
+
+export function readBoot(document: Document): Boot {
+  const text = document.getElementById("boot")?.textContent;
+  if (!text) throw new Error("The page carries no #boot data.");
+  return JSON.parse(text) as Boot;
+}
+
+/** The form's hidden field, so that the page also works where the CSRF cookie is HttpOnly. */
+export function readCsrfToken(document: Document): string {
+  return document.querySelector<HTMLInputElement>("input[name=csrfmiddlewaretoken]")?.value ?? "";
+}

@@ -1,0 +1,32 @@
+/** Builds static/dist from the page's sources, with .gz and .br beside every file so that the web server sends those. */
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { brotliCompressSync, gzipSync } from "node:zlib";
+import { build } from "esbuild";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const dist = join(here, "..", "..", "dist");
+
+rmSync(dist, { recursive: true, force: true });
+await build({
+  entryPoints: [
+    { in: join(here, "main.ts"), out: "room" },
+    { in: join(here, "room.css"), out: "room" },
+  ],
+  outdir: dist,
+  chunkNames: "chunk-[hash]",
+  bundle: true,
+  minify: true,
+  splitting: true,
+  format: "esm",
+  target: "es2022",
+  legalComments: "linked",
+  logLevel: "warning",
+});
+for (const name of readdirSync(dist)) {
+  const path = join(dist, name);
+  const bytes = readFileSync(path);
+  writeFileSync(`${path}.gz`, gzipSync(bytes, { level: 9 }));
+  writeFileSync(`${path}.br`, brotliCompressSync(bytes));
+}

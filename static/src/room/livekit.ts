@@ -1,0 +1,14 @@
+/** The parts of the media library that the page uses: loaded apart from the page, so that it shows at once. */
+
+import { LogLevel, setLogLevel } from "livekit-client";
+
+setLogLevel(LogLevel.warn);
+
+export {
+  createLocalAudioTrack,
+  DisconnectReason,
+  Room,
+  RoomEvent,
+  Track,
+  TrackEvent,
+} from "livekit-client";

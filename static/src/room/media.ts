@@ -1,0 +1,356 @@
+/**
+ * The LiveKit side of a conversation: microphone out, the agent's voice and face in, typed text out.
+ *
+ * It reports what happens and decides nothing about the page. A lost connection is first mended by LiveKit itself
+ * (about 45 s of tries); when that gives up, a new token is asked for and a new room object takes over.
+ */
+
+import type { LocalAudioTrack, RemoteParticipant, RemoteTrack, Room } from "livekit-client";
+import { ApiError, type Started } from "./api.ts";
+import type { MediaStatus, MicStatus } from "./state.ts";
+
+type LiveKit = typeof import("./livekit.ts");
+
+export interface MediaHooks {
+  onStatus(status: MediaStatus): void;
+  onMic(status: MicStatus): void;
+  onAgent(present: boolean, video: boolean): void;
+  onPlayback(blocked: boolean): void;
+  /** The agent's voice, or null when it is gone. */
+  onVoice(track: MediaStreamTrack | null): void;
+  onFace(track: RemoteTrack | null): void;
+  /** The server says that the session is over (`mine`) or not this browser's (not `mine`). */
+  onOver(mine: boolean): void;
+  renew(): Promise<Started>;
+}
+
+export const CHAT_TOPIC = "lk.chat";
+const SEND_DEADLINE_MS = 5_000;
+/** A connection that lasted this long starts the back-off anew when it breaks. */
+const STABLE_MS = 10_000;
+const RETRY_MS: readonly number[] = [500, 1_000, 2_000, 4_000, 5_000];
+/** LiveKit keeps only 10 s of speech for an agent that is still on its way; a late one takes longer. */
+const KEEP_SPEECH_MS = 30_000;
+/** An agent that has taken the kept speech is done with it by then. */
+const SPEECH_TAKEN_MS = 5_000;
+
+let loading: Promise<LiveKit> | null = null;
+
+/** Loads the media library once; a failed load is tried again by the next caller. */
+export function loadLiveKit(): Promise<LiveKit> {
+  loading ??= import("./livekit.ts").catch((error: unknown) => {
+    loading = null;
+    throw error;
+  });
+  return loading;
+}
+
+/** Whether asking for the microphone would show the browser's question. Unknown counts as yes. */
+export async function microphoneIsGranted(): Promise<boolean> {
+  try {
+    const status = await navigator.permissions.query({ name: "microphone" as PermissionName });
+    return status.state === "granted";
+  } catch {
+    return false;
+  }
+}
+
+export class Media {
+  private live: Room | null = null;
+  private mic: LocalAudioTrack | null = null;
+  private wantsMuted = false;
+  private closed = false;
+  private retries = 0;
+  private joinedAt = 0;
+
+  constructor(
+    private readonly hooks: MediaHooks,
+    private readonly speaker: HTMLElement,
+  ) {}
+
+  get room(): Room | null {
+    return this.live;
+  }
+
+  get microphoneTrack(): MediaStreamTrack | null {
+    return this.mic?.mediaStreamTrack ?? null;
+  }
+
+  /** Opens the microphone, which may ask the visitor; speech is kept from here on until the agent is there. */
+  async openMicrophone(): Promise<MicStatus> {
+    this.hooks.onMic("asking");
+    const status = await this.acquire();
+    if (this.closed) return "off";
+    this.hooks.onMic(status);
+    if (status === "on" || status === "muted") await this.publish();
+    return status;
+  }
+
+  async setMuted(muted: boolean): Promise<void> {
+    this.wantsMuted = muted;
+    if (!this.mic) return;
+    await (muted ? this.mic.mute() : this.mic.unmute());
+    this.hooks.onMic(muted ? "muted" : "on");
+  }
+
+  /** Connects and keeps connected until `close`. */
+  async connect(started: Started): Promise<void> {
+    this.hooks.onStatus("connecting");
+    if (await this.join(started)) return;
+    await this.recover();
+  }
+
+  /** For a visitor who comes back to this tab after talking in another. */
+  async takeOver(): Promise<void> {
+    this.retries = 0;
+    await this.recover(0);
+  }
+
+  async sendText(text: string): Promise<void> {
+    const room = this.live;
+    if (!room) throw new Error("not connected");
+    const sent = room.localParticipant.sendText(text, { topic: CHAT_TOPIC });
+    await Promise.race([sent, rejectAfter(SEND_DEADLINE_MS)]);
+  }
+
+  /** Must be called from a click: that is what lets the browser play sound. */
+  async enableSound(): Promise<void> {
+    await this.live?.startAudio();
+  }
+
+  async close(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    this.releaseMicrophone();
+    const room = this.live;
+    this.live = null;
+    this.speaker.replaceChildren();
+    await room?.disconnect();
+  }
+
+  private async acquire(): Promise<MicStatus> {
+    if (!navigator.mediaDevices?.getUserMedia) return "insecure";
+    try {
+      const { createLocalAudioTrack, TrackEvent } = await loadLiveKit();
+      const track = await createLocalAudioTrack({
+        echoCancellation: true,
+        noiseSuppression: true,
+        autoGainControl: true,
+      });
+      if (this.closed) {
+        track.stop();
+        return "off";
+      }
+      this.releaseMicrophone();
+      this.mic = track;
+      track.on(TrackEvent.Ended, () => this.microphoneGone(track));
+      if (this.wantsMuted) await track.mute();
+      if (!this.agentIsPresent()) keepSpeech(track);
+      return this.wantsMuted ? "muted" : "on";
+    } catch (error) {
+      return microphoneProblem(error);
+    }
+  }
+
+  private microphoneGone(track: LocalAudioTrack): void {
+    if (this.closed || this.mic !== track || this.live?.state !== "connected") return;
+    this.mic = null;
+    void this.live.localParticipant.unpublishTrack(track, true);
+    this.hooks.onMic("missing");
+  }
+
+  private releaseMicrophone(): void {
+    this.mic?.stopPreConnectBuffer();
+    this.mic?.stop();
+    this.mic = null;
+  }
+
+  /** Publishing waits for a connected room: LiveKit would stop a track that it cannot publish within 15 s. */
+  private async publish(): Promise<void> {
+    const room = this.live;
+    const mic = this.mic;
+    if (!room || !mic || room.state !== "connected") return;
+    const { Track } = await loadLiveKit();
+    if (room.localParticipant.getTrackPublication(Track.Source.Microphone)) return;
+    try {
+      await room.localParticipant.publishTrack(mic, { source: Track.Source.Microphone });
+    } catch (error) {
+      // A room that is going down cannot take the track; its successor will.
+      if (!this.closed && this.live === room && room.state === "connected") this.hooks.onMic("busy");
+      console.warn("could not publish the microphone", error);
+    }
+  }
+
+  /** One try with one token. True once connected. */
+  private async join(started: Started): Promise<boolean> {
+    let room: Room | null = null;
+    let livekit: LiveKit;
+    try {
+      livekit = await loadLiveKit();
+      if (this.closed) return true;
+      // The microphone belongs to the conversation, not to one room object: it outlives a change of rooms.
+      room = new livekit.Room({ adaptiveStream: true, stopLocalTrackOnUnpublish: false });
+      this.live = room;
+      this.listen(livekit, room);
+      await room.connect(started.server_url, started.participant_token, { maxRetries: 0 });
+    } catch (error) {
+      if (this.closed) return true;
+      console.warn("could not join the room", error);
+      if (room && this.live === room) this.live = null;
+      void room?.disconnect();
+      return false;
+    }
+    if (this.closed) {
+      void room.disconnect();
+      return true;
+    }
+    this.joinedAt = Date.now();
+    const joined = room;
+    room.on(livekit.RoomEvent.Disconnected, (reason) => {
+      const elsewhere = reason === livekit.DisconnectReason.DUPLICATE_IDENTITY;
+      if (!this.closed && this.live === joined) this.disconnected(elsewhere);
+    });
+    this.hooks.onStatus("connected");
+    this.reportAgent();
+    this.hooks.onPlayback(!room.canPlaybackAudio);
+    await this.publish();
+    return true;
+  }
+
+  private async recover(pause?: number): Promise<void> {
+    while (!this.closed) {
+      this.hooks.onStatus("reconnecting");
+      await wait(pause ?? RETRY_MS[Math.min(this.retries, RETRY_MS.length - 1)] ?? 5_000);
+      pause = undefined;
+      this.retries += 1;
+      if (this.closed) return;
+      const started = await this.token();
+      if (started === "over") return;
+      if (!started) continue;
+      const hadMicrophone = this.mic !== null;
+      if (!(await this.join(started))) continue;
+      if (hadMicrophone && this.mic?.mediaStreamTrack.readyState === "ended") await this.openMicrophone();
+      return;
+    }
+  }
+
+  private async token(): Promise<Started | "over" | null> {
+    try {
+      return await this.hooks.renew();
+    } catch (error) {
+      if (!(error instanceof ApiError) || ![403, 404, 410].includes(error.status)) return null;
+      if (!this.closed) this.hooks.onOver(error.status === 410);
+      return "over";
+    }
+  }
+
+  private listen(livekit: LiveKit, room: Room): void {
+    const { RoomEvent } = livekit;
+    const current = (): boolean => !this.closed && this.live === room;
+    room
+      .on(RoomEvent.Reconnecting, () => current() && this.hooks.onStatus("reconnecting"))
+      .on(RoomEvent.SignalReconnecting, () => current() && this.hooks.onStatus("reconnecting"))
+      .on(RoomEvent.Reconnected, () => current() && this.hooks.onStatus("connected"))
+      .on(RoomEvent.ParticipantConnected, () => current() && this.reportAgent())
+      .on(RoomEvent.ParticipantDisconnected, () => current() && this.reportAgent())
+      .on(RoomEvent.TrackSubscribed, (track, _publication, from) => current() && this.attach(livekit, track, from))
+      .on(RoomEvent.TrackUnsubscribed, (track, _publication, from) => current() && this.detach(livekit, track, from))
+      .on(RoomEvent.AudioPlaybackStatusChanged, () => current() && this.hooks.onPlayback(!room.canPlaybackAudio))
+      .on(RoomEvent.LocalTrackSubscribed, () => current() && this.speechTaken(livekit));
+  }
+
+  /** LiveKit has given up on the connection, or the server has closed it. */
+  private disconnected(elsewhere: boolean): void {
+    this.live = null;
+    this.speaker.replaceChildren();
+    this.hooks.onVoice(null);
+    this.hooks.onFace(null);
+    this.hooks.onAgent(false, false);
+    if (elsewhere) {
+      this.releaseMicrophone();
+      this.hooks.onMic("off");
+      this.hooks.onStatus("elsewhere");
+      return;
+    }
+    if (Date.now() - this.joinedAt > STABLE_MS) this.retries = 0;
+    void this.recover();
+  }
+
+  private agents(): RemoteParticipant[] {
+    const participants = this.live ? [...this.live.remoteParticipants.values()] : [];
+    return participants.filter((participant) => participant.isAgent);
+  }
+
+  private agentIsPresent(): boolean {
+    return this.agents().length > 0;
+  }
+
+  private reportAgent(): void {
+    const agents = this.agents();
+    const video = agents.some((agent) => [...agent.videoTrackPublications.values()].some((item) => item.isSubscribed));
+    this.hooks.onAgent(agents.length > 0, video);
+  }
+
+  /** Only an agent is heard and seen: nobody else has a place in this room. */
+  private attach(livekit: LiveKit, track: RemoteTrack, from: RemoteParticipant): void {
+    if (!from.isAgent) return;
+    if (track.kind === livekit.Track.Kind.Audio) {
+      this.speaker.append(track.attach());
+      this.hooks.onVoice(track.mediaStreamTrack);
+    } else {
+      this.hooks.onFace(track);
+    }
+    this.reportAgent();
+  }
+
+  private detach(livekit: LiveKit, track: RemoteTrack, from: RemoteParticipant): void {
+    for (const element of track.detach()) element.remove();
+    if (!from.isAgent) return;
+    if (track.kind === livekit.Track.Kind.Audio) this.hooks.onVoice(null);
+    else this.hooks.onFace(null);
+    this.reportAgent();
+  }
+
+  /**
+   * The kept speech is handed over once. Taking its mark off the track matters for the next agent in this room: it
+   * would wait several seconds for kept speech that never comes.
+   */
+  private speechTaken(livekit: LiveKit): void {
+    const mic = this.mic;
+    if (!mic) return;
+    setTimeout(() => {
+      if (this.closed || this.mic !== mic) return;
+      mic.emit(livekit.TrackEvent.AudioTrackFeatureUpdate, mic, PRECONNECT_BUFFER, false);
+    }, SPEECH_TAKEN_MS);
+  }
+}
+
+/** `AudioTrackFeature.TF_PRECONNECT_BUFFER` of LiveKit's protocol, which the client library does not export. */
+const PRECONNECT_BUFFER = 6;
+
+function keepSpeech(track: LocalAudioTrack): void {
+  try {
+    track.startPreConnectBuffer();
+  } catch (error) {
+    console.warn("speech before the agent is there cannot be kept", error);
+    return;
+  }
+  const timed = track as unknown as { autoStopPreConnectBuffer?: ReturnType<typeof setTimeout> };
+  clearTimeout(timed.autoStopPreConnectBuffer);
+  timed.autoStopPreConnectBuffer = setTimeout(() => track.stopPreConnectBuffer(), KEEP_SPEECH_MS);
+}
+
+function microphoneProblem(error: unknown): MicStatus {
+  const name = error instanceof Error ? error.name : "";
+  if (name === "NotAllowedError" || name === "SecurityError") return "denied";
+  if (name === "NotFoundError" || name === "OverconstrainedError" || name === "DeviceUnsupportedError")
+    return "missing";
+  console.warn("the microphone could not be opened", error);
+  return "busy";
+}
+
+const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+function rejectAfter(ms: number): Promise<never> {
+  return new Promise((_resolve, reject) => setTimeout(() => reject(new Error("not sent in time")), ms));
+}

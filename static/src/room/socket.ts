@@ -1,0 +1,118 @@
+/** The session's WebSocket: reconnects with back-off and asks only for what is newer than the last `seq` seen. */
+
+import { parseEvent, type ServerEvent } from "./events.ts";
+import type { SocketStatus } from "./state.ts";
+
+export const BACKOFF_MS: readonly number[] = [300, 1_000, 2_000, 4_000, 5_000];
+const SNAPSHOT_DEADLINE_MS = 8_000;
+/** The server's last word: not signed in, unknown session, session over and everything sent. */
+const FINAL_CODES: readonly number[] = [4401, 4404, 4410];
+
+export interface SocketLike {
+  onmessage: ((message: { data: unknown }) => void) | null;
+  onclose: ((close: { code: number }) => void) | null;
+  close(): void;
+}
+
+export interface SocketHooks {
+  lastSeq(): number;
+  onEvent(event: ServerEvent): void;
+  onStatus(status: SocketStatus): void;
+  onOver(code: number): void;
+}
+
+export interface SocketParts {
+  open(url: string): SocketLike;
+  later(callback: () => void, ms: number): () => void;
+}
+
+export const browserParts: SocketParts = {
+  open: (url) => new WebSocket(url) as unknown as SocketLike,
+  later: (callback, ms) => {
+    const timer = setTimeout(callback, ms);
+    return () => clearTimeout(timer);
+  },
+};
+
+export class SessionSocket {
+  private socket: SocketLike | null = null;
+  private failures = 0;
+  private cancelTimer: () => void = () => {};
+  private stopped = false;
+
+  constructor(
+    private readonly url: string,
+    private readonly hooks: SocketHooks,
+    private readonly parts: SocketParts = browserParts,
+  ) {}
+
+  open(): void {
+    if (this.stopped) return;
+    this.hooks.onStatus("connecting");
+    const socket = this.parts.open(`${this.url}?after=${this.hooks.lastSeq()}`);
+    this.socket = socket;
+    this.cancelTimer = this.parts.later(() => this.drop(socket), SNAPSHOT_DEADLINE_MS);
+    socket.onmessage = (message) => this.receive(message.data);
+    socket.onclose = (close) => this.closed(socket, close.code);
+  }
+
+  /** The network is back: do not sit out the rest of a pause, and do not trust a socket from before. */
+  retryNow(): void {
+    if (this.stopped) return;
+    this.failures = 0;
+    this.detach();
+    this.open();
+  }
+
+  close(): void {
+    this.stopped = true;
+    this.detach();
+    this.hooks.onStatus("closed");
+  }
+
+  private receive(data: unknown): void {
+    const event = typeof data === "string" ? parseEvent(data) : null;
+    if (!event) return;
+    // Only the snapshot proves that the server really serves this session again.
+    if (event.type === "snapshot") {
+      this.cancelTimer();
+      this.failures = 0;
+      this.hooks.onStatus("open");
+    }
+    this.hooks.onEvent(event);
+  }
+
+  private drop(socket: SocketLike): void {
+    this.detach();
+    this.closed(socket, 1006);
+  }
+
+  private closed(socket: SocketLike, code: number): void {
+    if (this.stopped || (this.socket !== null && this.socket !== socket)) return;
+    this.detach();
+    if (FINAL_CODES.includes(code)) {
+      this.stopped = true;
+      this.hooks.onOver(code);
+      return;
+    }
+    this.hooks.onStatus("retrying");
+    const pause = BACKOFF_MS[Math.min(this.failures, BACKOFF_MS.length - 1)] ?? 5_000;
+    this.failures += 1;
+    this.cancelTimer = this.parts.later(() => this.open(), pause);
+  }
+
+  private detach(): void {
+    this.cancelTimer();
+    const socket = this.socket;
+    this.socket = null;
+    if (!socket) return;
+    socket.onmessage = null;
+    socket.onclose = null;
+    socket.close();
+  }
+}
+
+/** `ws://` or `wss://`, as the page itself was loaded. */
+export function socketUrl(path: string, location: { protocol: string; host: string }): string {
+  return `${location.protocol === "https:" ? "wss:" : "ws:"}//${location.host}${path}`;
+}

@@ -1,0 +1,458 @@
+/**
+ * Everything the page knows, and the one function that changes it.
+ *
+ * Media facts come from LiveKit, words and session facts from the WebSocket; both end up here as actions, so that the
+ * two may fail and recover independently. `reduce` is pure: time enters as `now` (milliseconds), never by a clock call.
+ */
+
+import type { Boot } from "./boot.ts";
+import type {
+  AgentState,
+  EndReason,
+  NoticeCode,
+  NoticeLevel,
+  Role,
+  Segment,
+  ServerEvent,
+  SessionState,
+} from "./events.ts";
+import { sameWords } from "./format.ts";
+
+export type Phase = "lobby" | "starting" | "live" | "ended" | "blocked";
+export type MediaStatus = "idle" | "connecting" | "connected" | "reconnecting" | "elsewhere";
+export type SocketStatus = "idle" | "connecting" | "open" | "retrying" | "closed";
+export type MicStatus = "off" | "asking" | "on" | "muted" | "denied" | "missing" | "busy" | "insecure";
+export type EraseStatus = "none" | "asking" | "erasing" | "erased" | "failed";
+export type Blocked = "expired" | "revoked" | "gone";
+
+export interface Partial {
+  segment_id: string;
+  role: Role;
+  text: string;
+  startMs: number;
+}
+
+/** Text that the visitor typed, until the server's transcript holds it. */
+export interface Typed {
+  id: string;
+  text: string;
+  status: "queued" | "sending" | "sent" | "failed";
+  atMs: number;
+  sentAt: number;
+}
+
+export interface ServerNotice {
+  code: NoticeCode;
+  level: NoticeLevel;
+  text: string;
+  at: number;
+}
+
+export interface State {
+  phase: Phase;
+  blocked: Blocked | null;
+  startError: string | null;
+  resumed: boolean;
+  agentName: string;
+  sessionId: string | null;
+  wsPath: string | null;
+  sessionState: SessionState | null;
+  reason: EndReason | null;
+  /** The session cannot be shown to this browser (any more). */
+  foreign: boolean;
+  agentState: AgentState;
+  agentInRoom: boolean;
+  avatarVideo: boolean;
+  media: MediaStatus;
+  socket: SocketStatus;
+  socketSince: number;
+  mic: MicStatus;
+  audioBlocked: boolean;
+  segments: readonly Segment[];
+  partials: readonly Partial[];
+  typed: readonly Typed[];
+  lastSeq: number;
+  notices: readonly ServerNotice[];
+  dismissed: readonly string[];
+  erase: EraseStatus;
+  maxSeconds: number | null;
+  /** The session's clock: `offsetMs` was true at `at`. */
+  offsetMs: number;
+  at: number;
+  liveSince: number;
+  endedMs: number | null;
+  now: number;
+}
+
+export type Change =
+  | { type: "talk" }
+  | { type: "resume"; sessionId: string }
+  | { type: "start.failed"; code: string }
+  | { type: "cancel" }
+  | { type: "started"; sessionId: string; wsPath: string }
+  | { type: "event"; event: ServerEvent }
+  | { type: "socket"; status: SocketStatus }
+  | { type: "socket.over"; code: number }
+  | { type: "media"; status: MediaStatus }
+  | { type: "agent.media"; present: boolean; video: boolean }
+  | { type: "mic"; status: MicStatus }
+  | { type: "playback"; blocked: boolean }
+  | { type: "typed"; id: string; text: string }
+  | { type: "typed.status"; id: string; status: Typed["status"] }
+  | { type: "dismiss"; key: string }
+  | { type: "left" }
+  | { type: "over" }
+  | { type: "erase"; status: EraseStatus }
+  | { type: "tick" };
+
+export type Action = Change & { now: number };
+
+/** Words that are not confirmed by then are offered for sending again. */
+export const CONFIRM_MS = 15_000;
+/** The page itself says that the agent is late by then, should the server be unable to. */
+export const LATE_MS = 8_000;
+/** Cuts shorter than this are not worth a word. */
+export const BLINK_MS = 1_500;
+const NEWS_MS = 6_000;
+
+export function initialState(boot: Boot, now: number): State {
+  const blocked: Blocked | null = boot.state === "expired" || boot.state === "revoked" ? boot.state : null;
+  return {
+    phase: blocked ? "blocked" : "lobby",
+    blocked,
+    startError: boot.state === "full" ? "link_full" : null,
+    agentName: boot.agent.name,
+    maxSeconds: boot.max_seconds,
+    ...fresh(now),
+  };
+}
+
+/** What belongs to one conversation. */
+function fresh(now: number) {
+  return {
+    resumed: false,
+    sessionId: null,
+    wsPath: null,
+    sessionState: null,
+    reason: null,
+    foreign: false,
+    agentState: "initializing",
+    agentInRoom: false,
+    avatarVideo: false,
+    media: "idle",
+    socket: "idle",
+    socketSince: now,
+    mic: "off",
+    audioBlocked: false,
+    segments: [],
+    partials: [],
+    typed: [],
+    lastSeq: 0,
+    notices: [],
+    dismissed: [],
+    erase: "none",
+    offsetMs: 0,
+    at: now,
+    liveSince: now,
+    endedMs: null,
+    now,
+  } as const satisfies globalThis.Partial<State>;
+}
+
+export function reduce(state: State, action: Action): State {
+  const { now } = action;
+  switch (action.type) {
+    case "talk":
+      return { ...state, ...fresh(now), phase: "starting", startError: null };
+    case "resume":
+      return {
+        ...state,
+        ...fresh(now),
+        phase: "starting",
+        startError: null,
+        resumed: true,
+        sessionId: action.sessionId,
+      };
+    case "start.failed":
+      return startFailed(state, action.code, now);
+    case "cancel":
+      return { ...state, ...fresh(now), phase: "lobby", startError: null };
+    case "started":
+      return {
+        ...state,
+        phase: "live",
+        sessionId: action.sessionId,
+        wsPath: action.wsPath,
+        sessionState: "waiting",
+        at: now,
+        liveSince: now,
+        now,
+      };
+    case "event":
+      return receive({ ...state, now }, action.event);
+    case "socket":
+      return setSocket(state, action.status, now);
+    case "socket.over":
+      return socketOver({ ...state, socket: "closed", now }, action.code);
+    case "media":
+      return { ...state, media: action.status, now };
+    case "agent.media":
+      return { ...state, agentInRoom: action.present, avatarVideo: action.video, now };
+    case "mic":
+      return { ...state, mic: action.status, dismissed: state.dismissed.filter((key) => key !== "mic"), now };
+    case "playback":
+      return { ...state, audioBlocked: action.blocked, now };
+    case "typed":
+      return { ...state, typed: [...state.typed, newTyped(state, action.id, action.text, now)], now };
+    case "typed.status":
+      return { ...state, typed: setTyped(state.typed, action.id, action.status, now), now };
+    case "dismiss":
+      return { ...state, dismissed: [...state.dismissed, action.key], now };
+    case "left":
+      return end(state, "ended_by_user", now);
+    case "over":
+      return end(state, state.reason, now);
+    case "erase":
+      return action.status === "erased" ? erased(state, now) : { ...state, erase: action.status, now };
+    case "tick":
+      return tick({ ...state, now });
+  }
+}
+
+function startFailed(state: State, code: string, now: number): State {
+  const base: State = { ...state, ...fresh(now), startError: null };
+  if (code === "link_expired") return { ...base, phase: "blocked", blocked: "expired" };
+  if (code === "link_revoked") return { ...base, phase: "blocked", blocked: "revoked" };
+  if (code === "not_found") return { ...base, phase: "blocked", blocked: "gone" };
+  // A reload that finds its conversation over simply offers a new one.
+  if (code === "session_ended" && state.resumed) return { ...base, phase: "lobby" };
+  return { ...base, phase: "lobby", startError: code };
+}
+
+function receive(state: State, event: ServerEvent): State {
+  const timed = { ...state, offsetMs: event.offset_ms, at: state.now };
+  switch (event.type) {
+    case "snapshot": {
+      const { session } = event;
+      const joined = event.segments.reduce(settle, {
+        ...timed,
+        partials: [],
+        agentName: session.agent_name || state.agentName,
+        sessionState: session.state,
+        maxSeconds: session.max_seconds,
+      });
+      const next = setAgent({ ...joined, lastSeq: Math.max(joined.lastSeq, event.last_seq) }, session.agent_state);
+      return isOver(session.state)
+        ? end(next, session.reason, state.now, lengthOf(session.started_at, session.ended_at))
+        : next;
+    }
+    case "transcript.partial":
+      return state.phase === "ended" ? timed : grow(timed, event);
+    case "transcript.final":
+      return settle(timed, event);
+    case "agent.state":
+      return setAgent(timed, event.state);
+    case "session.state": {
+      const next = { ...timed, sessionState: event.state };
+      return isOver(event.state) ? end(next, event.reason, state.now, event.offset_ms) : next;
+    }
+    case "notice":
+      return notify(timed, event);
+    case "turn.metrics":
+    case "usage":
+      return timed;
+  }
+}
+
+const isOver = (state: SessionState | null): boolean => state === "ended" || state === "failed";
+
+function lengthOf(start: string, end: string | null): number | null {
+  const length = end ? Date.parse(end) - Date.parse(start) : Number.NaN;
+  return Number.isFinite(length) ? length : null;
+}
+
+/** A final is the last word on its segment; a partial that comes after it is old news. */
+function grow(state: State, event: { segment_id: string; role: Role; text: string; offset_ms: number }): State {
+  if (state.segments.some((segment) => segment.segment_id === event.segment_id)) return state;
+  const known = state.partials.find((partial) => partial.segment_id === event.segment_id);
+  if (known) {
+    const partials = state.partials.map((partial) => (partial === known ? { ...known, text: event.text } : partial));
+    return { ...state, partials };
+  }
+  const { segment_id, role, text } = event;
+  return { ...state, partials: [...state.partials, { segment_id, role, text, startMs: event.offset_ms }] };
+}
+
+/** Puts a final where its `seq` belongs. The same one twice changes nothing; a revision replaces its elder. */
+function settle(state: State, final: Segment): State {
+  const elder = state.segments.find((segment) => segment.segment_id === final.segment_id);
+  if (elder && (final.seq < elder.seq || (final.seq === elder.seq && !final.revised))) return state;
+  const { seq, segment_id, role, text, start_ms, end_ms, interrupted, revised } = final;
+  const segment: Segment = { seq, segment_id, role, text, start_ms, end_ms, interrupted, revised };
+  const segments = [...state.segments.filter((other) => other !== elder), segment].sort((a, b) => a.seq - b.seq);
+  return {
+    ...state,
+    segments,
+    partials: state.partials.filter((partial) => !isOutdated(partial, segment)),
+    typed: role === "user" ? withoutFirst(state.typed, text) : state.typed,
+    lastSeq: Math.max(state.lastSeq, seq),
+  };
+}
+
+/** One speaker says one thing at a time: what began before this final and is not it will never settle. */
+function isOutdated(partial: Partial, final: Segment): boolean {
+  if (partial.segment_id === final.segment_id) return true;
+  return partial.role === final.role && partial.startMs < final.start_ms;
+}
+
+function withoutFirst(typed: readonly Typed[], text: string): readonly Typed[] {
+  const index = typed.findIndex((line) => sameWords(line.text, text));
+  return index < 0 ? typed : typed.filter((_, position) => position !== index);
+}
+
+function setAgent(state: State, agentState: AgentState): State {
+  const here = agentState === "listening" || agentState === "thinking" || agentState === "speaking";
+  const gone: readonly NoticeCode[] = ["agent_late", "agent_lost"];
+  const notices = here ? state.notices.filter((notice) => !gone.includes(notice.code)) : state.notices;
+  return { ...state, agentState, notices };
+}
+
+const answers: { readonly [code in NoticeCode]?: readonly NoticeCode[] } = {
+  agent_back: ["agent_late", "agent_lost"],
+  avatar_back: ["avatar_lost"],
+  agent_lost: ["agent_back", "agent_late"],
+  agent_late: ["agent_back"],
+  avatar_lost: ["avatar_back"],
+};
+
+function notify(state: State, event: { code: NoticeCode; level: NoticeLevel; text: string }): State {
+  const { code, level, text } = event;
+  const answered = answers[code] ?? [];
+  const rest = state.notices.filter((notice) => notice.code !== code && !answered.includes(notice.code));
+  return {
+    ...state,
+    notices: [...rest, { code, level, text, at: state.now }],
+    dismissed: state.dismissed.filter((key) => key !== code),
+  };
+}
+
+function newTyped(state: State, id: string, text: string, now: number): Typed {
+  return { id, text, status: "queued", atMs: elapsed({ ...state, now }), sentAt: now };
+}
+
+function setTyped(typed: readonly Typed[], id: string, status: Typed["status"], now: number): readonly Typed[] {
+  return typed.map((line) => (line.id === id ? { ...line, status, sentAt: now } : line));
+}
+
+/** `socketSince` is when the words were cut or came back, however many tries lie between. */
+function setSocket(state: State, status: SocketStatus, now: number): State {
+  const same = state.socket !== "idle" && (state.socket === "open") === (status === "open");
+  return { ...state, socket: status, socketSince: same ? state.socketSince : now, now };
+}
+
+function socketOver(state: State, code: number): State {
+  if (state.phase === "ended") return state;
+  return end({ ...state, foreign: code !== 4410 }, state.reason, state.now);
+}
+
+function end(state: State, reason: EndReason | null, now: number, lengthMs: number | null = null): State {
+  const first = state.phase !== "ended";
+  return {
+    ...state,
+    phase: "ended",
+    sessionState: isOver(state.sessionState) ? state.sessionState : "ended",
+    // The server's word replaces the guess made when Leave was pressed.
+    reason: reason ?? state.reason,
+    endedMs: lengthMs ?? (first ? elapsed({ ...state, now }) : state.endedMs),
+    media: "idle",
+    mic: "off",
+    audioBlocked: false,
+    agentInRoom: false,
+    avatarVideo: false,
+    partials: [],
+    typed: [],
+    notices: [],
+    now,
+  };
+}
+
+function erased(state: State, now: number): State {
+  return { ...state, segments: [], partials: [], typed: [], erase: "erased", sessionId: null, now };
+}
+
+function tick(state: State): State {
+  const { now } = state;
+  const isUnconfirmed = (line: Typed): boolean => line.status === "sent" && now - line.sentAt > CONFIRM_MS;
+  const isOld = (notice: ServerNotice): boolean => passing.includes(notice.code) && now - notice.at >= NEWS_MS;
+  // Lists that stay as they are stay the same objects: nothing is drawn anew twice a second.
+  const typed = state.typed.some(isUnconfirmed)
+    ? state.typed.map((line): Typed => (isUnconfirmed(line) ? { ...line, status: "failed" } : line))
+    : state.typed;
+  const notices = state.notices.some(isOld) ? state.notices.filter((notice) => !isOld(notice)) : state.notices;
+  return { ...state, typed, notices };
+}
+
+/** Good news goes by itself. */
+const passing: readonly NoticeCode[] = ["agent_back", "avatar_back"];
+
+// What follows reads the state; nothing is stored twice.
+
+/** Milliseconds since the session's start, by the server's clock. */
+export function elapsed(state: State): number {
+  if (state.phase === "ended" && state.endedMs !== null) return state.endedMs;
+  return state.sessionId ? state.offsetMs + (state.now - state.at) : 0;
+}
+
+export function remaining(state: State): number | null {
+  return state.maxSeconds === null ? null : Math.max(0, state.maxSeconds * 1000 - elapsed(state));
+}
+
+export function agentIsHere(state: State): boolean {
+  return state.agentState === "listening" || state.agentState === "thinking" || state.agentState === "speaking";
+}
+
+export function isLate(state: State): boolean {
+  if (agentIsHere(state) || state.agentState === "lost") return false;
+  if (state.notices.some((notice) => notice.code === "agent_late")) return true;
+  return !state.agentInRoom && state.now - state.liveSince > LATE_MS;
+}
+
+export function wordsAreCut(state: State): boolean {
+  return state.socket !== "open" && state.socket !== "idle" && state.now - state.socketSince > BLINK_MS;
+}
+
+export type Chip =
+  | "connecting"
+  | "waiting"
+  | "listening"
+  | "thinking"
+  | "speaking"
+  | "late"
+  | "lost"
+  | "reconnecting"
+  | "ended";
+
+/** The one word on where the conversation stands; null outside of one. */
+export function chip(state: State): Chip | null {
+  if (state.phase === "lobby" || state.phase === "blocked") return null;
+  if (state.phase === "starting") return "connecting";
+  if (state.phase === "ended") return "ended";
+  if (state.media === "reconnecting" || state.media === "elsewhere" || wordsAreCut(state)) return "reconnecting";
+  if (state.agentState === "lost") return "lost";
+  if (isLate(state)) return "late";
+  if (state.media === "connecting" || state.media === "idle") return "connecting";
+  if (state.agentState === "initializing") return "waiting";
+  return state.agentState;
+}
+
+/** How typed words travel now; null: keep them until somebody is there to read them. */
+export function route(state: State): "chat" | "http" | null {
+  if (state.phase !== "live" || !agentIsHere(state)) return null;
+  if (state.media === "connected") return state.agentInRoom ? "chat" : null;
+  return state.media === "connecting" ? null : "http";
+}
+
+export function nextTyped(state: State): Typed | null {
+  if (state.typed.some((line) => line.status === "sending")) return null;
+  return route(state) ? (state.typed.find((line) => line.status === "queued") ?? null) : null;
+}

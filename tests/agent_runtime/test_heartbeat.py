@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from agent_runtime.db import DatabaseThread
+from agent_runtime.heartbeat import Heartbeat
+from avatars.models import Agent
+from sessions import presence, services
+from sessions.models import LiveSession
+from sessions.presence import AgentBeat
+from tests.agent_runtime.stack import RedisServer, wait_for
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_redis")]
+
+
+@pytest.fixture(autouse=True)
+def _quick_beats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "BEAT_SECONDS", 0.05)
+
+
+@pytest.fixture
+def session(agent: Agent) -> LiveSession:
+    session = services._create_session(agent=agent, link=None, visitor_name="", source="link")
+    LiveSession.objects.filter(pk=session.pk).update(dispatch_generation=2, claimed_generation=2)
+    session.refresh_from_db()
+    return session
+
+
+class Job:
+    """A job as far as its heartbeat is concerned."""
+
+    def __init__(self, session: LiveSession, *, generation: int = 2, identity: str = "agent-two") -> None:
+        self.session = session
+        self.left = asyncio.Event()
+        self.times_left = 0
+        self.database = DatabaseThread()
+        self.heart = Heartbeat(
+            session_id=session.pk,
+            generation=generation,
+            identity=identity,
+            database=self.database,
+            on_superseded=self._leave,
+        )
+
+    async def _leave(self) -> None:
+        self.times_left += 1
+        self.left.set()
+
+    async def aclose(self) -> None:
+        await self.heart.aclose()
+        self.database.close()
+
+    async def beat_seen(self) -> str | None:
+        seen = await asyncio.to_thread(presence.client().get, presence.agent_key(self.session.pk))
+        return None if seen is None else str(seen)
+
+
+@pytest_asyncio.fixture
+async def job(session: LiveSession) -> AsyncIterator[Job]:
+    job = Job(session)
+    try:
+        yield job
+    finally:
+        await job.aclose()
+
+
+async def test_it_beats_with_its_generation_and_name_until_closed(job: Job) -> None:
+    await job.heart.first_beat()
+    assert await job.beat_seen() == "2:agent-two"
+    job.heart.start()
+    client = presence.client()
+    key = presence.agent_key(job.session.pk)
+    client.pexpire(key, 100)
+    await asyncio.to_thread(wait_for, "a renewed beat", lambda: client.pttl(key) > 3_500, seconds=5)
+    assert presence.presence(job.session.pk).agent_generation == 2
+    await job.heart.aclose()
+    assert await job.beat_seen() is None
+    assert not job.left.is_set()
+
+
+async def test_it_ends_even_when_its_cancellation_gets_lost(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def deaf() -> bool:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.2)
+        return True
+
+    monkeypatch.setattr(job.heart, "_beat", deaf)
+    job.heart.start()
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(3):
+        await job.heart.aclose()
+    assert job.heart._task is not None
+    assert job.heart._task.done()
+
+
+async def test_it_leaves_once_when_a_newer_job_beats(job: Job) -> None:
+    job.heart.start()
+    await asyncio.sleep(0.1)
+    newer = str(AgentBeat(3, "agent-three"))
+    presence.client().set(presence.agent_key(job.session.pk), newer, px=4000)
+    async with asyncio.timeout(5):
+        await job.left.wait()
+    await asyncio.sleep(0.2)
+    assert job.times_left == 1
+    assert await job.beat_seen() == newer  # not overwritten
+    await job.heart.aclose()
+    assert await job.beat_seen() == newer  # and not withdrawn
+
+
+async def test_it_takes_over_from_an_older_job(job: Job) -> None:
+    presence.client().set(presence.agent_key(job.session.pk), str(AgentBeat(1, "agent-one")), px=4000)
+    await job.heart.first_beat()
+    assert await job.beat_seen() == "2:agent-two"
+
+
+async def test_it_leaves_the_beat_of_a_rival_for_the_same_call_alone(job: Job) -> None:
+    """One call may bring two jobs; the one that does not get the session must not silence the other."""
+    rival = str(AgentBeat(2, "agent-rival"))
+    presence.client().set(presence.agent_key(job.session.pk), rival, px=4000)
+    await job.heart.first_beat()
+    assert await job.beat_seen() == rival
+    await job.heart.aclose()
+    assert await job.beat_seen() == rival
+
+
+@pytest.mark.parametrize("change", [{"claimed_generation": 3}, {"state": "ended"}])
+async def test_it_leaves_after_standing_still_when_it_was_replaced_meanwhile(
+    job: Job, change: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The replacement need not be beating yet: after a gap the database is asked."""
+    await job.database.run(lambda: LiveSession.objects.filter(pk=job.session.pk).update(**change))
+    monkeypatch.setattr(presence, "AGENT_LOST_AFTER_MS", 100)
+    job.heart.start()
+    await asyncio.sleep(0.02)
+    _stand_still(0.3)
+    async with asyncio.timeout(5):
+        await job.left.wait()
+
+
+async def test_it_goes_on_after_standing_still_when_nobody_took_its_place(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job.heart.start()
+    await asyncio.sleep(0.02)
+    monkeypatch.setattr(presence, "AGENT_LOST_AFTER_MS", 100)
+    _stand_still(0.3)
+    monkeypatch.setattr(presence, "AGENT_LOST_AFTER_MS", 4000)
+    await asyncio.sleep(0.2)
+    assert not job.left.is_set()
+    assert await job.beat_seen() == "2:agent-two"
+
+
+async def test_it_outlives_redis_being_away(
+    session: LiveSession, redis_server: RedisServer, settings: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "REDIS_URL", "redis://127.0.0.1:1/0")
+    job = Job(session)
+    await job.heart.first_beat()
+    job.heart.start()
+    await asyncio.sleep(0.3)
+    assert not job.left.is_set()
+    assert job.heart._task is not None
+    assert not job.heart._task.done()
+    async with asyncio.timeout(3):
+        await job.aclose()
+
+
+def _stand_still(seconds: float) -> None:
+    """Block the whole event loop, as a stopped process does."""
+    import time
+
+    time.sleep(seconds)
+
+
+def test_only_the_job_that_ended_is_forgotten(session: LiveSession) -> None:
+    key = presence.agent_key(session.pk)
+    presence.client().set(key, str(AgentBeat(2, "agent-two")), px=4000)
+    presence.forget_agent(session.pk, "agent-one")
+    assert presence.client().get(key) == "2:agent-two"
+    presence.forget_agent(session.pk, "agent-two")
+    assert presence.client().get(key) is None
+    presence.forget_agent(session.pk, "agent-two")  # again: nothing to do

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from pytest_django import Settings
+
+from agent_runtime.pipeline import (
+    _instructions,
+    _turn_handling,
+    build_pipeline,
+    describe_change,
+    load_vad,
+    room_options,
+)
+from molts.errors import BadConfiguration
+from projects.providers.base import Credentials, Kind, Persona, Rung
+from projects.providers.chains import AvailabilityChange, BuiltRung
+from sessions.spec import HistoryLine, SessionSpec, TurnTaking
+from tests.agent_runtime.stack import MICRO_WHISPER
+
+PERSONA = Persona(
+    name="Ada",
+    language="en",
+    instructions="You sell clocks.",
+    greeting="Hello.",
+    knowledge="We open at nine.",
+    answers=(("Are you open?", "Yes."),),
+)
+LOCAL: Mapping[Kind, tuple[Rung, ...]] = {
+    Kind.STT: (Rung("faster_whisper", {"model": str(MICRO_WHISPER)}),),
+    Kind.LLM: (Rung("scripted"),),
+    Kind.TTS: (Rung("espeak"),),
+}
+TURN = TurnTaking(end_of_turn_model=False, min_endpointing=0.4, max_endpointing=2.5, allow_interruptions=True)
+
+
+def make_spec(
+    *,
+    chains: Mapping[Kind, tuple[Rung, ...]] = LOCAL,
+    persona: Persona = PERSONA,
+    turn: TurnTaking = TURN,
+    history: tuple[HistoryLine, ...] = (),
+) -> SessionSpec:
+    return SessionSpec(
+        session_id=uuid.uuid4(),
+        room_name="room",
+        visitor_identity="visitor-1",
+        started_at=datetime.now(UTC),
+        generation=1,
+        last_turn=0,
+        persona=persona,
+        chains=chains,
+        turn_taking=turn,
+        history=history,
+    )
+
+
+async def test_it_builds_a_session_from_the_spec() -> None:
+    pipeline = build_pipeline(make_spec(), vad=load_vad())
+    assert {kind: chain.rungs[0].provider for kind, chain in pipeline.chains.items()} == {
+        Kind.STT: "faster_whisper",
+        Kind.LLM: "scripted",
+        Kind.TTS: "espeak",
+    }
+    assert pipeline.session.llm is pipeline.chains[Kind.LLM].component
+    assert pipeline.session.tts is pipeline.chains[Kind.TTS].component
+    await pipeline.aclose()
+
+
+async def test_it_takes_turns_as_the_agent_says() -> None:
+    pipeline = build_pipeline(make_spec(), vad=load_vad())
+    handling = _turn_handling(make_spec(), pipeline.chains)
+    assert handling["turn_detection"] == "vad"
+    assert handling["endpointing"] == {"min_delay": 0.4, "max_delay": 2.5}
+    assert handling["interruption"] == {"enabled": True, "mode": "vad"}
+    stubborn = replace(TURN, allow_interruptions=False, min_endpointing=1.0)
+    handling = _turn_handling(make_spec(turn=stubborn), pipeline.chains)
+    assert handling["interruption"]["enabled"] is False
+    assert handling["endpointing"]["min_delay"] == 1.0
+    await pipeline.aclose()
+
+
+async def test_it_judges_the_end_of_a_turn_by_meaning_when_asked_to() -> None:
+    spec = make_spec(turn=replace(TURN, end_of_turn_model=True))
+    pipeline = build_pipeline(spec, vad=load_vad())
+    assert type(_turn_handling(spec, pipeline.chains)["turn_detection"]).__name__ == "TurnDetector"
+    await pipeline.aclose()
+
+
+async def test_it_speaks_ahead_only_where_the_voice_costs_nothing(settings: Settings) -> None:
+    settings.MOLTS_ALLOWED_NETWORKS = ["127.0.0.0/8"]
+    paid = Rung("openai_compatible", {"model": "voice"}, Credentials(api_key="sk-x", base_url="http://127.0.0.1:9/v1"))
+    for rung, ahead in ((Rung("espeak"), True), (paid, False)):
+        spec = make_spec(chains={**LOCAL, Kind.TTS: (rung,)})
+        pipeline = build_pipeline(spec, vad=load_vad())
+        handling = _turn_handling(spec, pipeline.chains)
+        assert handling["preemptive_generation"] == {"enabled": True, "preemptive_tts": ahead}
+        await pipeline.aclose()
+
+
+def test_its_instructions_hold_everything_the_agent_is_and_knows() -> None:
+    text = _instructions(make_spec())
+    for part in ("Your name is Ada.", "You sell clocks.", "We open at nine.", "Asked: Are you open?\nYou say: Yes."):
+        assert part in text
+    assert "Reply in the language en" in text
+    bare = _instructions(make_spec(persona=Persona()))
+    assert "Your name is" not in bare
+    assert "What you know" not in bare
+
+
+async def test_a_replacement_is_given_what_was_said() -> None:
+    history = (HistoryLine("agent", "Hello."), HistoryLine("user", "hi"), HistoryLine("agent", "How are you?"))
+    spec = make_spec(history=history)
+    pipeline = build_pipeline(spec, vad=load_vad())
+    messages = [(message.role, message.text_content) for message in pipeline.agent.chat_ctx.messages()]
+    assert messages == [("assistant", "Hello."), ("user", "hi"), ("assistant", "How are you?")]
+    assert spec.is_resumed
+    await pipeline.aclose()
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+async def test_an_empty_chain_is_an_error_that_names_its_kind(kind: Kind) -> None:
+    with pytest.raises(BadConfiguration, match=rf"No {kind.value} provider can be used\. The chain is empty\."):
+        build_pipeline(make_spec(chains={**LOCAL, kind: ()}), vad=load_vad())
+
+
+async def test_a_chain_without_a_usable_rung_says_why_each_one_failed(tmp_path: Path) -> None:
+    rungs = (Rung("faster_whisper", {"model": str(tmp_path)}), Rung("openai"), Rung("no_such_thing"))
+    with pytest.raises(BadConfiguration) as caught:
+        build_pipeline(make_spec(chains={**LOCAL, Kind.STT: rungs}), vad=load_vad())
+    for reason in ("is not on this machine", "needs an API key", "There is no provider 'no_such_thing'"):
+        assert reason in caught.value.detail
+
+
+def test_the_room_outlives_a_visitor_who_drops_out_and_hears_what_was_said_before() -> None:
+    options = room_options(text_output=None, on_text=lambda *_: None)
+    assert options.close_on_disconnect is False
+    audio = options.get_audio_input_options()
+    assert audio is not None
+    assert audio.pre_connect_audio
+    assert audio.pre_connect_audio_timeout >= 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "active", "text"),
+    [
+        (Kind.STT, "pocketsphinx", "Speech recognition changed to "),
+        (Kind.LLM, "scripted", "The language model changed to "),
+        (Kind.TTS, None, "The voice is out of service."),
+    ],
+)
+def test_it_puts_a_fallback_into_words(kind: Kind, active: str | None, text: str) -> None:
+    rung = BuiltRung(0, "openai", None)
+    change = AvailabilityChange(kind, rung, False, BuiltRung(1, active, None) if active else None)
+    assert describe_change(change).startswith(text)

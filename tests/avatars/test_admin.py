@@ -1,0 +1,276 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from PIL import Image
+from pytest_django import DjangoAssertNumQueries
+
+from avatars.models import Agent, AgentAnswer, AgentRevision, Avatar, PipelineStep, Voice
+from projects.models import Project
+from sessions.models import RoomLink
+from tests.conftest import make_agent
+from tests.forms import admin_url, form_data, form_errors
+from tests.projects.world import SECRET, make_provider_key
+
+SignIn = Callable[[User], Client]
+
+
+def save_agent(client: Client, agent: Agent, **changes: Any) -> Any:
+    """Post the agent's page with `changes`; `__` in a name stands for `-`."""
+    data = form_data(client.get(admin_url(Agent, "change", agent.pk)))
+    data |= {name.replace("__", "-"): value for name, value in changes.items()}
+    return client.post(admin_url(Agent, "change", agent.pk), data)
+
+
+def test_an_editor_makes_an_agent_with_answers_and_steps(project: Project, bob: User, sign_in: SignIn) -> None:
+    client = sign_in(bob)
+    key = make_provider_key(project)
+    data = form_data(client.get(admin_url(Agent, "add"))) | {
+        "name": "Nora",
+        "slug": "nora",
+        "answers-TOTAL_FORMS": 2,
+        "answers-0-position": 1,
+        "answers-0-question": "Are you open?\nDo you open today?",
+        "answers-0-answer": "Yes, we are.",
+        "answers-1-position": 2,
+        "answers-1-question": "Where are you?",
+        "answers-1-answer": "Here.",
+        "pipeline_steps-TOTAL_FORMS": 2,
+        "pipeline_steps-0-kind": "llm",
+        "pipeline_steps-0-position": 2,
+        "pipeline_steps-0-provider": "scripted",
+        "pipeline_steps-1-kind": "llm",
+        "pipeline_steps-1-position": 1,
+        "pipeline_steps-1-provider": "openai",
+        "pipeline_steps-1-provider_key": str(key.pk),
+        "pipeline_steps-1-options": '{"temperature": 0.5}',
+    }
+
+    assert client.post(admin_url(Agent, "add"), data).status_code == 302
+
+    revision = Agent.objects.get(slug="nora").revisions.get()
+    assert (revision.number, revision.created_by) == (1, bob)
+    assert [answer for _, answer in revision.snapshot["answers"]] == ["Yes, we are.", "Here."]
+    assert [step["provider"] for step in revision.snapshot["pipeline"]["llm"]] == ["openai", "scripted"]
+    assert revision.snapshot["pipeline"]["llm"][0]["options"] == {"temperature": 0.5}
+
+
+def test_every_saved_change_is_a_revision(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    client = sign_in(bob)
+
+    assert save_agent(client, agent).status_code == 302
+    assert agent.revisions.count() == 1, "nothing was changed"
+
+    assert save_agent(client, agent, greeting="Good day.").status_code == 302
+    assert save_agent(client, agent, answers__0__answer="Call me Ada.").status_code == 302
+
+    last, before, _ = agent.revisions.all()
+    assert last.snapshot["answers"][0][1] == "Call me Ada."
+    assert before.snapshot["greeting"] == "Good day."
+    assert last.created_by == bob
+    page = client.get(admin_url(AgentRevision, "change", last.pk)).content.decode()
+    assert "answers" in page
+    assert "Call me Ada." in page
+    assert 'name="_save"' not in page
+
+
+def test_a_changed_voice_is_a_revision_of_its_agents(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    voice = Voice.objects.create(project=agent.project, name="Voice", provider="espeak")
+    Agent.objects.filter(pk=agent.pk).update(voice=voice)
+    client = sign_in(bob)
+    data = form_data(client.get(admin_url(Voice, "change", voice.pk))) | {"name": "Deep voice"}
+
+    assert client.post(admin_url(Voice, "change", voice.pk), data).status_code == 302
+
+    newest = agent.revisions.first()
+    assert newest is not None
+    assert newest.snapshot["voice"]["name"] == "Deep voice"
+
+
+def test_it_refuses_a_name_that_programs_use_already(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    other = make_agent(agent.project, "Zoe")
+
+    response = save_agent(sign_in(bob), other, slug=agent.slug)
+
+    assert "already exists" in str(form_errors(response))
+    other.refresh_from_db()
+    assert other.slug == "zoe"
+
+
+@pytest.mark.parametrize(
+    ("step", "field", "words"),
+    [
+        ({"provider": "espeak"}, "provider", "cannot be used for language model"),
+        ({"provider": "scripted", "options": '{"no_such": 1}'}, "options", "no_such"),
+        ({"provider": "scripted", "options": "{broken"}, "options", "valid JSON"),
+        ({"provider": "scripted", "options": '["list"]'}, "options", "JSON object"),
+        ({"provider": "openai"}, "provider_key", "needs a provider key"),
+        ({"provider": "made_up"}, "provider", "not one of the available choices"),
+    ],
+)
+def test_it_says_which_field_of_a_step_is_wrong(
+    agent: Agent, bob: User, sign_in: SignIn, step: dict[str, str], field: str, words: str
+) -> None:
+    changes = {f"pipeline_steps__0__{name}": value for name, value in ({"kind": "llm", "position": "1"} | step).items()}
+
+    errors = form_errors(save_agent(sign_in(bob), agent, pipeline_steps__TOTAL_FORMS=1, **changes))
+
+    assert words in str(errors[f"pipeline_steps-0-{field}"])
+    assert not PipelineStep.objects.exists()
+    assert agent.revisions.count() == 1
+
+
+def test_it_refuses_a_posted_key_of_another_project(
+    agent: Agent, other_project: Project, bob: User, sign_in: SignIn
+) -> None:
+    key = make_provider_key(other_project)
+    row = {"kind": "llm", "position": "1", "provider": "openai", "provider_key": str(key.pk)}
+    changes = {f"pipeline_steps__0__{name}": value for name, value in row.items()}
+
+    errors = form_errors(save_agent(sign_in(bob), agent, pipeline_steps__TOTAL_FORMS=1, **changes))
+
+    assert "not one of the available choices" in str(errors["pipeline_steps-0-provider_key"])
+
+
+def test_it_refuses_a_row_of_another_agent(agent: Agent, other_agent: Agent, bob: User, sign_in: SignIn) -> None:
+    theirs = other_agent.answers.get()
+
+    save_agent(sign_in(bob), agent, answers__0__id=str(theirs.pk), answers__0__answer="Taken over.")
+
+    theirs.refresh_from_db()
+    assert theirs.answer == "My name is Bruno."
+
+
+def test_it_refuses_a_wait_that_ends_before_it_begins(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    response = save_agent(sign_in(bob), agent, min_endpointing_ms="2000", max_endpointing_ms="500")
+
+    assert "must not be shorter" in str(form_errors(response)["max_endpointing_ms"])
+
+
+def test_it_leads_to_the_room(agent: Agent, link: RoomLink, bob: User, sign_in: SignIn) -> None:
+    page = sign_in(bob).get(admin_url(Agent, "change", agent.pk)).content.decode()
+
+    assert f'<a href="/r/{link.public_id}">Talk to it</a>' in page
+    assert f"{admin_url(RoomLink, 'add')}?agent={agent.pk}" in page
+
+
+def test_a_viewer_reads_an_agent(agent: Agent, vera: User, sign_in: SignIn) -> None:
+    page = sign_in(vera).get(admin_url(Agent, "change", agent.pk)).content.decode()
+
+    assert "My name is Ada." in page
+    assert 'name="_save"' not in page
+    assert 'name="answers-0-answer"' not in page
+
+
+def test_an_agent_is_deleted_with_its_revisions(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    assert sign_in(bob).post(admin_url(Agent, "delete", agent.pk), {"post": "yes"}).status_code == 302
+
+    assert not AgentRevision.objects.exists()
+    assert not AgentAnswer.objects.exists()
+
+
+def test_the_list_costs_the_same_for_many_agents(
+    project: Project, bob: User, sign_in: SignIn, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    client = sign_in(bob)
+    for number in range(12):
+        agent = make_agent(project, f"Agent {number}")
+        agent.voice = Voice.objects.create(project=project, name=f"Voice {number}", provider="espeak")
+        agent.avatar = Avatar.objects.create(project=project, name=f"Face {number}", builtin="mira")
+        agent.save()
+
+    for model in (Agent, AgentRevision, Voice, Avatar):
+        with django_assert_max_num_queries(12):
+            assert client.get(admin_url(model, "changelist")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("options", "words"), [('{"rate": "fast"}', "rate"), ('{"colour": "red"}', "colour"), ("[1]", "JSON object")]
+)
+def test_a_voice_is_checked_against_its_provider(
+    project: Project, bob: User, sign_in: SignIn, options: str, words: str
+) -> None:
+    data = {"project": str(project.pk), "name": "Voice", "provider": "espeak", "options": options}
+
+    errors = form_errors(sign_in(bob).post(admin_url(Voice, "add"), data))
+
+    assert words in str(errors["options"])
+    assert not Voice.objects.exists()
+
+
+def test_no_page_of_an_agent_holds_a_secret(agent: Agent, alice: User, sign_in: SignIn) -> None:
+    key = make_provider_key(agent.project)
+    PipelineStep.objects.create(agent=agent, kind="llm", provider="openai", provider_key=key)
+    client = sign_in(alice)
+    save_agent(client, agent, greeting="Hi.")
+
+    revision = agent.revisions.first()
+    assert revision is not None
+    for url in (admin_url(Agent, "change", agent.pk), admin_url(AgentRevision, "change", revision.pk)):
+        html = client.get(url).content.decode()
+        assert SECRET not in html
+        assert key.secret_cipher not in html
+
+
+# -- Faces ------------------------------------------------------------------------------------------------------------
+def picture(width: int = 1600, height: int = 1200, format: str = "JPEG") -> bytes:
+    output = io.BytesIO()
+    Image.new("RGB", (width, height), "teal").save(output, format)
+    return output.getvalue()
+
+
+def add_avatar(client: Client, project: Project, data: bytes, name: str = "face.jpg") -> Any:
+    upload = SimpleUploadedFile(name, data, content_type="image/png")
+    posted = {"project": str(project.pk), "name": "Face", "engine": "portrait", "portrait": upload}
+    return client.post(admin_url(Avatar, "add"), posted)
+
+
+def test_an_upload_becomes_a_small_png_under_a_name_of_ours(
+    project: Project, bob: User, sign_in: SignIn, settings: Any
+) -> None:
+    client = sign_in(bob)
+
+    assert add_avatar(client, project, picture(), name="../../evil.php").status_code == 302
+
+    avatar = Avatar.objects.get()
+    stored = Path(avatar.portrait.path)
+    assert stored.parent == Path(settings.MEDIA_ROOT) / "portraits"
+    with Image.open(stored) as image:
+        assert (image.format, image.size) == ("PNG", (1024, 768))
+    for url in (admin_url(Avatar, "changelist"), admin_url(Avatar, "change", avatar.pk)):
+        assert f'<img src="{avatar.portrait.url}"' in client.get(url).content.decode()
+
+
+def test_a_builtin_face_is_shown(project: Project, bob: User, sign_in: SignIn) -> None:
+    Avatar.objects.create(project=project, name="Mira", builtin="mira")
+
+    page = sign_in(bob).get(admin_url(Avatar, "changelist")).content.decode()
+
+    assert 'portraits/mira.svg"' in page
+
+
+def test_it_says_why_an_upload_cannot_be_used(project: Project, bob: User, sign_in: SignIn) -> None:
+    errors = form_errors(add_avatar(sign_in(bob), project, b"<svg onload='alert(1)'></svg>", name="face.png"))
+
+    assert "PNG, JPEG or WebP" in str(errors["portrait"])
+    assert not Avatar.objects.exists()
+
+
+def test_a_renamed_avatar_keeps_its_portrait(project: Project, bob: User, sign_in: SignIn) -> None:
+    client = sign_in(bob)
+    add_avatar(client, project, picture())
+    avatar = Avatar.objects.get()
+
+    data = {"name": "Renamed", "engine": "portrait"}
+    assert client.post(admin_url(Avatar, "change", avatar.pk), data).status_code == 302
+
+    before = avatar.portrait.name
+    avatar.refresh_from_db()
+    assert (avatar.name, avatar.portrait.name) == ("Renamed", before)

@@ -1,0 +1,148 @@
+"""The shared cast: alice owns project A, bob edits and vera views it; charlie owns B and is refused in A."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connections
+from django.test import Client
+from pytest_django import Settings
+
+from avatars.models import Agent, AgentAnswer
+from avatars.services import save_agent_revision
+from projects.choices import MemberRole
+from projects.models import ApiKey, Project
+from projects.services import add_member, create_api_key, create_project
+from sessions.models import RoomLink
+from tests.servers import live_servers, media_server, redis_url
+
+__all__ = ["live_servers", "media_server", "redis_url"]  # fixtures
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """SQLite on disk as in production: in memory, threads would share one cache and lock each other out at once."""
+    default = connections["default"].settings_dict
+    if default["ENGINE"].endswith("sqlite3"):
+        default["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+
+
+@pytest.fixture(autouse=True)
+def _own_media_folder(settings: Settings, tmp_path: Path) -> None:
+    """Uploads of a test never land in the data folder of the copy it runs in."""
+    settings.MEDIA_ROOT = tmp_path / "media"
+
+
+def make_user(name: str) -> User:
+    return User.objects.create_user(username=name, email=f"{name}@example.org")
+
+
+@pytest.fixture
+def alice(db: None) -> User:
+    """Owner of project A."""
+    return make_user("alice")
+
+
+@pytest.fixture
+def charlie(db: None) -> User:
+    """Owner of project B, a stranger to project A."""
+    return make_user("charlie")
+
+
+@pytest.fixture
+def root(db: None) -> User:
+    """A superuser without any membership."""
+    return User.objects.create_superuser(username="root")
+
+
+@pytest.fixture
+def project(alice: User) -> Project:
+    """Project A."""
+    project = create_project(name="Project A", owner=alice)
+    alice.refresh_from_db()
+    return project
+
+
+@pytest.fixture
+def other_project(charlie: User) -> Project:
+    """Project B."""
+    project = create_project(name="Project B", owner=charlie)
+    charlie.refresh_from_db()
+    return project
+
+
+@pytest.fixture
+def bob(project: Project) -> User:
+    """Editor of project A."""
+    bob = make_user("bob")
+    add_member(project=project, user=bob, role=MemberRole.EDITOR)
+    bob.refresh_from_db()
+    return bob
+
+
+@pytest.fixture
+def vera(project: Project) -> User:
+    """Viewer of project A."""
+    vera = make_user("vera")
+    add_member(project=project, user=vera, role=MemberRole.VIEWER)
+    vera.refresh_from_db()
+    return vera
+
+
+def make_agent(project: Project, name: str) -> Agent:
+    """An agent with one answer and a revision."""
+    agent = Agent.objects.create(
+        project=project, name=name, slug=name.lower().replace(" ", "-"), greeting=f"Hello, this is {name}."
+    )
+    AgentAnswer.objects.create(agent=agent, position=1, question="What is your name?", answer=f"My name is {name}.")
+    save_agent_revision(agent=agent)
+    return agent
+
+
+@pytest.fixture
+def agent(project: Project) -> Agent:
+    return make_agent(project, "Ada")
+
+
+@pytest.fixture
+def other_agent(other_project: Project) -> Agent:
+    return make_agent(other_project, "Bruno")
+
+
+@pytest.fixture
+def link(agent: Agent) -> RoomLink:
+    return RoomLink.objects.create(project=agent.project, agent=agent, name="Link to Ada")
+
+
+@pytest.fixture
+def other_link(other_agent: Agent) -> RoomLink:
+    return RoomLink.objects.create(project=other_agent.project, agent=other_agent, name="Link to Bruno")
+
+
+@pytest.fixture
+def api_key(project: Project) -> tuple[ApiKey, str]:
+    """Row and plain key of project A."""
+    return create_api_key(project=project, name="Key of A")
+
+
+@pytest.fixture
+def other_api_key(other_project: Project) -> tuple[ApiKey, str]:
+    """Row and plain key of project B."""
+    return create_api_key(project=other_project, name="Key of B")
+
+
+@pytest.fixture
+def sign_in(db: None) -> Callable[[User], Client]:
+    """A browser signed in as that user."""
+
+    def sign_in(user: User) -> Client:
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return sign_in

@@ -1,0 +1,262 @@
+"""`manage.py doctor`: each check on a real part or a real lack of it."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import socket
+import threading
+import time
+from contextlib import closing
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from django.core.management import call_command
+from pytest_django import Settings
+
+from molts import doctor
+from molts.doctor import Finding, Level, Row
+
+CLOSED = "127.0.0.1:1"
+
+
+@pytest.fixture
+def nothing_runs(settings: Settings) -> None:
+    """Every address leads to a closed port."""
+    settings.REDIS_URL = f"redis://:some-password@{CLOSED}/0"
+    settings.LIVEKIT_URL = f"ws://{CLOSED}"
+    settings.MOLTS_HOST, settings.MOLTS_PORT = "127.0.0.1", 1
+    settings.CELERY_BROKER_URL = settings.REDIS_URL
+
+
+def examined(*names: str) -> dict[str, Row]:
+    return {row.name: row for row in doctor.examine() if row.name in names}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_fails_with_a_mend_for_everything_that_does_not_run(nothing_runs: None) -> None:
+    rows = examined("database", "migrations", "Redis", "media server", "web", "agent workers", "clock")
+
+    assert rows["database"].level == Level.OK
+    assert rows["migrations"].level == Level.OK
+    for name in ("Redis", "media server", "web", "agent workers", "clock"):
+        assert rows[name].level == Level.FAILED
+        assert "make up" in rows[name].mend
+        assert "some-password" not in rows[name].text + rows[name].mend
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_exit_status_and_the_json_say_the_same(nothing_runs: None, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        call_command("doctor", "--json")
+
+    said = json.loads(capsys.readouterr().out)
+    assert end.value.code == 1
+    assert said["ok"] is False
+    assert {"name", "level", "text", "mend"} == set(said["checks"][0])
+    assert [check["name"] for check in said["checks"]] == list(doctor.CHECKS)
+    assert all(check["mend"] for check in said["checks"] if check["level"] != "ok")
+
+
+def test_it_ends_well_when_only_warnings_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        doctor,
+        "CHECKS",
+        {"Redis": lambda: doctor.ok("127.0.0.1:6379"), "ffmpeg": lambda: doctor.warning("missing", "Install it")},
+    )
+    out = io.StringIO()
+
+    call_command("doctor", stdout=out)
+
+    assert out.getvalue().splitlines() == [
+        "ok       Redis:          127.0.0.1:6379",
+        "warning  ffmpeg:         missing",
+        "                         -> Install it",
+    ]
+
+
+def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from molts.management.commands.doctor import show_table
+
+    monkeypatch.setenv("COLUMNS", "120")
+    show_table([Row("disk space", Level.FAILED, "[nearly] full", "Make room")])
+
+    shown = capsys.readouterr().out
+    assert "what to do" in shown
+    assert "[nearly] full" in shown
+
+
+def test_a_check_that_hangs_delays_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+
+    def hang() -> Finding:
+        release.wait(10)
+        return doctor.ok("late")
+
+    monkeypatch.setattr(doctor, "CHECKS", {"web": hang, "ffmpeg": lambda: doctor.ok("here")})
+    started = time.monotonic()
+
+    rows = doctor.examine(deadline=0.3)
+    release.set()
+
+    assert time.monotonic() - started < 5
+    assert [(row.name, row.level) for row in rows] == [("web", Level.FAILED), ("ffmpeg", Level.OK)]
+    assert "no answer" in rows[0].text
+
+
+def test_a_check_that_breaks_is_a_row_not_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Finding:
+        raise RuntimeError("this was\nnot foreseen")
+
+    monkeypatch.setattr(doctor, "CHECKS", {"web": broken})
+
+    assert doctor.examine() == [
+        Row("web", Level.FAILED, "RuntimeError: this was not foreseen", "Look into the logs of this part")
+    ]
+
+
+# -- ports -----------------------------------------------------------------------------------------------------------
+def test_it_tells_an_open_media_port_from_a_closed_one(settings: Settings) -> None:
+    settings.LIVEKIT_URL = "ws://127.0.0.1:7880"
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as udp, closing(socket.socket()) as tcp:
+        udp.bind(("127.0.0.1", 0))
+        tcp.bind(("127.0.0.1", 0))
+        tcp.listen()
+        settings.MOLTS_MEDIA_UDP_PORT, settings.MOLTS_MEDIA_TCP_PORT = udp.getsockname()[1], tcp.getsockname()[1]
+        assert doctor.check_media_ports().level == Level.OK
+
+        settings.MOLTS_MEDIA_TCP_PORT = 1
+        assert "TCP 127.0.0.1:1" in doctor.check_media_ports().text
+
+    settings.MOLTS_MEDIA_TCP_PORT = 0
+    closed = doctor.check_media_ports()
+    assert closed.level == Level.FAILED
+    assert f"UDP 127.0.0.1:{settings.MOLTS_MEDIA_UDP_PORT}" in closed.text
+
+
+def test_media_ports_of_another_ones_server_are_not_guessed(settings: Settings) -> None:
+    settings.MOLTS_MEDIA_UDP_PORT = settings.MOLTS_MEDIA_TCP_PORT = 0
+
+    found = doctor.check_media_ports()
+
+    assert found.level == Level.WARNING
+    assert "check_conversation" in found.mend
+
+
+# -- disk, secrets, clock --------------------------------------------------------------------------------------------
+class Disk(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+@pytest.mark.parametrize(
+    ("free", "level"), [(100 * 1024**2, Level.FAILED), (1024**3, Level.WARNING), (50 * 1024**3, Level.OK)]
+)
+def test_it_warns_before_the_disk_is_full(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path, free: int, level: Level
+) -> None:
+    settings.MOLTS_DATA_DIR = tmp_path / "not" / "made" / "yet"
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Disk(free * 2, free, free))
+
+    found = doctor.check_disk()
+
+    assert found.level == level
+    assert str(tmp_path) in found.text
+
+
+def test_a_secret_that_others_can_read_is_named_with_its_mend(settings: Settings, tmp_path: Path) -> None:
+    settings.BASE_DIR, settings.MOLTS_SECRETS_DIR = tmp_path, tmp_path / "secrets"
+    settings.MOLTS_RUN_ENV = tmp_path / "run" / "up.env"
+    settings.MOLTS_SECRETS_DIR.mkdir(mode=0o700)
+    secret = settings.MOLTS_SECRETS_DIR / "secret_key"
+    secret.write_text("not for everybody")
+    secret.chmod(0o600)
+    assert doctor.check_secrets().level == Level.OK
+
+    secret.chmod(0o644)
+
+    found = doctor.check_secrets()
+    assert found.level == Level.FAILED
+    assert found.mend == f"chmod go-rwx {secret}"
+
+
+@pytest.mark.parametrize(("ahead", "level"), [(0, Level.OK), (10, Level.WARNING), (-120, Level.FAILED)])
+def test_it_notices_a_clock_that_goes_wrong(settings: Settings, ahead: int, level: Level) -> None:
+    class Wrong(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response_only(200)
+            self.send_header("Date", formatdate(time.time() + ahead, usegmt=True))
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"OK")
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with closing_server(Wrong) as port:
+        settings.LIVEKIT_URL = f"ws://127.0.0.1:{port}"
+        settings.REDIS_URL = f"redis://{CLOSED}/0"
+        found = doctor.check_clock_skew()
+
+    assert found.level == level
+
+
+class closing_server:  # noqa: N801 - reads as a function where it is used
+    """An HTTP server on a free port for as long as the block lasts."""
+
+    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+        self._server = HTTPServer(("127.0.0.1", 0), handler)
+
+    def __enter__(self) -> int:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return int(self._server.server_address[1])
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+# -- speech ----------------------------------------------------------------------------------------------------------
+def test_it_says_which_recogniser_serves(settings: Settings) -> None:
+    settings.MOLTS_WHISPER_MODEL = str(Path(__file__).parents[1] / "fixtures" / "micro-whisper")
+    assert doctor.check_recogniser().level == Level.OK
+
+    settings.MOLTS_WHISPER_MODEL = "base"
+    found = doctor.check_recogniser()
+
+    assert found.level == Level.WARNING
+    assert "offline recogniser" in found.text
+    assert "MOLTS_WHISPER_MODEL" in found.mend
+
+
+def test_it_says_which_voice_speaks() -> None:
+    found = doctor.check_voices()
+
+    assert found.level == Level.WARNING  # the natural voice is never fetched in tests
+    assert "espeak-ng speaks" in found.text
+    assert found.mend
+
+
+def test_a_missing_ffmpeg_is_a_warning_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    assert doctor.check_ffmpeg() == Finding(
+        Level.WARNING, "missing: no videos can be made", "Install it (Debian, Ubuntu: sudo apt install ffmpeg)"
+    )
+
+
+def test_a_page_that_is_not_built_is_noticed(settings: Settings, tmp_path: Path) -> None:
+    settings.BASE_DIR = tmp_path
+
+    assert doctor.check_page() == Finding(Level.FAILED, "the room page is not built", "make setup")
+
+
+def test_it_names_the_models_of_an_ollama_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "find_ollama", lambda: ("http://127.0.0.1:11434/v1", ["llama3.2", "qwen3"]))
+    assert doctor.check_language_models() == Finding(Level.OK, "Ollama with llama3.2, qwen3; scripted answers")
+    monkeypatch.setattr(doctor, "find_ollama", lambda: None)
+    assert doctor.check_language_models().text == "scripted answers; no Ollama on this machine"

@@ -1,0 +1,82 @@
+"""One object of everything that the admin shows, in a project of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.db.models import Model
+
+from avatars.models import Agent, AgentRevision, Avatar, Voice
+from projects.models import ApiKey, Project, ProviderKey
+from projects.services import create_api_key
+from sessions.models import LiveSession, Participant, RoomLink, Segment, SessionNotice, Turn, UsageRecord
+from tests.conftest import make_agent
+
+SECRET = "sk-canary-of-the-world-0123456789"
+
+
+def make_provider_key(project: Project) -> ProviderKey:
+    key = ProviderKey(project=project, name=f"Vendor of {project}", provider="openai")
+    key.set_secret(SECRET)
+    key.save()
+    return key
+
+
+def make_session(agent: Agent, *, lines: int = 2, link: RoomLink | None = None) -> LiveSession:
+    """A running conversation with everything that is kept of one."""
+    session = LiveSession.objects.create(
+        project=agent.project,
+        agent=agent,
+        revision=agent.revisions.first(),
+        link=link,
+        room_name=f"room-of-{agent.slug}-{LiveSession.objects.count()}",
+        visitor_identity="visitor-1",
+        visitor_name="Vince",
+        state="active",
+        agent_state="listening",
+        spec={"name": agent.name, "limits": {}},
+        last_seq=lines,
+    )
+    Participant.objects.create(session=session, identity="visitor-1", kind="visitor", name="Vince")
+    Segment.objects.bulk_create(
+        Segment(
+            session=session,
+            seq=seq,
+            segment_id=f"s{seq}",
+            role="user" if seq % 2 else "agent",
+            text=f"Line {seq} of {agent.name} <b>&",
+            start_ms=seq * 61_000,
+            end_ms=seq * 61_000 + 500,
+        )
+        for seq in range(1, lines + 1)
+    )
+    Turn.objects.create(session=session, index=1, endpointing_ms=400, stt_ms=50, llm_ms=7, tts_ms=90, total_ms=547)
+    UsageRecord.objects.create(
+        session=session, source_id="u1", kind="tts", provider="espeak", unit="characters", quantity=42
+    )
+    SessionNotice.objects.create(session=session, level="warning", code="agent_late", text="The agent is late.")
+    return session
+
+
+MAKERS: dict[type[Model], Callable[[Project], Model]] = {
+    Project: lambda project: project,
+    ApiKey: lambda project: create_api_key(project=project, name=f"Program of {project}")[0],
+    ProviderKey: make_provider_key,
+    Voice: lambda project: Voice.objects.create(project=project, name=f"Voice of {project}", provider="espeak"),
+    Avatar: lambda project: Avatar.objects.create(project=project, name=f"Face of {project}", builtin="mira"),
+    Agent: lambda project: _agent(project),
+    AgentRevision: lambda project: _agent(project).revisions.get(),
+    RoomLink: lambda project: RoomLink.objects.create(
+        project=project, agent=_agent(project), name=f"Door of {project}"
+    ),
+    LiveSession: lambda project: make_session(_agent(project)),
+}
+
+
+def _agent(project: Project) -> Agent:
+    return make_agent(project, f"Agent {Agent.objects.count() + 1} of {project}")
+
+
+def make(model: type[Model], project: Project) -> Any:
+    return MAKERS[model](project)

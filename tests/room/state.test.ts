@@ -1,0 +1,363 @@
+import assert from "node:assert/strict";
+import { describe, it } from "node:test";
+import type { Boot } from "../../static/src/room/boot.ts";
+import type { AgentState, NoticeCode, Segment, ServerEvent, SessionState } from "../../static/src/room/events.ts";
+import { notices } from "../../static/src/room/notices.ts";
+import {
+  BLINK_MS,
+  type Change,
+  CONFIRM_MS,
+  chip,
+  elapsed,
+  initialState,
+  LATE_MS,
+  nextTyped,
+  reduce,
+  route,
+  type State,
+} from "../../static/src/room/state.ts";
+
+const boot: Boot = {
+  link: "lnk_1",
+  state: "open",
+  agent: { name: "Mira", description: "", language: "en", portrait_url: null, greeting: "" },
+  project: "Harbour House",
+  max_seconds: null,
+  start_url: "/r/lnk_1/start",
+  session: null,
+  offline_recogniser: false,
+};
+
+/** A page whose clock the test moves. */
+class Page {
+  now = 1_000_000;
+  state: State;
+
+  constructor(more: Partial<Boot> = {}) {
+    this.state = initialState({ ...boot, ...more }, this.now);
+  }
+
+  do(...changes: Change[]): this {
+    for (const change of changes) this.state = reduce(this.state, { ...change, now: this.now });
+    return this;
+  }
+
+  after(ms: number): this {
+    this.now += ms;
+    return this.do({ type: "tick" });
+  }
+
+  hear(...heard: ServerEvent[]): this {
+    return this.do(...heard.map((event): Change => ({ type: "event", event })));
+  }
+
+  /** Connected to everything, the agent listening. */
+  static talking(): Page {
+    return new Page().do(
+      { type: "talk" },
+      { type: "mic", status: "on" },
+      { type: "started", sessionId: "s1", wsPath: "/ws/sessions/s1/" },
+      { type: "socket", status: "connecting" },
+      { type: "socket", status: "open" },
+      { type: "event", event: snapshot([]) },
+      { type: "media", status: "connected" },
+      { type: "agent.media", present: true, video: false },
+      { type: "event", event: agent("listening") },
+    );
+  }
+
+  get texts(): string[] {
+    return this.state.segments.map((segment) => segment.text);
+  }
+
+  get noticeKeys(): string[] {
+    return notices(this.state).map((notice) => notice.key);
+  }
+}
+
+const stamp = (offset_ms = 0) => ({ at: "2026-01-01T00:00:00Z", offset_ms });
+
+function segment(seq: number, text: string, more: Partial<Segment> = {}): Segment {
+  const base = {
+    seq,
+    segment_id: `g${seq}`,
+    role: "agent" as const,
+    text,
+    start_ms: seq * 1000,
+    end_ms: seq * 1000 + 900,
+  };
+  return { ...base, interrupted: false, revised: false, ...more };
+}
+
+const final = (seq: number, text: string, more: Partial<Segment> = {}): ServerEvent => ({
+  type: "transcript.final",
+  ...stamp(seq * 1000 + 900),
+  ...segment(seq, text, more),
+});
+
+const partial = (segment_id: string, text: string, offset = 0, role: "user" | "agent" = "agent"): ServerEvent => ({
+  type: "transcript.partial",
+  ...stamp(offset),
+  segment_id,
+  role,
+  text,
+});
+
+const agent = (state: AgentState): ServerEvent => ({ type: "agent.state", ...stamp(), state });
+const notice = (code: NoticeCode): ServerEvent => ({
+  type: "notice",
+  ...stamp(),
+  level: "warning",
+  code,
+  text: `about ${code}`,
+});
+
+function snapshot(
+  segments: Segment[],
+  state: SessionState = "active",
+  agent_state: AgentState = "listening",
+): ServerEvent {
+  const last_seq = Math.max(0, ...segments.map((one) => one.seq));
+  return {
+    type: "snapshot",
+    ...stamp(5000),
+    segments,
+    last_seq,
+    session: {
+      id: "s1",
+      state,
+      reason: state === "ended" ? "time_limit" : null,
+      agent_name: "Mira",
+      agent_state,
+      started_at: "2026-01-01T00:00:00Z",
+      ended_at: state === "ended" ? "2026-01-01T00:01:30Z" : null,
+      max_seconds: null,
+    },
+  };
+}
+
+describe("transcript", () => {
+  it("settles a partial line into its final in one place", () => {
+    const page = Page.talking().hear(partial("g1", "Hel"), partial("g1", "Hello"));
+    assert.deepEqual(
+      page.state.partials.map((line) => line.text),
+      ["Hello"],
+    );
+    page.hear(final(1, "Hello there."));
+    assert.deepEqual(page.state.partials, []);
+    assert.deepEqual(page.texts, ["Hello there."]);
+    assert.equal(page.state.lastSeq, 1);
+  });
+
+  it("keeps lines in seq order and takes the same line once", () => {
+    const page = Page.talking().hear(final(2, "two"), final(1, "one"), final(2, "two"), final(3, "three"));
+    assert.deepEqual(page.texts, ["one", "two", "three"]);
+  });
+
+  it("lets a revision replace its elder, and never the other way round", () => {
+    const page = Page.talking().hear(final(1, "frist"), final(1, "first", { revised: true }), final(1, "frist"));
+    assert.deepEqual(page.texts, ["first"]);
+    page.hear(final(4, "first again", { segment_id: "g1", revised: true }));
+    assert.deepEqual(
+      page.state.segments.map((line) => line.seq),
+      [4],
+    );
+  });
+
+  it("ignores a partial that comes after its final", () => {
+    const page = Page.talking().hear(final(1, "done"), partial("g1", "do"));
+    assert.deepEqual(page.state.partials, []);
+  });
+
+  it("drops a partial whose speaker has since said something later", () => {
+    const page = Page.talking().hear(
+      partial("never", "hm", 500),
+      partial("next", "and", 4000),
+      final(2, "Real words."),
+    );
+    assert.deepEqual(
+      page.state.partials.map((line) => line.segment_id),
+      ["next"],
+    );
+  });
+
+  it("joins what was missed after a cut, without doubles and without stale partials", () => {
+    const page = Page.talking().hear(final(1, "one"), partial("g2", "tw"));
+    page.do({ type: "socket", status: "retrying" }, { type: "socket", status: "open" });
+    page.hear(snapshot([segment(2, "two"), segment(3, "three")]), final(3, "three"));
+    assert.deepEqual(page.texts, ["one", "two", "three"]);
+    assert.deepEqual(page.state.partials, []);
+    assert.equal(page.state.lastSeq, 3);
+  });
+
+  it("takes the last lines that arrive after Leave was pressed", () => {
+    const page = Page.talking().hear(final(1, "one")).do({ type: "left" }).hear(final(2, "two"));
+    assert.deepEqual(page.texts, ["one", "two"]);
+    assert.equal(page.state.phase, "ended");
+  });
+});
+
+describe("typed text", () => {
+  const type = (page: Page, text = "hello"): Page => page.do({ type: "typed", id: "t1", text });
+
+  it("waits for an agent who can read it", () => {
+    const page = type(Page.talking().hear(agent("initializing")));
+    assert.equal(route(page.state), null);
+    assert.equal(nextTyped(page.state), null);
+    page.hear(agent("listening"));
+    assert.equal(route(page.state), "chat");
+    assert.equal(nextTyped(page.state)?.text, "hello");
+  });
+
+  it("goes by HTTP while the media connection is lost", () => {
+    const page = type(Page.talking().do({ type: "media", status: "reconnecting" }));
+    assert.equal(route(page.state), "http");
+  });
+
+  it("sends one line at a time", () => {
+    const page = type(Page.talking()).do({ type: "typed", id: "t2", text: "more" });
+    page.do({ type: "typed.status", id: "t1", status: "sending" });
+    assert.equal(nextTyped(page.state), null);
+    page.do({ type: "typed.status", id: "t1", status: "sent" });
+    assert.equal(nextTyped(page.state)?.id, "t2");
+  });
+
+  it("gives way to the server's line, once for each", () => {
+    const page = type(type(Page.talking())).hear(final(1, " hello ", { role: "user" }));
+    assert.equal(page.state.typed.length, 1);
+  });
+
+  it("is offered again when nothing confirms it", () => {
+    const page = type(Page.talking())
+      .do({ type: "typed.status", id: "t1", status: "sent" })
+      .after(CONFIRM_MS + 1);
+    assert.equal(page.state.typed[0]?.status, "failed");
+  });
+});
+
+describe("state chip", () => {
+  it("follows a conversation from Talk to the end", () => {
+    const page = new Page();
+    const seen = [chip(page.state)];
+    const see = (): number => seen.push(chip(page.state));
+    page.do({ type: "talk" });
+    see();
+    page.do({ type: "started", sessionId: "s1", wsPath: "/ws" }, { type: "socket", status: "open" });
+    see();
+    page.do({ type: "media", status: "connected" });
+    see();
+    for (const state of ["listening", "thinking", "speaking"] as const) {
+      page.hear(agent(state));
+      see();
+    }
+    page.do({ type: "left" });
+    see();
+    const expected = [null, "connecting", "connecting", "waiting", "listening", "thinking", "speaking", "ended"];
+    assert.deepEqual(seen, expected);
+  });
+
+  it("says late on the server's word, or by itself when nobody comes, and takes it back", () => {
+    const told = Page.talking().hear(agent("initializing"), notice("agent_late"));
+    assert.equal(chip(told.state), "late");
+    assert.deepEqual(told.noticeKeys, ["agent_late"]);
+    assert.equal(chip(told.hear(agent("listening")).state), "listening");
+    assert.deepEqual(told.noticeKeys, []);
+
+    const alone = Page.talking().hear(agent("initializing")).do({ type: "agent.media", present: false, video: false });
+    assert.equal(chip(alone.after(LATE_MS + 1).state), "late");
+  });
+
+  it("says lost and comes back", () => {
+    const page = Page.talking().hear(agent("lost"), notice("agent_lost"));
+    assert.equal(chip(page.state), "lost");
+    assert.deepEqual(page.noticeKeys, ["agent_lost"]);
+    page.hear(agent("listening"), notice("agent_back"));
+    assert.equal(chip(page.state), "listening");
+    assert.deepEqual(page.noticeKeys, ["agent_back"]);
+    assert.deepEqual(page.after(10_000).noticeKeys, []);
+  });
+
+  it("keeps quiet about a blink of the WebSocket but not about a cut, however often it retries", () => {
+    const page = Page.talking().do({ type: "socket", status: "retrying" });
+    assert.equal(chip(page.state), "listening");
+    page.after(1000).do({ type: "socket", status: "connecting" }, { type: "socket", status: "retrying" });
+    assert.equal(chip(page.after(BLINK_MS).state), "reconnecting");
+    assert.deepEqual(page.noticeKeys, ["words"]);
+    page.do({ type: "socket", status: "open" });
+    assert.equal(chip(page.state), "listening");
+  });
+
+  it("treats media and words apart", () => {
+    const page = Page.talking().do({ type: "media", status: "reconnecting" }).hear(final(1, "still written"));
+    assert.equal(chip(page.state), "reconnecting");
+    assert.deepEqual(page.texts, ["still written"]);
+    assert.deepEqual(page.noticeKeys, ["media"]);
+  });
+});
+
+describe("trouble", () => {
+  for (const mic of ["denied", "missing", "busy", "insecure", "off"] as const) {
+    it(`offers text when the microphone is ${mic}`, () => {
+      const page = Page.talking().do({ type: "mic", status: mic });
+      const [shown] = notices(page.state);
+      assert.ok(shown?.actions.some((action) => action.label === "Continue by text"));
+      assert.deepEqual(page.do({ type: "dismiss", key: "mic" }).noticeKeys, []);
+    });
+  }
+
+  it("offers to enable sound", () => {
+    const page = Page.talking().do({ type: "playback", blocked: true });
+    assert.deepEqual(notices(page.state)[0]?.actions, [{ id: "sound", label: "Enable sound" }]);
+  });
+
+  it("shows an expired, revoked or missing link as such, and a full one as a try later", () => {
+    assert.equal(new Page({ state: "expired" }).state.phase, "blocked");
+    assert.equal(new Page({ state: "revoked" }).state.blocked, "revoked");
+    const late = new Page().do({ type: "talk" }, { type: "start.failed", code: "link_expired" });
+    assert.equal(late.state.blocked, "expired");
+    const full = new Page().do({ type: "talk" }, { type: "start.failed", code: "link_full" });
+    assert.equal(full.state.phase, "lobby");
+    assert.deepEqual(full.noticeKeys, ["start"]);
+    assert.equal(new Page({ state: "full" }).noticeKeys.length, 1);
+  });
+
+  it("quietly offers a new talk when a reload finds the old one over", () => {
+    const page = new Page().do({ type: "resume", sessionId: "s1" }, { type: "start.failed", code: "session_ended" });
+    assert.equal(page.state.phase, "lobby");
+    assert.deepEqual(page.noticeKeys, []);
+  });
+});
+
+describe("the end", () => {
+  it("takes reason and length from the server", () => {
+    const page = Page.talking().hear({ type: "session.state", ...stamp(61_000), state: "ended", reason: "silence" });
+    assert.equal(page.state.reason, "silence");
+    assert.equal(elapsed(page.after(5000).state), 61_000);
+  });
+
+  it("is learned from a snapshot as well", () => {
+    const page = Page.talking().hear(snapshot([segment(1, "one")], "ended"));
+    assert.equal(page.state.phase, "ended");
+    assert.equal(page.state.reason, "time_limit");
+    assert.equal(elapsed(page.state), 90_000);
+    assert.deepEqual(page.texts, ["one"]);
+  });
+
+  it("keeps nothing once erased", () => {
+    const page = Page.talking().hear(final(1, "secret")).do({ type: "left" }, { type: "erase", status: "erased" });
+    assert.deepEqual(page.texts, []);
+    assert.equal(page.state.sessionId, null);
+  });
+
+  it("starts afresh on Talk again", () => {
+    const page = Page.talking().hear(final(1, "old")).do({ type: "left" }, { type: "talk" });
+    assert.equal(page.state.phase, "starting");
+    assert.deepEqual(page.texts, []);
+    assert.equal(page.state.lastSeq, 0);
+  });
+
+  it("tells a session that is not this browser's from one that is over", () => {
+    assert.equal(Page.talking().do({ type: "socket.over", code: 4404 }).state.foreign, true);
+    assert.equal(Page.talking().do({ type: "socket.over", code: 4410 }).state.foreign, false);
+  });
+});

@@ -1,0 +1,157 @@
+"""A visitor made of code: joins a room as the page would, speaks synthetic speech and keeps what it hears.
+
+Used by tests, benchmarks and long proofs. Audio is 16-bit mono; times are `time.time()` seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import time
+import wave
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from livekit import rtc
+from numpy.typing import NDArray
+
+RATE = 48_000
+FRAME = RATE // 100  # 10 ms
+LOUD_RMS = 300.0
+
+
+def synthesize(text: str, path: Path, *, voice: str = "en-us", rate: int = 150) -> Path:
+    """A WAV of `text` by espeak-ng."""
+    subprocess.run(["espeak-ng", "-v", voice, "-s", str(rate), "-w", str(path), text], check=True, timeout=30)
+    return path
+
+
+def read_wav(path: Path, *, rate: int = RATE) -> NDArray[np.int16]:
+    """Mono samples of a 16-bit WAV, resampled to `rate`."""
+    import soxr
+
+    with wave.open(str(path)) as file:
+        assert file.getsampwidth() == 2
+        samples = np.frombuffer(file.readframes(file.getnframes()), dtype=np.int16)
+        samples = samples.reshape(-1, file.getnchannels())[:, 0]
+        source = file.getframerate()
+    resampled: NDArray[np.int16] = soxr.resample(samples, source, rate) if source != rate else samples
+    return resampled
+
+
+def trim_silence(samples: NDArray[np.int16], *, level: int = 300) -> NDArray[np.int16]:
+    """`samples` without quiet ends, so that the last sample sent is the last one spoken."""
+    loud = np.flatnonzero(np.abs(samples.astype(np.int32)) > level)
+    return samples[loud[0] : loud[-1] + 1] if loud.size else samples
+
+
+@dataclass
+class Heard:
+    """Received audio at 16 kHz with the time at which each frame came."""
+
+    frames: list[tuple[float, NDArray[np.int16]]] = field(default_factory=list)
+
+    def samples(self, since: float = 0.0) -> NDArray[np.int16]:
+        chosen = [frame for at, frame in self.frames if at >= since]
+        return np.concatenate(chosen) if chosen else np.zeros(0, dtype=np.int16)
+
+    def first_sound(self, since: float) -> float | None:
+        """When the first audible frame after `since` came."""
+        for at, frame in self.frames:
+            if at >= since and float(np.sqrt(np.mean(frame.astype(np.float64) ** 2))) > LOUD_RMS:
+                return at
+        return None
+
+    def quiet_for(self, now: float) -> float:
+        """Seconds since the last audible frame (or ever)."""
+        for at, frame in reversed(self.frames):
+            if float(np.sqrt(np.mean(frame.astype(np.float64) ** 2))) > LOUD_RMS:
+                return now - at
+        return now
+
+
+class Visitor:
+    """`async with Visitor(url, token) as visitor: await visitor.speak(samples)`."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url, self._token = url, token
+        self.room = rtc.Room()
+        self.heard = Heard()
+        self.transcripts: list[tuple[str, str]] = []
+        self._source = rtc.AudioSource(RATE, 1, queue_size_ms=100)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._voice: asyncio.Queue[NDArray[np.int16]] = asyncio.Queue()
+        self._spoken = asyncio.Event()
+        self.last_sample_at = 0.0
+
+    async def __aenter__(self) -> Visitor:
+        self.room.on("track_subscribed", self._on_track)
+        await self.room.connect(self._url, self._token)
+        track = rtc.LocalAudioTrack.create_audio_track("microphone", self._source)
+        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+        await self.room.local_participant.publish_track(track, options)
+        self._spawn(self._pump())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.room.disconnect()
+
+    async def speak(self, samples: NDArray[np.int16]) -> float:
+        """Speak and return when the last sample was sent."""
+        self._spoken.clear()
+        await self._voice.put(samples)
+        await self._spoken.wait()
+        return self.last_sample_at
+
+    async def wait_until_quiet(self, *, quiet: float = 0.8, timeout: float = 30) -> None:
+        """Until something was heard and nothing more for `quiet` seconds."""
+        async with asyncio.timeout(timeout):
+            while self.heard.first_sound(0) is None or self.heard.quiet_for(time.time()) < quiet:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+    async def wait_for_sound(self, since: float, *, timeout: float = 15) -> float:
+        async with asyncio.timeout(timeout):
+            while (at := self.heard.first_sound(since)) is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        return at
+
+    async def _pump(self) -> None:
+        """A microphone never stops: silence between the words, in real time."""
+        silence = np.zeros(FRAME, dtype=np.int16)
+        while True:
+            try:
+                samples = self._voice.get_nowait()
+            except asyncio.QueueEmpty:
+                await self._send(silence)
+                continue
+            for start in range(0, len(samples), FRAME):
+                chunk = samples[start : start + FRAME]
+                await self._send(np.pad(chunk, (0, FRAME - len(chunk))))
+            await self._source.wait_for_playout()
+            self.last_sample_at = time.time()
+            self._spoken.set()
+
+    async def _send(self, chunk: NDArray[np.int16]) -> None:
+        await self._source.capture_frame(rtc.AudioFrame(chunk.tobytes(), RATE, 1, FRAME))
+
+    def _on_track(self, track: rtc.Track, *_: object) -> None:
+        if track.kind == rtc.TrackKind.KIND_AUDIO:
+            self._spawn(self._listen(track))
+
+    async def _listen(self, track: rtc.Track) -> None:
+        stream = rtc.AudioStream(track, sample_rate=16_000, num_channels=1, frame_size_ms=10)
+        try:
+            async for event in stream:
+                self.heard.frames.append((time.time(), np.frombuffer(event.frame.data, dtype=np.int16).copy()))
+        finally:
+            await stream.aclose()
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
