@@ -25,7 +25,7 @@ def split_spoken_turn(
     `silence_seen_at` is when voice activity detection reported the end of speech: before it the wait is endpointing's,
     between it and the transcript it is the recogniser's.
     """
-    total = agent.get("e2e_latency")
+    total = _wait(user, agent)
     if total is None or total < 0:
         return Latency()
     delay: float | None = user.get("end_of_turn_delay")
@@ -48,6 +48,15 @@ def split_typed_turn(*, agent: Mapping[str, Any], typed_at: float, has_avatar: b
     total = started - typed_at
     model, voice, face = _answer_parts(agent, total, has_avatar)
     return _in_ms(total=total, llm=model, tts=voice, avatar=face)
+
+
+def _wait(user: Mapping[str, Any], agent: Mapping[str, Any]) -> float | None:
+    """Seconds from the last word to the first sound: LiveKit's figure, or else from its two ends."""
+    measured: float | None = agent.get("e2e_latency")
+    stopped, started = user.get("stopped_speaking_at"), agent.get("started_speaking_at")
+    if measured is not None or stopped is None or started is None:
+        return measured
+    return float(started - stopped)
 
 
 def _recogniser_part(user: Mapping[str, Any], silence_seen_at: float | None, decided: float) -> float | None:

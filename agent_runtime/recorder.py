@@ -133,8 +133,9 @@ class SessionRecorder:
             self._hint(self._partial("user", self._user_segment_id, text))
             return
         segment_id, self._user_segment_id = self._user_segment_id, _new_id()
+        heard_voice = any(span.ended_at is not None for span in self._voice)
         started_at, ended_at = self._take_voice(event.created_at)
-        self._asked = _Question(segment_id)
+        self._asked = _Question(segment_id, stopped_at=ended_at if heard_voice else None)
         self._settle_question(segment_id=segment_id, text=text, started_at=started_at, ended_at=ended_at)
 
     def record_typed(self, text: str) -> None:
@@ -202,6 +203,8 @@ class SessionRecorder:
         if item.role == "user":
             # An empty report comes with text that was typed, or handed back unanswered; it says nothing about a voice.
             self._user_metrics = dict(item.metrics or {}) or self._user_metrics
+            if self._asked is not None:
+                self._asked.decided_at = time.time()
         elif item.role == "assistant":
             self._on_answer(item)
 
@@ -246,7 +249,7 @@ class SessionRecorder:
         if question.typed_at is not None:
             return split_typed_turn(agent=agent, typed_at=question.typed_at, has_avatar=self._has_avatar)
         return split_spoken_turn(
-            user=question.metrics, agent=agent, silence_seen_at=question.silence_seen_at, has_avatar=self._has_avatar
+            user=question.report(), agent=agent, silence_seen_at=question.silence_seen_at, has_avatar=self._has_avatar
         )
 
     # -- what it uses --------------------------------------------------------------------------------------------------
@@ -359,12 +362,23 @@ class _Span:
 
 @dataclass
 class _Question:
-    """The visitor's last words before an answer. `metrics` is LiveKit's report about them."""
+    """The visitor's last words before an answer. `metrics` is LiveKit's report about them; times are epoch seconds."""
 
     segment_id: str
     typed_at: float | None = None
+    stopped_at: float | None = None  # where voice activity detection saw the words end
+    decided_at: float | None = None  # when the turn was taken to be over
     metrics: dict[str, Any] = field(default_factory=dict)
     silence_seen_at: float | None = None
+
+    def report(self) -> dict[str, Any]:
+        """LiveKit's report, or our own reading where it gave none: it drops its own when its end of speech is stale."""
+        if "stopped_speaking_at" in self.metrics or self.stopped_at is None:
+            return self.metrics
+        report = {**self.metrics, "stopped_speaking_at": self.stopped_at}
+        if self.decided_at is not None:
+            report["end_of_turn_delay"] = self.decided_at - self.stopped_at
+        return report
 
 
 class _PartialText(TextOutput):

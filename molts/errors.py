@@ -17,6 +17,9 @@ pages into a short text, commands into one line.
 
 from __future__ import annotations
 
+# What stands in texts, logs and answers where a key or a password was.
+HIDDEN = "[hidden]"
+
 
 class MoltsError(Exception):
     """An error with a meaning for whoever called. `detail` is shown to people: short, and says what to do."""

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import httpcore2
 import httpx2
 
-from molts.errors import BadInput
+from molts.errors import HIDDEN, BadInput
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -360,7 +360,7 @@ def _keys_sent(request: httpx2.Request) -> list[bytes]:
 def _without(keys: Sequence[bytes], response: httpx2.Response, body: bytes) -> httpx2.Response:
     """The same answer with the (decoded) `body` freed of `keys`."""
     for key in keys:
-        body = body.replace(key, b"[hidden]")
+        body = body.replace(key, HIDDEN.encode())
     kept = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in BODY_HEADERS]
     return httpx2.Response(response.status_code, headers=kept, content=body, extensions=response.extensions)
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
-HIDDEN = "[hidden]"
+from molts.errors import HIDDEN
+
 SHORTEST_SECRET = 6
 # What nobody told us about but what is a secret by its looks: bearer tokens, JSON web tokens, vendors' keys, passwords
 # inside URLs.

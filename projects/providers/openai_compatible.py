@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import httpx2
 from pydantic import Field
 
-from molts.errors import BadConfiguration
+from molts.errors import HIDDEN, BadConfiguration
 from molts.http import Limits, guarded_async_client, guarded_client
 from projects.providers.base import Credentials, Kind, Options, Persona, ProbeResult, Provider
 from projects.providers.probing import timed_probe
@@ -313,7 +313,7 @@ def vendor_text(error: openai.APIStatusError) -> str:
 
 def without_key(text: str, api_key: str) -> str:
     """`text` without the key, should a server have echoed it."""
-    return text.replace(api_key, "(key)") if len(api_key) >= 8 else text
+    return text.replace(api_key, HIDDEN) if len(api_key) >= 8 else text
 
 
 def _silence() -> bytes:

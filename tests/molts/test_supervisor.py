@@ -20,8 +20,9 @@ import psutil
 import pytest
 import redis
 
+from molts.errors import HIDDEN
 from molts.supervisor import guardian
-from molts.supervisor.logs import HIDDEN, LineSplitter, PartLog, Redactor
+from molts.supervisor.logs import LineSplitter, PartLog, Redactor
 from molts.supervisor.ports import HIGHEST, LOWEST, PortBook, is_free
 from molts.supervisor.process import Part, PartFailed, Supervisor
 from molts.supervisor.stack import (

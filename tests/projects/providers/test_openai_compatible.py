@@ -13,7 +13,7 @@ from livekit.agents import APIConnectionError, APIError, APIStatusError, APITime
 from livekit.agents.types import APIConnectOptions
 from pytest_django import Settings
 
-from molts.errors import BadConfiguration
+from molts.errors import HIDDEN, BadConfiguration
 from projects.providers import get_provider
 from projects.providers.base import Credentials, Kind, Persona
 from projects.providers.openai_compatible import Ollama, find_ollama, without_key
@@ -257,7 +257,7 @@ async def test_probing_gives_the_vendors_own_words_without_the_key(vendor: FakeV
     )
 
     assert not result.ok
-    assert result.text == "401: Incorrect API key provided: (key)."
+    assert result.text == f"401: Incorrect API key provided: {HIDDEN}."
 
 
 async def test_probing_names_what_is_missing(vendor: FakeVendor) -> None:
@@ -312,5 +312,5 @@ async def test_ollama_at_its_usual_address_needs_no_leave_but_no_other_address_d
 
 
 def test_keys_are_cut_out_of_texts() -> None:
-    assert without_key(f"bad key {KEY}!", KEY) == "bad key (key)!"
+    assert without_key(f"bad key {KEY}!", KEY) == f"bad key {HIDDEN}!"
     assert without_key("bad", "") == "bad"
