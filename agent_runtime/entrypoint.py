@@ -172,10 +172,11 @@ class Conversation:
         """Greet once the visitor is there to hear it. A job that replaces another one goes on without."""
         if self._spec.is_resumed or not self._spec.persona.greeting:
             return
-        visitor = await self._context.wait_for_participant(identity=self._spec.visitor_identity)
-        await hear_early_words(session, visitor, self._recorder)
-        if not self._recorder.visitor_has_spoken:  # else the answer is the greeting
-            session.say(self._spec.persona.greeting)
+        with contextlib.suppress(RuntimeError):  # the visitor left before: room or session is closing
+            visitor = await self._context.wait_for_participant(identity=self._spec.visitor_identity)
+            await hear_early_words(session, visitor, self._recorder)
+            if not self._recorder.visitor_has_spoken:  # else the answer is the greeting
+                session.say(self._spec.persona.greeting)
 
     # -- what is typed -------------------------------------------------------------------------------------------------
     async def _on_text(self, session: AgentSession[Any], event: TextInputEvent) -> None:
