@@ -32,7 +32,7 @@ class Command(BaseCommand):
         say_about_voice(report)
         wanted = missing_models()
         if not wanted:
-            report.done("models", "all that are chosen are here")
+            report.done("speech", "every chosen model is here")
         results = [fetch(name, download, report) for name, download in wanted.items()]
         if not all(results):
             sys.exit(1)
