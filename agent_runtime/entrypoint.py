@@ -261,7 +261,7 @@ class Conversation:
         await self._database.run(services.end_session, session_id=self._spec.session_id, reason=EndReason.ERROR)
         self._context.shutdown(reason="bad configuration")
 
-    async def _leave(self) -> None:
+    def _leave(self) -> None:
         self._context.shutdown(reason="another job has the session")
 
     def _spawn(self, coroutine: Any) -> None:

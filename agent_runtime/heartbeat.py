@@ -1,13 +1,19 @@
-"""The job's sign of life, once a second, and its fence against a newer job of the same session."""
+"""The job's sign of life, once a second, and its fence against a newer job of the same session.
+
+It beats from a thread: on a machine that is short of processor time the loop that carries the audio may come late, and
+a late beat would call a second job, which makes the machine slower still. A loop that truly hangs is found out: it no
+longer ticks, and the beats end.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import redis
 
@@ -19,10 +25,21 @@ from sessions.presence import AgentBeat
 logger = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 3.0
+DATABASE_SECONDS = 5.0
+HUNG_SECONDS = 10.0  # a loop that has not come round for so long talks to nobody
+
+# In one step: between a look and a write of ours a newer job could beat for the first time.
+RENEW = """
+local other = redis.call('get', KEYS[1])
+if other and tonumber(string.match(other, '^%d+')) > tonumber(ARGV[1]) then return 0 end
+redis.call('set', KEYS[1], ARGV[2], 'px', ARGV[3])
+return 1
+"""
 
 
 class Heartbeat:
-    """Beats for one job until closed. `on_superseded` is called once when a newer job has the session, or it is over.
+    """Beats for one job until closed. `on_superseded` is called once, in the loop, when a newer job has the
+    session, or it is over.
 
     The first beat comes before the job claims the session: whoever sees the claim also sees that somebody is alive.
     """
@@ -34,74 +51,92 @@ class Heartbeat:
         generation: int,
         identity: str,
         database: DatabaseThread,
-        on_superseded: Callable[[], Awaitable[None]],
+        on_superseded: Callable[[], object],
     ) -> None:
         self._session_id = session_id
+        self._key = presence.agent_key(session_id)
         self._beat_of_mine = AgentBeat(generation, identity)
         self._database = database
         self._on_superseded = on_superseded
-        self._redis = presence.async_client()
-        self._task: asyncio.Task[None] | None = None
-        self._closing = False
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._ticker: asyncio.Task[None] | None = None
+        self._ticked_at = time.monotonic()
 
     async def first_beat(self) -> None:
         """Beat once, unless a job of this or a newer dispatch beats: it may be the one that gets the session.
 
         Redis being away is no reason not to talk.
         """
-        key, mine = presence.agent_key(self._session_id), self._beat_of_mine
         with contextlib.suppress(redis.RedisError, OSError):
-            if await self._redis.set(key, str(mine), px=presence.AGENT_LOST_AFTER_MS, nx=True):
-                return
-            other = await self._redis.get(key)
-            if other is None or AgentBeat.parse(other).generation < mine.generation:
-                await self._beat()
+            await asyncio.to_thread(self._first_beat)
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="heartbeat")
+        loop = asyncio.get_running_loop()
+        self._ticked_at = time.monotonic()
+        self._ticker = loop.create_task(self._tick(), name="heartbeat")
+        self._thread = threading.Thread(target=self._run, args=(loop,), name="heartbeat", daemon=True)
+        self._thread.start()
 
     async def aclose(self) -> None:
         """Stop beating and drop the key, so that the end is noticed at once."""
-        self._closing = True  # a cancellation alone can get lost inside the Redis client
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task}, timeout=CLOSE_SECONDS)
+        self._closing.set()
+        if self._ticker is not None:
+            self._ticker.cancel()
         try:
-            async with asyncio.timeout(2):
-                key = presence.agent_key(self._session_id)
-                if await self._redis.get(key) == str(self._beat_of_mine):
-                    await self._redis.delete(key)
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.to_thread(self._withdraw)
         except (redis.RedisError, TimeoutError, OSError):
             logger.info("heartbeat not withdrawn")
-        finally:
-            await self._redis.aclose()
 
-    async def _run(self) -> None:
-        last = time.monotonic()
-        while not self._closing:
-            # A gap means that this process stood still (stopped, swapped out) and may have been replaced meanwhile.
-            stalled = time.monotonic() - last > presence.AGENT_LOST_AFTER_MS / 1000
-            last = time.monotonic()
+    async def _tick(self) -> None:
+        while True:
+            self._ticked_at = time.monotonic()
+            await asyncio.sleep(presence.BEAT_SECONDS / 2)
+
+    # -- in the thread -------------------------------------------------------------------------------------------------
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        beaten_at = time.monotonic()
+        while True:
+            # A loop that hangs: whoever waits for this job must learn it.
+            hung = time.monotonic() - self._ticked_at > HUNG_SECONDS
+            # A gap means that this job stood still (stopped, swapped out, hung) and may have been replaced meanwhile.
+            stalled = time.monotonic() - beaten_at > presence.AGENT_LOST_AFTER_MS / 1000
             try:
-                if (stalled and await self._is_replaced()) or not await self._beat():
-                    logger.info("another job has the session", extra={"session_id": str(self._session_id)})
-                    await self._on_superseded()
-                    return
-            except (redis.RedisError, OSError):
+                if not hung:
+                    if (stalled and self._is_replaced()) or not self._beat():
+                        logger.info("another job has the session", extra={"session_id": str(self._session_id)})
+                        loop.call_soon_threadsafe(self._on_superseded)
+                        return
+                    beaten_at = time.monotonic()
+            except (redis.RedisError, OSError, TimeoutError):
                 logger.warning("heartbeat not sent")
-            await asyncio.sleep(presence.BEAT_SECONDS)
+            if self._closing.wait(presence.BEAT_SECONDS):
+                return
 
-    async def _beat(self) -> bool:
+    def _first_beat(self) -> None:
+        client, mine = presence.client(), self._beat_of_mine
+        if client.set(self._key, str(mine), px=presence.AGENT_LOST_AFTER_MS, nx=True):
+            return
+        other = client.get(self._key)
+        if other is None or AgentBeat.parse(str(other)).generation < mine.generation:
+            self._beat()
+
+    def _beat(self) -> bool:
         """Renew the key; False when it shows a newer generation."""
-        key = presence.agent_key(self._session_id)
-        other = await self._redis.get(key)
-        if other is not None and AgentBeat.parse(other).generation > self._beat_of_mine.generation:
-            return False
-        await self._redis.set(key, str(self._beat_of_mine), px=presence.AGENT_LOST_AFTER_MS)
-        return True
+        mine, expiry = self._beat_of_mine, presence.AGENT_LOST_AFTER_MS
+        return bool(presence.client().eval(RENEW, 1, self._key, mine.generation, str(mine), expiry))
 
-    async def _is_replaced(self) -> bool:
-        return await self._database.run(_replaced, self._session_id, self._beat_of_mine.generation)
+    def _withdraw(self) -> None:
+        if self._thread is not None:
+            self._thread.join(CLOSE_SECONDS)
+        client = presence.client()
+        if client.get(self._key) == str(self._beat_of_mine):
+            client.delete(self._key)
+
+    def _is_replaced(self) -> bool:
+        replaced = self._database.submit(_replaced, self._session_id, self._beat_of_mine.generation)
+        return replaced.result(DATABASE_SECONDS)
 
 
 def _replaced(session_id: uuid.UUID, generation: int) -> bool:
