@@ -163,6 +163,9 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "drf_standardized_errors",
+    "unfold.apps.BasicAppConfig",  # before the admin: its templates come first
+    "unfold.contrib.filters",
+    "unfold.contrib.inlines",
     "projects.apps.ScopedAdminConfig",  # django.contrib.admin, ending at the projects of whoever is signed in
     "django.contrib.auth",
     "django.contrib.contenttypes",

@@ -16,6 +16,9 @@ from django.contrib.admin.filters import RelatedFieldListFilter
 from django.db import models
 from django.http import Http404, HttpRequest
 from django.urls import path
+from unfold.admin import ModelAdmin as UnfoldModelAdmin
+from unfold.admin import TabularInline as UnfoldTabularInline
+from unfold.sites import UnfoldAdminSite
 
 from molts.errors import MoltsError
 from projects.access import ScopedQuerySet, project_ids
@@ -29,8 +32,8 @@ if TYPE_CHECKING:
     ModelFormBase = forms.ModelForm[Any]
     ModelChoiceField = forms.ModelChoiceField[Any]
 else:
-    ModelAdmin = admin.ModelAdmin
-    InlineBase = admin.options.InlineModelAdmin
+    ModelAdmin = UnfoldModelAdmin
+    InlineBase = UnfoldTabularInline
     OptionsBase = object
     ModelFormBase = forms.ModelForm
     ModelChoiceField = forms.ModelChoiceField
@@ -234,7 +237,7 @@ class ScopedAdmin(Scope, ModelAdmin):
         return queryset.for_actor(request.user, self.change_action or Action.EDIT)
 
 
-class ScopedInline(Scope, InlineBase):
+class ScopedTabularInline(Scope, InlineBase):
     """An inline of a ScopedAdmin; its rows are the parent's."""
 
     extra = 0
@@ -244,10 +247,6 @@ class ScopedInline(Scope, InlineBase):
         return super().get_formset(request, obj, **kwargs)
 
 
-class ScopedTabularInline(ScopedInline):
-    template = "admin/edit_inline/tabular.html"
-
-
 class ScopedRelatedFilter(RelatedFieldListFilter):
     """A filter whose choices are the user's own."""
 
@@ -255,8 +254,8 @@ class ScopedRelatedFilter(RelatedFieldListFilter):
         return [(choice.pk, str(choice)) for choice in field.related_model.objects.for_actor(request.user)]
 
 
-class ScopedAdminSite(admin.AdminSite):
-    """Django's site without its short cut from any object's id to its page, which asks nobody's permission."""
+class ScopedAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # untyped
+    """The admin site without its short cut from any object's id to its page, which asks nobody's permission."""
 
     def get_urls(self) -> list[Any]:
         shortcut = path("r/<path:content_type_id>/<path:object_id>/", self.admin_view(_nowhere), name="view_on_site")
