@@ -11,6 +11,7 @@ import dj_database_url
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
+from molts.admin_frame import UNFOLD as UNFOLD
 from molts.env import Env, bad, make_folder, read_env_file
 
 BASE_DIR = Path(__file__).resolve().parent.parent
