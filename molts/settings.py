@@ -229,6 +229,7 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.flag("MOLTS
 SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
 X_FRAME_OPTIONS = "DENY"
 LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
 
 # -- REST ------------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {

@@ -28,11 +28,18 @@ else:
     UserFormBase = UserChangeForm
 
 
+HELP = {
+    "is_active": "Take this away instead of deleting somebody: their name stays in histories.",
+    "is_superuser": "Sees every project and adds users. Everybody else needs a membership in a project.",
+}
+
+
 class UserForm(UserFormBase):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["is_active"].help_text = "Take this away instead of deleting somebody: what they did stays theirs."
-        self.fields["is_superuser"].help_text = "Sees every project and adds users. Everybody else needs a membership."
+        for name, text in HELP.items():
+            if name in self.fields:  # one's own are for reading only
+                self.fields[name].help_text = text
 
 
 class UserAdmin(Audited, UserAdminBase):
