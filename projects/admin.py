@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote, unquote
 from django.contrib.auth import get_user_model
@@ -15,6 +16,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.shortcuts import redirect
+from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -100,6 +102,7 @@ class MemberInline(ScopedTabularInline):
     formset = MemberFormSet  # type: ignore[assignment]  # the stubs want it for any model
     fields = ("username", "role", "created_at")
     readonly_fields = ("created_at",)
+    verbose_name_plural = "members"
     add_action = change_action = delete_action = Action.MANAGE
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -122,6 +125,8 @@ class ProjectAdmin(ScopedAdmin):
     fields = ("name", "max_concurrent_sessions", "created_at")
     readonly_fields = ("created_at",)
     inlines = (MemberInline,)
+    change_form_after_template = "admin/projects/project/roles.html"
+    empty_text = "A project holds agents, keys, links and conversations, and the people who may see them."
     add_action = None
     change_action = delete_action = Action.MANAGE
 
@@ -131,7 +136,7 @@ class ProjectAdmin(ScopedAdmin):
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(ScopedAdmin):
-    """The key itself is in one message, after it was made; nothing shows it again."""
+    """The key itself stands on one page, right after it was made; nothing shows or keeps it."""
 
     list_display = ("name", "project", "shown", "is_usable", "last_used_at", "created_by", "created_at")
     list_select_related = ("project", "created_by")
@@ -141,6 +146,10 @@ class ApiKeyAdmin(ScopedAdmin):
     readonly_fields = ("shown", "created_by", "created_at", "last_used_at", "revoked_at")
     actions = ("revoke",)
     add_action = change_action = delete_action = Action.MANAGE
+    empty_text = "Programs use an API key to start conversations and read transcripts. Each opens one project."
+
+    class Media:
+        js = ("admin/copy.js",)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.fields if obj else ("project", "name")
@@ -160,12 +169,26 @@ class ApiKeyAdmin(ScopedAdmin):
         assert request.user.is_authenticated
         made, plain = services.create_api_key(project=obj.project, name=obj.name, created_by=request.user)
         obj.__dict__.update(made.__dict__)  # the rest of the request speaks of the row that was made
-        messages.warning(request, f"The new key is {plain} . Copy it now: it is shown this once.")
+        request.__dict__["_molts_plain_key"] = plain
+
+    def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
+        """The key is in this answer alone: no message, session or address holds it."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Your new API key",
+            "opts": self.opts,
+            "key": obj,
+            "plain": request.__dict__.pop("_molts_plain_key"),
+            "agents_url": f"{settings.MOLTS_PUBLIC_URL}/api/v1/agents",
+        }
+        return TemplateResponse(request, "admin/projects/apikey/made.html", context)
 
     @admin.action(description="Revoke selected keys", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        revoked = sum(services.revoke_api_key(key=key) for key in self.may_change(request, queryset))
-        messages.info(request, f"{revoked} keys revoked.")
+        revoked = [key for key in self.may_change(request, queryset) if services.revoke_api_key(key=key)]
+        for key in revoked:
+            record_action(request_user=request.user, obj=key, text="Revoked.")
+        messages.info(request, f"{len(revoked)} keys revoked.")
 
 
 def _takes_credentials(provider: Provider) -> bool:
