@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.filters import RelatedFieldListFilter
+from django.contrib.admin.utils import unquote
+from django.contrib.admin.views.main import PAGE_VAR
 from django.db import models
-from django.http import Http404, HttpRequest
-from django.urls import path
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import path, reverse
 from unfold.admin import ModelAdmin as UnfoldModelAdmin
 from unfold.admin import TabularInline as UnfoldTabularInline
 from unfold.sites import UnfoldAdminSite
 
 from molts.errors import MoltsError
-from projects.access import ScopedQuerySet, project_ids
+from projects.access import ScopedQuerySet, project_id_of, project_ids
+from projects.audit import Audited, history_of
 from projects.choices import Action
 
 if TYPE_CHECKING:
@@ -40,6 +44,7 @@ else:
 
 PRIVATE_FIELDS = frozenset({"secret_cipher", "digest", "last_four", "password"})
 """Never to be filtered by: "starts with" questions would spell a value out letter by letter."""
+HISTORY_PAGE = 100
 
 
 def allowed_projects(request: HttpRequest, action: Action) -> frozenset[Any] | None:
@@ -59,15 +64,6 @@ def may_do(request: HttpRequest, action: Action | None, project_id: Any = None) 
     if allowed is None:
         return True
     return bool(allowed) if project_id is None else project_id in allowed
-
-
-def project_id_of(obj: models.Model) -> Any:
-    """Id of the project that `obj` belongs to; None when it is not decided yet."""
-    owner: Any = obj
-    *way, last = getattr(obj, "project_path", "project").split("__")
-    for name in way:
-        owner = getattr(owner, name)
-    return owner.pk if last == "pk" else getattr(owner, f"{last}_id")
 
 
 def is_scoped(model: type[models.Model]) -> bool:
@@ -192,11 +188,23 @@ def _fixed_project(request: HttpRequest) -> Any:
     return request.__dict__.get("_molts_fixed_project")
 
 
-class ScopedAdmin(Scope, ModelAdmin):
+@dataclass(frozen=True)
+class Step:
+    """A link to what should be done next."""
+
+    label: str
+    url: str
+
+
+class ScopedAdmin(Audited, Scope, ModelAdmin):
     """A ModelAdmin whose objects, choices, actions and history end at the user's projects."""
 
     form = ScopedForm
     view_on_site = False
+    empty_text = ""
+    """Shown where the list would be while there is nothing in it: what this is and what it is good for."""
+    empty_link: tuple[str, str] | None = None
+    """Label and URL name of another next step, for example `("Make an agent", "admin:avatars_agent_add")`."""
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         obj = super().get_object(request, object_id, from_field)
@@ -214,6 +222,29 @@ class ScopedAdmin(Scope, ModelAdmin):
         fields = tuple(str(name) for name in super().get_readonly_fields(request, obj))
         has_project = any(field.name == "project" for field in self.opts.fields)
         return (*fields, "project") if obj is not None and has_project and "project" not in fields else fields
+
+    def get_empty_link(self, request: HttpRequest) -> Step | None:
+        """The next step when the list is empty; to be overridden where it depends on what is there."""
+        return Step(self.empty_link[0], reverse(self.empty_link[1])) if self.empty_link else None
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        changes: Any = super().get_changelist_instance(request)
+        if not changes.result_count:
+            changes.empty_link = self.get_empty_link(request)  # for the template
+        return changes
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The history that Django shows, read from the audit trail."""
+        obj = self.get_object(request, unquote(object_id))
+        page = self.get_paginator(request, history_of(obj), HISTORY_PAGE).get_page(request.GET.get(PAGE_VAR, 1))
+        shown = {
+            "action_list": page,
+            "page_range": page.paginator.get_elided_page_range(page.number),
+            "pagination_required": page.has_other_pages(),
+        }
+        return super().history_view(request, object_id, {**shown, **(extra_context or {})})
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         if PRIVATE_FIELDS & set(lookup.split("__")):
