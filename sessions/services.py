@@ -42,6 +42,8 @@ from sessions.publish import publish, publish_on_commit
 
 MAX_NAME = 100
 MAX_TEXT = 4_000
+# Long, and part of no list.
+LONG_TEXTS = ("spec", "agent__instructions", "agent__greeting", "agent__knowledge")
 
 
 # -- Starting ---------------------------------------------------------------------------------------------------------
@@ -57,6 +59,12 @@ def check_link(*, link: RoomLink) -> None:
 
 def count_live(*, link: RoomLink) -> int:
     return LiveSession.objects.filter(link=link, state__in=LIVE_STATES).count()
+
+
+def revoke_link(*, link: RoomLink) -> bool:
+    """Let nobody in by this link any more. True for the caller that did it; running conversations go on."""
+    link.revoked_at = timezone.now()
+    return RoomLink.objects.filter(pk=link.pk, revoked_at=None).update(revoked_at=link.revoked_at) > 0
 
 
 def start_session(
