@@ -147,6 +147,7 @@ class IdempotencyKey(models.Model):
 class AuditEntry(models.Model):
     """Who did what when. It outlives the user, the object and the project that it speaks of: their names are copied."""
 
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     project = models.ForeignKey(Project, null=True, on_delete=models.SET_NULL, related_name="+")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     user_name = models.CharField("who", max_length=150)
@@ -162,7 +163,7 @@ class AuditEntry(models.Model):
     class Meta:
         verbose_name = "audit entry"
         verbose_name_plural = "audit trail"
-        ordering = ("-created_at", "-pk")
+        ordering = ("-created_at",)
         indexes = (
             models.Index(fields=("project", "-created_at"), name="audit_by_project"),
             models.Index(fields=("content_type", "object_id"), name="audit_by_object"),
