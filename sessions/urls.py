@@ -9,6 +9,7 @@ urlpatterns = [
     path("r/<str:public_id>", views.RoomPage.as_view(), name="room"),
     path("embed.js", views.embed_script, name="embed-script"),
     path("r/<str:public_id>/embed", views.EmbedView.as_view(), name="room-embed"),
+    path("agents/<uuid:agent_id>/talk", views.open_trial, name="trial-link"),
     path("r/<str:public_id>/start", views.Start.as_view(), name="room-start"),
     path(f"{one}/end", views.EndView.as_view(), name="room-end"),
     path(f"{one}/transcript", views.TranscriptView.as_view(), name="room-transcript"),

@@ -11,19 +11,20 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.staticfiles import finders
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.http.response import HttpResponseBase
 from django.middleware.csrf import get_token
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import conditional_page, require_safe
+from django.views.decorators.http import conditional_page, require_POST, require_safe
 
 from avatars.models import Agent
 from avatars.portraits import portrait_url
 from molts.api import error_body
 from molts.errors import BadInput, Busy, Gone, MoltsError, NotFound
+from projects.choices import Action
 from sessions import embed, services, visitor
 from sessions.choices import LIVE_STATES, EndReason
 from sessions.models import LiveSession, RoomLink
@@ -184,6 +185,15 @@ def session_boot(session: LiveSession) -> dict[str, Any]:
 
 def ws_path(session: LiveSession) -> str:
     return f"/ws/sessions/{session.pk}/"
+
+
+@require_POST
+def open_trial(request: HttpRequest, agent_id: uuid.UUID) -> HttpResponse:
+    """The room page for whoever may edit the agent, opened from its editor."""
+    agent = Agent.objects.for_actor(request.user, Action.EDIT).filter(pk=agent_id).first()
+    if agent is None or not request.user.is_authenticated:
+        raise Http404("There is no such agent.")
+    return redirect(services.open_trial_link(agent=agent, user=request.user))
 
 
 # -- On other people's pages ------------------------------------------------------------------------------------------
