@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytest_django import Settings
@@ -24,7 +25,7 @@ def chain(agent: Agent, kind: str) -> ChainState:
     return next(chain for chain in explain_pipeline(agent=agent) if chain.kind == kind)
 
 
-def add_step(agent: Agent, provider: str, key: ProviderKey | None = None, **options: object) -> None:
+def add_step(agent: Agent, provider: str, key: ProviderKey | None = None, **options: Any) -> None:
     position = agent.pipeline_steps.count() + 1
     PipelineStep.objects.create(
         agent=agent, kind="llm", position=position, provider=provider, provider_key=key, options=options
@@ -63,7 +64,7 @@ def test_the_rungs_below_wait(agent: Agent, project: Project) -> None:
         ("gone_vendor", {}, "no provider 'gone_vendor'"),
     ],
 )
-def test_it_says_why_a_rung_is_skipped(agent: Agent, provider: str, options: dict[str, object], reason: str) -> None:
+def test_it_says_why_a_rung_is_skipped(agent: Agent, provider: str, options: dict[str, Any], reason: str) -> None:
     add_step(agent, provider, **options)
 
     thinks = chain(agent, "llm")

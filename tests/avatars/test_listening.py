@@ -56,8 +56,16 @@ def refusing_vendor(settings: Settings) -> Iterator[str]:
     server.shutdown()
 
 
-def listen(client: Client, *, voice: Voice | None = None, saved: bool = False, **values: Any) -> Any:
+def listen(
+    client: Client,
+    posted: dict[str, str] | None = None,
+    *,
+    voice: Voice | None = None,
+    saved: bool = False,
+    **more: str,
+) -> Any:
     """Listen to the settings of a form, or with `saved` to a voice as it is stored."""
+    values = {**(posted or {}), **more}
     args = [voice.pk] if voice and saved else []
     url = reverse("admin:avatars_voice_listen_saved" if args else "admin:avatars_voice_listen", args=args)
     if voice and not saved:
@@ -111,9 +119,9 @@ def test_a_stranger_hears_nothing(project: Project, charlie: User, other_project
 
     assert listen(client, voice=voice, saved=True).status_code == 404
     posted = {"project": str(project.pk), "provider": "espeak"}
-    assert listen(client, **posted).status_code == 400
+    assert listen(client, posted).status_code == 400
     posted = {"project": str(other_project.pk), "provider": "openai", "provider_key": str(key.pk)}
-    assert "valid choice" in reason(listen(client, **posted))
+    assert "valid choice" in reason(listen(client, posted))
     assert listen(Client(), voice=voice, saved=True).status_code == 302
 
 
@@ -125,7 +133,7 @@ def test_a_key_of_ones_other_project_is_refused(
 
     posted = {"project": str(project.pk), "provider": "openai", "provider_key": str(key.pk)}
 
-    assert "another project" in reason(listen(sign_in(charlie), **posted))
+    assert "another project" in reason(listen(sign_in(charlie), posted))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +148,7 @@ def test_a_key_of_ones_other_project_is_refused(
     ],
 )
 def test_it_says_what_to_mend(project: Project, bob: User, sign_in: SignIn, values: dict[str, str], words: str) -> None:
-    response = listen(sign_in(bob), **({"project": str(project.pk), "provider": "espeak"} | values))
+    response = listen(sign_in(bob), {"project": str(project.pk), "provider": "espeak"} | values)
 
     assert response.status_code == 400
     assert words in reason(response)

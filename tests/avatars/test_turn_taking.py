@@ -4,11 +4,12 @@ import pytest
 from django.core.exceptions import ValidationError
 
 from avatars.models import Agent
-from avatars.turn_taking import CUSTOM, FIELDS, PRESETS, describe_turn_taking, preset_of, preset_values
+from avatars.turn_taking import CUSTOM, FIELDS, PRESETS, TurnPreset, describe_turn_taking, preset_of, preset_values
 
 
 def defaults() -> dict[str, object]:
-    return {name: Agent._meta.get_field(name).get_default() for name in FIELDS}
+    agent = Agent()
+    return {name: getattr(agent, name) for name in FIELDS}
 
 
 def test_a_new_agent_is_balanced() -> None:
@@ -16,13 +17,13 @@ def test_a_new_agent_is_balanced() -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.key)
-def test_every_preset_is_one_that_an_agent_may_have(preset: object) -> None:
-    values = preset_values(preset.key)  # type: ignore[attr-defined]
+def test_every_preset_is_one_that_an_agent_may_have(preset: TurnPreset) -> None:
+    values = preset_values(preset.key)
     assert values is not None
-    assert preset_of(values) == preset.key  # type: ignore[attr-defined]
+    assert preset_of(values) == preset.key
     for name, value in values.items():
         try:
-            Agent._meta.get_field(name).clean(value, None)  # type: ignore[attr-defined]
+            Agent._meta.get_field(name).clean(value, None)  # type: ignore[union-attr]
         except ValidationError as error:
             pytest.fail(f"{name}: {error}")
 

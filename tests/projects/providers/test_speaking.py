@@ -18,7 +18,7 @@ KEY = "sk-canary-1234567890"
 
 def seconds_of(data: bytes) -> float:
     with wave.open(io.BytesIO(data)) as file:
-        return file.getnframes() / file.getframerate()
+        return int(file.getnframes()) / int(file.getframerate())
 
 
 async def say(
