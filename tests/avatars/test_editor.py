@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from avatars.models import Agent, Avatar, PipelineStep, Voice
+from avatars.models import Agent, AgentAnswer, Avatar, PipelineStep, Voice
 from projects.models import AuditEntry, Project
 from projects.providers import providers_for
 from projects.providers.base import Kind
@@ -212,6 +212,19 @@ def test_it_answers_from_rows_that_are_not_saved(bob: User, sign_in: SignIn) -> 
     assert said["answer"] == "From nine to five."
     assert said["sure"] == 100
     assert said["question"] == "When are you open?"
+
+
+def test_an_agent_may_have_hundreds_of_answers(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    AgentAnswer.objects.bulk_create(
+        AgentAnswer(agent=agent, position=place, question=f"Question {place}?", answer="Yes.")
+        for place in range(2, 401)
+    )
+
+    assert edit(sign_in(bob), agent, answers__399__answer="No.").status_code == 302
+
+    last = agent.answers.last()
+    assert last is not None
+    assert last.answer == "No."
 
 
 def test_it_says_when_nothing_fits(bob: User, sign_in: SignIn) -> None:
