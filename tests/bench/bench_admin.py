@@ -157,9 +157,7 @@ def sweeps() -> None:
     over = LiveSession.objects.filter(room_closed_at=None).exclude(state__in=LIVE_STATES)
     asked = {
         "which run": LiveSession.objects.filter(state__in=LIVE_STATES).order_by().values_list("pk"),
-        "leftover rooms": LiveSession.objects.filter(room_closed_at=None)
-        .exclude(state__in=LIVE_STATES)
-        .order_by("ended_at")[:50],
+        "leftover rooms": over.order_by("ended_at")[:50],
         "running by a link": LiveSession.objects.filter(link=link, state__in=LIVE_STATES).order_by(),
         "running in a project": LiveSession.objects.filter(project=link.project_id, state__in=LIVE_STATES).order_by(),
     }
