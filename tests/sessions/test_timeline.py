@@ -81,7 +81,7 @@ def test_an_empty_or_odd_conversation_is_drawn_too(session: LiveSession) -> None
     session.ended_at = session.created_at
     assert draw(session).in_words == "From 00:00:00 to 00:00:10: nobody spoke."
     late = draw(session, line(1, "user", 30, 30))
-    assert (late.bars[0].x, late.bars[0].width) == ("100.000%", "0.000%")
+    assert (late.bars[0].x, late.bars[0].width) == ("100.000%", "0.300%"), "too short to be seen"
 
 
 def test_waits_share_one_scale() -> None:
