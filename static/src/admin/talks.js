@@ -5,6 +5,7 @@ const find = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 const PAUSES_MS = [300, 1_000, 2_000, 4_000, 5_000];
 const FINAL_CODES = new Set([4401, 4404, 4410]);
+const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600]; // seconds between two marks of the axis
 const LANES = { user: 6, agent: 44 };
 const STATES = { waiting: ["waiting", "busy"], active: ["running", "good"], ended: ["ended", "quiet"], failed: ["failed", "bad"] };
 const REASONS = {
@@ -49,6 +50,10 @@ function draw(tag, attributes, title = "") {
   for (const [name, value] of Object.entries(attributes)) shape.setAttribute(name, value);
   if (title) shape.append(Object.assign(document.createElementNS(SVG, "title"), { textContent: title }));
   return shape;
+}
+
+function count(id) {
+  find(id).textContent = String(Number(find(id).textContent) + 1);
 }
 
 // -- words ------------------------------------------------------------------------------------------------------------
@@ -97,6 +102,7 @@ function hearFinal(segment) {
   const title = `${clock(from)}–${clock(to)}: ${text.slice(0, 200)}`;
   find("bars").append(draw("rect", { class: kind, y: LANES[role], height: 28, rx: 3, "data-from": from, "data-to": to }, title));
   find("fact-lines").textContent = String(lastSeq);
+  if (interrupted) count("fact-cuts");
 }
 
 // -- everything else ----------------------------------------------------------------------------------------------------
@@ -135,7 +141,7 @@ function showTurn(event) {
   table.hidden = false;
   find("no-waits").hidden = true;
   table.tBodies[0].append(row);
-  find("fact-turns").textContent = String(Number(find("fact-turns").textContent) + 1);
+  count("fact-turns");
   scaleWaits(table);
 }
 
@@ -161,16 +167,17 @@ function scaleWaits(table) {
 function place() {
   const end = Math.max(now(), startMs + 10_000);
   const percent = (ms) => `${Math.max(0, Math.min(100, (100 * (ms - startMs)) / (end - startMs)))}%`;
-  timeline.setAttribute("width", Math.min(6_000, Math.round(((end - startMs) / 1000) * 7)));
+  const pixels = Math.min(6_000, Math.round(((end - startMs) / 1000) * 7));
+  timeline.setAttribute("width", pixels);
   for (const bar of find("bars").children) {
     const { from, to } = bar.dataset;
     bar.setAttribute("x", percent(from));
-    bar.setAttribute("width", `${(100 * Math.max(0, to - from)) / (end - startMs)}%`);
+    bar.setAttribute("width", `${Math.max(0.3, (100 * (to - from)) / (end - startMs))}%`);
   }
   for (const mark of find("marks").children) mark.setAttribute("cx", percent(mark.dataset.from));
-  const step = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600].find((s) => (end - startMs) / (s * 1000) <= 12) ?? 3600;
+  const step = STEPS.find((s) => (s * 1000 * pixels) / (end - startMs) >= 70) ?? 3600;
   const ticks = [];
-  for (let at = Math.ceil(startMs / (step * 1000)) * step * 1000; at < end; at += step * 1000) {
+  for (let at = Math.ceil(startMs / (step * 1000)) * step * 1000; at < end - (end - startMs) / 30; at += step * 1000) {
     const label = draw("text", { x: percent(at), y: 130 });
     label.textContent = clock(at).replace(/^00:0?/, "");
     ticks.push(draw("line", { x1: percent(at), x2: percent(at), y1: 0, y2: 112 }), label);
