@@ -46,7 +46,10 @@ function dispatch(change: Change): void {
   const before = state;
   state = reduce(state, { ...change, now: Date.now() });
   view.render(state);
-  if (before.phase !== "ended" && state.phase === "ended") void conversation?.finish();
+  if (before.phase !== "ended" && state.phase === "ended") {
+    for (const dialog of [view.settingsDialog, view.helpDialog]) dialog.close();
+    void conversation?.finish();
+  }
   if (state.phase === "live") conversation?.deliver();
 }
 
@@ -54,7 +57,7 @@ function dispatch(change: Change): void {
 class Conversation {
   private readonly media: Media;
   private readonly visualiser = new Visualiser(view.face, view.bars);
-  private readonly meter = new Meter(view.mute);
+  private readonly meter = new Meter(element("controls"));
   private socket: SessionSocket | null = null;
   private done = false;
   private typeInstead: () => void = () => {};
