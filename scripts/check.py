@@ -1,4 +1,4 @@
-"""`make check`: format, lint, types, migrations, OpenAPI, requirements, translations, the room page. `--write` renews the exports.
+"""`make check`: format, lint, types, migrations, OpenAPI, requirements, texts, the room page. `--write` renews exports.
 
 Each check runs whatever the others say, so one run shows all there is to mend. Exit status 1 when any failed.
 """
