@@ -1,4 +1,4 @@
-"""`make check`: format, lint, types, migrations, OpenAPI, requirements, the room page. `--write` renews the exports.
+"""`make check`: format, lint, types, migrations, OpenAPI, requirements, texts, the room page. `--write` renews exports.
 
 Each check runs whatever the others say, so one run shows all there is to mend. Exit status 1 when any failed.
 """
@@ -76,6 +76,10 @@ def requirements() -> str:
         return _export_requirements(fresh) or _same(fresh, REQUIREMENTS)
 
 
+def messages() -> str:
+    return run(PYTHON, "scripts/messages.py", "--check")
+
+
 def page() -> str:
     return run("npm", "run", "--silent", "check")
 
@@ -88,6 +92,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "migrations": migrations,
     "openapi": openapi,
     "requirements": requirements,
+    "messages": messages,
     "room page": page,
 }
 

@@ -26,6 +26,7 @@ from molts.api import error_body
 from molts.errors import BadInput, Busy, Gone, MoltsError, NotFound
 from projects.choices import Action
 from sessions import embed, services, visitor
+from sessions.catalog import page_words
 from sessions.choices import LIVE_STATES, EndReason
 from sessions.models import LiveSession, RoomLink
 from sessions.throttling import check_start_rate
@@ -155,7 +156,7 @@ def room_page(request: HttpRequest, link: RoomLink, running: LiveSession | None)
         "offline_recogniser": False,
     }
     get_token(request)  # the page's script posts, so the cookie must be set
-    response = render(request, "room/room.html", {"boot": boot, "agent": link.agent})
+    response = render(request, "room/room.html", {"boot": boot, "agent": link.agent, "catalog": page_words()})
     response["Referrer-Policy"] = "same-origin"  # the address is the permission: no other site learns it
     embed.let_frame(request, response, link)
     return response
