@@ -4,7 +4,7 @@ from django.urls import include, path
 from django.views.static import serve
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from molts import health
+from molts import docs, health
 from sessions.livekit_webhooks import livekit_webhook
 
 admin.site.site_header = "molts"
@@ -16,6 +16,9 @@ urlpatterns = [
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="api-docs"),
     path("api/v1/", include("molts.api_urls")),
+    path("docs/", docs.page, {"path": "index.html"}, name="docs"),
+    path("docs/<path:path>", docs.page),
+    path("llms.txt", docs.page, {"path": "llms.txt"}),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("metrics", health.metrics, name="metrics"),
