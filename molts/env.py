@@ -112,6 +112,20 @@ class Env:
                 raise bad(name, value, "an IP address or a host name") from error
         return value
 
+    def address(self, name: str) -> str:
+        """One IP address that can be told to others, or nothing."""
+        value = self.text(name)
+        if not value:
+            return value
+        expected = "an IP address of this machine or of the router before it, such as 203.0.113.7"
+        try:
+            address = ipaddress.ip_address(value)
+        except ValueError as error:
+            raise bad(name, value, expected) from error
+        if address.is_unspecified or address.is_multicast:
+            raise bad(name, value, expected)
+        return value
+
     def secret(self, name: str, *, folder: Path, make: Callable[[], str], at_least: int = 1) -> str:
         """A secret from the environment or a file; otherwise from `folder`, where it is made once (mode 0600)."""
         value = self.text(name)

@@ -84,6 +84,8 @@ LIVEKIT_API_SECRET = env.secret(
 # Where media flows; 0 when not known (another's server) or not open (TCP, where only this machine may connect).
 MOLTS_MEDIA_UDP_PORT = env.number("MOLTS_MEDIA_UDP_PORT", 0, maximum=65535)
 MOLTS_MEDIA_TCP_PORT = env.number("MOLTS_MEDIA_TCP_PORT", 0, maximum=65535)
+# The address that browsers are told for media, where the media server's own guess is wrong (behind NAT).
+MOLTS_NODE_IP = env.address("MOLTS_NODE_IP")
 MOLTS_AGENT_NAME = f"{MOLTS_INSTANCE}-agent"
 MOLTS_AGENT_SLOTS = env.number("MOLTS_AGENT_SLOTS", max(4, 6 * (os.cpu_count() or 1)), minimum=1, maximum=10_000)
 MOLTS_AGENT_DRAIN_SECONDS = env.number("MOLTS_AGENT_DRAIN_SECONDS", 600, maximum=86_400)
@@ -178,6 +180,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "molts.middleware.ContentSecurityPolicy",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",  # the visitor's choice (a cookie), else what the browser asks for
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -203,7 +206,15 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
+# Pages for visitors exist in these; of the admin, what Django and its theme translate themselves.
 LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("de", "Deutsch"), ("ar", "العربية")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+LANGUAGE_COOKIE_NAME = f"{MOLTS_INSTANCE}_language"
+LANGUAGE_COOKIE_AGE = 31_536_000
+LANGUAGE_COOKIE_HTTPONLY = True
+LANGUAGE_COOKIE_SAMESITE = "Lax"
+LANGUAGE_COOKIE_SECURE = _https
 TIME_ZONE = "UTC"
 USE_TZ = True
 
@@ -248,6 +259,7 @@ REST_FRAMEWORK = {
     "DEFAULT_THROTTLE_RATES": {
         "api": env.rate("MOLTS_API_RATE", "600/min"),
         "visitor_start": env.rate("MOLTS_START_RATE", "30/min"),
+        "visitor_check": env.rate("MOLTS_CHECK_RATE", "20/min"),
     },
     "NUM_PROXIES": env.number("MOLTS_NUM_PROXIES", 0, maximum=10),
 }

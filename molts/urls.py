@@ -1,6 +1,7 @@
 from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
+from django.views.i18n import set_language
 from django.views.static import serve
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
@@ -19,6 +20,7 @@ urlpatterns = [
     path("docs/", docs.page, {"path": "index.html"}, name="docs"),
     path("docs/<path:path>", docs.page),
     path("llms.txt", docs.page, {"path": "llms.txt"}),
+    path("language", set_language, name="set-language"),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
     path("metrics", health.metrics, name="metrics"),

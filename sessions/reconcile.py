@@ -222,4 +222,5 @@ def _close_leftover_rooms() -> None:
         return
     live = LiveSession.objects.filter(room_name__in=open_rooms, state__in=LIVE_STATES)
     for name in set(open_rooms).difference(live.values_list("room_name", flat=True)):
-        async_to_sync(rooms.close_room)(name)
+        if not rooms.is_running_check(name):
+            async_to_sync(rooms.close_room)(name)

@@ -6,20 +6,26 @@ already.
 
 from __future__ import annotations
 
+import asyncio
+import json
 import secrets
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import aiohttp
 from django.conf import settings
 from livekit import api
+from livekit.protocol.rtc import SignalResponse
 
 from molts.errors import Unavailable
 
 CALL_TIMEOUT = aiohttp.ClientTimeout(total=5)
 EMPTY_TIMEOUT = 180  # seconds an opened room waits for the first participant
 DEPARTURE_TIMEOUT = 60  # seconds it waits for somebody to come back
+CHECK_SECONDS = 90  # how long a room of the visitors' check is left alone
+CHECK_EMPTY_TIMEOUT = 20
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,23 @@ class RoomParticipant:
     is_standard: bool = True
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """One way to the media server that visitors are told of."""
+
+    protocol: str
+    address: str
+    port: int
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What the media server tells a visitor who enters: where to send voice, and which relays may help."""
+
+    candidates: tuple[Candidate, ...]
+    relays: tuple[str, ...]
+
+
 def room_prefix() -> str:
     """What the names of this installation's rooms begin with. The dot is in no MOLTS_INSTANCE, so that `molts` does not
     take the rooms of `molts-2` for its own."""
@@ -42,6 +65,19 @@ def room_prefix() -> str:
 def new_room_name() -> str:
     """128 random bits: nobody guesses a room."""
     return room_prefix() + secrets.token_urlsafe(16)
+
+
+def new_check_room_name() -> str:
+    """A room without a conversation, for a visitor's check. Its name says until when it may be open."""
+    until = int(time.time()) + CHECK_SECONDS
+    return f"{room_prefix()}check.{until}.{secrets.token_urlsafe(12)}"
+
+
+def is_running_check(room_name: str) -> bool:
+    """Whether this is a room of a visitor's check that may still be open. No conversation's name has a second dot."""
+    kind, _, rest = room_name.removeprefix(room_prefix()).partition(".")
+    until = rest.partition(".")[0]
+    return kind == "check" and until.isascii() and until.isdigit() and int(until) > time.time()
 
 
 @asynccontextmanager
@@ -66,6 +102,19 @@ async def open_room(room_name: str) -> None:
         await server.room.create_room(
             api.CreateRoomRequest(
                 name=room_name, empty_timeout=EMPTY_TIMEOUT, departure_timeout=DEPARTURE_TIMEOUT, max_participants=8
+            )
+        )
+
+
+async def open_check_room(room_name: str) -> None:
+    """Create a room of the visitors' check; it closes itself soon after the visitor left."""
+    async with _server() as server:
+        await server.room.create_room(
+            api.CreateRoomRequest(
+                name=room_name,
+                empty_timeout=CHECK_EMPTY_TIMEOUT,
+                departure_timeout=CHECK_EMPTY_TIMEOUT,
+                max_participants=2,
             )
         )
 
@@ -124,6 +173,38 @@ async def remove_participant(room_name: str, identity: str) -> None:
         await _ignore_missing(
             server.room.remove_participant(api.RoomParticipantIdentity(room=room_name, identity=identity))
         )
+
+
+async def ask_offer(token: str, *, seconds: float = 2.0) -> Offer:
+    """Enter the room of `token` far enough to learn what visitors are told. Raises Unavailable."""
+    url = f"{settings.LIVEKIT_URL}/rtc"
+    relays: list[str] = []
+    candidates: list[Candidate | None] = []
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=CALL_TIMEOUT) as client,
+            client.ws_connect(url, params={"access_token": token, "protocol": "15", "auto_subscribe": "1"}) as socket,
+        ):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    async for message in socket:
+                        if message.type != aiohttp.WSMsgType.BINARY:
+                            break
+                        said = SignalResponse.FromString(message.data)
+                        relays += [url for server in said.join.ice_servers for url in server.urls]
+                        if said.HasField("trickle"):
+                            candidates.append(_candidate(said.trickle.candidateInit))
+                            if said.trickle.final:
+                                break
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise Unavailable("The media server lets nobody in.") from error
+    turns = (url for url in relays if url.startswith(("turn:", "turns:")))
+    return Offer(tuple(each for each in candidates if each), tuple(dict.fromkeys(turns)))
+
+
+def _candidate(text: str) -> Candidate | None:
+    words = str(json.loads(text)["candidate"]).split()
+    return Candidate(words[2].lower(), words[4], int(words[5])) if len(words) > 5 else None
 
 
 async def _exists(server: api.LiveKitAPI, room_name: str) -> bool:

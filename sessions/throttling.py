@@ -1,4 +1,4 @@
-"""How often one address may start conversations."""
+"""How often one address may start conversations, or check its connection."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ class StartRateThrottle(SimpleRateThrottle):
         return self.cache_format % {"scope": self.scope, "ident": self.get_ident(request)}
 
 
+class CheckRateThrottle(StartRateThrottle):
+    scope = "visitor_check"
+
+
 class TooFast(Busy):
     code = "throttled"
 
-    def __init__(self, retry_after: int) -> None:
-        super().__init__(f"Too many conversations were started from here. Try again in {retry_after} s.")
+    def __init__(self, retry_after: int, what: str = "Too many conversations were started from here.") -> None:
+        super().__init__(f"{what} Try again in {retry_after} s.")
         self.retry_after = retry_after
 
 
@@ -30,10 +34,22 @@ def check_start_rate(request: HttpRequest) -> None:
 
     Raises Unavailable without Redis, which no conversation can do without either.
     """
-    throttle = StartRateThrottle()
+    wait = _wait(StartRateThrottle(), request)
+    if wait:
+        raise TooFast(wait)
+
+
+def check_check_rate(request: HttpRequest) -> None:
+    """Raises TooFast when this address has checked its connection too often lately; Unavailable without Redis."""
+    wait = _wait(CheckRateThrottle(), request)
+    if wait:
+        raise TooFast(wait, "The connection was checked too often from here.")
+
+
+def _wait(throttle: StartRateThrottle, request: HttpRequest) -> int:
+    """Seconds until this address may try again; 0 when it may now."""
     try:
         allowed = throttle.allow_request(Request(request), None)  # type: ignore[arg-type]
     except RedisError as error:
         raise Unavailable("A part of this service is out of reach. Try again in a moment.") from error
-    if not allowed:
-        raise TooFast(max(1, round(throttle.wait() or 1)))
+    return 0 if allowed else max(1, round(throttle.wait() or 1))

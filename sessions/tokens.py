@@ -30,6 +30,21 @@ def visitor_token(*, room_name: str, identity: str, name: str = "") -> str:
     return token.with_identity(identity).with_name(name).with_grants(grants).with_ttl(TOKEN_TTL).to_jwt()
 
 
+def check_token(*, room_name: str, identity: str) -> str:
+    """JWT for the visitors' check: enters one room unseen, and may neither speak nor write there."""
+    grants = api.VideoGrants(
+        room_join=True,
+        room=room_name,
+        can_publish=False,
+        can_publish_data=False,
+        can_subscribe=True,
+        can_update_own_metadata=False,
+        hidden=True,
+    )
+    token = api.AccessToken(settings.LIVEKIT_API_KEY, settings.LIVEKIT_API_SECRET)
+    return token.with_identity(identity).with_grants(grants).with_ttl(TOKEN_TTL).to_jwt()
+
+
 def cookie_name(session_id: uuid.UUID) -> str:
     """One cookie a session: a second conversation in another tab does not take the first one's away."""
     return COOKIE_PREFIX + session_id.hex

@@ -23,6 +23,7 @@ from avatars.portraits import portrait_url
 from molts.api import error_body
 from molts.errors import BadInput, Busy, Gone, MoltsError, NotFound
 from sessions import services, visitor
+from sessions.catalog import page_words
 from sessions.choices import LIVE_STATES, EndReason
 from sessions.models import LiveSession, RoomLink
 from sessions.throttling import check_start_rate
@@ -140,7 +141,7 @@ def room_page(request: HttpRequest, link: RoomLink, running: LiveSession | None)
         "offline_recogniser": False,
     }
     get_token(request)  # the page's script posts, so the cookie must be set
-    response = render(request, "room/room.html", {"boot": boot, "agent": link.agent})
+    response = render(request, "room/room.html", {"boot": boot, "agent": link.agent, "catalog": page_words()})
     response["Referrer-Policy"] = "same-origin"  # the address is the permission: no other site learns it
     return response
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { clock, duration, plural, sameWords, shortClock } from "../../static/src/room/format.ts";
+import { clock, duration, lineCount, sameWords, shortClock } from "../../static/src/room/format.ts";
 import { bands, mirrored } from "../../static/src/room/visualiser.ts";
 
 it("writes times as HH:MM:SS", () => {
@@ -15,7 +15,8 @@ it("words lengths and counts", () => {
   assert.equal(duration(1_000), "1 second");
   assert.equal(duration(120_000), "2 minutes");
   assert.equal(duration(125_000), "2 min 5 s");
-  assert.equal(plural(1, "line"), "1 line");
+  assert.equal(lineCount(1), "1 line");
+  assert.equal(lineCount(3), "3 lines");
 });
 
 it("compares words regardless of spaces", () => {

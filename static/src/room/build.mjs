@@ -13,6 +13,10 @@ await build({
   entryPoints: [
     { in: join(here, "main.ts"), out: "room" },
     { in: join(here, "room.css"), out: "room" },
+    { in: join(here, "..", "check", "main.ts"), out: "check" },
+    { in: join(here, "..", "check", "check.css"), out: "check" },
+    { in: join(here, "..", "summary", "main.ts"), out: "summary" },
+    { in: join(here, "..", "summary", "summary.css"), out: "summary" },
   ],
   outdir: dist,
   chunkNames: "chunk-[hash]",

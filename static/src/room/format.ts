@@ -1,5 +1,7 @@
 /** Plain words and figures. */
 
+import { t } from "./i18n.ts";
+
 const two = (value: number): string => String(value).padStart(2, "0");
 
 /** `HH:MM:SS` since the session's start. */
@@ -16,13 +18,14 @@ export function shortClock(ms: number): string {
 
 export function duration(ms: number): string {
   const seconds = Math.max(0, Math.round(ms / 1000));
-  if (seconds < 60) return plural(seconds, "second");
+  if (seconds < 60) return seconds === 1 ? t("1 second") : t("{count} seconds", { count: seconds });
   const minutes = Math.floor(seconds / 60);
-  return seconds % 60 ? `${minutes} min ${seconds % 60} s` : plural(minutes, "minute");
+  if (seconds % 60) return t("{minutes} min {seconds} s", { minutes, seconds: seconds % 60 });
+  return minutes === 1 ? t("1 minute") : t("{count} minutes", { count: minutes });
 }
 
-export function plural(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+export function lineCount(count: number): string {
+  return count === 1 ? t("1 line") : t("{count} lines", { count });
 }
 
 /** For comparing what was typed with what came back. */

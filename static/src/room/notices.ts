@@ -2,7 +2,8 @@
 
 import type { NoticeLevel } from "./events.ts";
 import { shortClock } from "./format.ts";
-import { isLate, remaining, type State, wordsAreCut } from "./state.ts";
+import { t } from "./i18n.ts";
+import { isLate, remaining, type ServerNotice, type State, wordsAreCut } from "./state.ts";
 
 export type NoticeAction =
   | "microphone"
@@ -22,10 +23,10 @@ export interface NoticeView {
   actions: { id: NoticeAction; label: string }[];
 }
 
-const tryMicrophone = { id: "microphone", label: "Try again" } as const;
-const typeInstead = { id: "dismiss", label: "Continue by text" } as const;
-const leave = { id: "leave", label: "Leave" } as const;
-const fine = { id: "dismiss", label: "OK" } as const;
+const tryMicrophone = () => ({ id: "microphone", label: t("Try again") }) as const;
+const typeInstead = () => ({ id: "dismiss", label: t("Continue by text") }) as const;
+const leave = () => ({ id: "leave", label: t("Leave") }) as const;
+const fine = () => ({ id: "dismiss", label: t("OK") }) as const;
 
 const ASKING_MS = 600;
 
@@ -47,34 +48,36 @@ function startError(code: string): NoticeView {
     text,
     actions: [action],
   });
-  const retry = { id: "retry", label: "Try again" } as const;
+  const retry = { id: "retry", label: t("Try again") } as const;
   switch (code) {
     case "link_full":
       return notice(
-        "Everyone is busy",
-        "All places in this conversation are taken right now. Please try again in a few minutes.",
+        t("Everyone is busy"),
+        t("All places in this conversation are taken right now. Please try again in a few minutes."),
         retry,
       );
     case "throttled":
-      return notice("One moment", "There were too many tries in a short time. Please wait a minute.", retry);
+      return notice(t("One moment"), t("There were too many tries in a short time. Please wait a minute."), retry);
     case "csrf":
       return notice(
-        "This page is out of date",
-        "It was open for too long or cookies are switched off. Allow cookies for this site, then load the page again.",
+        t("This page is out of date"),
+        t(
+          "It was open for too long or cookies are switched off. Allow cookies for this site, then load the page again.",
+        ),
         {
           id: "reload",
-          label: "Load again",
+          label: t("Load again"),
         },
       );
     case "network":
     case "timeout":
-      return notice("No connection", "The server could not be reached. Check your internet connection.", retry);
+      return notice(t("No connection"), t("The server could not be reached. Check your internet connection."), retry);
     case "session_ended":
-      return notice("That conversation has ended", "You can start a new one.", retry);
+      return notice(t("That conversation has ended"), t("You can start a new one."), retry);
     default:
       return notice(
-        "Not ready yet",
-        "The conversation could not be started just now. Please try again in a moment.",
+        t("Not ready yet"),
+        t("The conversation could not be started just now. Please try again in a moment."),
         retry,
       );
   }
@@ -87,9 +90,9 @@ function allowMicrophone(state: State): NoticeView {
   return {
     key: "mic-ask",
     level: "info",
-    title: "Allow your microphone",
-    text: `Your browser asks whether ${state.agentName} may hear you.`,
-    actions: [{ id: "without-microphone", label: "Continue by text" }],
+    title: t("Allow your microphone"),
+    text: t("Your browser asks whether {name} may hear you.", { name: state.agentName }),
+    actions: [{ id: "without-microphone", label: t("Continue by text") }],
   };
 }
 
@@ -98,26 +101,26 @@ function connection(state: State): NoticeView | null {
     return {
       key: "elsewhere",
       level: "warning",
-      title: "Open in another tab",
-      text: "This conversation goes on in another tab or window.",
-      actions: [{ id: "take-over", label: "Continue here" }, leave],
+      title: t("Open in another tab"),
+      text: t("This conversation goes on in another tab or window."),
+      actions: [{ id: "take-over", label: t("Continue here") }, leave()],
     };
   }
   if (state.media === "reconnecting") {
     return {
       key: "media",
       level: "warning",
-      title: "Connection lost",
-      text: "We are reconnecting you. Nothing that was said is lost.",
-      actions: [leave],
+      title: t("Connection lost"),
+      text: t("We are reconnecting you. Nothing that was said is lost."),
+      actions: [leave()],
     };
   }
   if (wordsAreCut(state)) {
     return {
       key: "words",
       level: "warning",
-      title: "Transcript interrupted",
-      text: "You can keep talking. Lines that are missing appear as soon as the connection is back.",
+      title: t("Transcript interrupted"),
+      text: t("You can keep talking. Lines that are missing appear as soon as the connection is back."),
       actions: [],
     };
   }
@@ -129,22 +132,21 @@ function agent(state: State): NoticeView | null {
     return {
       key: "agent_lost",
       level: "warning",
-      title: `${state.agentName} dropped out`,
-      text: "We are bringing them back. You need not do anything; what was said so far is kept.",
-      actions: [leave],
+      title: t("{name} dropped out", { name: state.agentName }),
+      text: t("We are bringing them back. You need not do anything; what was said so far is kept."),
+      actions: [leave()],
     };
   }
   if (!isLate(state)) return null;
-  const listening =
-    state.mic === "on"
-      ? " You may already speak or type; it will be passed on."
-      : " You may already type; it will be passed on.";
   return {
     key: "agent_late",
     level: "warning",
-    title: `${state.agentName} is running late`,
-    text: `It takes longer than usual. We keep trying.${listening}`,
-    actions: [leave],
+    title: t("{name} is running late", { name: state.agentName }),
+    text:
+      state.mic === "on"
+        ? t("It takes longer than usual. We keep trying. You may already speak or type; it will be passed on.")
+        : t("It takes longer than usual. We keep trying. You may already type; it will be passed on."),
+    actions: [leave()],
   };
 }
 
@@ -153,9 +155,9 @@ function sound(state: State): NoticeView | null {
   return {
     key: "sound",
     level: "warning",
-    title: "Sound is off",
-    text: `Your browser holds back ${state.agentName}'s voice until you allow it.`,
-    actions: [{ id: "sound", label: "Enable sound" }],
+    title: t("Sound is off"),
+    text: t("Your browser holds back {name}'s voice until you allow it.", { name: state.agentName }),
+    actions: [{ id: "sound", label: t("Enable sound") }],
   };
 }
 
@@ -165,35 +167,35 @@ function microphone(state: State): NoticeView | null {
     level: "info",
     title,
     text,
-    actions: [tryMicrophone, typeInstead],
+    actions: [tryMicrophone(), typeInstead()],
   });
   switch (state.mic) {
     case "denied":
       return notice(
-        "Your microphone is blocked",
-        "Allow it for this page in your browser's address bar, then try again. Or write instead.",
+        t("Your microphone is blocked"),
+        t("Allow it for this page in your browser's address bar, then try again. Or write instead."),
       );
     case "missing":
-      return notice("No microphone found", "Plug one in or switch it on, then try again. Or write instead.");
+      return notice(t("No microphone found"), t("Plug one in or switch it on, then try again. Or write instead."));
     case "busy":
       return notice(
-        "Your microphone does not answer",
-        "Another program may be using it. Close that program and try again. Or write instead.",
+        t("Your microphone does not answer"),
+        t("Another program may be using it. Close that program and try again. Or write instead."),
       );
     case "insecure":
       return {
         ...notice(
-          "No microphone on this page",
-          "Browsers allow the microphone only on secure (https) pages. You can write instead.",
+          t("No microphone on this page"),
+          t("Browsers allow the microphone only on secure (https) pages. You can write instead."),
         ),
-        actions: [typeInstead],
+        actions: [typeInstead()],
       };
     case "off":
       return state.media === "elsewhere"
         ? null
         : {
-            ...notice("Your microphone is off", "Turn it on to speak, or write instead."),
-            actions: [{ id: "microphone", label: "Turn on" }, typeInstead],
+            ...notice(t("Your microphone is off"), t("Turn it on to speak, or write instead.")),
+            actions: [{ id: "microphone", label: t("Turn on") }, typeInstead()],
           };
     default:
       return null;
@@ -206,32 +208,43 @@ function time(state: State): NoticeView | null {
   return {
     key: "limit_near",
     level: "info",
-    title: `${shortClock(left)} left`,
-    text: "This conversation ends soon.",
-    actions: [fine],
+    title: t("{time} left", { time: shortClock(left) }),
+    text: t("This conversation ends soon."),
+    actions: [fine()],
   };
 }
 
-const titles: Record<string, string> = {
-  agent_back: "Back again",
-  avatar_lost: "Voice only",
-  avatar_back: "Picture is back",
-  limit_near: "Almost over",
-  recording: "This conversation is recorded",
-  offline_recogniser: "Simple speech recognition",
-};
-
 const told: readonly string[] = ["agent_late", "agent_lost"];
 
-/** The server's own words, for what the page does not word itself. */
+/** The server tells everybody the same words; the page says what it can in the visitor's language and by name. */
 function fromServer(state: State): NoticeView[] {
   return state.notices
     .filter((notice) => !told.includes(notice.code) && !(notice.code === "limit_near" && time(state)))
-    .map((notice) => ({
-      key: notice.code,
-      level: notice.level,
-      title: titles[notice.code] ?? "Please note",
-      text: notice.text,
-      actions: [fine],
-    }));
+    .map((notice) => {
+      const [title, text] = serverWords(notice, state.agentName);
+      return { key: notice.code, level: notice.level, title, text: text ?? notice.text, actions: [fine()] };
+    });
+}
+
+/** Title and, where the page has its own, text. */
+function serverWords(notice: ServerNotice, name: string): [string, string?] {
+  switch (notice.code) {
+    case "agent_back":
+      return [t("Back again"), t("{name} is back. You can go on where you were.", { name })];
+    case "avatar_lost":
+      return [t("Voice only"), t("{name}'s picture is gone for now. You can keep talking.", { name })];
+    case "avatar_back":
+      return [t("Picture is back"), t("You can see {name} again.", { name })];
+    case "limit_near":
+      return [t("Almost over"), t("This conversation ends soon.")];
+    case "recording":
+      return [t("This conversation is recorded")];
+    case "offline_recogniser":
+      return [
+        t("Simple speech recognition"),
+        t("A simple offline recogniser is listening: it often mishears. Typing works better."),
+      ];
+    default:
+      return [t("Please note")];
+  }
 }

@@ -3,7 +3,8 @@
 import type { Api } from "./api.ts";
 import type { Boot } from "./boot.ts";
 import type { Role } from "./events.ts";
-import { clock, duration, plural, shortClock } from "./format.ts";
+import { clock, duration, lineCount, shortClock } from "./format.ts";
+import { t } from "./i18n.ts";
 import { type NoticeAction, type NoticeView, notices } from "./notices.ts";
 import { type Blocked, type Chip, chip, elapsed, remaining, type State } from "./state.ts";
 import { blockedWords, chipWords, endTitle, endWords, foreignWords } from "./words.ts";
@@ -106,7 +107,7 @@ export class View {
   }
 
   private renderBlocked(blocked: Blocked): void {
-    const [title, text] = blockedWords[blocked];
+    const [title, text] = blockedWords(blocked);
     setText(element("blocked-title"), title);
     setText(element("blocked-text"), text);
   }
@@ -161,7 +162,10 @@ export class View {
     this.mute.dataset.mic = mic;
     this.mute.setAttribute("aria-pressed", String(mic === "muted"));
     this.mute.disabled = mic === "asking";
-    setText(element("mute-label"), on ? "Mute" : mic === "muted" ? "Unmute" : mic === "asking" ? "Waiting" : "Mic off");
+    setText(
+      element("mute-label"),
+      on ? t("Mute") : mic === "muted" ? t("Unmute") : mic === "asking" ? t("Waiting") : t("Mic off"),
+    );
   }
 
   private renderLines(lines: Line[], state: State): void {
@@ -183,7 +187,7 @@ export class View {
     });
     const empty = element("empty");
     empty.hidden = lines.length > 0;
-    setText(empty, state.phase === "ended" ? "Nothing was said." : "What you and the agent say appears here.");
+    setText(empty, state.phase === "ended" ? t("Nothing was said.") : t("What you and the agent say appears here."));
     if (this.atEnd) this.toEnd();
     else this.jump.hidden = false;
   }
@@ -200,15 +204,15 @@ export class View {
   private renderSummary(state: State): void {
     const erased = state.erase === "erased";
     const count = state.segments.length;
-    setText(element("summary-eyebrow"), erased ? "Erased" : "Conversation ended");
-    setText(element("summary-title"), erased ? "Nothing is kept" : endTitle(state));
-    const length = count ? `${duration(elapsed(state))} · ${plural(count, "line")}. ` : "";
+    setText(element("summary-eyebrow"), erased ? t("Erased") : t("Conversation ended"));
+    setText(element("summary-title"), erased ? t("Nothing is kept") : endTitle(state));
+    const length = count ? `${duration(elapsed(state))} · ${lineCount(count)}. ` : "";
     setText(
       element("summary-text"),
       erased
-        ? "Every line of this conversation has been deleted."
+        ? t("Every line of this conversation has been deleted.")
         : state.foreign
-          ? foreignWords
+          ? foreignWords()
           : `${length}${endWords(state.reason, state.agentName)}`,
     );
     this.erase.hidden = erased || state.foreign || !state.sessionId;
@@ -296,24 +300,24 @@ function fillLine(item: HTMLLIElement, line: Line, agentName: string): void {
   item.className = `segment ${settled ? "final" : "partial"}${line.status === "pending" || line.status === "failed" ? ` ${line.status}` : ""}`;
   if (line.seq === null) delete item.dataset.seq;
   else item.dataset.seq = String(line.seq);
-  setText(part(item, ".speaker"), line.role === "user" ? "You" : agentName);
+  setText(part(item, ".speaker"), line.role === "user" ? t("You") : agentName);
   setText(part(item, "time"), clock(line.startMs));
   setText(part(item, ".text"), line.text);
   const note = part(item, ".note");
   setText(
     note,
     line.interrupted
-      ? "interrupted"
+      ? t("interrupted")
       : line.status === "pending"
-        ? "sending"
+        ? t("sending")
         : line.status === "failed"
-          ? "not delivered"
+          ? t("not delivered")
           : "",
   );
   note.hidden = !note.textContent;
   const retry = item.querySelector<HTMLButtonElement>("button.resend");
   if (line.status !== "failed") retry?.remove();
-  else if (!retry) item.append(button("resend", "Send again", "resend"));
+  else if (!retry) item.append(button("resend", t("Send again"), "resend"));
 }
 
 function noticeCard(): HTMLElement {
