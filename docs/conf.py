@@ -39,6 +39,7 @@ html_css_files = ["site.css"]
 html_js_files = ["tabs.js"]
 html_favicon = "../static/src/room/icon.svg"
 html_show_copyright = False
+html_show_sphinx = False
 html_copy_source = True
 html_show_sourcelink = False
 html_domain_indices = False

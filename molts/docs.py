@@ -20,7 +20,7 @@ def page(request: HttpRequest, path: str) -> HttpResponseBase:
     """One file of the site; a page that says how to build it where that has not happened."""
     if not (settings.MOLTS_DOCS_DIR / "index.html").exists():
         return render(request, "docs_missing.html", status=404)
-    response: HttpResponse | FileResponse = serve(request, path, document_root=settings.MOLTS_DOCS_DIR)
+    response: HttpResponse | FileResponse = serve(request, path, document_root=str(settings.MOLTS_DOCS_DIR))
     response.headers["Content-Security-Policy"] = POLICY
     if path.endswith(".txt"):
         response.headers["Content-Type"] = "text/plain; charset=utf-8"

@@ -96,3 +96,5 @@ if (remembered()) choose(remembered());
 for (const box of document.querySelectorAll(".highlight pre, .table-wrapper")) {
   if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
 }
+// What was scrolled to has moved: the examples above it have folded.
+if (location.hash) document.getElementById(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();

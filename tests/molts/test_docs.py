@@ -77,7 +77,7 @@ def test_every_provider_has_a_section_and_its_options() -> None:
         for key in reversed(PROVIDERS)
         for kind in get_provider(key).options
     }
-    documented = {get_provider(key).options[kind] for key, kind in described}  # type: ignore[index]
+    documented = {get_provider(key).options[kind] for key, kind in described}
     assert set(schemas) == documented
 
 
