@@ -1,4 +1,4 @@
-"""`make check`: format, lint, types, migrations, OpenAPI, requirements, documentation, the room page.
+"""`make check`: format, lint, types, migrations, OpenAPI, requirements, translations, documentation, the room page.
 
 `--write` renews the exports: what is committed, but made from other files.
 
@@ -78,6 +78,10 @@ def requirements() -> str:
         return _export_requirements(fresh) or _same(fresh, REQUIREMENTS)
 
 
+def messages() -> str:
+    return run(PYTHON, "scripts/messages.py", "--check")
+
+
 def documentation() -> str:
     """The option tables are those of the schemas, and the site can be made without a warning."""
     problem = run(PYTHON, "scripts/option_tables.py", "--check")
@@ -100,6 +104,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "migrations": migrations,
     "openapi": openapi,
     "requirements": requirements,
+    "messages": messages,
     "documentation": documentation,
     "room page": page,
 }

@@ -116,7 +116,7 @@ def faults(message: Message) -> Iterator[str]:
     """What is wrong with one translation."""
     if not message.string:
         yield "is not translated"
-    elif set(PLACEHOLDER.findall(message.id)) != set(PLACEHOLDER.findall(message.string)):
+    elif set(PLACEHOLDER.findall(str(message.id))) != set(PLACEHOLDER.findall(str(message.string))):
         yield f"has other placeholders than its translation {message.string!r}"
 
 
