@@ -11,6 +11,7 @@ import dj_database_url
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
+from molts.admin_frame import UNFOLD as UNFOLD
 from molts.env import Env, bad, make_folder, read_env_file
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -240,6 +241,7 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.flag("MOLTS
 SECURE_HSTS_SECONDS = 31_536_000 if _https else 0
 X_FRAME_OPTIONS = "DENY"
 LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
 
 # -- REST ------------------------------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
