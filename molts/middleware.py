@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from http.cookies import Morsel
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -47,9 +49,39 @@ class ContentSecurityPolicy:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        response.headers.setdefault("Content-Security-Policy", self.policy_for(request.path))
+        policy = self.policy_for(request.path)
+        if ancestors := request.META.get("MOLTS_FRAME_ANCESTORS"):  # set by the view: who may show the page in a frame
+            policy = policy.replace("frame-ancestors 'none'", f"frame-ancestors {ancestors}")
+        response.headers.setdefault("Content-Security-Policy", policy)
         response.headers.setdefault("Permissions-Policy", "microphone=(self), camera=(self), geolocation=()")
         return response
 
     def policy_for(self, path: str) -> str:
         return next((policy for prefix, policy in self.by_path.items() if path.startswith(prefix)), self.policy)
+
+
+class PartitionedMorsel(Morsel[str]):
+    """A cookie that a frame on another site gets back, and only there: each site has a jar of its own for it."""
+
+    def __init__(self, plain: Morsel[str]) -> None:
+        super().__init__()
+        self.set(plain.key, plain.value, plain.coded_value)
+        self.update(plain)
+        self.update({"samesite": "None", "secure": "yes"})
+
+    def OutputString(self, attrs: Any = None) -> str:  # noqa: N802 - the name is the base class's
+        return f"{super().OutputString(attrs)}; Partitioned"
+
+
+class FrameCookies:
+    """Where a view says that its page is shown by another site, all its cookies are made to work there."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        response = self.get_response(request)
+        if request.META.get("MOLTS_PARTITION_COOKIES"):
+            for name, plain in list(response.cookies.items()):
+                response.cookies[name] = PartitionedMorsel(plain)
+        return response

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +81,9 @@ class FasterWhisper(Provider):
         name = options.model or default_model()
         folder = model_path(name)
         return Readiness(True, str(folder)) if folder else Readiness(False, f"Whisper model {name} is not here", MEND)
+
+    def usual(self, kind: Kind) -> Mapping[str, str]:
+        return {"model": default_model()}
 
     async def probe(self, kind: Kind, *, options: Options, credentials: Credentials) -> ProbeResult:
         """Load the model and run it once over a second of silence (which must give no words)."""

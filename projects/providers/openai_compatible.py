@@ -16,7 +16,7 @@ from pydantic import Field
 
 from molts.errors import HIDDEN, BadConfiguration
 from molts.http import Limits, guarded_async_client, guarded_client
-from projects.providers.base import Credentials, Kind, Options, Persona, ProbeResult, Provider
+from projects.providers.base import Credentials, Kind, Options, Persona, ProbeResult, Provider, Readiness
 from projects.providers.probing import timed_probe
 
 if TYPE_CHECKING:
@@ -130,6 +130,21 @@ class OpenAICompatible(Provider):
             response_format=options.response_format or self.default_response_format,
             client=self.client(credentials),
         )
+
+    def check(self, kind: Kind, *, options: Options, credentials: Credentials) -> Readiness:
+        if not (credentials.base_url or self.default_base_url):
+            return Readiness(
+                False, "its base URL is not set", "Add a key with the server's address and choose it here."
+            )
+        if not (getattr(options, "model", "") or self.default_models.get(kind)):
+            return Readiness(False, "no model is chosen", "Name a model that the server has.")
+        return super().check(kind, options=options, credentials=credentials)
+
+    def usual(self, kind: Kind) -> Mapping[str, str]:
+        found = {"model": self.default_models.get(kind, "")}
+        if kind is Kind.TTS:
+            found |= {"voice": self.default_voice, "response_format": self.default_response_format}
+        return {name: value for name, value in found.items() if value}
 
     async def probe(self, kind: Kind, *, options: Options, credentials: Credentials) -> ProbeResult:
         import openai
