@@ -28,14 +28,14 @@ def record_action(*, request_user: AbstractBaseUser | AnonymousUser, obj: models
 
 
 def record(
-    *, user: AbstractBaseUser | AnonymousUser, objects: Iterable[models.Model], action: AuditAction, text: str
+    *, user: AbstractBaseUser | AnonymousUser | None, objects: Iterable[models.Model], action: AuditAction, text: str
 ) -> None:
-    """Note the same for several objects; to be called before they are deleted."""
+    """Note the same for several objects; to be called before they are deleted. No user: a command did it."""
     AuditEntry.objects.bulk_create(
         AuditEntry(
             project_id=_project_id(obj),
-            user_id=user.pk,
-            user_name=user.get_username(),
+            user_id=user.pk if user else None,
+            user_name=user.get_username() if user else "command line",
             action=action,
             content_type=ContentType.objects.get_for_model(obj, for_concrete_model=False),
             object_id=str(obj.pk),

@@ -18,6 +18,7 @@ from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import PAGE_VAR
 from django.core.paginator import EmptyPage
 from django.db import models
+from django.forms.widgets import Input
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path, reverse
@@ -26,6 +27,7 @@ from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin as UnfoldModelAdmin
 from unfold.admin import TabularInline as UnfoldTabularInline
 from unfold.sites import UnfoldAdminSite
+from unfold.widgets import CHECKBOX_CLASSES, FILE_CLASSES, INPUT_CLASSES, SELECT_CLASSES, TEXTAREA_CLASSES
 
 from molts.errors import MoltsError
 from projects.access import ScopedQuerySet, project_id_of, project_ids
@@ -50,6 +52,13 @@ else:
 PRIVATE_FIELDS = frozenset({"secret_cipher", "digest", "last_four", "password"})
 """Never to be filtered by: "starts with" questions would spell a value out letter by letter."""
 HISTORY_PAGE = 100
+LOOKS: tuple[tuple[type[forms.Widget], list[str]], ...] = (
+    (forms.CheckboxInput, CHECKBOX_CLASSES),
+    (forms.Textarea, TEXTAREA_CLASSES),
+    (forms.Select, SELECT_CLASSES),
+    (forms.FileInput, FILE_CLASSES),
+    (Input, INPUT_CLASSES),
+)
 CHOSEN_PROJECT = "molts_project"
 """Where the browser session remembers the chosen project."""
 MOST_TO_CHOOSE = 200
@@ -110,8 +119,21 @@ class ScopedChoiceField(ModelChoiceField):
         return f"{obj} ({obj.project})" if self.show_project else str(obj)
 
 
+def dress(form: forms.BaseForm) -> None:
+    """Give fields that a form declares itself the look of those that the admin makes."""
+    for field in form.fields.values():
+        for kind, classes in LOOKS:
+            if isinstance(field.widget, kind) and "class" not in field.widget.attrs:
+                field.widget.attrs["class"] = " ".join(classes)
+                break
+
+
 class ScopedForm(ModelFormBase):
     """Refuses parts of another project, and checks uniqueness within the project although it is not asked again."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        dress(self)
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
@@ -246,6 +268,7 @@ class ScopedAdmin(Audited, Scope, ModelAdmin):
 
     form = ScopedForm
     view_on_site = False
+    warn_unsaved_form = True
     empty_text = ""
     """Shown where the list would be while there is nothing in it: what this is and what it is good for."""
     empty_link: tuple[str, str] | None = None

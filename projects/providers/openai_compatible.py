@@ -191,6 +191,8 @@ class OpenAICompatible(Provider):
         raise BadConfiguration(f"{self.label} ({kind.value}): choose a model.")
 
     async def _small_call(self, client: openai.AsyncClient, kind: Kind, options: Options) -> str:
+        if not getattr(options, "model", "") and kind not in self.default_models:
+            return await self._list_models(client)
         match options:
             case LLMOptions():
                 answer = await client.chat.completions.create(
@@ -213,6 +215,12 @@ class OpenAICompatible(Provider):
                 )
                 return f"spoke {len(speech.content)} bytes"
         raise BadConfiguration(f"{self.label} cannot be used for {kind.value}.")
+
+    async def _list_models(self, client: openai.AsyncClient) -> str:
+        """What can be tried without knowing a model: the address, the key, and which models there are."""
+        names = [model.id for model in (await client.models.list()).data]
+        offered = f"offers {', '.join(names[:5])}{' and more' if len(names) > 5 else ''}" if names else "names no model"
+        return f"reached; it {offered}. No model was tried: choose a model where the key is used."
 
 
 class OpenAI(OpenAICompatible):
