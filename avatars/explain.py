@@ -45,6 +45,10 @@ class ChainState:
     def serves(self) -> bool:
         return any(rung.state == "serves" for rung in self.rungs)
 
+    @property
+    def skips(self) -> bool:
+        return any(rung.state == "skipped" for rung in self.rungs)
+
 
 def explain_pipeline(*, agent: Agent) -> list[ChainState]:
     """What a conversation that starts now would use, by what is installed here. Calls no vendor."""
@@ -139,4 +143,7 @@ def option_label(name: str) -> str:
 
 
 def _value(value: Any) -> str:
-    return {True: "on", False: "off"}.get(value, "") if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    text = str(value)
+    return text.rstrip("/").rsplit("/", 1)[-1] if text.startswith("/") else text  # of a folder its name is enough

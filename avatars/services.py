@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils.text import slugify
 
 from avatars.choices import PipelineKind
-from avatars.models import Agent, AgentRevision, Avatar, PipelineStep, Voice
+from avatars.models import Agent, AgentAnswer, AgentRevision, Avatar, PipelineStep, Voice
 from molts.errors import BadConfiguration, BadInput
 from projects.models import ProviderKey
 from projects.providers import get_provider
@@ -52,7 +52,8 @@ def duplicate_agent(*, agent: Agent, user: AbstractBaseUser | None = None) -> Ag
         name = f"{agent.name} (copy)"[: Agent._meta.get_field("name").max_length]
         fields |= {"name": name, "slug": free_slug(project_id=agent.project_id, name=f"{agent.slug}-copy")}
         copy = Agent.objects.create(**fields)
-        for part in (*answers, *steps):
+        parts: list[AgentAnswer | PipelineStep] = [*answers, *steps]
+        for part in parts:
             part.pk, part.agent, part._state.adding = None, copy, True
             part.save()
         save_agent_revision(agent=copy, user=user)
@@ -61,7 +62,7 @@ def duplicate_agent(*, agent: Agent, user: AbstractBaseUser | None = None) -> Ag
 
 def free_slug(*, project_id: uuid.UUID, name: str) -> str:
     """A slug made of `name` that no agent of the project has: "mira", "mira-2"."""
-    longest = Agent._meta.get_field("slug").max_length
+    longest = Agent._meta.get_field("slug").max_length or 60
     base = slugify(name)[: longest - 5].strip("-") or "agent"
     taken = set(Agent.objects.filter(project_id=project_id, slug__startswith=base).values_list("slug", flat=True))
     return next(slug for slug in (base, *(f"{base}-{count}" for count in range(2, 10_000))) if slug not in taken)

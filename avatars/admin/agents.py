@@ -19,6 +19,7 @@ from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
+from unfold.widgets import UnfoldAdminSelectWidget
 
 from avatars.admin.pages import ago, answers_json, page_media, picture, save_revisions
 from avatars.admin.revisions import changes_of, may_roll_back
@@ -52,7 +53,7 @@ class AgentForm(ScopedForm):
     turn_preset = forms.ChoiceField(
         choices=preset_choices, required=False, label="Preset", widget=forms.RadioSelect, initial="balanced"
     )
-    language = forms.ChoiceField(choices=language_choices, initial="en")
+    language = forms.ChoiceField(choices=language_choices, initial="en", widget=UnfoldAdminSelectWidget)
 
     class Meta:
         model = Agent
@@ -103,7 +104,7 @@ class AgentForm(ScopedForm):
         # Choosing a preset sets the values; otherwise the values are what was typed, whatever the preset says.
         if "turn_preset" in self.changed_data and (values := preset_values(cleaned.get("turn_preset", ""))):
             for name in FIELDS:
-                self._errors.pop(name, None)  # type: ignore[union-attr]
+                self.errors.pop(name, None)
             cleaned |= values
         shortest, longest = cleaned.get("min_endpointing_ms"), cleaned.get("max_endpointing_ms")
         if shortest and longest and longest < shortest:
@@ -129,11 +130,10 @@ class AgentAdmin(ScopedAdmin):
     form = AgentForm
     list_display = ("face", "project", "language_name", "voice", "last_talk", "talks_in_a_week", "doors")
     list_display_links = None
-    list_filter = (("project", ScopedRelatedFilter), "language", ("voice", ScopedRelatedFilter))
+    list_filter = (("project", ScopedRelatedFilter), "language")
     list_select_related = ("project", "voice", "avatar")
     search_fields = ("name", "slug", "description")
     search_help_text = "Search in names and descriptions."
-    show_full_result_count = False
     empty_text = (
         "An agent is who visitors talk to: a name, a voice, a face and what it knows. A name is enough to begin."
     )
@@ -183,10 +183,11 @@ class AgentAdmin(ScopedAdmin):
         of_agent = talks._default_manager.filter(agent=OuterRef("pk")).order_by("-created_at")
         recent = of_agent.filter(created_at__gte=timezone.now() - RECENT).order_by().values("agent")
         usable = links._default_manager.filter(_open_links()).order_by("-created_at")
-        return agents.annotate(
+        listed: QuerySet[Any] = agents.annotate(
             last_talk_at=Subquery(of_agent.values("created_at")[:1]),
             recent_talks=Coalesce(Subquery(recent.annotate(number=Count("pk")).values("number")), 0),
         ).prefetch_related(Prefetch("room_links", queryset=usable, to_attr="open_links"))
+        return listed
 
     @admin.display(description="agent", ordering="name")
     def face(self, agent: Agent) -> SafeString:
@@ -213,7 +214,7 @@ class AgentAdmin(ScopedAdmin):
         url = f"{reverse('admin:live_sessions_livesession_changelist')}?agent__id__exact={agent.pk}"
         return format_html('<a class="m-link" href="{}">{}</a>', url, agent.recent_talks)
 
-    @admin.display(description="doors")
+    @admin.display(description="talk")
     def doors(self, agent: Any) -> SafeString:
         talk = f"{reverse('admin:avatars_agent_change', args=[agent.pk])}?talk=1"
         link = (
@@ -270,7 +271,7 @@ class AgentAdmin(ScopedAdmin):
         form_url: str = "",
         obj: Any = None,
     ) -> Any:
-        steps, answers = context["inline_admin_formsets"] or (None, None)
+        steps, answers = context["inline_admin_formsets"]
         form = context["adminform"].form
         may_edit = self.has_change_permission(request, obj) if obj else True
         context |= {

@@ -50,7 +50,6 @@ class AvatarAdmin(ScopedAdmin):
     search_fields = ("name",)
     fields = ("project", "name", "engine", "portrait", "preview", "agents_with_it")
     readonly_fields = ("preview", "agents_with_it")
-    show_full_result_count = False
     empty_text = (
         "An avatar is the face that visitors see while they talk: upload a portrait, then choose it in an agent."
     )

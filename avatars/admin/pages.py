@@ -8,7 +8,8 @@ from typing import Any
 
 from django.contrib import messages
 from django.forms import Media, Script
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, JsonResponse
+from django.http.response import HttpResponseBase
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -23,7 +24,7 @@ from molts.errors import MoltsError
 
 def page_media(*scripts: str) -> Media:
     """Our style and the named scripts of static/src/admin."""
-    files = [Script(f"src/admin/{name}.js", type="module") for name in scripts]
+    files: list[Any] = [Script(f"src/admin/{name}.js", type="module") for name in scripts]
     return Media(css={"all": ("src/admin/agents.css",)}, js=files)
 
 
@@ -65,11 +66,11 @@ def note_revisions(request: HttpRequest, agents: Iterable[Agent]) -> None:
         messages.info(request, f"Used from the next conversation on by: {', '.join(agent.name for agent in reached)}.")
 
 
-def answers_json(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+def answers_json(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
     """Errors of ours become the one JSON shape."""
 
     @wraps(view)
-    def wrapped(*args: Any, **kwargs: Any) -> HttpResponse:
+    def wrapped(*args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
             return view(*args, **kwargs)
         except MoltsError as error:

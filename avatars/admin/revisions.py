@@ -55,7 +55,6 @@ class AgentRevisionAdmin(ScopedAdmin):
     search_fields = ("agent__name",)
     fields = ("agent", "number", "created_by", "created_at", "changes", "content")
     readonly_fields = fields
-    show_full_result_count = False
     empty_text = "Every saved change of an agent is kept here, to compare and to go back to."
     empty_link = ("Make an agent", "admin:avatars_agent_add")
     add_action = change_action = delete_action = None

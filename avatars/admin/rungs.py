@@ -43,19 +43,18 @@ def _field(name: str, spec: Mapping[str, Any], usual: str | None) -> forms.Field
         named = [(value, value) for value in spec["enum"] if value != ""]
         empty = f"Usual ({placeholder})" if placeholder else "Usual"
         return forms.ChoiceField(choices=[("", empty), *named], widget=forms.Select(attrs=SELECT), **given)
-    bounds = {"min_value": spec.get("minimum"), "max_value": spec.get("maximum")}
+    bounds: dict[str, Any] = {"min_value": spec.get("minimum"), "max_value": spec.get("maximum")}
     match spec.get("type"):
         case "boolean":
             return forms.BooleanField(initial=bool(default), widget=forms.CheckboxInput(attrs=CHECK), **given)
         case "integer":
             return forms.IntegerField(widget=forms.NumberInput(attrs=attrs), **bounds, **given)
         case "number":
-            widget = forms.NumberInput(attrs=attrs | {"step": "any"})
-            return forms.FloatField(widget=widget, **bounds, **given)
+            return forms.FloatField(widget=forms.NumberInput(attrs=attrs | {"step": "any"}), **bounds, **given)
         case _:
             longest = spec.get("maxLength")
             wide = longest is not None and longest >= 400
-            widget = forms.Textarea(attrs=attrs | {"rows": 2}) if wide else forms.TextInput(attrs=attrs)
+            widget: forms.Widget = forms.Textarea(attrs=attrs | {"rows": 2}) if wide else forms.TextInput(attrs=attrs)
             return forms.CharField(max_length=longest, widget=widget, **given)
 
 
@@ -147,7 +146,8 @@ class RungMixin(RungFormBase):
         provider, key = self.fields["provider"], self.fields["provider_key"]
         assert isinstance(provider, forms.ChoiceField)
         assert isinstance(key, forms.ModelChoiceField)
-        provider.widget = forms.Select(attrs=SELECT | {"data-provider-select": ""}, choices=provider.choices)
+        provider.widget = forms.Select(attrs=SELECT | {"data-provider-select": ""})
+        provider.widget.choices = provider.choices
         key.empty_label = "No key"
         key.widget = KeySelect(attrs=SELECT | {"data-key-select": ""})
         key.widget.choices = key.choices

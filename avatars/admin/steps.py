@@ -33,6 +33,7 @@ class PartFormSet(PartFormSetBase):
         super().clean()
         last = 0
         for form in self.forms:
+            assert isinstance(form, PartForm)
             if form.is_valid() and form.has_changed() and not form.cleaned_data.get("DELETE"):
                 refuse_foreign_parts(form, self.instance.project_id)
                 self.check_row(form)
@@ -58,7 +59,7 @@ class PartForm(FormBase):
     def clean_position(self) -> int:
         """An empty place keeps the stored one."""
         position: int | None = self.cleaned_data["position"]
-        return self.instance.position if position is None else position  # type: ignore[no-any-return]
+        return self.instance.position if position is None else position
 
     @property
     def has_place(self) -> bool:
@@ -82,7 +83,7 @@ class StepForm(RungMixin, PartForm):
                 self.initial["kind"] = kind.value
             if self.kind:
                 # Only what is offered; whether the provider fits is checked with a better text.
-                self.fields["provider"].widget.choices = provider_choices(self.kind)  # type: ignore[attr-defined]
+                self.fields["provider"].widget.choices = provider_choices(self.kind)
 
     @property
     def kind(self) -> Kind:
@@ -103,7 +104,7 @@ class StepFormSet(PartFormSet):
 
     def blank(self, kind: PipelineKind) -> StepForm:
         """An unfilled row of a kind, for the page to copy."""
-        made = self.form(
+        made: StepForm = self.form(  # type: ignore[call-arg, assignment]  # a StepForm, made for this page
             auto_id=self.auto_id,
             prefix=self.add_prefix("__prefix__"),
             empty_permitted=True,

@@ -67,7 +67,6 @@ class VoiceAdmin(ScopedAdmin):
     search_fields = ("name", "provider")
     fields = ("project", "name", "provider", "provider_key")
     change_form_template = "admin/avatars/voice/change_form.html"
-    show_full_result_count = False
     empty_text = (
         "A voice is a provider with its settings, to be chosen in agents and heard before. "
         "Until then agents speak with the best voice that this server has."
@@ -137,7 +136,9 @@ class VoiceAdmin(ScopedAdmin):
         """Raises BadInput with what to mend at the form's fields."""
         if not may_do(request, Action.EDIT):
             raise PermissionDenied
-        saved = Voice.objects.for_actor(request.user, Action.EDIT).filter(pk=_as_id(request.POST.get("voice"))).first()
+        asked = _as_id(request.POST.get("voice"))
+        mine = Voice.objects.for_actor(request.user, Action.EDIT)
+        saved = mine.filter(pk=asked).first() if asked else None
         form.instance.project_id = saved.project_id if saved else None
         for name in ("project", "provider_key"):
             field = form.fields[name]

@@ -83,7 +83,8 @@ class FasterWhisper(Provider):
         return Readiness(True, str(folder)) if folder else Readiness(False, f"Whisper model {name} is not here", MEND)
 
     def usual(self, kind: Kind) -> Mapping[str, str]:
-        return {"model": default_model()}
+        name = default_model()
+        return {"model": Path(name).name if Path(name).is_absolute() else name}
 
     async def probe(self, kind: Kind, *, options: Options, credentials: Credentials) -> ProbeResult:
         """Load the model and run it once over a second of silence (which must give no words)."""

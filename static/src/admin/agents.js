@@ -18,7 +18,7 @@ function setUpTabs(list) {
   list.setAttribute("role", "tablist");
   for (const tab of tabs) {
     tab.setAttribute("role", "tab");
-    tab.setAttribute("aria-controls", tab.dataset.tab);
+    tab.setAttribute("aria-controls", `panel-${tab.dataset.tab}`);
     panels.get(tab.dataset.tab).setAttribute("role", "tabpanel");
     tab.addEventListener("click", (event) => {
       event.preventDefault();
