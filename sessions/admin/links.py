@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import segno
@@ -31,6 +31,7 @@ from sessions.admin.parts import (
     conversations_url,
     copy_button,
     has_several_projects,
+    moment,
 )
 from sessions.choices import LIVE_STATES
 from sessions.embed import clean_origins
@@ -96,7 +97,7 @@ class OpenFilter(admin.SimpleListFilter):
 class RoomLinkAdmin(ScopedAdmin):
     form = RoomLinkForm
     owner_field = "agent"
-    list_display = ("__str__", "agent", "state", "address", "talking_now", "conversations", "sites", "expires_at")
+    list_display = ("__str__", "agent", "state", "address", "talking_now", "conversations", "sites", "ends")
     list_select_related = ("agent", "project")
     list_filter = (OpenFilter, ("agent", ScopedRelatedFilter), ("project", ScopedRelatedFilter), "on_start_page")
     search_fields = ("name", "agent__name", "public_id")
@@ -104,6 +105,7 @@ class RoomLinkAdmin(ScopedAdmin):
     paginator = CappedPaginator
     show_full_result_count = False
     list_per_page = 50
+    list_max_show_all = 0
     list_disable_select_all = True
     actions = ("revoke",)
     readonly_fields = ("project",)
@@ -121,7 +123,7 @@ class RoomLinkAdmin(ScopedAdmin):
         js = ("admin/copy.js",)
 
     # -- which and what ------------------------------------------------------------------------------------------------
-    def get_list_display(self, request: HttpRequest) -> Sequence[Any]:
+    def get_list_display(self, request: HttpRequest) -> tuple[Any, ...]:
         several = has_several_projects(request)
         return (*self.list_display[:2], "project", *self.list_display[2:]) if several else self.list_display
 
@@ -210,6 +212,10 @@ class RoomLinkAdmin(ScopedAdmin):
         if not link.total_count:
             return "none yet"
         return format_html('<a href="{}">{}</a>', conversations_url(link__id__exact=link.pk), link.total_count)
+
+    @admin.display(description="ends", ordering="expires_at")
+    def ends(self, link: RoomLink) -> SafeString | str:
+        return moment(link.expires_at) if link.expires_at else "never"
 
     @admin.display(description="on other sites")
     def sites(self, link: RoomLink) -> str:

@@ -153,7 +153,7 @@ def test_an_empty_conversation_is_shown_too(agent: Agent, vera: User, sign_in: S
     for text in (
         "Nobody has spoken yet.",
         "No turn was measured yet.",
-        "None: it ran",
+        "No notices.",
         "No provider was used.",
         "Nobody.",
     ):

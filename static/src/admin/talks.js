@@ -5,6 +5,7 @@ const find = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 const PAUSES_MS = [300, 1_000, 2_000, 4_000, 5_000];
 const FINAL_CODES = new Set([4401, 4404, 4410]);
+const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600]; // seconds between two marks of the axis
 const LANES = { user: 6, agent: 44 };
 const STATES = { waiting: ["waiting", "busy"], active: ["running", "good"], ended: ["ended", "quiet"], failed: ["failed", "bad"] };
 const REASONS = {
@@ -161,16 +162,17 @@ function scaleWaits(table) {
 function place() {
   const end = Math.max(now(), startMs + 10_000);
   const percent = (ms) => `${Math.max(0, Math.min(100, (100 * (ms - startMs)) / (end - startMs)))}%`;
-  timeline.setAttribute("width", Math.min(6_000, Math.round(((end - startMs) / 1000) * 7)));
+  const pixels = Math.min(6_000, Math.round(((end - startMs) / 1000) * 7));
+  timeline.setAttribute("width", pixels);
   for (const bar of find("bars").children) {
     const { from, to } = bar.dataset;
     bar.setAttribute("x", percent(from));
     bar.setAttribute("width", `${(100 * Math.max(0, to - from)) / (end - startMs)}%`);
   }
   for (const mark of find("marks").children) mark.setAttribute("cx", percent(mark.dataset.from));
-  const step = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600].find((s) => (end - startMs) / (s * 1000) <= 12) ?? 3600;
+  const step = STEPS.find((s) => (s * 1000 * pixels) / (end - startMs) >= 70) ?? 3600;
   const ticks = [];
-  for (let at = Math.ceil(startMs / (step * 1000)) * step * 1000; at < end; at += step * 1000) {
+  for (let at = Math.ceil(startMs / (step * 1000)) * step * 1000; at < end - (end - startMs) / 30; at += step * 1000) {
     const label = draw("text", { x: percent(at), y: 130 });
     label.textContent = clock(at).replace(/^00:0?/, "");
     ticks.push(draw("line", { x1: percent(at), x2: percent(at), y1: 0, y2: 112 }), label);
