@@ -12,13 +12,13 @@ import argparse
 import ast
 import io
 import re
+import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from babel.messages.catalog import Catalog, Message
 from babel.messages.extract import extract
-from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 from django.utils.translation.template import templatize
 
@@ -99,17 +99,22 @@ def as_po(catalog: Catalog) -> bytes:
     return header.encode() + out.getvalue()
 
 
-def as_mo(po: bytes, language: str, domain: str) -> bytes:
-    catalog = read_po(io.BytesIO(po), locale=language, domain=domain)
-    # Only what the reader needs: no dates or tool versions, so that the same texts make the same file.
-    out = io.BytesIO()
-    plain = Catalog(locale=language, domain=domain, charset="utf-8", fuzzy=False)
-    plain.mime_headers = [("Language", language), ("Content-Type", "text/plain; charset=utf-8")]
-    for message in catalog:
-        if message.id and message.string:
-            plain.add(message.id, message.string)
-    write_mo(out, plain)
-    return out.getvalue()
+def as_mo(catalog: Catalog) -> bytes:
+    """GNU's .mo: a header, a table of texts, a table of translations, then both, each ended by a zero byte.
+
+    Written here because libraries put dates and their own version into it: the same texts shall make the same file.
+    """
+    header = f"Language: {catalog.locale}\nContent-Type: text/plain; charset=utf-8\n"
+    pairs = {"": header} | {str(each.id): str(each.string) for each in catalog if each.id and each.string}
+    ordered = sorted((text.encode(), words.encode()) for text, words in pairs.items())
+    tables_end = 28 + 16 * len(ordered)
+    data, tables = b"", []
+    for column in (0, 1):
+        for pair in ordered:
+            tables.append(struct.pack("<II", len(pair[column]), tables_end + len(data)))
+            data += pair[column] + b"\0"
+    start = struct.pack("<7I", 0x950412DE, 0, len(ordered), 28, 28 + 8 * len(ordered), 0, tables_end)
+    return start + b"".join(tables) + data
 
 
 def faults(message: Message) -> Iterator[str]:
@@ -133,7 +138,7 @@ def check() -> list[str]:
             if not path.exists() or path.read_bytes() != po:
                 problems.append(f"{name} does not fit the sources. Run: python scripts/messages.py")
             compiled = path.with_suffix(".mo")
-            if not compiled.exists() or compiled.read_bytes() != as_mo(po, language, domain):
+            if not compiled.exists() or compiled.read_bytes() != as_mo(catalog):
                 problems.append(f"{name.with_suffix('.mo')} is out of date. Run: python scripts/messages.py")
     return problems
 
@@ -146,7 +151,7 @@ def write() -> None:
             catalog = renewed(language, domain)
             po = as_po(catalog)
             path.write_bytes(po)
-            path.with_suffix(".mo").write_bytes(as_mo(po, language, domain))
+            path.with_suffix(".mo").write_bytes(as_mo(catalog))
             missing = sum(1 for message in catalog if message.id and not message.string)
             print(f"{path.relative_to(ROOT)}: {len(catalog)} texts, {missing} without translation")
 

@@ -10,6 +10,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.decorators import method_decorator
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.views import View
 from django.views.decorators.cache import never_cache
@@ -135,4 +136,5 @@ def _typical_wait(session: LiveSession) -> str:
 
 
 def _seconds(milliseconds: int | None) -> str:
-    return "" if milliseconds is None else f"{milliseconds / 1000:.1f}"
+    """Seconds with one decimal, as the visitor's language writes them. Nobody notices less than a tenth."""
+    return "" if milliseconds is None else number_format(max(0.1, milliseconds / 1000), decimal_pos=1)

@@ -75,7 +75,7 @@ async function checkTcp(
   if (boot.media_is_local && boot.udp_port > 0 && boot.tcp_port === 0) {
     report("tcp", {
       status: "skipped",
-      text: t("Switched off: only this machine may connect, and UDP always works there."),
+      text: t("Switched off, because only this machine may connect."),
       detail: "loopback only",
     });
     return;
