@@ -1,7 +1,11 @@
-"""The running copy that most end-to-end tests share, and visitors whose last picture is kept when a test fails."""
+"""The running copy that most end-to-end tests share, and visitors whose last picture is kept when a test fails.
+
+Tests of the room page alone use the harness instead: `room`, `media`, `join`, `launch` and `page`.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -10,9 +14,10 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
-from playwright.sync_api import Playwright, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
 from tests.e2e.browser import Visitor
+from tests.e2e.page_harness import MICROPHONE, MediaServer, RoomServer, ToneAgent, find_media_server
 from tests.e2e.rooms import Rooms, make_rooms
 from tests.e2e.speech import microphone
 from tests.e2e.stack import MICRO_WHISPER, ROOT, Molts
@@ -93,6 +98,81 @@ def enter(playwright: Playwright, tmp_path: Path, request: pytest.FixtureRequest
     for visitor in visitors:
         with suppress(Exception):  # one that a test has crashed is closed already
             visitor.close()
+
+
+# -- the room page by itself ------------------------------------------------------------------------------------------
+PLAIN = ["--no-sandbox", "--disable-background-networking"]
+Launch = Callable[[list[str]], Page]
+Join = Callable[[], ToneAgent]
+
+
+@pytest.fixture(scope="module")
+def media() -> Iterator[MediaServer]:
+    program = find_media_server()
+    assert program, "livekit-server is missing: run `make setup`"
+    server = MediaServer(program)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def room(media: MediaServer) -> Iterator[RoomServer]:
+    built = ROOT / "static" / "dist" / "room.js"
+    assert built.is_file(), "the page is not built: run `make setup` or `npm run build`"
+    server = RoomServer(media_url=media.url, token=media.token)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def browsers(playwright: Playwright) -> Iterator[dict[tuple[str, ...], Browser]]:
+    """Started browsers by their flags."""
+    browsers: dict[tuple[str, ...], Browser] = {}
+    yield browsers
+    for browser in browsers.values():
+        browser.close()
+
+
+@pytest.fixture
+def launch(playwright: Playwright, browsers: dict[tuple[str, ...], Browser]) -> Iterator[Launch]:
+    """A fresh page, without cookies, in a browser with these extra flags."""
+    contexts: list[BrowserContext] = []
+
+    def launch(flags: list[str]) -> Page:
+        if tuple(flags) not in browsers:
+            program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+            browsers[tuple(flags)] = playwright.chromium.launch(executable_path=program, args=[*PLAIN, *flags])
+        context = browsers[tuple(flags)].new_context(viewport={"width": 1280, "height": 800})
+        contexts.append(context)
+        return context.new_page()
+
+    yield launch
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def page(launch: Launch) -> Page:
+    """A page with a microphone that may be used."""
+    return launch(MICROPHONE)
+
+
+@pytest.fixture
+def join(room: RoomServer, media: MediaServer) -> Iterator[Join]:
+    """Brings an agent into the room of the running session."""
+    agents: list[ToneAgent] = []
+
+    def join() -> ToneAgent:
+        agent = ToneAgent(media, room.room_name)
+        agents.append(agent)
+        agent.start()
+        return agent
+
+    yield join
+    for agent in agents:
+        agent.stop()
 
 
 @pytest.hookimpl(wrapper=True)

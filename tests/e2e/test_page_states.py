@@ -6,30 +6,15 @@ The server is the harness, which obeys the test; media server, agent, microphone
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import (
-    Browser,
-    BrowserContext,
-    ConsoleMessage,
-    Dialog,
-    Locator,
-    Page,
-    Playwright,
-    expect,
-    sync_playwright,
-)
+from playwright.sync_api import ConsoleMessage, Dialog, Page, expect
 
-from tests.e2e.page_harness import MediaServer, RoomServer, ToneAgent, find_media_server
+from tests.e2e.conftest import Join, Launch
+from tests.e2e.page_harness import MICROPHONE, MediaServer, RoomServer, chip, kept, lines, notice, talk
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
-PLAIN = ["--no-sandbox", "--disable-background-networking"]
-MICROPHONE = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
 PRECONNECT_BUFFER = 6  # AudioTrackFeature.TF_PRECONNECT_BUFFER
 # The browser's own rule cannot be tried here: Playwright's looking at a page counts as a visitor's touch.
 SILENT_UNTIL_CLICKED = """
@@ -40,117 +25,6 @@ SILENT_UNTIL_CLICKED = """
     return clicked ? play.call(this) : Promise.reject(new DOMException("touch the page first", "NotAllowedError"));
   };
 """
-expect.set_options(timeout=10_000)
-
-Launch = Callable[[list[str]], Page]
-Join = Callable[[], ToneAgent]
-
-
-@pytest.fixture(scope="module")
-def media() -> Iterator[MediaServer]:
-    program = find_media_server()
-    assert program, "livekit-server is missing: run `make setup`"
-    server = MediaServer(program)
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    assert (ROOT / "static" / "dist" / "room.js").is_file(), (
-        "the page is not built: run `make setup` or `npm run build`"
-    )
-    with sync_playwright() as playwright:
-        yield playwright
-
-
-@pytest.fixture
-def room(media: MediaServer) -> Iterator[RoomServer]:
-    server = RoomServer(media_url=media.url, token=media.token)
-    server.start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def browsers(playwright: Playwright) -> Iterator[dict[tuple[str, ...], Browser]]:
-    """Started browsers by their flags."""
-    browsers: dict[tuple[str, ...], Browser] = {}
-    yield browsers
-    for browser in browsers.values():
-        browser.close()
-
-
-@pytest.fixture
-def launch(playwright: Playwright, browsers: dict[tuple[str, ...], Browser]) -> Iterator[Launch]:
-    """A fresh page, without cookies, in a browser with these extra flags."""
-    contexts: list[BrowserContext] = []
-
-    def launch(flags: list[str]) -> Page:
-        if tuple(flags) not in browsers:
-            program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-            browsers[tuple(flags)] = playwright.chromium.launch(executable_path=program, args=[*PLAIN, *flags])
-        context = browsers[tuple(flags)].new_context(viewport={"width": 1280, "height": 800})
-        contexts.append(context)
-        return context.new_page()
-
-    yield launch
-    for context in contexts:
-        context.close()
-
-
-@pytest.fixture
-def page(launch: Launch) -> Page:
-    """A page with a microphone that may be used."""
-    return launch(MICROPHONE)
-
-
-@pytest.fixture
-def join(room: RoomServer, media: MediaServer) -> Iterator[Join]:
-    """Brings an agent into the room of the running session."""
-    agents: list[ToneAgent] = []
-
-    def join() -> ToneAgent:
-        agent = ToneAgent(media, room.room_name)
-        agents.append(agent)
-        agent.start()
-        return agent
-
-    yield join
-    for agent in agents:
-        agent.stop()
-
-
-def talk(page: Page, room: RoomServer, name: str = "Anna") -> None:
-    page.goto(room.url)
-    page.fill("#name", name)
-    page.click("#talk")
-    expect(page.locator("#room[data-media=connected][data-socket=open]")).to_be_visible()
-
-
-def notice(page: Page, key: str) -> Locator:
-    return page.locator(f".notice[data-key={key}]")
-
-
-def chip(page: Page, value: str) -> Locator:
-    return page.locator(f"#state[data-chip={value}]")
-
-
-def lines(page: Page) -> list[tuple[int, str, str]]:
-    """(seq, role, text) of the settled lines, in the order of the page."""
-    return [
-        (
-            int(str(line.get_attribute("data-seq"))),
-            str(line.get_attribute("data-role")),
-            line.locator(".text").inner_text(),
-        )
-        for line in page.locator("#transcript li.segment.final").all()
-    ]
-
-
-def kept(room: RoomServer) -> list[tuple[int, str, str]]:
-    return [(line.seq, line.role, line.text) for line in room.segments]
 
 
 def test_it_settles_partial_lines_into_final_ones(page: Page, room: RoomServer) -> None:
@@ -301,7 +175,7 @@ def test_it_says_why_talk_was_refused(page: Page, room: RoomServer, status: int,
     room.refusal = (status, code)
     page.goto(room.url)
     page.click("#talk")
-    expect(page.get_by_text(words)).to_be_visible()
+    expect(page.locator("main").get_by_text(words)).to_be_visible()
     expect(page.locator("#state")).to_be_hidden()
     assert page.evaluate("molts.room") is None
 
@@ -310,8 +184,9 @@ def test_it_says_full_and_lets_the_visitor_try_again(page: Page, room: RoomServe
     room.link_state, room.refusal = "full", (429, "link_full")
     page.goto(room.url)
     expect(notice(page, "start")).to_contain_text("Everyone is busy")
+    expect(page.locator("#talk")).to_have_text("Try again")
     room.refusal = None
-    notice(page, "start").get_by_role("button", name="Try again").click()
+    page.get_by_role("button", name="Try again").click()
     expect(page.locator("#room[data-media=connected]")).to_be_visible()
 
 

@@ -4,7 +4,7 @@ import type { EndReason } from "../../static/src/room/events.ts";
 import { endWords } from "../../static/src/room/words.ts";
 
 const expected: Record<EndReason, RegExp> = {
-  visitor_left: /^$/,
+  visitor_left: /away for too long/,
   ended_by_user: /^$/,
   ended_by_api: /ended by the host/,
   silence: /nobody spoke for a while/,

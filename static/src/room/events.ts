@@ -65,7 +65,17 @@ export type TranscriptPartial = Stamped & {
 export type TranscriptFinal = Stamped & { type: "transcript.final" } & Segment;
 export type AgentStateEvent = Stamped & { type: "agent.state"; state: AgentState };
 export type SessionStateEvent = Stamped & { type: "session.state"; state: SessionState; reason: EndReason | null };
-export type TurnMetrics = Stamped & { type: "turn.metrics"; turn: number; total_ms: number | null };
+/** How long each part of an answer took, one after the other; null is unknown, or had no part in it. */
+export interface TurnTimes {
+  turn: number;
+  endpointing_ms: number | null;
+  stt_ms: number | null;
+  llm_ms: number | null;
+  tts_ms: number | null;
+  avatar_ms: number | null;
+  total_ms: number | null;
+}
+export type TurnMetrics = Stamped & { type: "turn.metrics" } & TurnTimes;
 export type Usage = Stamped & { type: "usage"; cost: string | null; currency: string };
 export type Notice = Stamped & { type: "notice"; level: NoticeLevel; code: NoticeCode; text: string };
 

@@ -4,11 +4,4 @@ import { LogLevel, setLogLevel } from "livekit-client";
 
 setLogLevel(LogLevel.warn);
 
-export {
-  createLocalAudioTrack,
-  DisconnectReason,
-  Room,
-  RoomEvent,
-  Track,
-  TrackEvent,
-} from "livekit-client";
+export { DisconnectReason, LocalAudioTrack, Room, RoomEvent, Track, TrackEvent } from "livekit-client";

@@ -2,25 +2,45 @@
 
 import { Api, ApiError, type Started } from "./api.ts";
 import { readBoot, readCsrfToken } from "./boot.ts";
-import { loadLiveKit, Media, microphoneIsGranted } from "./media.ts";
+import { listDevices, microphonePermission, onDeviceChange, onPermissionChange, type Permission } from "./devices.ts";
+import { element } from "./dom.ts";
+import { loadLiveKit, Media } from "./media.ts";
 import type { NoticeAction } from "./notices.ts";
+import {
+  type CaptionSize,
+  captionSizes,
+  loadName,
+  loadSettings,
+  type Settings,
+  saveName,
+  saveSettings,
+} from "./settings.ts";
+import { type Command, commandOf, shortcutList, takesKeys, takesSpace } from "./shortcuts.ts";
 import { SessionSocket, socketUrl } from "./socket.ts";
-import { type Change, initialState, nextTyped, reduce, route, type State } from "./state.ts";
+import { SoundPanel } from "./sound.ts";
+import { type Change, initialState, nextTyped, reduce, route, type State, wantsMicrophone } from "./state.ts";
 import { View } from "./view.ts";
 import { Meter, Visualiser } from "./visualiser.ts";
 
-const NAME_KEY = "molts.name";
 const TICK_MS = 500;
 const END_TRIES = 4;
 /** How long the last lines may take to arrive after the end. */
 const LAST_LINES_MS = 30_000;
+/** A page whose clock stood still for so long has slept, and its connections with it. */
+const SLEPT_MS = 5_000;
 
 const boot = readBoot(document);
 const api = new Api(boot.start_url, boot.link, readCsrfToken(document));
 const view = new View(boot, api);
 
-let state: State = initialState(boot, Date.now());
+let state: State = initialState(boot, Date.now(), loadSettings());
 let conversation: Conversation | null = null;
+
+const sound = new SoundPanel(() => state.settings, {
+  onMicrophone: (microphone) => change({ microphone }),
+  onSpeaker: (speaker) => change({ speaker }),
+  inUse: () => conversation?.microphone ?? null,
+});
 
 function dispatch(change: Change): void {
   const before = state;
@@ -49,7 +69,9 @@ class Conversation {
           const track = this.media.microphoneTrack;
           if (status === "on" && track && !this.done) this.meter.listen(this.visualiser.unlock(), track);
           else this.meter.close();
+          if (status !== "asking") void sound.refresh();
         },
+        onMicMoved: (label) => this.report({ type: "mic.moved", label }),
         onAgent: (present, video) => this.report({ type: "agent.media", present, video }),
         onPlayback: (blocked) => this.report({ type: "playback", blocked }),
         onVoice: (track) => this.visualiser.listen(track),
@@ -61,11 +83,16 @@ class Conversation {
         renew: () => api.resume(this.sessionId ?? ""),
       },
       view.speaker,
+      { ...state.settings },
     );
   }
 
   get room() {
     return this.media.room;
+  }
+
+  get microphone(): MediaStreamTrack | null {
+    return this.done ? null : this.media.microphoneTrack;
   }
 
   get level(): number {
@@ -80,13 +107,13 @@ class Conversation {
       this.typeInstead = resolve;
     });
     // The browser's question may take the visitor a while; the agent should not greet somebody who still reads it.
-    if (!(await microphoneIsGranted())) await Promise.race([opened, typing]);
+    if ((await microphonePermission()) !== "granted") await Promise.race([opened, typing]);
     await this.begin(() => api.start(name));
   }
 
   async resume(sessionId: string): Promise<void> {
     this.sessionId = sessionId;
-    if (await microphoneIsGranted()) void this.media.openMicrophone();
+    if ((await microphonePermission()) === "granted") void this.media.openMicrophone();
     await this.begin(() => api.resume(sessionId));
   }
 
@@ -168,6 +195,19 @@ class Conversation {
     else await this.media.openMicrophone();
   }
 
+  /** The button or the space bar of push-to-talk goes down or up. */
+  hold(held: boolean): void {
+    if (!state.settings.pushToTalk) return;
+    if (state.mic === "on" || state.mic === "muted") this.media.hold(held);
+    else if (held && state.mic !== "asking") void this.media.openMicrophone();
+  }
+
+  apply(settings: Partial<Settings>): void {
+    if (settings.pushToTalk !== undefined) this.media.hold(settings.pushToTalk ? false : null);
+    if (settings.microphone !== undefined) void this.media.chooseMicrophone(settings.microphone);
+    if (settings.speaker !== undefined) void this.media.chooseSpeaker(settings.speaker);
+  }
+
   async leave(): Promise<void> {
     const { sessionId } = this;
     dispatch(sessionId ? { type: "left" } : { type: "cancel" });
@@ -175,6 +215,7 @@ class Conversation {
     else await this.finish();
   }
 
+  /** The network is back, or the page is: connections from before are not to be trusted. */
   networkBack(): void {
     if (!this.done) this.socket?.retryNow();
   }
@@ -210,27 +251,13 @@ async function endSession(sessionId: string): Promise<void> {
 
 function talk(): void {
   const name = view.name.value.trim();
-  remember(name);
+  saveName(name);
+  sound.hide();
+  view.check.open = false;
   conversation?.forget();
   conversation = new Conversation();
   dispatch({ type: "talk" });
   void conversation.talk(name);
-}
-
-function remember(name: string): void {
-  try {
-    localStorage.setItem(NAME_KEY, name);
-  } catch {
-    // Storage may be switched off; the name is only a convenience.
-  }
-}
-
-function remembered(): string {
-  try {
-    return localStorage.getItem(NAME_KEY) ?? "";
-  } catch {
-    return "";
-  }
 }
 
 async function erase(): Promise<void> {
@@ -259,7 +286,7 @@ function onAction(event: Event): void {
   if (action === "dismiss")
     dispatch({ type: "dismiss", key: target.closest<HTMLElement>(".notice")?.dataset.key ?? "" });
   else if (action === "reload") window.location.reload();
-  else if (action === "retry") talk();
+  else if (action === "devices") openSettings();
   else if (action === "leave") void conversation?.leave();
   else void conversation?.act(action);
 }
@@ -272,6 +299,132 @@ function say(event: Event): void {
   dispatch({ type: "typed", id: `typed-${crypto.getRandomValues(new Uint32Array(2)).join("-")}`, text });
 }
 
+/** What the visitor chose takes effect at once, here and in the next conversation. */
+function change(settings: Partial<Settings>): void {
+  dispatch({ type: "settings", settings });
+  saveSettings(state.settings);
+  conversation?.apply(settings);
+}
+
+function openSettings(): void {
+  if (view.settingsDialog.open) return;
+  view.settingsDialog.showModal();
+  void sound.show(element("settings-sound"));
+}
+
+function nextCaptions(): void {
+  const index = captionSizes.indexOf(state.settings.captions);
+  change({ captions: captionSizes[(index + 1) % captionSizes.length] ?? "off" });
+}
+
+const commands: Readonly<Record<Command, () => void>> = {
+  mute: () => {
+    if (!state.settings.pushToTalk) void conversation?.toggleMute();
+  },
+  captions: nextCaptions,
+  timing: () => dispatch({ type: "timing", shown: !state.timing }),
+  write: () => view.sayText.focus(),
+  devices: openSettings,
+  leave: () => void conversation?.leave(),
+  help: () => view.helpDialog.showModal(),
+};
+
+const isTalking = (): boolean => state.phase === "live" || state.phase === "starting";
+const dialogIsOpen = (): boolean => document.querySelector("dialog[open]") !== null;
+
+function onKeyDown(event: KeyboardEvent): void {
+  if (event.key === "Escape" && event.target === view.sayText) view.sayText.blur();
+  if (!isTalking() || dialogIsOpen()) return;
+  if (event.code === "Space" && state.settings.pushToTalk && !takesSpace(event.target)) {
+    event.preventDefault();
+    if (!event.repeat) conversation?.hold(true);
+    return;
+  }
+  const command = takesKeys(event.target) || !state.settings.shortcuts ? null : commandOf(event);
+  if (!command || event.repeat) return;
+  event.preventDefault();
+  commands[command]();
+}
+
+const release = (): void => conversation?.hold(false);
+
+/** Push-to-talk. Whoever cannot hold a button (a screen reader's click has no length) opens and closes with it. */
+function listenToHold(): void {
+  const { hold } = view;
+  const isKey = (event: KeyboardEvent): boolean => event.key === " " || event.key === "Enter";
+  hold.addEventListener("pointerdown", (event) => {
+    hold.setPointerCapture(event.pointerId);
+    conversation?.hold(true);
+  });
+  for (const end of ["pointerup", "pointercancel", "lostpointercapture", "blur"]) hold.addEventListener(end, release);
+  hold.addEventListener("contextmenu", (event) => event.preventDefault());
+  hold.addEventListener("keydown", (event) => {
+    if (!isKey(event)) return;
+    event.preventDefault();
+    if (!event.repeat) conversation?.hold(true);
+  });
+  hold.addEventListener("keyup", (event) => isKey(event) && release());
+  hold.addEventListener("click", (event) => event.detail === 0 && conversation?.hold(state.mic !== "on"));
+  window.addEventListener("keyup", (event) => event.code === "Space" && release());
+  window.addEventListener("blur", release);
+  document.addEventListener("visibilitychange", () => document.hidden && release());
+}
+
+/** A microphone turns up, by plug or by permission. */
+async function onMicrophoneThere(): Promise<void> {
+  if (!wantsMicrophone(state)) return;
+  if ((await microphonePermission()) === "granted" && (await listDevices()).microphones.length) {
+    await conversation?.act("microphone");
+  }
+}
+
+function onPermission(permission: Permission): void {
+  void sound.refresh();
+  if (permission !== "granted" || state.phase !== "live" || state.mic !== "denied") return;
+  if (wantsMicrophone(state)) void conversation?.act("microphone");
+  // Somebody who has settled for text is asked, not heard.
+  else dispatch({ type: "mic", status: "off" });
+}
+
+/** The check shows itself to whoever will need it, and stands in nobody's way. */
+async function offerCheck(): Promise<void> {
+  const permission = await microphonePermission();
+  const none = permission === "granted" && (await listDevices()).microphones.length === 0;
+  if (state.phase === "lobby" && (permission === "prompt" || permission === "denied" || none)) view.check.open = true;
+}
+
+function fillHelp(): void {
+  const rows = shortcutList().map(([key, words]) => {
+    const row = document.createElement("div");
+    const term = document.createElement("dt");
+    const keys = document.createElement("kbd");
+    keys.textContent = key;
+    term.append(keys);
+    const meaning = document.createElement("dd");
+    meaning.textContent = words;
+    row.append(term, meaning);
+    return row;
+  });
+  element("help-keys").replaceChildren(...rows);
+}
+
+function onSettingsChange(event: Event): void {
+  const input = event.target;
+  if (!(input instanceof HTMLInputElement)) return;
+  if (input.id === "push-to-talk") change({ pushToTalk: input.checked });
+  if (input.name === "captions") change({ captions: input.value as CaptionSize });
+}
+
+let ticked = Date.now();
+function tick(): void {
+  const now = Date.now();
+  const slept = now - ticked > SLEPT_MS;
+  ticked = now;
+  if (!isTalking()) return;
+  if (slept) conversation?.networkBack();
+  dispatch({ type: "tick" });
+}
+
 view.talkForm.addEventListener("submit", (event) => {
   event.preventDefault();
   if (state.phase === "lobby") talk();
@@ -279,6 +432,19 @@ view.talkForm.addEventListener("submit", (event) => {
 view.again.addEventListener("click", talk);
 view.leave.addEventListener("click", () => void conversation?.leave());
 view.mute.addEventListener("click", () => void conversation?.toggleMute());
+view.captions.addEventListener("click", nextCaptions);
+view.settings.addEventListener("click", openSettings);
+view.settingsDialog.addEventListener("close", () => sound.hide());
+view.settingsForm.addEventListener("change", onSettingsChange);
+element("help-open").addEventListener("click", () => view.helpDialog.showModal());
+element<HTMLInputElement>("shortcuts").addEventListener("change", (event) =>
+  change({ shortcuts: (event.target as HTMLInputElement).checked }),
+);
+view.timingToggle.addEventListener("click", () => dispatch({ type: "timing", shown: !state.timing }));
+view.check.addEventListener("toggle", () => {
+  if (view.check.open) void sound.show(element("check-sound"));
+  else sound.hide();
+});
 view.sayForm.addEventListener("submit", say);
 view.noticeArea.addEventListener("click", onAction);
 view.transcript.addEventListener("click", onAction);
@@ -287,12 +453,19 @@ view.eraseDialog.addEventListener("close", () => {
   if (view.eraseDialog.returnValue === "erase") void erase();
   view.eraseDialog.returnValue = "";
 });
+for (const dialog of [view.settingsDialog, view.helpDialog]) {
+  // A click beside a dialog hits the dialog itself: its content lies in a form that fills it.
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+}
+document.addEventListener("keydown", onKeyDown);
+listenToHold();
+onDeviceChange(() => void onMicrophoneThere());
+void onPermissionChange(onPermission);
 window.addEventListener("online", () => conversation?.networkBack());
+document.addEventListener("resume", () => conversation?.networkBack());
 // A page out of the browser's back-forward cache has lost its connections.
 window.addEventListener("pageshow", (event) => event.persisted && window.location.reload());
-setInterval(() => {
-  if (state.phase === "live" || state.phase === "starting") dispatch({ type: "tick" });
-}, TICK_MS);
+setInterval(tick, TICK_MS);
 
 /** For tests and curious developers: what the page believes. */
 Object.assign(window, {
@@ -307,12 +480,15 @@ Object.assign(window, {
   },
 });
 
-view.name.value = remembered();
+view.name.value = loadName();
+fillHelp();
 if (boot.state === "resume" && boot.session) {
   conversation = new Conversation();
   dispatch({ type: "resume", sessionId: boot.session.id });
   void conversation.resume(boot.session.id);
 } else {
   view.render(state);
+  void offerCheck();
 }
+performance.mark("room-ready");
 void loadLiveKit().catch(() => {});

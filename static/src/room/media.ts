@@ -7,6 +7,7 @@
 
 import type { LocalAudioTrack, RemoteParticipant, RemoteTrack, Room } from "livekit-client";
 import { ApiError, type Started } from "./api.ts";
+import { canUseMicrophone, openMicrophone } from "./devices.ts";
 import type { MediaStatus, MicStatus } from "./state.ts";
 
 type LiveKit = typeof import("./livekit.ts");
@@ -16,6 +17,8 @@ export interface MediaHooks {
   onMic(status: MicStatus): void;
   onAgent(present: boolean, video: boolean): void;
   onPlayback(blocked: boolean): void;
+  /** The microphone went away and this one took its place. */
+  onMicMoved(label: string): void;
   /** The agent's voice, or null when it is gone. */
   onVoice(track: MediaStreamTrack | null): void;
   onFace(track: RemoteTrack | null): void;
@@ -45,20 +48,19 @@ export function loadLiveKit(): Promise<LiveKit> {
   return loading;
 }
 
-/** Whether asking for the microphone would show the browser's question. Unknown counts as yes. */
-export async function microphoneIsGranted(): Promise<boolean> {
-  try {
-    const status = await navigator.permissions.query({ name: "microphone" as PermissionName });
-    return status.state === "granted";
-  } catch {
-    return false;
-  }
+export interface Choice {
+  microphone: string;
+  speaker: string;
+  pushToTalk: boolean;
 }
 
 export class Media {
   private live: Room | null = null;
   private mic: LocalAudioTrack | null = null;
   private wantsMuted = false;
+  /** With push-to-talk: whether the button is held. Null without. */
+  private held: boolean | null;
+  private lentMicrophone = false;
   private closed = false;
   private retries = 0;
   private joinedAt = 0;
@@ -66,7 +68,10 @@ export class Media {
   constructor(
     private readonly hooks: MediaHooks,
     private readonly speaker: HTMLElement,
-  ) {}
+    private readonly choice: Choice,
+  ) {
+    this.held = choice.pushToTalk ? false : null;
+  }
 
   get room(): Room | null {
     return this.live;
@@ -90,7 +95,36 @@ export class Media {
     this.wantsMuted = muted;
     if (!this.mic) return;
     await (muted ? this.mic.mute() : this.mic.unmute());
-    this.hooks.onMic(muted ? "muted" : "on");
+    this.gate();
+    this.hooks.onMic(this.micStatus);
+  }
+
+  /**
+   * Push-to-talk: open while `held`, null is off. The agent hears silence in between, as from somebody who says
+   * nothing. A real mute would stop the sound in the middle of the last word, and with it the wait for its end.
+   */
+  hold(held: boolean | null): void {
+    if (this.held === held) return;
+    this.held = held;
+    if (!this.mic) return;
+    if (this.wantsMuted) {
+      void this.setMuted(false);
+      return;
+    }
+    this.gate();
+    this.hooks.onMic(this.micStatus);
+  }
+
+  async chooseMicrophone(id: string): Promise<void> {
+    this.choice.microphone = id;
+    if (this.mic) await this.openMicrophone();
+  }
+
+  async chooseSpeaker(id: string): Promise<void> {
+    this.choice.speaker = id;
+    await this.live?.switchActiveDevice("audiooutput", id || "default").catch((error: unknown) => {
+      console.warn("the speaker could not be changed", error);
+    });
   }
 
   /** Connects and keeps connected until `close`. */
@@ -100,10 +134,11 @@ export class Media {
     await this.recover();
   }
 
-  /** For a visitor who comes back to this tab after talking in another. */
+  /** For a visitor who comes back to this tab after talking in another: with the microphone, if it was open here. */
   async takeOver(): Promise<void> {
     this.retries = 0;
     await this.recover(0);
+    if (this.lentMicrophone && !this.mic && !this.closed) await this.openMicrophone();
   }
 
   async sendText(text: string): Promise<void> {
@@ -128,35 +163,67 @@ export class Media {
     await room?.disconnect();
   }
 
+  private get micStatus(): MicStatus {
+    return this.wantsMuted || this.held === false ? "muted" : "on";
+  }
+
+  private gate(): void {
+    const track = this.mic?.mediaStreamTrack;
+    if (track) track.enabled = !this.wantsMuted && this.held !== false;
+  }
+
   private async acquire(): Promise<MicStatus> {
-    if (!navigator.mediaDevices?.getUserMedia) return "insecure";
+    if (!canUseMicrophone()) return "insecure";
     try {
-      const { createLocalAudioTrack, TrackEvent } = await loadLiveKit();
-      const track = await createLocalAudioTrack({
-        echoCancellation: true,
-        noiseSuppression: true,
-        autoGainControl: true,
+      // Asked for before the library is there: the browser's question need not wait for it.
+      const source = await openMicrophone(this.choice.microphone);
+      const livekit = await loadLiveKit().catch((error: unknown) => {
+        source.stop();
+        throw error;
       });
       if (this.closed) {
-        track.stop();
+        source.stop();
         return "off";
       }
-      this.releaseMicrophone();
-      this.mic = track;
-      track.on(TrackEvent.Ended, () => this.microphoneGone(track));
-      if (this.wantsMuted) await track.mute();
-      if (!this.agentIsPresent()) keepSpeech(track);
-      return this.wantsMuted ? "muted" : "on";
+      await this.useSource(livekit, source);
+      return this.micStatus;
     } catch (error) {
       return microphoneProblem(error);
     }
   }
 
-  private microphoneGone(track: LocalAudioTrack): void {
-    if (this.closed || this.mic !== track || this.live?.state !== "connected") return;
-    this.mic = null;
-    void this.live.localParticipant.unpublishTrack(track, true);
-    this.hooks.onMic("missing");
+  /** The device is the page's, never LiveKit's to change: what happens when it goes away must be said. */
+  private async useSource(livekit: LiveKit, source: MediaStreamTrack): Promise<void> {
+    const mic = this.mic;
+    if (mic?.sender) {
+      const before = mic.mediaStreamTrack;
+      await mic.replaceTrack(source, true);
+      before.stop();
+      if (!this.wantsMuted) await mic.unmute();
+    } else {
+      this.releaseMicrophone();
+      this.mic = new livekit.LocalAudioTrack(source, undefined, true);
+      if (this.wantsMuted) await this.mic.mute();
+      if (!this.agentIsPresent()) keepSpeech(this.mic);
+    }
+    this.gate();
+    source.addEventListener("ended", () => void this.microphoneGone(source));
+  }
+
+  /** Unplugged, or no longer allowed. The browser's default takes over where there is one. */
+  private async microphoneGone(source: MediaStreamTrack): Promise<void> {
+    if (this.closed || this.microphoneTrack !== source) return;
+    const status = await this.acquire();
+    if (this.closed) return;
+    if (status === "on" || status === "muted") {
+      this.hooks.onMic(status);
+      this.hooks.onMicMoved(this.microphoneTrack?.label ?? "");
+      return;
+    }
+    const mic = this.mic;
+    this.releaseMicrophone();
+    if (mic && this.live) await this.live.localParticipant.unpublishTrack(mic, true).catch(() => {});
+    this.hooks.onMic(status === "busy" ? "missing" : status);
   }
 
   private releaseMicrophone(): void {
@@ -189,7 +256,11 @@ export class Media {
       livekit = await loadLiveKit();
       if (this.closed) return true;
       // The microphone belongs to the conversation, not to one room object: it outlives a change of rooms.
-      room = new livekit.Room({ adaptiveStream: true, stopLocalTrackOnUnpublish: false });
+      room = new livekit.Room({
+        adaptiveStream: true,
+        stopLocalTrackOnUnpublish: false,
+        ...(this.choice.speaker ? { audioOutput: { deviceId: this.choice.speaker } } : {}),
+      });
       this.live = room;
       this.listen(livekit, room);
       await room.connect(started.server_url, started.participant_token, { maxRetries: 0 });
@@ -267,6 +338,7 @@ export class Media {
     this.hooks.onFace(null);
     this.hooks.onAgent(false, false);
     if (elsewhere) {
+      this.lentMicrophone = this.mic !== null;
       this.releaseMicrophone();
       this.hooks.onMic("off");
       this.hooks.onStatus("elsewhere");

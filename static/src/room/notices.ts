@@ -11,9 +11,9 @@ export type NoticeAction =
   | "sound"
   | "leave"
   | "reload"
-  | "retry"
   | "take-over"
-  | "without-microphone";
+  | "without-microphone"
+  | "devices";
 
 export interface NoticeView {
   key: string;
@@ -35,51 +35,47 @@ export function notices(state: State): NoticeView[] {
   if (state.phase === "lobby") return state.startError ? [startError(state.startError)] : [];
   if (state.phase === "starting") return isAsking(state) ? [allowMicrophone(state)] : [];
   if (state.phase !== "live") return [];
-  return [connection(state), agent(state), sound(state), microphone(state), time(state), ...fromServer(state)].filter(
-    (notice): notice is NoticeView => notice !== null && !state.dismissed.includes(notice.key),
-  );
+  return [
+    connection(state),
+    agent(state),
+    sound(state),
+    microphone(state),
+    moved(state),
+    time(state),
+    ...fromServer(state),
+  ].filter((notice): notice is NoticeView => notice !== null && !state.dismissed.includes(notice.key));
 }
 
+/** What to do is on the Talk button, which says "Try again" meanwhile: two buttons for one thing would be a riddle. */
 function startError(code: string): NoticeView {
-  const notice = (title: string, text: string, action: NoticeView["actions"][number]): NoticeView => ({
-    key: "start",
-    level: "warning",
-    title,
-    text,
-    actions: [action],
-  });
-  const retry = { id: "retry", label: t("Try again") } as const;
+  const [title, text] = startWords(code);
+  const actions: NoticeView["actions"] = code === "csrf" ? [{ id: "reload", label: t("Load again") }] : [];
+  return { key: "start", level: "warning", title, text, actions };
+}
+
+function startWords(code: string): [string, string] {
   switch (code) {
     case "link_full":
-      return notice(
+      return [
         t("Everyone is busy"),
         t("All places in this conversation are taken right now. Please try again in a few minutes."),
-        retry,
-      );
+      ];
     case "throttled":
-      return notice(t("One moment"), t("There were too many tries in a short time. Please wait a minute."), retry);
+      return [t("One moment"), t("There were too many tries in a short time. Please wait a minute.")];
     case "csrf":
-      return notice(
+      return [
         t("This page is out of date"),
         t(
           "It was open for too long or cookies are switched off. Allow cookies for this site, then load the page again.",
         ),
-        {
-          id: "reload",
-          label: t("Load again"),
-        },
-      );
+      ];
     case "network":
     case "timeout":
-      return notice(t("No connection"), t("The server could not be reached. Check your internet connection."), retry);
+      return [t("No connection"), t("The server could not be reached. Check your internet connection.")];
     case "session_ended":
-      return notice(t("That conversation has ended"), t("You can start a new one."), retry);
+      return [t("That conversation has ended"), t("You can start a new one.")];
     default:
-      return notice(
-        t("Not ready yet"),
-        t("The conversation could not be started just now. Please try again in a moment."),
-        retry,
-      );
+      return [t("Not ready yet"), t("The conversation could not be started just now. Please try again in a moment.")];
   }
 }
 
@@ -102,7 +98,7 @@ function connection(state: State): NoticeView | null {
       key: "elsewhere",
       level: "warning",
       title: t("Open in another tab"),
-      text: t("This conversation goes on in another tab or window."),
+      text: t("This conversation goes on in another tab or window. You can follow it here, or take it back."),
       actions: [{ id: "take-over", label: t("Continue here") }, leave()],
     };
   }
@@ -200,6 +196,18 @@ function microphone(state: State): NoticeView | null {
     default:
       return null;
   }
+}
+
+function moved(state: State): NoticeView | null {
+  if (!state.micMoved || state.mic === "missing") return null;
+  const { label } = state.micMoved;
+  return {
+    key: "mic_moved",
+    level: "info",
+    title: t("Your microphone went away"),
+    text: label ? t("{device} is used now.", { device: label }) : t("Another one is used now."),
+    actions: [{ id: "devices", label: t("Change") }, fine()],
+  };
 }
 
 function time(state: State): NoticeView | null {

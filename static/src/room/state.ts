@@ -15,8 +15,10 @@ import type {
   Segment,
   ServerEvent,
   SessionState,
+  TurnTimes,
 } from "./events.ts";
 import { sameWords } from "./format.ts";
+import { defaults, type Settings } from "./settings.ts";
 
 export type Phase = "lobby" | "starting" | "live" | "ended" | "blocked";
 export type MediaStatus = "idle" | "connecting" | "connected" | "reconnecting" | "elsewhere";
@@ -48,8 +50,17 @@ export interface ServerNotice {
   at: number;
 }
 
+/** The microphone that took the place of one that went away. */
+export interface MicrophoneMoved {
+  label: string;
+  at: number;
+}
+
 export interface State {
   phase: Phase;
+  settings: Settings;
+  /** Whether the times of each turn are shown. */
+  timing: boolean;
   blocked: Blocked | null;
   startError: string | null;
   resumed: boolean;
@@ -67,6 +78,8 @@ export interface State {
   socket: SocketStatus;
   socketSince: number;
   mic: MicStatus;
+  micMoved: MicrophoneMoved | null;
+  turns: readonly TurnTimes[];
   audioBlocked: boolean;
   segments: readonly Segment[];
   partials: readonly Partial[];
@@ -96,6 +109,9 @@ export type Change =
   | { type: "media"; status: MediaStatus }
   | { type: "agent.media"; present: boolean; video: boolean }
   | { type: "mic"; status: MicStatus }
+  | { type: "mic.moved"; label: string }
+  | { type: "settings"; settings: globalThis.Partial<Settings> }
+  | { type: "timing"; shown: boolean }
   | { type: "playback"; blocked: boolean }
   | { type: "typed"; id: string; text: string }
   | { type: "typed.status"; id: string; status: Typed["status"] }
@@ -114,11 +130,16 @@ export const LATE_MS = 8_000;
 /** Cuts shorter than this are not worth a word. */
 export const BLINK_MS = 1_500;
 const NEWS_MS = 6_000;
+const MOVED_MS = 10_000;
+/** A caption stays for this long after its last word. */
+export const CAPTION_MS = 4_000;
 
-export function initialState(boot: Boot, now: number): State {
+export function initialState(boot: Boot, now: number, settings: Settings = defaults): State {
   const blocked: Blocked | null = boot.state === "expired" || boot.state === "revoked" ? boot.state : null;
   return {
     phase: blocked ? "blocked" : "lobby",
+    settings,
+    timing: false,
     blocked,
     startError: boot.state === "full" ? "link_full" : null,
     agentName: boot.agent.name,
@@ -143,6 +164,8 @@ function fresh(now: number) {
     socket: "idle",
     socketSince: now,
     mic: "off",
+    micMoved: null,
+    turns: [],
     audioBlocked: false,
     segments: [],
     partials: [],
@@ -199,7 +222,18 @@ export function reduce(state: State, action: Action): State {
     case "agent.media":
       return { ...state, agentInRoom: action.present, avatarVideo: action.video, now };
     case "mic":
-      return { ...state, mic: action.status, dismissed: state.dismissed.filter((key) => key !== "mic"), now };
+      return { ...state, mic: action.status, dismissed: without(state.dismissed, "mic"), now };
+    case "mic.moved":
+      return {
+        ...state,
+        micMoved: { label: action.label, at: now },
+        dismissed: without(state.dismissed, "mic_moved"),
+        now,
+      };
+    case "settings":
+      return { ...state, settings: { ...state.settings, ...action.settings }, now };
+    case "timing":
+      return { ...state, timing: action.shown, now };
     case "playback":
       return { ...state, audioBlocked: action.blocked, now };
     case "typed":
@@ -259,6 +293,7 @@ function receive(state: State, event: ServerEvent): State {
     case "notice":
       return notify(timed, event);
     case "turn.metrics":
+      return { ...timed, turns: addTurn(state.turns, event) };
     case "usage":
       return timed;
   }
@@ -325,6 +360,12 @@ const answers: { readonly [code in NoticeCode]?: readonly NoticeCode[] } = {
   avatar_lost: ["avatar_back"],
 };
 
+const without = (keys: readonly string[], key: string): readonly string[] => keys.filter((other) => other !== key);
+
+function addTurn(turns: readonly TurnTimes[], turn: TurnTimes): readonly TurnTimes[] {
+  return [...turns.filter((other) => other.turn !== turn.turn), turn].sort((a, b) => a.turn - b.turn);
+}
+
 function notify(state: State, event: { code: NoticeCode; level: NoticeLevel; text: string }): State {
   const { code, level, text } = event;
   const answered = answers[code] ?? [];
@@ -332,7 +373,7 @@ function notify(state: State, event: { code: NoticeCode; level: NoticeLevel; tex
   return {
     ...state,
     notices: [...rest, { code, level, text, at: state.now }],
-    dismissed: state.dismissed.filter((key) => key !== code),
+    dismissed: without(state.dismissed, code),
   };
 }
 
@@ -388,8 +429,9 @@ function tick(state: State): State {
   const typed = state.typed.some(isUnconfirmed)
     ? state.typed.map((line): Typed => (isUnconfirmed(line) ? { ...line, status: "failed" } : line))
     : state.typed;
+  const micMoved = state.micMoved && now - state.micMoved.at >= MOVED_MS ? null : state.micMoved;
   const notices = state.notices.some(isOld) ? state.notices.filter((notice) => !isOld(notice)) : state.notices;
-  return { ...state, typed, notices };
+  return { ...state, typed, notices, micMoved };
 }
 
 /** Good news goes by itself. */
@@ -419,6 +461,29 @@ export function isLate(state: State): boolean {
 
 export function wordsAreCut(state: State): boolean {
   return state.socket !== "open" && state.socket !== "idle" && state.now - state.socketSince > BLINK_MS;
+}
+
+export interface Caption {
+  role: Role;
+  text: string;
+}
+
+/** The words being spoken, or spoken a moment ago. Who began last has the word. */
+export function caption(state: State): Caption | null {
+  if (state.phase !== "live") return null;
+  const speaking = state.partials.reduce<Partial | null>(
+    (last, partial) => (last && last.startMs > partial.startMs ? last : partial),
+    null,
+  );
+  if (speaking) return { role: speaking.role, text: speaking.text };
+  const said = state.segments.at(-1);
+  return said && elapsed(state) - said.end_ms < CAPTION_MS ? { role: said.role, text: said.text } : null;
+}
+
+/** Whether a microphone that turns up now should be opened: there was none, and the visitor has not settled for text. */
+export function wantsMicrophone(state: State): boolean {
+  const broken = state.mic === "missing" || state.mic === "busy" || state.mic === "denied";
+  return state.phase === "live" && state.media !== "elsewhere" && broken && !state.dismissed.includes("mic");
 }
 
 export type Chip =

@@ -1,19 +1,17 @@
 /** Draws the page from the state: keyed, changing only what differs. Words of others enter as text, never as markup. */
 
+import { Announcer } from "./announcer.ts";
 import type { Api } from "./api.ts";
 import type { Boot } from "./boot.ts";
+import { element, setText, show } from "./dom.ts";
 import type { Role } from "./events.ts";
 import { clock, duration, lineCount, shortClock } from "./format.ts";
 import { t } from "./i18n.ts";
 import { type NoticeAction, type NoticeView, notices } from "./notices.ts";
-import { type Blocked, type Chip, chip, elapsed, remaining, type State } from "./state.ts";
+import type { CaptionSize } from "./settings.ts";
+import { agentIsHere, type Blocked, caption, chip, elapsed, type MicStatus, remaining, type State } from "./state.ts";
+import { Timing } from "./timing.ts";
 import { blockedWords, chipWords, endTitle, endWords, foreignWords } from "./words.ts";
-
-function element<T extends HTMLElement>(id: string): T {
-  const found = document.getElementById(id);
-  if (!found) throw new Error(`The page has no #${id}.`);
-  return found as T;
-}
 
 interface Line {
   key: string;
@@ -37,6 +35,14 @@ export class View {
   readonly sayForm = element<HTMLFormElement>("say-form");
   readonly sayText = element<HTMLInputElement>("say-text");
   readonly mute = element<HTMLButtonElement>("mute");
+  readonly hold = element<HTMLButtonElement>("hold");
+  readonly captions = element<HTMLButtonElement>("captions-toggle");
+  readonly settings = element<HTMLButtonElement>("settings-open");
+  readonly settingsDialog = element<HTMLDialogElement>("settings");
+  readonly settingsForm = element<HTMLFormElement>("settings-form");
+  readonly helpDialog = element<HTMLDialogElement>("help");
+  readonly timingToggle = element<HTMLButtonElement>("timing-toggle");
+  readonly check = element<HTMLDetailsElement>("check");
   readonly leave = element<HTMLButtonElement>("leave");
   readonly again = element<HTMLButtonElement>("again");
   readonly erase = element<HTMLButtonElement>("erase");
@@ -50,6 +56,9 @@ export class View {
   private readonly chipText = element("state-text");
   private readonly lines = new Map<string, HTMLLIElement>();
   private readonly noticeCards = new Map<string, HTMLElement>();
+  private readonly captionText = element("caption-text");
+  private readonly timing = new Timing(element("timing-turns"), element("timing-empty"));
+  private readonly announcer = new Announcer((text) => this.announce(text));
   private atEnd = true;
   private lastTop = 0;
   private drawn: State | null = null;
@@ -69,10 +78,16 @@ export class View {
     if (!before || before.phase !== state.phase || before.erase !== state.erase || before.reason !== state.reason) {
       this.renderPhase(state, before);
     }
-    this.renderChip(state);
+    this.announcer.agentSpeaks(state.agentState === "speaking");
+    this.renderChip(state, before);
     this.renderTimer(state);
     this.renderNotices(notices(state));
-    this.renderMicrophone(state);
+    this.renderMicrophone(state, before);
+    this.renderCaption(state);
+    if (before?.settings !== state.settings) this.renderSettings(state);
+    if (before?.timing !== state.timing) this.renderTimingToggle(state.timing);
+    if (state.timing) this.timing.render(state.turns);
+    if (before?.startError !== state.startError) this.renderTalk(state.startError);
     if (
       !before ||
       before.segments !== state.segments ||
@@ -103,7 +118,9 @@ export class View {
     if (phase === "ended") element("summary-title").focus({ preventScroll: true });
     if (phase === "lobby") this.name.focus({ preventScroll: true });
     // On a phone, focus would throw the keyboard over the conversation.
-    if (phase === "starting" && matchMedia("(pointer: fine)").matches) this.sayText.focus({ preventScroll: true });
+    if (phase === "starting" && matchMedia("(pointer: fine)").matches) {
+      (state.settings.pushToTalk ? this.hold : this.sayText).focus({ preventScroll: true });
+    }
   }
 
   private renderBlocked(blocked: Blocked): void {
@@ -112,7 +129,7 @@ export class View {
     setText(element("blocked-text"), text);
   }
 
-  private renderChip(state: State): void {
+  private renderChip(state: State, before: State | null): void {
     const value = chip(state);
     this.chip.hidden = value === null;
     this.chip.dataset.agentState = state.agentState;
@@ -124,7 +141,10 @@ export class View {
     this.face.dataset.chip = value ?? "";
     const text = value ? chipWords(value, state.agentName) : "";
     setText(this.chipText, text);
-    if (value && announced.has(value)) setText(element("announcer"), text);
+    if (value === "connecting") this.announcer.tell(text);
+    if (before && !agentIsHere(before) && state.agentState === "listening") {
+      this.announcer.tell(t("{name} is listening.", { name: state.agentName }));
+    }
   }
 
   private renderTimer(state: State): void {
@@ -149,6 +169,9 @@ export class View {
       if (!card) {
         card = noticeCard();
         this.noticeCards.set(notice.key, card);
+        const words = `${notice.title}. ${notice.text}`;
+        if (notice.level === "info") this.announcer.tell(words);
+        else this.announcer.interrupt(words);
       }
       fillNotice(card, notice);
       if (this.noticeArea.children[index] !== card)
@@ -156,16 +179,55 @@ export class View {
     });
   }
 
-  private renderMicrophone(state: State): void {
+  private renderMicrophone(state: State, before: State | null): void {
     const { mic } = state;
-    const on = mic === "on";
-    this.mute.dataset.mic = mic;
+    this.mute.dataset.mic = this.hold.dataset.mic = mic;
     this.mute.setAttribute("aria-pressed", String(mic === "muted"));
-    this.mute.disabled = mic === "asking";
-    setText(
-      element("mute-label"),
-      on ? t("Mute") : mic === "muted" ? t("Unmute") : mic === "asking" ? t("Waiting") : t("Mic off"),
-    );
+    this.mute.disabled = this.hold.disabled = mic === "asking";
+    setText(element("mute-label"), micLabel(mic));
+    setText(element("hold-label"), mic === "on" ? t("Speak now") : mic === "muted" ? t("Hold to talk") : micLabel(mic));
+    if (state.settings.pushToTalk || !before || before.mic === mic) return;
+    if (mic === "muted") this.announcer.interrupt(t("Muted"));
+    if (mic === "on" && before.mic === "muted") this.announcer.interrupt(t("Microphone on"));
+  }
+
+  /** For the eyes only: a screen reader's user hears these words, or reads them in the transcript. */
+  private renderCaption(state: State): void {
+    const words = state.settings.captions === "off" ? null : caption(state);
+    setText(this.captionText, words?.text ?? "");
+    this.captionText.dataset.role = words?.role ?? "";
+  }
+
+  private renderSettings(state: State): void {
+    const { captions, pushToTalk, shortcuts } = state.settings;
+    this.room.dataset.captions = captions;
+    this.room.toggleAttribute("data-push-to-talk", pushToTalk);
+    this.mute.hidden = pushToTalk;
+    this.hold.hidden = !pushToTalk;
+    element<HTMLInputElement>("push-to-talk").checked = pushToTalk;
+    element<HTMLInputElement>(`captions-${captions}`).checked = true;
+    element<HTMLInputElement>("shortcuts").checked = shortcuts;
+    const before = this.captions.dataset.size;
+    this.captions.dataset.size = captions;
+    this.captions.setAttribute("aria-label", captionsLabel(captions));
+    if (before && before !== captions) this.announcer.interrupt(captionsLabel(captions));
+  }
+
+  private renderTimingToggle(shown: boolean): void {
+    this.timingToggle.setAttribute("aria-expanded", String(shown));
+    show("timing", shown);
+  }
+
+  private renderTalk(startError: string | null): void {
+    const again = startError !== null && startError !== "csrf" && startError !== "session_ended";
+    setText(element("talk-label"), again ? t("Try again") : t("Talk"));
+  }
+
+  /** A live region that is told the same words twice says them once: it has to be emptied in between. */
+  private announce(text: string): void {
+    const region = element("announcer");
+    region.textContent = "";
+    setTimeout(() => setText(region, text), 60);
   }
 
   private renderLines(lines: Line[], state: State): void {
@@ -364,13 +426,13 @@ function part(parent: HTMLElement, selector: string): HTMLElement {
   return found;
 }
 
-function setText(target: HTMLElement, text: string): void {
-  if (target.textContent !== text) target.textContent = text;
+function micLabel(mic: MicStatus): string {
+  if (mic === "on") return t("Mute");
+  if (mic === "muted") return t("Unmute");
+  return mic === "asking" ? t("Waiting") : t("Mic off");
 }
 
-function show(id: string, visible: boolean): void {
-  element(id).hidden = !visible;
+function captionsLabel(size: CaptionSize): string {
+  if (size === "small") return t("Captions: small");
+  return size === "large" ? t("Captions: large") : t("Captions: off");
 }
-
-/** Screen readers hear of what needs attention only: the conversation itself is already sound. */
-const announced: ReadonlySet<Chip> = new Set<Chip>(["connecting", "late", "lost", "reconnecting", "ended"]);

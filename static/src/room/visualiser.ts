@@ -24,12 +24,15 @@ export function mirrored(values: readonly number[]): number[] {
 
 const METER_MS = 90;
 
-/** Shows on the mute button that the microphone hears something (`--mic-level`, 0 to 1). */
+/** Shows on `target` that the microphone hears something (`--mic-level`, 0 to 1). */
 export class Meter {
   private source: MediaStreamAudioSourceNode | null = null;
   private timer: ReturnType<typeof setInterval> | undefined;
 
-  constructor(private readonly target: HTMLElement) {}
+  constructor(
+    private readonly target: HTMLElement,
+    private readonly onLevel: (level: number) => void = () => {},
+  ) {}
 
   listen(context: AudioContext, track: MediaStreamTrack): void {
     this.close();
@@ -41,7 +44,9 @@ export class Meter {
     this.timer = setInterval(() => {
       analyser.getFloatTimeDomainData(wave);
       const loudness = Math.sqrt(wave.reduce((sum, value) => sum + value * value, 0) / wave.length);
-      this.target.style.setProperty("--mic-level", Math.min(1, loudness * 9).toFixed(2));
+      const level = Math.min(1, loudness * 9);
+      this.target.style.setProperty("--mic-level", level.toFixed(2));
+      this.onLevel(level);
     }, METER_MS);
   }
 

@@ -39,9 +39,7 @@ export function endTitle(state: State): string {
   if (state.foreign) return t("Not yours to open");
   const trouble = state.reason === "no_agent" || state.reason === "agent_lost" || state.reason === "error";
   if (trouble || state.sessionState === "failed") return t("Sorry about that");
-  return state.reason === "ended_by_user" || state.reason === "visitor_left"
-    ? t("Thank you for talking")
-    : t("That is all for now");
+  return state.reason === "ended_by_user" ? t("Thank you for talking") : t("That is all for now");
 }
 
 export function endWords(reason: EndReason | null, agentName: string): string {
@@ -60,8 +58,9 @@ export function endWords(reason: EndReason | null, agentName: string): string {
       return t("Something went wrong on our side. Please try again in a moment.");
     case "ended_by_api":
       return t("It was ended by the host.");
-    case "ended_by_user":
     case "visitor_left":
+      return t("Your connection was away for too long, so it ended. What was said is kept; you can talk again.");
+    case "ended_by_user":
     case null:
       return "";
   }

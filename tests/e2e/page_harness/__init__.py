@@ -5,6 +5,18 @@ which a healthy server hardly ever shows (late, lost, full, cut off) can be show
 """
 
 from tests.e2e.page_harness.media import MediaServer, ToneAgent, find_media_server
+from tests.e2e.page_harness.page import MICROPHONE, chip, kept, lines, notice, talk
 from tests.e2e.page_harness.server import RoomServer
 
-__all__ = ["MediaServer", "RoomServer", "ToneAgent", "find_media_server"]
+__all__ = [
+    "MICROPHONE",
+    "MediaServer",
+    "RoomServer",
+    "ToneAgent",
+    "chip",
+    "find_media_server",
+    "kept",
+    "lines",
+    "notice",
+    "talk",
+]

@@ -132,6 +132,7 @@ class ToneAgent:
         self.chats: list[str] = []
         self.kept_speech: list[tuple[dict[str, str], int]] = []
         self.heard_samples = 0
+        self.heard_peak = 0
         self.features: list[list[int]] = []
         self._stop = threading.Event()
         self._joined: Future[None] = Future()
@@ -184,6 +185,7 @@ class ToneAgent:
     async def _listen(self, track: rtc.Track) -> None:
         async for event in rtc.AudioStream(track, sample_rate=RATE, num_channels=1):
             self.heard_samples += event.frame.samples_per_channel
+            self.heard_peak = max(self.heard_peak, max(event.frame.data, default=0))
 
     async def _read_chat(self, reader: rtc.TextStreamReader) -> None:
         self.chats.append(await reader.read_all())

@@ -45,6 +45,7 @@ class RoomServer:
             "portrait_url": "/static/src/portraits/mira.svg",
             "greeting": "Hello, this is Mira.",
         }
+        self.catalog: dict[str, str] = {}
         self.session_id: UUID = uuid4()
         self.running = False
         self.state: events.SessionStateName = "waiting"
@@ -239,7 +240,8 @@ class RoomServer:
             "session": session,
             "offline_recogniser": False,
         }
-        return render_to_string("room/room.html", {"boot": boot, "csrf_token": "harness-token"})
+        context = {"boot": boot, "catalog": self.catalog, "csrf_token": "harness-token"}
+        return render_to_string("room/room.html", context)
 
     # -- WebSocket -------------------------------------------------------------------------------------------------
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,0 +1,223 @@
+"""The room page for everybody: by keyboard alone, for screen readers, on every screen, in both directions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from playwright.sync_api import FloatRect, Locator, Page, expect
+
+from sessions import events
+from tests.e2e.conftest import Join
+from tests.e2e.page_harness import RoomServer, chip, notice, talk
+
+pytestmark = pytest.mark.slow
+
+AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
+TURNED = """new MutationObserver(() => { if (document.documentElement) document.documentElement.dir = "rtl"; })
+  .observe(document, { childList: true, subtree: true })"""
+SIZES = [(390, 844), (768, 1024), (1440, 900)]
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds wrong with the page as it stands. Injected by the debugger: the page's policy allows no other."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE.read_text(encoding="utf-8"))
+    found: list[dict[str, Any]] = page.evaluate("axe.run().then((result) => result.violations)")
+    return [f"{item['id']}: {node['target']} {node['failureSummary']}" for item in found for node in item["nodes"]]
+
+
+def live(page: Page, room: RoomServer) -> None:
+    talk(page, room)
+    room.become("listening")
+    room.final("agent", "Hello, this is Mira. How can I help you?")
+    room.final("user", "Is there a room free this weekend, and does it look out to the sea?")
+    room.push(
+        events.TurnMetrics(
+            turn=1, endpointing_ms=310, stt_ms=140, llm_ms=420, tts_ms=180, avatar_ms=None, total_ms=1_050
+        )
+    )
+    expect(page.locator("li.segment.final")).to_have_count(2)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_wrong_in_any_state(
+    page: Page, room: RoomServer, join: Join, scheme: Literal["light", "dark"]
+) -> None:
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    page.goto(room.url)
+    assert violations(page) == [], "lobby"
+    page.click("#check summary")
+    expect(page.locator("#mic-hint")).not_to_be_empty()
+    assert violations(page) == [], "check"
+    live(page, room)
+    join()
+    assert violations(page) == [], "talk"
+    room.become("speaking")
+    room.partial("agent", "a9", "I have put your name down for the blue room")
+    room.notice("warning", "stt_fallback", "Speech recognition changed.")
+    room.notice("info", "recording", "It is kept for 30 days.")
+    page.click("#captions-toggle")
+    page.click("#timing-toggle")
+    expect(page.locator(".turn-parts li").first).to_be_visible()
+    assert violations(page) == [], "captions, timing and notices"
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert violations(page) == [], "the same on a phone"
+    page.click("#settings-open")
+    assert violations(page) == [], "sound and captions"
+    page.keyboard.press("Escape")
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("?")
+    assert violations(page) == [], "keys"
+    page.keyboard.press("Escape")
+    page.click("#leave")
+    expect(page.locator("#summary")).to_be_visible()
+    assert violations(page) == [], "end"
+    page.click("#erase")
+    assert violations(page) == [], "erase"
+
+
+def test_the_whole_conversation_works_by_keyboard(page: Page, room: RoomServer, join: Join) -> None:
+    press = page.keyboard.press
+    page.goto(room.url)
+    page.keyboard.press("Tab")
+    while page.evaluate("document.activeElement.id") != "name":
+        press("Tab")
+    page.keyboard.type("Anna")
+    press("Enter")
+    expect(page.locator("#room[data-media=connected][data-socket=open]")).to_be_visible()
+    agent = join()
+    room.become("listening")
+    expect(page.locator("#say-text")).to_be_focused()
+    page.keyboard.type("mcts?")
+    press("Enter")
+    page.wait_for_timeout(800)
+    assert agent.chats == ["mcts?"], "letters are words while one types"
+    press("Escape")
+    press("m")
+    expect(page.locator("#mute[data-mic=muted]")).to_be_visible()
+    press("m")
+    expect(page.locator("#mute[data-mic=on]")).to_be_visible()
+    press("c")
+    expect(page.locator("#room[data-captions=small]")).to_be_visible()
+    press("t")
+    expect(page.locator("#timing")).to_be_visible()
+    press("t")
+    expect(page.locator("#timing")).to_be_hidden()
+    press("s")
+    expect(page.locator("#settings")).to_be_visible()
+    press("m")
+    expect(page.locator("#mute[data-mic=on]")).to_be_attached()
+    press("Escape")
+    expect(page.locator("#settings")).to_be_hidden()
+    press("?")
+    expect(page.locator("#help")).to_contain_text("Mute or unmute")
+    press("Escape")
+    press("/")
+    expect(page.locator("#say-text")).to_be_focused()
+    expect(page.locator("#say-text")).to_have_value("")
+    press("Escape")
+    press("l")
+    expect(page.locator("#room[data-phase=live]")).to_be_visible()
+    press("Shift+L")
+    expect(page.locator("#summary-title")).to_be_focused()
+    press("Tab")
+    expect(page.locator("#again")).to_be_focused()
+    press("Enter")
+    expect(page.locator("#room[data-phase=live]")).to_be_visible()
+
+
+def test_the_keys_can_be_switched_off(page: Page, room: RoomServer) -> None:
+    live(page, room)
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("?")
+    page.uncheck("#shortcuts")
+    page.keyboard.press("Escape")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("c")
+    page.keyboard.press("t")
+    expect(page.locator("#timing")).to_be_hidden()
+    expect(page.locator("#room[data-captions=off]")).to_be_visible()
+
+
+def box(locator: Locator) -> FloatRect:
+    found = locator.bounding_box()
+    assert found
+    return found
+
+
+def overlap(one: FloatRect, other: FloatRect) -> bool:
+    return (
+        one["x"] < other["x"] + other["width"] - 1
+        and other["x"] < one["x"] + one["width"] - 1
+        and one["y"] < other["y"] + other["height"] - 1
+        and other["y"] < one["y"] + one["height"] - 1
+    )
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_the_face_stays_where_it_is_when_something_is_to_be_said(
+    page: Page, room: RoomServer, width: int, height: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": height})
+    live(page, room)
+    tile = page.locator(".tile")
+    before = box(tile)
+    room.notice("warning", "stt_fallback", "Speech recognition runs on its simplest means now, so it may mishear.")
+    room.notice("info", "recording", "It is kept for 30 days.")
+    expect(notice(page, "recording")).to_be_attached()
+    assert box(tile) == before
+    assert not overlap(box(tile), box(page.locator("#notice-area")))
+    face, word = box(tile), box(page.locator("#state"))
+    assert word["y"] > face["y"] + face["height"] * 0.7, "the word on the state leaves the face free"
+    expect(page.locator("li.segment").last).to_be_in_viewport()
+
+
+@pytest.mark.parametrize("direction", ["ltr", "rtl"])
+@pytest.mark.parametrize(("width", "height"), [(320, 568), *SIZES, (844, 390)])
+def test_nothing_is_cut_or_covered(page: Page, room: RoomServer, width: int, height: int, direction: str) -> None:
+    page.set_viewport_size({"width": width, "height": height})
+    if direction == "rtl":
+        page.add_init_script(TURNED)
+    page.goto(room.url)
+    fits = "document.documentElement.scrollWidth <= innerWidth"
+    assert page.evaluate(fits)
+    page.click("#check summary")
+    expect(page.locator("#mic-hint")).not_to_be_empty()
+    assert page.evaluate(fits)
+    live(page, room)
+    page.click("#captions-toggle")
+    room.partial("agent", "a9", "I have put your name down for the blue room, which looks out to the harbour")
+    expect(page.locator("#caption-text")).not_to_be_empty()
+    assert page.evaluate(fits)
+    parts = [page.locator(name) for name in ("#mute", "#captions-toggle", "#settings-open", "#leave", "#say-form")]
+    for part in parts:
+        expect(part).to_be_in_viewport(ratio=0.99)
+    for index, part in enumerate(parts):
+        for other in parts[index + 1 :]:
+            assert not overlap(box(part), box(other))
+    if height > 560:
+        assert not overlap(box(page.locator(".captions")), box(page.locator("#conversation")))
+        assert not overlap(box(page.locator(".captions")), box(page.locator("#state")))
+    if direction == "rtl" and width >= 900:
+        assert box(page.locator("#conversation"))["x"] < box(page.locator(".tile"))["x"]
+    page.click("#settings-open")
+    expect(page.locator("#settings")).to_be_in_viewport(ratio=0.99)
+    assert page.evaluate(fits)
+    page.get_by_role("button", name="Done").click()
+    page.click("#leave")
+    expect(page.locator("#again")).to_be_in_viewport()
+    assert page.evaluate(fits)
+
+
+def test_it_speaks_the_language_of_its_catalog(page: Page, room: RoomServer) -> None:
+    room.catalog = {"Listening": "Hört zu", "Mute": "Stumm", "{name} is late": "{name} verspätet sich"}
+    live(page, room)
+    expect(chip(page, "listening")).to_have_text("Hört zu")
+    expect(page.locator("#mute-label")).to_have_text("Stumm")
+    room.become("initializing")
+    room.notice("warning", "agent_late", "late")
+    expect(chip(page, "late")).to_have_text("Mira verspätet sich")
+    expect(page.locator("#summary-title")).to_be_hidden()
