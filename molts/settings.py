@@ -231,6 +231,7 @@ MOLTS_DOCS_DIR = BASE_DIR / "var" / "docs"  # made by `make setup`, whatever the
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000  # an agent's form has five for each of its answers
 
 # -- Web security ----------------------------------------------------------------------------------------------------
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _https

@@ -254,7 +254,7 @@ class AgentAdmin(ScopedAdmin):
     def response_add(self, request: HttpRequest, obj: Agent, post_url_continue: str | None = None) -> HttpResponse:
         if "_addanother" in request.POST or "_popup" in request.POST:
             return super().response_add(request, obj, post_url_continue)
-        messages.success(request, f"{obj.name} is there. Talk to it, or go on describing it.")
+        messages.success(request, f"{obj.name} was added successfully. Talk to it, or go on describing it.")
         return HttpResponseRedirect(f"{reverse('admin:avatars_agent_change', args=[obj.pk])}?made=1")
 
     def response_change(self, request: HttpRequest, obj: Agent) -> HttpResponse:

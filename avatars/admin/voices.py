@@ -148,7 +148,7 @@ class VoiceAdmin(ScopedAdmin):
             del form.fields["project"]
         if not form.is_valid():
             wrong = [
-                f"{form.fields[name].label or name}: {texts[0]}" if name in form.fields else str(texts[0])
+                f"{form[name].label}: {texts[0]}" if name in form.fields else str(texts[0])
                 for name, texts in form.errors.items()
             ]
             raise BadInput(" ".join(wrong))

@@ -32,6 +32,7 @@ async def speak(
     """
     chosen = get_provider(provider)
     parsed = chosen.parse_options(Kind.TTS, options)
+    await asyncio.to_thread(_import_libraries)
     try:
         async with asyncio.timeout(seconds):
             return await _synthesise(chosen.build_tts(options=parsed, credentials=credentials, persona=persona), text)
@@ -41,6 +42,14 @@ async def speak(
         raise
     except Exception as error:  # whatever a vendor's library raises: what it says is what helps
         raise Unavailable(f"{chosen.label}: {_in_words(error, credentials.api_key)}") from error
+
+
+def _import_libraries() -> None:
+    """Seconds of imports the first time, kept off the event loop.
+
+    LiveKit's plugins themselves want the main thread, where the loop runs; what they stand on is here then.
+    """
+    import openai  # noqa: F401
 
 
 async def _synthesise(voice: Any, text: str) -> bytes:

@@ -38,7 +38,6 @@ function setUpTabs(list) {
   window.addEventListener("hashchange", () => open(named()));
   const wrong = tabs.find((tab) => "errors" in tab.dataset);
   open(wrong ? wrong.dataset.tab : named(), !wrong);
-  list.scrollTo({ left: 0 });
 
   function named() {
     const name = window.location.hash.slice(1);
@@ -51,7 +50,6 @@ function setUpTabs(list) {
       tab.setAttribute("aria-selected", String(isOpen));
       tab.tabIndex = isOpen ? 0 : -1;
       panels.get(tab.dataset.tab).hidden = !isOpen;
-      if (isOpen) list.scrollTo({ left: tab.offsetLeft - 48, behavior: "instant" });
     }
     window.history.replaceState(null, "", `#${name}`);
     form.action = `${window.location.pathname}${window.location.search}#${name}`;
