@@ -18,6 +18,7 @@ PARTS = ("endpointing", "stt", "llm", "tts", "avatar")
 LEAST_MS = 10_000  # a conversation of one word is not stretched over the whole width
 PIXELS_A_SECOND = 7
 MOST_PIXELS = 6_000
+LEAST_PART = 0.003  # of the width: what was typed took no time, and is seen all the same
 STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # seconds between two marks of the axis
 PIXELS_A_TICK = 70
 
@@ -114,7 +115,7 @@ def draw_timeline(
                 interrupted=segment.interrupted,
                 text=segment.text,
                 x=percent(segment.start_ms - start),
-                width=percent(max(segment.end_ms - segment.start_ms, 0)),
+                width=percent(max(segment.end_ms - segment.start_ms, LEAST_PART * span)),
             )
             for segment in segments
         ),

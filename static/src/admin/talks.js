@@ -52,6 +52,10 @@ function draw(tag, attributes, title = "") {
   return shape;
 }
 
+function count(id) {
+  find(id).textContent = String(Number(find(id).textContent) + 1);
+}
+
 // -- words ------------------------------------------------------------------------------------------------------------
 function makeLine(role, at, text, notes = []) {
   const words = make("p", { dir: "auto" }, text);
@@ -98,6 +102,7 @@ function hearFinal(segment) {
   const title = `${clock(from)}–${clock(to)}: ${text.slice(0, 200)}`;
   find("bars").append(draw("rect", { class: kind, y: LANES[role], height: 28, rx: 3, "data-from": from, "data-to": to }, title));
   find("fact-lines").textContent = String(lastSeq);
+  if (interrupted) count("fact-cuts");
 }
 
 // -- everything else ----------------------------------------------------------------------------------------------------
@@ -136,7 +141,7 @@ function showTurn(event) {
   table.hidden = false;
   find("no-waits").hidden = true;
   table.tBodies[0].append(row);
-  find("fact-turns").textContent = String(Number(find("fact-turns").textContent) + 1);
+  count("fact-turns");
   scaleWaits(table);
 }
 
@@ -167,7 +172,7 @@ function place() {
   for (const bar of find("bars").children) {
     const { from, to } = bar.dataset;
     bar.setAttribute("x", percent(from));
-    bar.setAttribute("width", `${(100 * Math.max(0, to - from)) / (end - startMs)}%`);
+    bar.setAttribute("width", `${Math.max(0.3, (100 * (to - from)) / (end - startMs))}%`);
   }
   for (const mark of find("marks").children) mark.setAttribute("cx", percent(mark.dataset.from));
   const step = STEPS.find((s) => (s * 1000 * pixels) / (end - startMs) >= 70) ?? 3600;
