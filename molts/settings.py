@@ -226,6 +226,7 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = env.text("STATIC_ROOT") or None  # only for `collectstatic`, when another server is to serve the files
 MEDIA_URL = "media/"
 MEDIA_ROOT = MOLTS_DATA_DIR / "media"
+MOLTS_DOCS_DIR = BASE_DIR / "var" / "docs"  # made by `make setup`, whatever the data folder
 # Served straight from the source folders: one command runs everything, and nothing can be stale.
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG

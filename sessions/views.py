@@ -12,6 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.staticfiles import finders
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.http.request import split_domain_port
 from django.http.response import HttpResponseBase
 from django.middleware.csrf import get_token
 from django.shortcuts import redirect, render
@@ -119,7 +120,16 @@ def start_page(request: HttpRequest) -> HttpResponse:
         for link in links.order_by("created_at")[:50]
         if not link.is_expired
     ]
-    return render(request, "start.html", {"agents": agents, "admin_url": "/admin/", "docs_url": "/api/docs/"})
+    return render(request, "start.html", {"agents": agents, "for_operator": is_for_operator(request)})
+
+
+def is_for_operator(request: HttpRequest) -> bool:
+    """Whoever is signed in, or sits at the machine itself: a visitor from elsewhere has no use for next steps."""
+    return request.user.is_authenticated or split_domain_port(request.get_host())[0] in (
+        "127.0.0.1",
+        "localhost",
+        "[::1]",
+    )
 
 
 @method_decorator(never_cache, name="dispatch")
