@@ -24,7 +24,7 @@ from projects.scoped_admin import MOST_TO_CHOOSE, chosen_project, my_projects
 from sessions.choices import FAILURES, LIVE_STATES, SessionSource, SessionState
 from sessions.models import LiveSession, SessionNotice, Turn
 
-MOST_CONVERSATIONS = 5_000
+MOST_CONVERSATIONS = 2_000
 """Of so many conversations the turns are read, for percentiles."""
 MOST_AGENTS = 20
 PARTS = {
@@ -34,6 +34,16 @@ PARTS = {
     "tts": "Voice",
     "avatar": "Face",
     "total": "Whole answer",
+}
+TOLD = {
+    "agent_late": "The agent was late",
+    "agent_lost": "The agent was lost",
+    "avatar_lost": "The face was lost",
+    "stt_fallback": "Another speech recognition took over",
+    "llm_fallback": "Another language model took over",
+    "tts_fallback": "Another voice took over",
+    "offline_recogniser": "Only the offline recogniser could listen",
+    "limit_near": "The time was nearly over",
 }
 
 
@@ -244,7 +254,7 @@ def figures(request: HttpRequest, span: Range) -> dict[str, Any]:
     notices = count_notices(request, starts[0])
     total = sum(row["number"] for row in counts)
     failed = sum(row["failed"] for row in counts)
-    live = in_scope(request, LiveSession.objects.filter(state__in=LIVE_STATES).exclude(source="check")).count()
+    live = sum(row["live"] for row in counts)
     return {
         "ranges": [(each.key, each.label, each is span) for each in RANGES],
         "range": span,
@@ -270,6 +280,7 @@ def count_conversations(recent: models.QuerySet[LiveSession], span: Range) -> It
         .annotate(
             number=Count("pk"),
             failed=Count("pk", filter=failed),
+            live=Count("pk", filter=Q(state__in=LIVE_STATES)),  # none lasts longer than the shortest time to choose
             seconds=Sum(Seconds(models.F("ended_at"), models.F("active_at"))),
         )
     )
@@ -289,7 +300,8 @@ def count_notices(request: HttpRequest, since: datetime) -> list[dict[str, Any]]
     """What visitors were warned of, most frequent first."""
     told = SessionNotice.objects.filter(created_at__gte=since, level__in=("warning", "error")).order_by()
     counted = in_scope(request, told, "session__project").values("code", "level").annotate(number=Count("pk"))
-    return sorted(counted, key=lambda row: -row["number"])
+    rows = sorted(counted, key=lambda row: -row["number"])
+    return [{**row, "text": TOLD.get(row["code"], row["code"])} for row in rows]
 
 
 def cards(

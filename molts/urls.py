@@ -9,7 +9,7 @@ from sessions.livekit_webhooks import livekit_webhook
 
 admin.site.site_header = "molts"
 admin.site.site_title = "molts"
-admin.site.index_title = "Agents and conversations"
+admin.site.index_title = "Start"
 
 urlpatterns = [
     path("admin/", admin.site.urls),

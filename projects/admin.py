@@ -407,7 +407,6 @@ class AuditEntryAdmin(ScopedAdmin):
     """Who did what when. Nobody changes it."""
 
     list_display = ("created_at", "user_name", "what", "object_link", "kind", "project")
-    list_display_links = None
     list_select_related = ("content_type", "project")
     list_filter = (
         "action",

@@ -27,7 +27,14 @@ from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin as UnfoldModelAdmin
 from unfold.admin import TabularInline as UnfoldTabularInline
 from unfold.sites import UnfoldAdminSite
-from unfold.widgets import CHECKBOX_CLASSES, FILE_CLASSES, INPUT_CLASSES, SELECT_CLASSES, TEXTAREA_CLASSES
+from unfold.widgets import (
+    CHECKBOX_CLASSES,
+    FILE_CLASSES,
+    INPUT_CLASSES,
+    SELECT_CLASSES,
+    TEXTAREA_CLASSES,
+    UnfoldAdminSelectWidget,
+)
 
 from molts.errors import MoltsError
 from projects.access import ScopedQuerySet, project_id_of, project_ids
@@ -125,6 +132,8 @@ def dress(form: forms.BaseForm) -> None:
         for kind, classes in LOOKS:
             if isinstance(field.widget, kind) and "class" not in field.widget.attrs:
                 field.widget.attrs["class"] = " ".join(classes)
+                if type(field.widget) is forms.Select:
+                    field.widget.template_name = UnfoldAdminSelectWidget.template_name  # with an arrow
                 break
 
 

@@ -18,8 +18,9 @@ PARTS = ("endpointing", "stt", "llm", "tts", "avatar")
 LEAST_MS = 10_000  # a conversation of one word is not stretched over the whole width
 PIXELS_A_SECOND = 7
 MOST_PIXELS = 6_000
+LEAST_PART = 0.003  # of the width: what was typed took no time, and is seen all the same
 STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # seconds between two marks of the axis
-MOST_TICKS = 12
+PIXELS_A_TICK = 70
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,8 @@ def draw_timeline(
     end = max(end, over, start + LEAST_MS) if last else max(end, start + LEAST_MS)
     span = end - start
 
+    pixels = min(MOST_PIXELS, round(span / 1000 * PIXELS_A_SECOND))
+
     def percent(milliseconds: float) -> str:
         return f"{max(0.0, min(100.0, 100 * milliseconds / span)):.3f}%"
 
@@ -102,7 +105,7 @@ def draw_timeline(
     return Timeline(
         start_ms=start,
         end_ms=end,
-        pixels=min(MOST_PIXELS, round(span / 1000 * PIXELS_A_SECOND)),
+        pixels=pixels,
         bars=tuple(
             Bar(
                 role=segment.role,
@@ -112,7 +115,7 @@ def draw_timeline(
                 interrupted=segment.interrupted,
                 text=segment.text,
                 x=percent(segment.start_ms - start),
-                width=percent(max(segment.end_ms - segment.start_ms, 0)),
+                width=percent(max(segment.end_ms - segment.start_ms, LEAST_PART * span)),
             )
             for segment in segments
         ),
@@ -126,13 +129,15 @@ def draw_timeline(
             for at, notice in moments
             if start <= at <= end
         ),
-        ticks=tuple(Tick(label=_short(at), x=percent(at - start)) for at in _ticks(start, end)),
+        ticks=tuple(Tick(label=_short(at), x=percent(at - start)) for at in _ticks(start, end, pixels)),
     )
 
 
-def _ticks(start: int, end: int) -> range:
-    step = next((s for s in STEPS if (end - start) / (s * 1000) <= MOST_TICKS), STEPS[-1]) * 1000
-    return range(-(-start // step) * step, end, step)
+def _ticks(start: int, end: int, pixels: int) -> range:
+    """Moments with room for a label each."""
+    a_second = pixels / (end - start) * 1000
+    step = next((seconds for seconds in STEPS if seconds * a_second >= PIXELS_A_TICK), STEPS[-1]) * 1000
+    return range(-(-start // step) * step, end - (end - start) // 30, step)  # the last one's label has room
 
 
 def _short(milliseconds: int) -> str:

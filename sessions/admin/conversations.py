@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from functools import partial
 from statistics import median
 from typing import Any
@@ -20,12 +21,13 @@ from django.urls import path
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET, require_POST
-from unfold.contrib.filters.admin import RangeDateTimeFilter
+from unfold.contrib.filters.admin import RangeDateFilter
+from unfold.utils import parse_date_str
 
 from projects.audit import record_action
 from projects.choices import Action
 from projects.scoped_admin import ScopedAdmin, ScopedRelatedFilter, allowed_projects, may_do
-from sessions.admin.parts import CappedPaginator, CountedList, chip, conversations_url, has_several_projects
+from sessions.admin.parts import CappedPaginator, CountedList, chip, conversations_url, has_several_projects, moment
 from sessions.choices import LIVE_STATES, EndReason, Role, SessionState
 from sessions.models import LiveSession, Segment, SessionNotice, Turn
 from sessions.services import LONG_TEXTS, end_session, erase_session, offset_ms, say
@@ -65,12 +67,28 @@ class StateFilter(admin.SimpleListFilter):
                 return queryset
 
 
+class DayFilter(RangeDateFilter):  # type: ignore[misc]  # untyped
+    """From one day to another, both of them whole. Half a range is one too; what is no date is left out."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        first, last = (self._midnight(f"{self.parameter_name}_{end}") for end in ("from", "to"))
+        if first:
+            queryset = queryset.filter(created_at__gte=first)
+        if last:
+            queryset = queryset.filter(created_at__lt=last + timedelta(days=1))
+        return queryset
+
+    def _midnight(self, name: str) -> datetime | None:
+        day = parse_date_str(self.used_parameters.get(name) or "")
+        return timezone.make_aware(datetime(day.year, day.month, day.day)) if day else None
+
+
 @admin.register(LiveSession)
 class LiveSessionAdmin(ScopedAdmin):
     """A conversation is looked at, steered, ended or erased, but never rewritten."""
 
     list_display = (
-        "created_at",
+        "began",
         "agent",
         "visitor",
         "came_by",
@@ -83,7 +101,7 @@ class LiveSessionAdmin(ScopedAdmin):
     )
     list_filter = (
         StateFilter,
-        ("created_at", RangeDateTimeFilter),
+        ("created_at", DayFilter),
         ("agent", ScopedRelatedFilter),
         "reason",
         "source",
@@ -96,6 +114,7 @@ class LiveSessionAdmin(ScopedAdmin):
     paginator = CappedPaginator
     show_full_result_count = False
     list_per_page = 50
+    list_max_show_all = 0
     list_disable_select_all = True
     actions = ("end",)
     add_action = change_action = None
@@ -113,7 +132,7 @@ class LiveSessionAdmin(ScopedAdmin):
         sessions = LiveSession.objects.all() if allowed is None else LiveSession.objects.filter(project__in=allowed)
         return sessions.select_related("agent", "project", "link").defer(*LONG_TEXTS).order_by("-created_at")
 
-    def get_list_display(self, request: HttpRequest) -> Sequence[Any]:
+    def get_list_display(self, request: HttpRequest) -> tuple[Any, ...]:
         return (*self.list_display, "project") if has_several_projects(request) else self.list_display
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
@@ -149,6 +168,10 @@ class LiveSessionAdmin(ScopedAdmin):
             session.waits, session.notice_count = waits.get(session.pk, []), told.get(session.pk, 0)
 
     # -- columns -------------------------------------------------------------------------------------------------------
+    @admin.display(description="began", ordering="created_at")
+    def began(self, session: LiveSession) -> SafeString:
+        return moment(session.created_at)
+
     @admin.display(description="visitor", ordering="visitor_name")
     def visitor(self, session: LiveSession) -> str:
         return session.visitor_name or "Visitor"
@@ -280,7 +303,6 @@ class LiveSessionAdmin(ScopedAdmin):
             "opts": self.opts,
             "original": session,
             "title": f"{session.agent} with {self.visitor(session)}",
-            "media": self.media,
             "may_steer": session.is_live and self.has_end_permission(request, session),
             "may_erase": self.has_delete_permission(request, session),
             "list_url": conversations_url(),
@@ -323,9 +345,9 @@ def conversation_data(session: LiveSession, *, page: str) -> dict[str, Any]:
         names = [segment.segment_id for segment in segments]
         turns = turns.filter(Q(agent_segment_id__in=names) | Q(user_segment_id__in=names))
     notices = list(session.notices.all()[:MOST_NOTICES])
-    totals = list(session.turns.exclude(total_ms=None).order_by().values_list("total_ms", flat=True)[:MOST_TOTALS])
+    totals = list(session.turns.order_by().values_list("total_ms", flat=True)[:MOST_TOTALS])
     usage = list(session.usage_records.all()[:MOST_ROWS])
-    middle, slow = percentiles(totals)
+    middle, slow = percentiles([total for total in totals if total is not None])
     return {
         "session": session,
         "chip": state_chip(session),

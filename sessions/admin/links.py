@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import segno
@@ -31,6 +31,7 @@ from sessions.admin.parts import (
     conversations_url,
     copy_button,
     has_several_projects,
+    moment,
 )
 from sessions.choices import LIVE_STATES
 from sessions.embed import clean_origins
@@ -96,7 +97,7 @@ class OpenFilter(admin.SimpleListFilter):
 class RoomLinkAdmin(ScopedAdmin):
     form = RoomLinkForm
     owner_field = "agent"
-    list_display = ("__str__", "agent", "state", "address", "talking_now", "conversations", "sites", "expires_at")
+    list_display = ("__str__", "agent", "state", "address", "talking_now", "conversations", "sites", "ends")
     list_select_related = ("agent", "project")
     list_filter = (OpenFilter, ("agent", ScopedRelatedFilter), ("project", ScopedRelatedFilter), "on_start_page")
     search_fields = ("name", "agent__name", "public_id")
@@ -104,9 +105,10 @@ class RoomLinkAdmin(ScopedAdmin):
     paginator = CappedPaginator
     show_full_result_count = False
     list_per_page = 50
+    list_max_show_all = 0
     list_disable_select_all = True
     actions = ("revoke",)
-    readonly_fields = ("project",)
+    readonly_fields = ("project", "allowed_sites")
     fieldsets = (
         ("Whom it leads to", {"fields": ("agent", "name", "project", "on_start_page")}),
         ("Limits", {"fields": ("max_minutes", "max_concurrent", "expires_at")}),
@@ -121,13 +123,15 @@ class RoomLinkAdmin(ScopedAdmin):
         js = ("admin/copy.js",)
 
     # -- which and what ------------------------------------------------------------------------------------------------
-    def get_list_display(self, request: HttpRequest) -> Sequence[Any]:
+    def get_list_display(self, request: HttpRequest) -> tuple[Any, ...]:
         several = has_several_projects(request)
         return (*self.list_display[:2], "project", *self.list_display[2:]) if several else self.list_display
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
             return (("Whom it leads to", {"fields": ("agent", "name", "on_start_page")}), *self.fieldsets[1:])
+        if not self.has_change_permission(request, obj):
+            return (*self.fieldsets[:-1], ("On other sites", {"fields": ("allowed_sites",)}))
         return self.fieldsets
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
@@ -145,6 +149,13 @@ class RoomLinkAdmin(ScopedAdmin):
         live, total = dict(sessions.filter(state__in=LIVE_STATES)), dict(sessions)
         for link in links:
             link.live_count, link.total_count = live.get(link.pk, 0), total.get(link.pk, 0)
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[Any], list[Any]]:
+        """The links alone: their conversations stay, and may be too many to go through."""
+        refused = {str(self.opts.verbose_name) for obj in objs if not self.has_delete_permission(request, obj)}
+        return [str(link) for link in objs], {"room links": len(objs)}, refused, []
 
     def save_model(self, request: HttpRequest, obj: RoomLink, form: Any, change: bool) -> None:
         obj.project_id = obj.agent.project_id
@@ -211,11 +222,19 @@ class RoomLinkAdmin(ScopedAdmin):
             return "none yet"
         return format_html('<a href="{}">{}</a>', conversations_url(link__id__exact=link.pk), link.total_count)
 
+    @admin.display(description="ends", ordering="expires_at")
+    def ends(self, link: RoomLink) -> SafeString | str:
+        return moment(link.expires_at) if link.expires_at else "never"
+
     @admin.display(description="on other sites")
     def sites(self, link: RoomLink) -> str:
         return ", ".join(origin.split("//", 1)[1] for origin in link.allowed_origins[:2]) + (
             f" and {len(link.allowed_origins) - 2} more" if len(link.allowed_origins) > 2 else ""
         )
+
+    @admin.display(description="allowed sites")
+    def allowed_sites(self, link: RoomLink) -> str:
+        return ", ".join(link.allowed_origins) or "none but this server's own pages"
 
     @admin.action(description="Revoke selected links", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[RoomLink]) -> None:

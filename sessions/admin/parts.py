@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from django.contrib.admin.views.main import ORDER_VAR, SEARCH_VAR
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
@@ -47,15 +51,24 @@ class CappedPaginator(PaginatorBase):
 class CountedList(ChangeList):
     """Figures beside each row are read for the rows of the page alone, by the admin's `add_figures`."""
 
+    model_admin: Any
+
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        self.result_list = list(self.result_list)  # type: ignore[assignment]  # read once, and only this page
+        if not self.query and not set(self.filter_params) - {ORDER_VAR, SEARCH_VAR}:
+            self.full_result_count = self.result_count  # nothing is hidden
+        self.result_list = list(self.result_list)  # read once, and only this page
         self.model_admin.add_figures(self.result_list)
 
 
 def chip(text: str, tone: str) -> SafeString:
     """A short state as a coloured word. Tones: good, busy, bad, quiet."""
     return format_html('<span class="chip chip-{}">{}</span>', tone, text)
+
+
+def moment(value: datetime) -> SafeString:
+    """A date and a time that stay on one line."""
+    return format_html('<span class="nowrap">{}</span>', date_format(timezone.localtime(value), "j M Y, H:i"))
 
 
 def copy_button(text: str, *, label: str = "Copy", name: str = "") -> SafeString:

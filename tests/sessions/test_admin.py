@@ -153,12 +153,15 @@ def test_an_empty_conversation_is_shown_too(agent: Agent, vera: User, sign_in: S
     for text in (
         "Nobody has spoken yet.",
         "No turn was measured yet.",
-        "None: it ran",
+        "No notices.",
         "No provider was used.",
         "Nobody.",
     ):
         assert text in html
-    assert html.count("not measured") == 2
+    LiveSession.objects.filter(pk=session.pk).update(state="failed", reason="no_agent")
+    over = session_page(sign_in(vera), session)
+    assert "Nothing was said." in over
+    assert over.count("not measured") == 2
 
 
 def test_nobody_rewrites_a_conversation(agent: Agent, alice: User, root: User, sign_in: SignIn) -> None:

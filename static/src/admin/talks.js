@@ -5,8 +5,14 @@ const find = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 const PAUSES_MS = [300, 1_000, 2_000, 4_000, 5_000];
 const FINAL_CODES = new Set([4401, 4404, 4410]);
+const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600]; // seconds between two marks of the axis
 const LANES = { user: 6, agent: 44 };
-const STATES = { waiting: ["waiting", "busy"], active: ["running", "good"], ended: ["ended", "quiet"], failed: ["failed", "bad"] };
+const STATES = {
+  waiting: ["waiting", "busy"],
+  active: ["running", "good"],
+  ended: ["ended", "quiet"],
+  failed: ["failed", "bad"],
+};
 const REASONS = {
   visitor_left: "The visitor left",
   ended_by_user: "Ended by the visitor",
@@ -34,7 +40,9 @@ const now = () => Math.round(performance.now() + offset);
 
 function clock(ms) {
   const seconds = Math.max(0, Math.floor(ms / 1000));
-  return [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60].map((n) => String(n).padStart(2, "0")).join(":");
+  return [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60]
+    .map((n) => String(n).padStart(2, "0"))
+    .join(":");
 }
 
 function make(tag, attributes = {}, ...children) {
@@ -51,11 +59,21 @@ function draw(tag, attributes, title = "") {
   return shape;
 }
 
+function count(id) {
+  find(id).textContent = String(Number(find(id).textContent) + 1);
+}
+
 // -- words ------------------------------------------------------------------------------------------------------------
 function makeLine(role, at, text, notes = []) {
   const words = make("p", { dir: "auto" }, text);
   for (const note of notes) words.append(" ", make("span", { class: "note" }, note));
-  return make("li", { class: `line ${role}` }, make("span", { class: "at" }, clock(at)), make("span", { class: "who" }, names[role]), words);
+  return make(
+    "li",
+    { class: `line ${role}` },
+    make("span", { class: "at" }, clock(at)),
+    make("span", { class: "who" }, names[role]),
+    words,
+  );
 }
 
 /** New lines come into sight, unless somebody reads further up. */
@@ -72,7 +90,14 @@ function hearPartial({ segment_id: id, role, text, offset_ms: at }) {
   if (!partial) {
     partial = {
       line: makeLine(role, at, ""),
-      bar: draw("rect", { class: `${role} speaking`, y: LANES[role], height: 28, rx: 3, "data-from": at, "data-to": at }),
+      bar: draw("rect", {
+        class: `${role} speaking`,
+        y: LANES[role],
+        height: 28,
+        rx: 3,
+        "data-from": at,
+        "data-to": at,
+      }),
     };
     partial.line.classList.add("partial");
     find("bars").append(partial.bar);
@@ -95,8 +120,11 @@ function hearFinal(segment) {
   add(makeLine(role, from, text, notes));
   const kind = `${role}${interrupted ? " cut" : ""}`;
   const title = `${clock(from)}–${clock(to)}: ${text.slice(0, 200)}`;
-  find("bars").append(draw("rect", { class: kind, y: LANES[role], height: 28, rx: 3, "data-from": from, "data-to": to }, title));
+  find("bars").append(
+    draw("rect", { class: kind, y: LANES[role], height: 28, rx: 3, "data-from": from, "data-to": to }, title),
+  );
   find("fact-lines").textContent = String(lastSeq);
+  if (interrupted) count("fact-cuts");
 }
 
 // -- everything else ----------------------------------------------------------------------------------------------------
@@ -120,7 +148,9 @@ function showAgent(state) {
 
 function showNotice({ level, code, text, offset_ms: at }) {
   find("no-notices").hidden = true;
-  find("notices").append(make("li", { class: level }, make("span", { class: "at" }, clock(at)), ` ${text} `, make("code", {}, code)));
+  find("notices").append(
+    make("li", { class: level }, make("span", { class: "at" }, clock(at)), ` ${text} `, make("code", {}, code)),
+  );
   find("marks").append(draw("circle", { class: level, cy: 96, r: 6, "data-from": at }, `${clock(at)} ${text}`));
 }
 
@@ -130,12 +160,13 @@ function showTurn(event) {
   row.append(make("td", { class: "bar-cell" }, bar));
   for (const name of [...PARTS, "total"]) row.append(make("td", {}, String(event[`${name}_ms`] ?? "unknown")));
   row.append(make("td"));
-  for (const part of PARTS) bar.append(draw("rect", { class: `part-${part}`, height: 14, "data-ms": event[`${part}_ms`] ?? 0 }));
+  for (const part of PARTS)
+    bar.append(draw("rect", { class: `part-${part}`, height: 14, "data-ms": event[`${part}_ms`] ?? 0 }));
   const table = find("waits");
   table.hidden = false;
   find("no-waits").hidden = true;
   table.tBodies[0].append(row);
-  find("fact-turns").textContent = String(Number(find("fact-turns").textContent) + 1);
+  count("fact-turns");
   scaleWaits(table);
 }
 
@@ -161,16 +192,17 @@ function scaleWaits(table) {
 function place() {
   const end = Math.max(now(), startMs + 10_000);
   const percent = (ms) => `${Math.max(0, Math.min(100, (100 * (ms - startMs)) / (end - startMs)))}%`;
-  timeline.setAttribute("width", Math.min(6_000, Math.round(((end - startMs) / 1000) * 7)));
+  const pixels = Math.min(6_000, Math.round(((end - startMs) / 1000) * 7));
+  timeline.setAttribute("width", pixels);
   for (const bar of find("bars").children) {
     const { from, to } = bar.dataset;
     bar.setAttribute("x", percent(from));
-    bar.setAttribute("width", `${(100 * Math.max(0, to - from)) / (end - startMs)}%`);
+    bar.setAttribute("width", `${Math.max(0.3, (100 * (to - from)) / (end - startMs))}%`);
   }
   for (const mark of find("marks").children) mark.setAttribute("cx", percent(mark.dataset.from));
-  const step = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600].find((s) => (end - startMs) / (s * 1000) <= 12) ?? 3600;
+  const step = STEPS.find((s) => (s * 1000 * pixels) / (end - startMs) >= 70) ?? 3600;
   const ticks = [];
-  for (let at = Math.ceil(startMs / (step * 1000)) * step * 1000; at < end; at += step * 1000) {
+  for (let at = Math.ceil(startMs / (step * 1000)) * step * 1000; at < end - (end - startMs) / 30; at += step * 1000) {
     const label = draw("text", { x: percent(at), y: 130 });
     label.textContent = clock(at).replace(/^00:0?/, "");
     ticks.push(draw("line", { x1: percent(at), x2: percent(at), y1: 0, y2: 112 }), label);
