@@ -4,6 +4,7 @@ import { Api, ApiError, type Started } from "./api.ts";
 import { readBoot, readCsrfToken } from "./boot.ts";
 import { listDevices, microphonePermission, onDeviceChange, onPermissionChange, type Permission } from "./devices.ts";
 import { element } from "./dom.ts";
+import { listenToHold } from "./hold.ts";
 import { loadLiveKit, Media } from "./media.ts";
 import type { NoticeAction } from "./notices.ts";
 import {
@@ -349,30 +350,6 @@ function onKeyDown(event: KeyboardEvent): void {
   commands[command]();
 }
 
-const release = (): void => conversation?.hold(false);
-
-/** Push-to-talk. Whoever cannot hold a button (a screen reader's click has no length) opens and closes with it. */
-function listenToHold(): void {
-  const { hold } = view;
-  const isKey = (event: KeyboardEvent): boolean => event.key === " " || event.key === "Enter";
-  hold.addEventListener("pointerdown", (event) => {
-    hold.setPointerCapture(event.pointerId);
-    conversation?.hold(true);
-  });
-  for (const end of ["pointerup", "pointercancel", "lostpointercapture", "blur"]) hold.addEventListener(end, release);
-  hold.addEventListener("contextmenu", (event) => event.preventDefault());
-  hold.addEventListener("keydown", (event) => {
-    if (!isKey(event)) return;
-    event.preventDefault();
-    if (!event.repeat) conversation?.hold(true);
-  });
-  hold.addEventListener("keyup", (event) => isKey(event) && release());
-  hold.addEventListener("click", (event) => event.detail === 0 && conversation?.hold(state.mic !== "on"));
-  window.addEventListener("keyup", (event) => event.code === "Space" && release());
-  window.addEventListener("blur", release);
-  document.addEventListener("visibilitychange", () => document.hidden && release());
-}
-
 /** A microphone turns up, by plug or by permission. */
 async function onMicrophoneThere(): Promise<void> {
   if (!wantsMicrophone(state)) return;
@@ -461,7 +438,10 @@ for (const dialog of [view.settingsDialog, view.helpDialog]) {
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
 }
 document.addEventListener("keydown", onKeyDown);
-listenToHold();
+listenToHold(view.hold, {
+  hold: (held) => conversation?.hold(held),
+  toggle: () => conversation?.hold(state.mic !== "on"),
+});
 onDeviceChange(() => void onMicrophoneThere());
 void onPermissionChange(onPermission);
 window.addEventListener("online", () => conversation?.networkBack());
