@@ -26,6 +26,7 @@ EMPTY_TIMEOUT = 180  # seconds an opened room waits for the first participant
 DEPARTURE_TIMEOUT = 60  # seconds it waits for somebody to come back
 CHECK_SECONDS = 90  # how long a room of the visitors' check is left alone
 CHECK_EMPTY_TIMEOUT = 20
+CHECK_ANSWER_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ async def open_room(room_name: str) -> None:
 
 async def open_check_room(room_name: str) -> None:
     """Create a room of the visitors' check; it closes itself soon after the visitor left."""
-    async with _server() as server:
+    async with _server() as server, asyncio.timeout(CHECK_ANSWER_SECONDS):  # the client's own limit is for each try
         await server.room.create_room(
             api.CreateRoomRequest(
                 name=room_name,

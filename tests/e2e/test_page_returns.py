@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import CDPSession, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.e2e.conftest import Join, Launch
 from tests.e2e.page_harness import MediaServer, RoomServer, ToneAgent, chip, notice, talk
@@ -23,6 +23,7 @@ UNPLUG = """(() => {
 NONE_LEFT = """
   navigator.mediaDevices.openAsBefore = navigator.mediaDevices.getUserMedia;
   navigator.mediaDevices.getUserMedia = async () => { throw new DOMException("none", "NotFoundError"); };
+  null;
 """
 PLUGGED_IN = """
   navigator.mediaDevices.getUserMedia = navigator.mediaDevices.openAsBefore;
@@ -80,18 +81,11 @@ def test_it_stays_with_text_when_the_visitor_has_settled_for_it(page: Page, room
     expect(page.locator("#mute")).to_have_attribute("data-mic", "missing")
 
 
-def permit(page: Page, setting: str) -> CDPSession:
-    session = page.context.new_cdp_session(page)
-    session.send("Browser.setPermission", {"permission": {"name": "microphone"}, "setting": setting})
-    return session
-
-
 @pytest.mark.parametrize("settled", [False, True], ids=["waiting", "settled for text"])
 def test_it_offers_the_microphone_once_it_is_allowed(
     launch: Launch, room: RoomServer, join: Join, settled: bool
 ) -> None:
-    page = launch(["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"])
-    permit(page, "denied")
+    page = launch(["--use-fake-device-for-media-stream", "--deny-permission-prompts"])
     page.goto(room.url)
     expect(page.locator("#check")).to_have_attribute("open", "")
     page.click("#talk")
@@ -100,7 +94,7 @@ def test_it_offers_the_microphone_once_it_is_allowed(
     expect(notice(page, "mic")).to_contain_text("Your microphone is blocked")
     if settled:
         notice(page, "mic").get_by_role("button", name="Continue by text").click()
-    permit(page, "granted")
+    page.context.grant_permissions(["microphone"])
     if settled:
         notice(page, "mic").get_by_role("button", name="Turn on").click()
     expect(page.locator("#mute[data-mic=on]")).to_be_visible()

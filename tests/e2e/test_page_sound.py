@@ -232,7 +232,7 @@ def test_it_shows_how_fast_each_answer_came(page: Page, room: RoomServer) -> Non
 def told(page: Page) -> list[str]:
     """Everything that the page's live regions have said."""
     said: list[str] = []
-    page.expose_function("told", said.append)
+    page.expose_function("told", lambda text: said.append(text))
     page.add_init_script("""
       addEventListener("DOMContentLoaded", () => {
         new MutationObserver((changes) => {

@@ -93,7 +93,7 @@ def test_a_room_of_a_check_is_known_by_its_name_until_its_time_is_up(monkeypatch
     for odd in ("check", "check.", "check.x.y", "check.-1.y", "other.99999999999.y"):
         assert not rooms.is_running_check(rooms.room_prefix() + odd)
     now = time.time()
-    monkeypatch.setattr(rooms.time, "time", lambda: now + rooms.CHECK_SECONDS + 1)
+    monkeypatch.setattr("sessions.rooms.time.time", lambda: now + rooms.CHECK_SECONDS + 1)
     assert not rooms.is_running_check(name)
 
 

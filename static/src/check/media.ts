@@ -30,7 +30,7 @@ interface Attempt {
 
 const SIGNAL_MS = 8_000;
 const MEDIA_MS = 8_000;
-const TOKEN_MS = 10_000;
+const TOKEN_MS = 12_000;
 
 export async function checkMedia(
   boot: MediaBoot,

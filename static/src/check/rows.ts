@@ -45,7 +45,7 @@ export function statusWord(status: Status): string {
   const words: Record<Status, string> = {
     waiting: t("Not started"),
     running: t("Checking"),
-    ok: t("OK"),
+    ok: t("Works"),
     warning: t("Note"),
     failed: t("Failed"),
     skipped: t("Skipped"),

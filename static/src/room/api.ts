@@ -55,6 +55,11 @@ export class Api {
     return `${this.base(sessionId)}transcript?format=${format}`;
   }
 
+  /** The conversation's own page, once it is over. */
+  summaryUrl(sessionId: string): string {
+    return `${this.base(sessionId)}summary`;
+  }
+
   private base(sessionId: string): string {
     return `/r/${encodeURIComponent(this.link)}/sessions/${encodeURIComponent(sessionId)}/`;
   }

@@ -19,7 +19,17 @@ export const canChooseSpeaker = (): boolean => "setSinkId" in HTMLMediaElement.p
 
 /** Opens the microphone `id`, or the default one when that is not there (any more). */
 export async function openMicrophone(id: string): Promise<MediaStreamTrack> {
-  const audio = id ? { ...speech, deviceId: { ideal: id } } : speech;
+  if (!id) return open(speech);
+  try {
+    return await open({ ...speech, deviceId: { exact: id } });
+  } catch (error) {
+    const name = error instanceof Error ? error.name : "";
+    if (name === "OverconstrainedError" || name === "NotFoundError") return open(speech);
+    throw error;
+  }
+}
+
+async function open(audio: MediaTrackConstraints): Promise<MediaStreamTrack> {
   const stream = await navigator.mediaDevices.getUserMedia({ audio });
   const [track] = stream.getAudioTracks();
   if (!track) throw new DOMException("no microphone", "NotFoundError");

@@ -203,6 +203,10 @@ export class Media {
     } else {
       this.releaseMicrophone();
       this.mic = new livekit.LocalAudioTrack(source, undefined, true);
+      // It opens its source by itself, only not at once; what closes it must come after that.
+      await wait(0);
+      if (this.closed) return;
+      this.gate();
       if (this.wantsMuted) await this.mic.mute();
       if (!this.agentIsPresent()) keepSpeech(this.mic);
     }
@@ -241,6 +245,7 @@ export class Media {
     if (room.localParticipant.getTrackPublication(Track.Source.Microphone)) return;
     try {
       await room.localParticipant.publishTrack(mic, { source: Track.Source.Microphone });
+      this.gate();
     } catch (error) {
       // A room that is going down cannot take the track; its successor will.
       if (!this.closed && this.live === room && room.state === "connected") this.hooks.onMic("busy");

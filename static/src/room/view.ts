@@ -11,7 +11,7 @@ import { type NoticeAction, type NoticeView, notices } from "./notices.ts";
 import type { CaptionSize } from "./settings.ts";
 import { agentIsHere, type Blocked, caption, chip, elapsed, type MicStatus, remaining, type State } from "./state.ts";
 import { Timing } from "./timing.ts";
-import { blockedWords, chipWords, endTitle, endWords, foreignWords } from "./words.ts";
+import { blockedWords, chipWords, endTitle, endWords, foreignWords, isTrouble } from "./words.ts";
 
 interface Line {
   key: string;
@@ -62,6 +62,7 @@ export class View {
   private atEnd = true;
   private lastTop = 0;
   private drawn: State | null = null;
+  private readonly address = location.pathname;
 
   constructor(
     private readonly boot: Boot,
@@ -98,6 +99,7 @@ export class View {
       this.renderLines(linesOf(state), state);
     }
     if (before?.sessionId !== state.sessionId) this.renderDownloads(state.sessionId);
+    this.renderAddress(state);
     if (state.phase === "ended") this.renderSummary(state);
   }
 
@@ -263,6 +265,14 @@ export class View {
     }
   }
 
+  /** What is over has a page of its own: a reload or a bookmark leads there. In a frame, the room stays the address. */
+  private renderAddress(state: State): void {
+    if (window.top !== window) return;
+    const over = state.phase === "ended" && !state.foreign && state.sessionId !== null;
+    const address = over ? this.api.summaryUrl(state.sessionId ?? "") : this.address;
+    if (location.pathname !== address) history.replaceState(history.state, "", address);
+  }
+
   private renderSummary(state: State): void {
     const erased = state.erase === "erased";
     const count = state.segments.length;
@@ -278,6 +288,10 @@ export class View {
           : `${length}${endWords(state.reason, state.agentName)}`,
     );
     this.erase.hidden = erased || state.foreign || !state.sessionId;
+    const keep = element<HTMLAnchorElement>("keep");
+    keep.hidden = this.erase.hidden;
+    if (state.sessionId) keep.href = this.api.summaryUrl(state.sessionId);
+    show("check-link", !erased && isTrouble(state.reason));
     this.erase.disabled = state.erase === "erasing";
     element("erase-problem").hidden = state.erase !== "failed";
   }
@@ -408,7 +422,21 @@ function fillNotice(card: HTMLElement, notice: NoticeView): void {
   const wanted = notice.actions.map((action) => `${action.id}:${action.label}`).join("|");
   if (actions.dataset.actions === wanted) return;
   actions.dataset.actions = wanted;
-  actions.replaceChildren(...notice.actions.map((action) => button(action.id, action.label, "button small")));
+  const buttons = notice.actions.map((action) => button(action.id, action.label, "button small"));
+  actions.replaceChildren(...buttons, ...(needsHelp(notice) ? [checkLink()] : []));
+}
+
+/** Where something does not work, the check page says what and who mends it. */
+const needsHelp = (notice: NoticeView): boolean => notice.level !== "info" || notice.key === "mic";
+
+function checkLink(): HTMLAnchorElement {
+  const made = document.createElement("a");
+  made.href = "/check";
+  made.target = "_blank"; // the conversation may still go on here
+  made.rel = "noopener";
+  made.className = "check-link";
+  made.textContent = t("Check the connection");
+  return made;
 }
 
 function button(action: NoticeAction | "resend", label: string, className: string): HTMLButtonElement {

@@ -35,10 +35,13 @@ export function blockedWords(blocked: Blocked): [string, string] {
 export const foreignWords = (): string =>
   t("This conversation belongs to another browser, or is no longer kept. You can start a new one.");
 
+/** Whether it ended because something did not work. */
+export const isTrouble = (reason: EndReason | null): boolean =>
+  reason === "no_agent" || reason === "agent_lost" || reason === "error";
+
 export function endTitle(state: State): string {
   if (state.foreign) return t("Not yours to open");
-  const trouble = state.reason === "no_agent" || state.reason === "agent_lost" || state.reason === "error";
-  if (trouble || state.sessionState === "failed") return t("Sorry about that");
+  if (isTrouble(state.reason) || state.sessionState === "failed") return t("Sorry about that");
   return state.reason === "ended_by_user" ? t("Thank you for talking") : t("That is all for now");
 }
 
