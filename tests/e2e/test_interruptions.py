@@ -94,11 +94,36 @@ def _is_over(molts: Molts, session: str, room: str) -> bool:
     return molts.session(session)["state"] == "ended" and room not in molts.rooms()
 
 
+def test_it_offers_a_new_talk_to_a_laptop_that_has_slept(molts: Molts, rooms: Rooms, enter: Enter) -> None:
+    visitor = enter()
+    session = visitor.talk(rooms.quiet)
+    visitor.wait_for_chip("listening", seconds=15)
+    asleep = browser_processes(visitor)
+    send(asleep, signal.SIGSTOP)
+    try:
+        wait_for("the end", lambda: molts.session(session)["state"] == "ended", seconds=120)
+    finally:
+        send(asleep, signal.SIGCONT)
+    assert molts.session(session)["reason"] == "visitor_left"
+    visitor.wait_for_phase("ended", seconds=15)
+    visitor.page.wait_for_selector("#summary-text:has-text('away for too long')", timeout=15_000)
+    visitor.page.click("#again")
+    visitor.wait_for_chip("listening", seconds=20)
+    assert visitor.session_id != session
+    visitor.type(TABLE[0])
+    visitor.wait_for_line("agent", TABLE[1], seconds=15)
+    visitor.leave()
+
+
 def crash(visitor: Visitor) -> None:
     """Kill the whole browser, as a power cut would."""
+    send(browser_processes(visitor), signal.SIGKILL)
+
+
+def browser_processes(visitor: Visitor) -> list[psutil.Process]:
     mine = [process for process in psutil.process_iter() if _runs_with(process, str(visitor.microphone))]
     assert mine
-    send([child for process in mine for child in descendants(process.pid)] + mine, signal.SIGKILL)
+    return [child for process in mine for child in descendants(process.pid)] + mine
 
 
 def _runs_with(process: psutil.Process, marker: str) -> bool:

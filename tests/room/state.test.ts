@@ -5,8 +5,10 @@ import type { AgentState, NoticeCode, Segment, ServerEvent, SessionState } from 
 import { notices } from "../../static/src/room/notices.ts";
 import {
   BLINK_MS,
+  CAPTION_MS,
   type Change,
   CONFIRM_MS,
+  caption,
   chip,
   elapsed,
   initialState,
@@ -15,6 +17,7 @@ import {
   reduce,
   route,
   type State,
+  wantsMicrophone,
 } from "../../static/src/room/state.ts";
 
 const boot: Boot = {
@@ -360,4 +363,52 @@ describe("the end", () => {
     assert.equal(Page.talking().do({ type: "socket.over", code: 4404 }).state.foreign, true);
     assert.equal(Page.talking().do({ type: "socket.over", code: 4410 }).state.foreign, false);
   });
+});
+
+describe("what is spoken right now", () => {
+  it("captions whoever began last, and the last line for a moment", () => {
+    const page = Page.talking();
+    assert.equal(caption(page.state), null);
+    page.hear(partial("a1", "Hello", 1_000), partial("u1", "Wait", 2_000, "user"));
+    assert.deepEqual(caption(page.state), { role: "user", text: "Wait" });
+    page.hear(final(1, "Hello.", { segment_id: "a1" }), final(2, "Wait.", { segment_id: "u1", role: "user" }));
+    assert.deepEqual(caption(page.state), { role: "user", text: "Wait." });
+    assert.equal(caption(page.after(CAPTION_MS + 100).state), null);
+  });
+});
+
+describe("a microphone that goes and comes", () => {
+  it("says which one took over, for a while", () => {
+    const page = Page.talking().do({ type: "mic.moved", label: "Webcam" });
+    assert.match(notices(page.state)[0]?.text ?? "", /Webcam is used now/);
+    assert.deepEqual(notices(page.after(11_000).state), []);
+  });
+
+  it("wants one back unless the visitor has settled for text", () => {
+    const page = Page.talking();
+    assert.equal(wantsMicrophone(page.state), false);
+    page.do({ type: "mic", status: "missing" });
+    assert.equal(wantsMicrophone(page.state), true);
+    page.do({ type: "dismiss", key: "mic" });
+    assert.equal(wantsMicrophone(page.state), false);
+    page.do({ type: "mic", status: "off" });
+    assert.equal(notices(page.state)[0]?.key, "mic", "another trouble is said again");
+  });
+});
+
+it("keeps the times of each turn once and in order", () => {
+  const times = (turn: number, total_ms: number): ServerEvent => ({
+    ...stamp(0),
+    type: "turn.metrics",
+    ...{ turn, total_ms, endpointing_ms: null, stt_ms: null, llm_ms: total_ms, tts_ms: null, avatar_ms: null },
+  });
+  const page = Page.talking().hear(times(2, 500), times(1, 700), times(2, 600));
+  assert.deepEqual(
+    page.state.turns.map(({ turn, total_ms }) => [turn, total_ms]),
+    [
+      [1, 700],
+      [2, 600],
+    ],
+  );
+  assert.deepEqual(page.do({ type: "left" }, { type: "talk" }).state.turns, []);
 });

@@ -4,6 +4,7 @@ import { Api, ApiError, type Started } from "./api.ts";
 import { readBoot, readCsrfToken } from "./boot.ts";
 import { listDevices, microphonePermission, onDeviceChange, onPermissionChange, type Permission } from "./devices.ts";
 import { element } from "./dom.ts";
+import { listenToHold } from "./hold.ts";
 import { loadLiveKit, Media } from "./media.ts";
 import type { NoticeAction } from "./notices.ts";
 import {
@@ -46,7 +47,10 @@ function dispatch(change: Change): void {
   const before = state;
   state = reduce(state, { ...change, now: Date.now() });
   view.render(state);
-  if (before.phase !== "ended" && state.phase === "ended") void conversation?.finish();
+  if (before.phase !== "ended" && state.phase === "ended") {
+    for (const dialog of [view.settingsDialog, view.helpDialog]) dialog.close();
+    void conversation?.finish();
+  }
   if (state.phase === "live") conversation?.deliver();
 }
 
@@ -54,7 +58,7 @@ function dispatch(change: Change): void {
 class Conversation {
   private readonly media: Media;
   private readonly visualiser = new Visualiser(view.face, view.bars);
-  private readonly meter = new Meter(view.mute);
+  private readonly meter = new Meter(element("controls"));
   private socket: SessionSocket | null = null;
   private done = false;
   private typeInstead: () => void = () => {};
@@ -346,30 +350,6 @@ function onKeyDown(event: KeyboardEvent): void {
   commands[command]();
 }
 
-const release = (): void => conversation?.hold(false);
-
-/** Push-to-talk. Whoever cannot hold a button (a screen reader's click has no length) opens and closes with it. */
-function listenToHold(): void {
-  const { hold } = view;
-  const isKey = (event: KeyboardEvent): boolean => event.key === " " || event.key === "Enter";
-  hold.addEventListener("pointerdown", (event) => {
-    hold.setPointerCapture(event.pointerId);
-    conversation?.hold(true);
-  });
-  for (const end of ["pointerup", "pointercancel", "lostpointercapture", "blur"]) hold.addEventListener(end, release);
-  hold.addEventListener("contextmenu", (event) => event.preventDefault());
-  hold.addEventListener("keydown", (event) => {
-    if (!isKey(event)) return;
-    event.preventDefault();
-    if (!event.repeat) conversation?.hold(true);
-  });
-  hold.addEventListener("keyup", (event) => isKey(event) && release());
-  hold.addEventListener("click", (event) => event.detail === 0 && conversation?.hold(state.mic !== "on"));
-  window.addEventListener("keyup", (event) => event.code === "Space" && release());
-  window.addEventListener("blur", release);
-  document.addEventListener("visibilitychange", () => document.hidden && release());
-}
-
 /** A microphone turns up, by plug or by permission. */
 async function onMicrophoneThere(): Promise<void> {
   if (!wantsMicrophone(state)) return;
@@ -458,7 +438,10 @@ for (const dialog of [view.settingsDialog, view.helpDialog]) {
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
 }
 document.addEventListener("keydown", onKeyDown);
-listenToHold();
+listenToHold(view.hold, {
+  hold: (held) => conversation?.hold(held),
+  toggle: () => conversation?.hold(state.mic !== "on"),
+});
 onDeviceChange(() => void onMicrophoneThere());
 void onPermissionChange(onPermission);
 window.addEventListener("online", () => conversation?.networkBack());

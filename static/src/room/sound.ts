@@ -106,7 +106,7 @@ export class SoundPanel {
       this.reveal(true);
       this.context = new AudioContext();
       this.meter.listen(this.context, track);
-      say("mic-hint", t("Say something: the bar should move."));
+      say("mic-hint", track.enabled ? t("Say something: the bar should move.") : t("Your microphone is muted."));
     } catch (error) {
       if (round === this.round) say("mic-hint", problem(error));
     }

@@ -495,6 +495,7 @@ export type Chip =
   | "late"
   | "lost"
   | "reconnecting"
+  | "elsewhere"
   | "ended";
 
 /** The one word on where the conversation stands; null outside of one. */
@@ -502,7 +503,8 @@ export function chip(state: State): Chip | null {
   if (state.phase === "lobby" || state.phase === "blocked") return null;
   if (state.phase === "starting") return "connecting";
   if (state.phase === "ended") return "ended";
-  if (state.media === "reconnecting" || state.media === "elsewhere" || wordsAreCut(state)) return "reconnecting";
+  if (state.media === "elsewhere") return "elsewhere";
+  if (state.media === "reconnecting" || wordsAreCut(state)) return "reconnecting";
   if (state.agentState === "lost") return "lost";
   if (isLate(state)) return "late";
   if (state.media === "connecting" || state.media === "idle") return "connecting";

@@ -14,6 +14,7 @@ export function chipWords(value: Chip, agentName: string): string {
     late: t("{name} is late", { name: agentName }),
     lost: t("{name} dropped out", { name: agentName }),
     reconnecting: t("Reconnecting"),
+    elsewhere: t("In another tab"),
     ended: t("Ended"),
   };
   return words[value];

@@ -27,6 +27,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 ROOT = Path(__file__).resolve().parents[3]
 LINK = "lnk_harness"
 DEADLINE = 10.0
+GZIPPED = b"\x1f\x8b"
 
 
 class RoomServer:
@@ -164,6 +165,8 @@ class RoomServer:
         elif scope["type"] == "http":
             status, kind, body = await self._answer(scope, receive)
             headers = [(b"content-type", kind.encode()), (b"content-security-policy", self._policy().encode())]
+            if body.startswith(GZIPPED):
+                headers.append((b"content-encoding", b"gzip"))
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
 
@@ -304,10 +307,13 @@ async def _body(receive: Receive) -> bytes:
 
 
 def _static(path: str) -> tuple[int, str, bytes]:
+    """Compressed where the build has left a compressed copy, as the web server does."""
     file = (ROOT / path.lstrip("/")).resolve()
     if not file.is_relative_to(ROOT / "static") or not file.is_file():
         return 404, "text/plain", b""
-    return 200, mimetypes.guess_type(file.name)[0] or "application/octet-stream", file.read_bytes()
+    packed = file.with_name(f"{file.name}.gz")
+    body = (packed if packed.is_file() else file).read_bytes()
+    return 200, mimetypes.guess_type(file.name)[0] or "application/octet-stream", body
 
 
 def _json(status: int, body: object) -> tuple[int, str, bytes]:
