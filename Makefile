@@ -4,7 +4,7 @@ VENV_PYTHON := .venv/bin/python
 # What setup put into var/bin (livekit-server, and Node where the machine has none) is found by everything below.
 export PATH := $(CURDIR)/var/bin:$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests up test check format bench soak docs clean
+.PHONY: help setup setup-tests up test check format bench soak exports docs clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,8 +34,11 @@ bench: setup-tests  ## benchmarks against named peers
 soak: setup-tests  ## long proofs: kills, thousands of turns, hours
 	@$(VENV_PYTHON) -m pytest tests/soak -m soak -s $(ARGS)
 
-docs: setup  ## rewrite docs/openapi.yaml and requirements.txt from their sources
+exports: setup  ## rewrite openapi.yaml, requirements.txt and the option tables of docs/ from their sources
 	@$(VENV_PYTHON) scripts/check.py --write
+
+docs: setup  ## build the documentation and show it on this machine; Ctrl-C ends it
+	@$(VENV_PYTHON) scripts/docs.py
 
 clean:  ## remove what setup installed and built; keeps your data in var/
 	rm -rf .venv node_modules static/dist var/bin var/stamps var/logs/setup .mypy_cache .ruff_cache .pytest_cache

@@ -8,9 +8,10 @@ from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
+from django.utils.text import slugify
 
 from avatars.choices import PipelineKind
-from avatars.models import Agent, AgentRevision, Avatar, PipelineStep, Voice
+from avatars.models import Agent, AgentAnswer, AgentRevision, Avatar, PipelineStep, Voice
 from molts.errors import BadConfiguration, BadInput
 from projects.models import ProviderKey
 from projects.providers import get_provider
@@ -41,6 +42,32 @@ def save_agent_revision(*, agent: Agent, user: AbstractBaseUser | None = None) -
         )
 
 
+def duplicate_agent(*, agent: Agent, user: AbstractBaseUser | None = None) -> Agent:
+    """A copy in the same project, with answers and pipeline, under a name and slug of its own. Links stay behind."""
+    with transaction.atomic():
+        answers, steps = list(agent.answers.all()), list(agent.pipeline_steps.all())
+        fields = {field.attname: getattr(agent, field.attname) for field in agent._meta.concrete_fields}
+        for name in ("id", "created_at", "updated_at"):
+            del fields[name]
+        name = f"{agent.name} (copy)"[: Agent._meta.get_field("name").max_length]
+        fields |= {"name": name, "slug": free_slug(project_id=agent.project_id, name=f"{agent.slug}-copy")}
+        copy = Agent.objects.create(**fields)
+        parts: list[AgentAnswer | PipelineStep] = [*answers, *steps]
+        for part in parts:
+            part.pk, part.agent, part._state.adding = None, copy, True
+            part.save()
+        save_agent_revision(agent=copy, user=user)
+    return copy
+
+
+def free_slug(*, project_id: uuid.UUID, name: str) -> str:
+    """A slug made of `name` that no agent of the project has: "mira", "mira-2"."""
+    longest = Agent._meta.get_field("slug").max_length or 60
+    base = slugify(name)[: longest - 5].strip("-") or "agent"
+    taken = set(Agent.objects.filter(project_id=project_id, slug__startswith=base).values_list("slug", flat=True))
+    return next(slug for slug in (base, *(f"{base}-{count}" for count in range(2, 10_000))) if slug not in taken)
+
+
 def snapshot_agent(agent: Agent) -> dict[str, Any]:
     """All that makes the agent what it is, JSON-able and without secrets.
 
@@ -61,8 +88,8 @@ def snapshot_agent(agent: Agent) -> dict[str, Any]:
         "greeting": agent.greeting,
         "knowledge": agent.knowledge,
         "answers": [[answer.question, answer.answer] for answer in agent.answers.all()],
-        "voice": _voice(agent.voice),
-        "avatar": _avatar(agent.avatar),
+        "voice": snapshot_voice(agent.voice),
+        "avatar": snapshot_avatar(agent.avatar),
         "pipeline": _pipeline(agent),
         "turn": {
             "end_of_turn_model": agent.end_of_turn_model,
@@ -134,7 +161,10 @@ def validate_agent(agent: Agent) -> None:
 def validate_rung(
     *, project_id: uuid.UUID, kind: Kind, provider: str, options: Mapping[str, Any], provider_key: ProviderKey | None
 ) -> None:
-    """Check one step or voice. Raises BadInput; `attr` is the field to mend: provider, options or provider_key."""
+    """Check one step or voice.
+
+    Raises BadInput; `attr` is the field to mend: provider, provider_key, options, or `options.<name>` for one of them.
+    """
     try:
         chosen = get_provider(provider)
     except BadConfiguration as error:
@@ -146,7 +176,7 @@ def validate_rung(
     try:
         chosen.parse_options(kind, options)
     except BadConfiguration as error:
-        raise BadInput(error.detail, attr="options") from error
+        raise BadInput(error.detail, attr=f"options.{error.attr}" if error.attr else "options") from error
     _validate_key(project_id=project_id, provider=provider, provider_key=provider_key)
 
 
@@ -186,11 +216,13 @@ def _pipeline(agent: Agent) -> dict[str, list[Rung]]:
     return chains
 
 
-def _voice(voice: Voice | None) -> dict[str, Any] | None:
+def snapshot_voice(voice: Voice | None) -> dict[str, Any] | None:
+    """The voice's part of a snapshot."""
     return {"name": voice.name, **_stored_rung(voice)} if voice else None
 
 
-def _avatar(avatar: Avatar | None) -> dict[str, Any] | None:
+def snapshot_avatar(avatar: Avatar | None) -> dict[str, Any] | None:
+    """The face's part of a snapshot."""
     if avatar is None:
         return None
     return {

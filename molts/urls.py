@@ -5,18 +5,21 @@ from django.views.i18n import set_language
 from django.views.static import serve
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from molts import health
+from molts import docs, health
 from sessions.livekit_webhooks import livekit_webhook
 
 admin.site.site_header = "molts"
 admin.site.site_title = "molts"
-admin.site.index_title = "Agents and conversations"
+admin.site.index_title = "Start"
 
 urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", SpectacularSwaggerView.as_view(url_name="schema"), name="api-docs"),
     path("api/v1/", include("molts.api_urls")),
+    path("docs/", docs.page, {"path": "index.html"}, name="docs"),
+    path("docs/<path:path>", docs.page),
+    path("llms.txt", docs.page, {"path": "llms.txt"}),
     path("language", set_language, name="set-language"),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),

@@ -52,6 +52,15 @@ class ScopedQuerySet(models.QuerySet[M], Generic[M]):
         return self.filter(**{f"{path}__in": ids})
 
 
+def project_id_of(obj: models.Model) -> Any:
+    """Id of the project that `obj` belongs to; None when it is not decided yet."""
+    owner: Any = obj
+    *way, last = getattr(obj, "project_path", "project").split("__")
+    for name in way:
+        owner = getattr(owner, name)
+    return owner.pk if last == "pk" else getattr(owner, f"{last}_id")
+
+
 def may(actor: Actor, action: Action, project_id: Any) -> bool:
     """Whether `actor` may do `action` in that project."""
     ids = project_ids(actor, action)

@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
+from django.contrib.admin.utils import quote, unquote
 from django.contrib.auth import get_user_model
+from django.contrib.contenttypes.models import ContentType
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
-from molts.errors import BadInput
+from molts.errors import BadInput, MoltsError
 from molts.http import check_url
-from projects import services
-from projects.choices import Action, MemberRole
-from projects.models import ApiKey, Member, Project, ProviderKey
+from projects import (
+    services,
+    user_admin,  # noqa: F401  # registers the pages of users
+)
+from projects.audit import record_action
+from projects.choices import Action, AuditAction, MemberRole
+from projects.models import ApiKey, AuditEntry, Member, Project, ProviderKey
+from projects.probes import KindProbe, check_probe_rate, probe_connection
 from projects.providers import PROVIDERS, get_provider
-from projects.providers.base import Provider
+from projects.providers.base import Credentials, Provider
 from projects.scoped_admin import (
     ScopedAdmin,
     ScopedForm,
     ScopedRelatedFilter,
     ScopedTabularInline,
     add_form_error,
+    dress,
+    may_do,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +65,7 @@ class MemberForm(MemberFormBase):
         if not self.instance._state.adding:
             self.fields["username"].initial = self.instance.user.get_username()
             self.fields["username"].disabled = True
+        dress(self)
 
     def clean_username(self) -> str:
         name: str = self.cleaned_data["username"]
@@ -83,11 +102,20 @@ class MemberInline(ScopedTabularInline):
     formset = MemberFormSet  # type: ignore[assignment]  # the stubs want it for any model
     fields = ("username", "role", "created_at")
     readonly_fields = ("created_at",)
+    verbose_name_plural = "members"
     add_action = change_action = delete_action = Action.MANAGE
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         # Without the right to change there is no form, so the name comes from the row itself.
         return self.fields if self.has_change_permission(request, obj) else ("user", "role", "created_at")
+
+
+class KindFilter(admin.RelatedFieldListFilter):
+    """Only kinds that have pages here."""
+
+    def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[Any, Any]]:
+        kinds = ContentType.objects.get_for_models(*model_admin.admin_site._registry).values()
+        return sorted(((kind.pk, kind.name) for kind in kinds), key=lambda choice: choice[1])
 
 
 @admin.register(Project)
@@ -97,6 +125,8 @@ class ProjectAdmin(ScopedAdmin):
     fields = ("name", "max_concurrent_sessions", "created_at")
     readonly_fields = ("created_at",)
     inlines = (MemberInline,)
+    change_form_after_template = "admin/projects/project/roles.html"
+    empty_text = "A project holds agents, keys, links and conversations, and the people who may see them."
     add_action = None
     change_action = delete_action = Action.MANAGE
 
@@ -106,7 +136,7 @@ class ProjectAdmin(ScopedAdmin):
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(ScopedAdmin):
-    """The key itself is in one message, after it was made; nothing shows it again."""
+    """The key itself stands on one page, right after it was made; nothing shows or keeps it."""
 
     list_display = ("name", "project", "shown", "is_usable", "last_used_at", "created_by", "created_at")
     list_select_related = ("project", "created_by")
@@ -116,6 +146,10 @@ class ApiKeyAdmin(ScopedAdmin):
     readonly_fields = ("shown", "created_by", "created_at", "last_used_at", "revoked_at")
     actions = ("revoke",)
     add_action = change_action = delete_action = Action.MANAGE
+    empty_text = "Programs use an API key to start conversations and read transcripts. Each opens one project."
+
+    class Media:
+        js = ("admin/copy.js",)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.fields if obj else ("project", "name")
@@ -135,12 +169,26 @@ class ApiKeyAdmin(ScopedAdmin):
         assert request.user.is_authenticated
         made, plain = services.create_api_key(project=obj.project, name=obj.name, created_by=request.user)
         obj.__dict__.update(made.__dict__)  # the rest of the request speaks of the row that was made
-        messages.warning(request, f"The new key is {plain} . Copy it now: it is shown this once.")
+        request.__dict__["_molts_plain_key"] = plain
+
+    def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
+        """The key is in this answer alone: no message, session or address holds it."""
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Your new API key",
+            "opts": self.opts,
+            "key": obj,
+            "plain": request.__dict__.pop("_molts_plain_key"),
+            "agents_url": f"{settings.MOLTS_PUBLIC_URL}/api/v1/agents",
+        }
+        return TemplateResponse(request, "admin/projects/apikey/made.html", context)
 
     @admin.action(description="Revoke selected keys", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        revoked = sum(services.revoke_api_key(key=key) for key in self.may_change(request, queryset))
-        messages.info(request, f"{revoked} keys revoked.")
+        revoked = [key for key in self.may_change(request, queryset) if services.revoke_api_key(key=key)]
+        for key in revoked:
+            record_action(request_user=request.user, obj=key, text="Revoked.")
+        messages.info(request, f"{len(revoked)} keys revoked.")
 
 
 def _takes_credentials(provider: Provider) -> bool:
@@ -199,14 +247,33 @@ class ProviderKeyForm(ScopedForm):
 
 @admin.register(ProviderKey)
 class ProviderKeyAdmin(ScopedAdmin):
+    """A key can be tried before it is saved, after, and from the list."""
+
     form = ProviderKeyForm
-    list_display = ("name", "project", "provider", "base_url", "stored_secret", "updated_at")
+    list_display = ("name", "project", "provider_label", "base_url", "stored_secret", "updated_at", "test_button")
     list_select_related = ("project",)
     list_filter = (("project", ScopedRelatedFilter), "provider")
     search_fields = ("name", "provider")
     fields = ("project", "name", "provider", "base_url", "stored_secret", "secret", "updated_at")
     readonly_fields = ("stored_secret", "updated_at")
+    list_before_template = "admin/projects/providerkey/results.html"
+    change_form_after_template = "admin/projects/providerkey/connection.html"
     add_action = change_action = delete_action = Action.MANAGE
+    empty_text = (
+        "A key opens an account with a vendor, or a server of your own, that listens, thinks or speaks for your "
+        "agents. Agents talk without any, on this machine alone."
+    )
+
+    class Media:
+        js = ("src/admin/keys.js",)
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view(self.test_view)
+        return [
+            path("test/", view, name="projects_providerkey_test_new"),
+            path("<path:object_id>/test/", view, name="projects_providerkey_test"),
+            *super().get_urls(),
+        ]
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
@@ -215,9 +282,159 @@ class ProviderKeyAdmin(ScopedAdmin):
             return [name for name in self.fields if name != "secret"]
         return self.fields
 
+    def get_list_display(self, request: HttpRequest) -> Any:
+        shown = super().get_list_display(request)
+        return shown if may_do(request, Action.MANAGE) else [name for name in shown if name != "test_button"]
+
+    @admin.display(description="provider", ordering="provider")
+    def provider_label(self, key: ProviderKey) -> str:
+        return get_provider(key.provider).label if key.provider in PROVIDERS else key.provider
+
     @admin.display(description="stored secret")
     def stored_secret(self, key: ProviderKey) -> str:
         return key.masked
 
+    @admin.display(description="connection")
+    def test_button(self, key: ProviderKey) -> SafeString:
+        url = reverse("admin:projects_providerkey_test", args=[key.pk])
+        return format_html(
+            '<button type="submit" class="plain-button" formaction="{}" formmethod="post" data-test-url="{}" '
+            'data-name="{}" aria-label="Test connection of {}">Test</button>',
+            url,
+            url,
+            key.name,
+            key.name,
+        )
+
     def save_model(self, request: HttpRequest, obj: ProviderKey, form: Any, change: bool) -> None:
         services.save_provider_key(key=obj, secret=form.cleaned_data["secret"])
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        return super().response_add(self._tested(request, obj), obj, post_url_continue)
+
+    def response_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
+        return super().response_change(self._tested(request, obj), obj)
+
+    def _tested(self, request: HttpRequest, key: ProviderKey) -> HttpRequest:
+        """Without scripts the button saves, tests what was saved, and stays on the page."""
+        if "_test" in request.POST:
+            data: Any = request.POST.copy()
+            data["_continue"] = "1"
+            request.POST = data
+            _tell(request, _try_connection(request, lambda: (key, _stored(key))))
+        return request
+
+    def test_view(self, request: HttpRequest, object_id: str | None = None) -> HttpResponse:
+        """Try what the form holds, or the stored key when no form was sent."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        key = self.get_object(request, unquote(object_id)) if object_id else None
+        if not (self.has_change_permission(request, key) if key else self.has_add_permission(request)):
+            raise PermissionDenied
+        outcome = _try_connection(request, lambda: self._credentials(request, key))
+        if "application/json" in request.headers.get("Accept", ""):
+            return JsonResponse(outcome.as_json())
+        _tell(request, outcome)
+        return redirect("admin:projects_providerkey_changelist")
+
+    def _credentials(self, request: HttpRequest, key: ProviderKey | None) -> tuple[ProviderKey, Credentials]:
+        """The key that is tried, and with what. Raises BadInput for a form that could not be saved either."""
+        if key is not None and "provider" not in request.POST:
+            return key, _stored(key)
+        data = request.POST.copy()
+        data["name"] = data.get("name") or "unnamed"  # a key can be tried before it has a name
+        form = self.get_form(request, key, change=key is not None)(data, instance=key)
+        if not form.is_valid():
+            raise BadInput(" ".join(str(text) for texts in form.errors.values() for text in texts))
+        typed = form.cleaned_data["secret"]
+        stored = form.instance.reveal() if form.instance.secret_cipher else ""
+        return form.instance, Credentials(api_key=typed or stored, base_url=form.instance.base_url)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of a connection test: what each call gave, or why none was made."""
+
+    probes: Sequence[KindProbe] = ()
+    error: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return not self.error and all(probe.result.ok for probe in self.probes)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "ok": self.ok,
+            "error": self.error,
+            "results": [
+                {
+                    "label": probe.label,
+                    "ok": probe.result.ok,
+                    "text": probe.result.text,
+                    "latency_ms": probe.result.latency_ms,
+                }
+                for probe in self.probes
+            ],
+        }
+
+
+def _stored(key: ProviderKey) -> Credentials:
+    return Credentials(api_key=key.reveal() if key.secret_cipher else "", base_url=key.base_url)
+
+
+def _try_connection(request: HttpRequest, choose: Callable[[], tuple[ProviderKey, Credentials]]) -> Outcome:
+    try:
+        check_probe_rate(request)
+        key, credentials = choose()
+        probes = probe_connection(provider=get_provider(key.provider), credentials=credentials)
+    except MoltsError as error:
+        return Outcome(error=error.detail)
+    if not key._state.adding:
+        said = ", ".join(f"{probe.label.lower()} {'works' if probe.result.ok else 'failed'}" for probe in probes)
+        record_action(request_user=request.user, obj=key, text=f"Tested the connection: {said}.")
+    return Outcome(probes)
+
+
+def _tell(request: HttpRequest, outcome: Outcome) -> None:
+    if outcome.error:
+        messages.error(request, outcome.error)
+    for probe in outcome.probes:
+        messages.add_message(request, messages.SUCCESS if probe.result.ok else messages.ERROR, str(probe))
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ScopedAdmin):
+    """Who did what when. Nobody changes it."""
+
+    list_display = ("created_at", "user_name", "what", "object_link", "kind", "project")
+    list_select_related = ("content_type", "project")
+    list_filter = (
+        "action",
+        "created_at",
+        ("content_type", KindFilter),
+        ("project", ScopedRelatedFilter),
+    )
+    date_hierarchy = "created_at"
+    search_fields = ("user_name", "object_name", "text")
+    search_help_text = "Search in names and in what was done."
+    list_per_page = 50
+    fields = ("created_at", "user_name", "project", "kind", "object_link", "action", "text")
+    readonly_fields = fields
+    add_action = change_action = delete_action = None
+    empty_text = "Whatever somebody changes, tests, revokes or deletes in the admin is listed here."
+
+    @admin.display(description="what", ordering="text")
+    def what(self, entry: AuditEntry) -> str:
+        return entry.text
+
+    @admin.display(description="kind", ordering="content_type")
+    def kind(self, entry: AuditEntry) -> str:
+        return str(entry.content_type.name) if entry.content_type else ""
+
+    @admin.display(description="of", ordering="object_name")
+    def object_link(self, entry: AuditEntry) -> SafeString | str:
+        model = entry.content_type.model_class() if entry.content_type else None
+        if model is None or entry.action == AuditAction.DELETE or not self.admin_site.is_registered(model):
+            return entry.object_name
+        url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_change", args=[quote(entry.object_id)])
+        return format_html('<a href="{}">{}</a>', url, entry.object_name)

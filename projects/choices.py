@@ -20,3 +20,12 @@ ROLES_THAT_MAY: dict[Action, frozenset[str]] = {
     Action.EDIT: frozenset({MemberRole.OWNER, MemberRole.EDITOR}),
     Action.MANAGE: frozenset({MemberRole.OWNER}),
 }
+
+
+class AuditAction(models.TextChoices):
+    """What was done to an object."""
+
+    ADD = "add", "Added"
+    CHANGE = "change", "Changed"
+    DELETE = "delete", "Deleted"
+    ACT = "act", "Done"  # anything else: revoked, ended, tested, rolled back

@@ -5,12 +5,13 @@ from __future__ import annotations
 import uuid
 
 from django.conf import settings
+from django.contrib.contenttypes.models import ContentType
 from django.db import models
 from django.utils import timezone
 
 from molts import crypto
 from projects.access import ScopedQuerySet
-from projects.choices import MemberRole
+from projects.choices import AuditAction, MemberRole
 
 
 class Project(models.Model):
@@ -141,3 +142,32 @@ class IdempotencyKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.operation} {self.key}"
+
+
+class AuditEntry(models.Model):
+    """Who did what when. It outlives the user, the object and the project that it speaks of: their names are copied."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    project = models.ForeignKey(Project, null=True, on_delete=models.SET_NULL, related_name="+")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    user_name = models.CharField("who", max_length=150)
+    action = models.CharField(max_length=6, choices=AuditAction.choices)
+    content_type = models.ForeignKey(ContentType, null=True, on_delete=models.SET_NULL, related_name="+")
+    object_id = models.CharField(max_length=64)
+    object_name = models.CharField(max_length=200)
+    text = models.TextField("what was done")
+    created_at = models.DateTimeField("when", default=timezone.now)
+
+    objects = ScopedQuerySet["AuditEntry"].as_manager()
+
+    class Meta:
+        verbose_name = "audit entry"
+        verbose_name_plural = "audit trail"
+        ordering = ("-created_at",)
+        indexes = (
+            models.Index(fields=("project", "-created_at"), name="audit_by_project"),
+            models.Index(fields=("content_type", "object_id"), name="audit_by_object"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.object_name}: {self.text}"

@@ -8,21 +8,39 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.filters import RelatedFieldListFilter
+from django.contrib.admin.utils import unquote
+from django.contrib.admin.views.main import PAGE_VAR
+from django.core.paginator import EmptyPage
 from django.db import models
-from django.http import Http404, HttpRequest
-from django.urls import path
+from django.forms.widgets import Input
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import path, reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin as UnfoldModelAdmin
 from unfold.admin import TabularInline as UnfoldTabularInline
 from unfold.sites import UnfoldAdminSite
+from unfold.widgets import (
+    CHECKBOX_CLASSES,
+    FILE_CLASSES,
+    INPUT_CLASSES,
+    SELECT_CLASSES,
+    TEXTAREA_CLASSES,
+    UnfoldAdminSelectWidget,
+)
 
 from molts.errors import MoltsError
-from projects.access import ScopedQuerySet, project_ids
+from projects.access import ScopedQuerySet, project_id_of, project_ids
+from projects.audit import Audited, history_of
 from projects.choices import Action
+from projects.models import Project
 
 if TYPE_CHECKING:
     # The stubs' classes take the model as a parameter, the real ones do not.
@@ -40,6 +58,17 @@ else:
 
 PRIVATE_FIELDS = frozenset({"secret_cipher", "digest", "last_four", "password"})
 """Never to be filtered by: "starts with" questions would spell a value out letter by letter."""
+HISTORY_PAGE = 100
+LOOKS: tuple[tuple[type[forms.Widget], list[str]], ...] = (
+    (forms.CheckboxInput, CHECKBOX_CLASSES),
+    (forms.Textarea, TEXTAREA_CLASSES),
+    (forms.Select, SELECT_CLASSES),
+    (forms.FileInput, FILE_CLASSES),
+    (Input, INPUT_CLASSES),
+)
+CHOSEN_PROJECT = "molts_project"
+"""Where the browser session remembers the chosen project."""
+MOST_TO_CHOOSE = 200
 
 
 def allowed_projects(request: HttpRequest, action: Action) -> frozenset[Any] | None:
@@ -61,13 +90,27 @@ def may_do(request: HttpRequest, action: Action | None, project_id: Any = None) 
     return bool(allowed) if project_id is None else project_id in allowed
 
 
-def project_id_of(obj: models.Model) -> Any:
-    """Id of the project that `obj` belongs to; None when it is not decided yet."""
-    owner: Any = obj
-    *way, last = getattr(obj, "project_path", "project").split("__")
-    for name in way:
-        owner = getattr(owner, name)
-    return owner.pk if last == "pk" else getattr(owner, f"{last}_id")
+def my_projects(request: HttpRequest) -> list[Project]:
+    """The projects that whoever is signed in may look into, for choosing one. Asked once a request."""
+    if "_molts_my_projects" not in request.__dict__:
+        mine = Project.objects.for_actor(request.user).only("name").order_by("name", "pk")
+        request.__dict__["_molts_my_projects"] = list(mine[:MOST_TO_CHOOSE])
+    found: list[Project] = request.__dict__["_molts_my_projects"]
+    return found
+
+
+def chosen_project(request: HttpRequest) -> Project | None:
+    """The project that lists and the start page are narrowed to; None for all of one's own."""
+    chosen = request.session.get(CHOSEN_PROJECT)
+    return next((project for project in my_projects(request) if str(project.pk) == chosen), None) if chosen else None
+
+
+def in_chosen_project(request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
+    """Narrow `queryset` to the project that was chosen in the sidebar."""
+    project = chosen_project(request)
+    if project is None:
+        return queryset
+    return queryset.filter(**{getattr(queryset.model, "project_path", "project"): project.pk})
 
 
 def is_scoped(model: type[models.Model]) -> bool:
@@ -83,8 +126,23 @@ class ScopedChoiceField(ModelChoiceField):
         return f"{obj} ({obj.project})" if self.show_project else str(obj)
 
 
+def dress(form: forms.BaseForm) -> None:
+    """Give fields that a form declares itself the look of those that the admin makes."""
+    for field in form.fields.values():
+        for kind, classes in LOOKS:
+            if isinstance(field.widget, kind) and "class" not in field.widget.attrs:
+                field.widget.attrs["class"] = " ".join(classes)
+                if type(field.widget) is forms.Select:
+                    field.widget.template_name = UnfoldAdminSelectWidget.template_name  # with an arrow
+                break
+
+
 class ScopedForm(ModelFormBase):
     """Refuses parts of another project, and checks uniqueness within the project although it is not asked again."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        dress(self)
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
@@ -143,7 +201,8 @@ class Scope(OptionsBase):
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Any]:
         found: models.QuerySet[Any] = super().get_queryset(request)
         assert isinstance(found, ScopedQuerySet), f"{found.model.__name__} cannot be told apart by project"
-        return found.for_actor(request.user, self.view_action or Action.VIEW)
+        mine = found.for_actor(request.user, self.view_action or Action.VIEW)
+        return in_chosen_project(request, mine) if _in_list(request) else mine
 
     def formfield_for_foreignkey(
         self, db_field: models.ForeignKey[Any, Any], request: HttpRequest, **kwargs: Any
@@ -162,9 +221,17 @@ class Scope(OptionsBase):
         )
         if isinstance(field, ScopedChoiceField):
             field.show_project = several
-            if db_field.name == "project" and len(only := list(choices[:2])) == 1:
-                field.initial = only[0].pk
+            if db_field.name == "project":
+                field.initial = self._likely_project(request, choices)
         return field
+
+    def _likely_project(self, request: HttpRequest, choices: models.QuerySet[Any]) -> Any:
+        """The one that was chosen in the sidebar, or the only one there is."""
+        project = chosen_project(request)
+        if project is not None and choices.filter(pk=project.pk).exists():
+            return project.pk
+        only = list(choices[:2])
+        return only[0].pk if len(only) == 1 else None
 
     def _choices(self, db_field: Any, request: HttpRequest, choices: Any) -> models.QuerySet[Any]:
         action = (self.add_action if db_field.name == self.owner_field else None) or Action.VIEW
@@ -192,11 +259,29 @@ def _fixed_project(request: HttpRequest) -> Any:
     return request.__dict__.get("_molts_fixed_project")
 
 
-class ScopedAdmin(Scope, ModelAdmin):
+@dataclass(frozen=True)
+class Step:
+    """A link to what should be done next."""
+
+    label: str
+    url: str
+
+
+def _in_list(request: HttpRequest) -> bool:
+    """Whether this request shows a list; an object's own page opens whatever project is chosen."""
+    return bool(request.__dict__.get("_molts_in_list"))
+
+
+class ScopedAdmin(Audited, Scope, ModelAdmin):
     """A ModelAdmin whose objects, choices, actions and history end at the user's projects."""
 
     form = ScopedForm
     view_on_site = False
+    warn_unsaved_form = True
+    empty_text = ""
+    """Shown where the list would be while there is nothing in it: what this is and what it is good for."""
+    empty_link: tuple[str, str] | None = None
+    """Label and URL name of another next step, for example `("Make an agent", "admin:avatars_agent_add")`."""
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         obj = super().get_object(request, object_id, from_field)
@@ -214,6 +299,33 @@ class ScopedAdmin(Scope, ModelAdmin):
         fields = tuple(str(name) for name in super().get_readonly_fields(request, obj))
         has_project = any(field.name == "project" for field in self.opts.fields)
         return (*fields, "project") if obj is not None and has_project and "project" not in fields else fields
+
+    def get_empty_link(self, request: HttpRequest) -> Step | None:
+        """The next step when the list is empty; to be overridden where it depends on what is there."""
+        return Step(self.empty_link[0], reverse(self.empty_link[1])) if self.empty_link else None
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        request.__dict__["_molts_in_list"] = True
+        return super().changelist_view(request, extra_context)
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        changes: Any = super().get_changelist_instance(request)
+        if not changes.result_count:
+            changes.empty_link = self.get_empty_link(request)  # for the template
+        return changes
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The history that Django shows, read from the audit trail."""
+        obj = self.get_object(request, unquote(object_id))
+        page = self.get_paginator(request, history_of(obj), HISTORY_PAGE).get_page(request.GET.get(PAGE_VAR, 1))
+        shown = {
+            "action_list": page,
+            "page_range": page.paginator.get_elided_page_range(page.number),
+            "pagination_required": page.has_other_pages(),
+        }
+        return super().history_view(request, object_id, {**shown, **(extra_context or {})})
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         if PRIVATE_FIELDS & set(lookup.split("__")):
@@ -251,15 +363,44 @@ class ScopedRelatedFilter(RelatedFieldListFilter):
     """A filter whose choices are the user's own."""
 
     def field_choices(self, field: Any, request: HttpRequest, model_admin: Any) -> list[tuple[Any, Any]]:
-        return [(choice.pk, str(choice)) for choice in field.related_model.objects.for_actor(request.user)]
+        choices = field.related_model.objects.for_actor(request.user)
+        return [(choice.pk, str(choice)) for choice in in_chosen_project(request, choices)]
 
 
 class ScopedAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # untyped
     """The admin site without its short cut from any object's id to its page, which asks nobody's permission."""
 
     def get_urls(self) -> list[Any]:
-        shortcut = path("r/<path:content_type_id>/<path:object_id>/", self.admin_view(_nowhere), name="view_on_site")
-        return [shortcut, *super().get_urls()]
+        return [
+            path("r/<path:content_type_id>/<path:object_id>/", self.admin_view(_nowhere), name="view_on_site"),
+            path("choose-project/", self.admin_view(choose_project), name="choose_project"),
+            *super().get_urls(),
+        ]
+
+    def extra_context(self, context: dict[str, Any], request: HttpRequest) -> dict[str, Any]:
+        if self.has_permission(request):
+            context |= {"my_projects": my_projects(request), "chosen_project": chosen_project(request)}
+        return context
+
+    def search(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        if not request.GET.get("page", "1").isdecimal():
+            raise Http404("Pages are numbered.")
+        try:
+            return super().search(request, extra_context)
+        except EmptyPage as error:
+            raise Http404("There are fewer pages.") from error
+
+
+@require_POST
+def choose_project(request: HttpRequest) -> HttpResponse:
+    """Remember the project that lists and the start page are narrowed to; none for all."""
+    chosen = request.POST.get("project", "")
+    if chosen and not any(str(project.pk) == chosen for project in my_projects(request)):
+        raise Http404("There is no such project.")
+    request.session[CHOSEN_PROJECT] = chosen
+    back = request.POST.get("next", "")
+    safe = url_has_allowed_host_and_scheme(back, allowed_hosts={request.get_host()}, require_https=request.is_secure())
+    return redirect(back if safe else "admin:index")
 
 
 def _nowhere(request: HttpRequest, content_type_id: str, object_id: str) -> NoReturn:

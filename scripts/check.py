@@ -1,4 +1,6 @@
-"""`make check`: format, lint, types, migrations, OpenAPI, requirements, texts, the room page. `--write` renews exports.
+"""`make check`: format, lint, types, migrations, OpenAPI, requirements, translations, documentation, the room page.
+
+`--write` renews the exports: what is committed, but made from other files.
 
 Each check runs whatever the others say, so one run shows all there is to mend. Exit status 1 when any failed.
 """
@@ -80,6 +82,16 @@ def messages() -> str:
     return run(PYTHON, "scripts/messages.py", "--check")
 
 
+def documentation() -> str:
+    """The option tables are those of the schemas, and the site can be made without a warning."""
+    problem = run(PYTHON, "scripts/option_tables.py", "--check")
+    if problem:
+        return problem
+    with tempfile.TemporaryDirectory() as folder:
+        site, doctrees = f"{folder}/site", f"{folder}/doctrees"
+        return run(PYTHON, "-m", "sphinx", "--quiet", "--fail-on-warning", "-b", "html", "-d", doctrees, "docs", site)
+
+
 def page() -> str:
     return run("npm", "run", "--silent", "check")
 
@@ -93,15 +105,17 @@ CHECKS: dict[str, Callable[[], str]] = {
     "openapi": openapi,
     "requirements": requirements,
     "messages": messages,
+    "documentation": documentation,
     "room page": page,
 }
 
 
 def write_exports() -> str:
-    """Renews what is made from other files: docs/openapi.yaml and requirements.txt."""
-    OPENAPI.parent.mkdir(exist_ok=True)
-    return manage("spectacular", "--validate", "--fail-on-warn", "--file", str(OPENAPI)) or _export_requirements(
-        REQUIREMENTS
+    """Renews what is made from other files: docs/openapi.yaml, requirements.txt, tables in docs/providers.md."""
+    return (
+        manage("spectacular", "--validate", "--fail-on-warn", "--file", str(OPENAPI))
+        or _export_requirements(REQUIREMENTS)
+        or run(PYTHON, "scripts/option_tables.py")
     )
 
 
@@ -120,12 +134,16 @@ def _uv() -> str:
 def _same(fresh: Path, committed: Path) -> str:
     if committed.exists() and fresh.read_text() == committed.read_text():
         return ""
-    return f"{committed.relative_to(ROOT)} is out of date. Run: make docs"
+    return f"{committed.relative_to(ROOT)} is out of date. Run: make exports"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="renew docs/openapi.yaml and requirements.txt instead")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="renew the exports instead",
+    )
     parser.add_argument("only", nargs="*", help=f"run only these: {', '.join(CHECKS)}")
     options = parser.parse_args()
     # What is checked must not depend on a copy that happens to run in this folder, nor write into its data.
@@ -133,7 +151,7 @@ def main() -> int:
         os.environ["MOLTS_DATA_DIR"] = data_dir
         if options.write:
             problem = write_exports()
-            print(problem or "docs/openapi.yaml and requirements.txt are up to date")
+            print(problem or "docs/openapi.yaml, requirements.txt and docs/providers.md are up to date")
             return 1 if problem else 0
         return run_checks(options.only or list(CHECKS))
 

@@ -1,4 +1,4 @@
-"""Installs everything molts needs: Python packages, the room page, the media server, system packages. Starts nothing.
+"""Installs everything molts needs: Python packages, the pages, the media server, system packages. Starts nothing.
 
 Standard library only: it runs before anything is installed, with whatever Python 3.11+ the machine has. Steps that do
 not need each other run side by side. A step that already did its work for the same input files is skipped, so a second
@@ -288,6 +288,23 @@ def node_major(node: str) -> int:
     return int(match.group(1)) if match else 0
 
 
+# -- The documentation -----------------------------------------------------------------------------------------------
+def build_docs(*, python_ready: threading.Event) -> None:
+    """The site that a running copy serves at /docs/. Nothing else needs it, so a failure is told and no more."""
+    python_ready.wait()
+    built = digest([ROOT / "docs", ROOT / "scripts" / "docs.py", ROOT / "uv.lock"])
+    if stamp_is("docs", built) and (ROOT / "var" / "docs" / "index.html").exists():
+        return
+    command = [str(VENV / "bin" / "python"), str(ROOT / "scripts" / "docs.py"), "--build"]
+    try:
+        run("documentation", command, what="building", deadline=120)
+    except SetupError as error:
+        say("documentation", f"{error}. Everything else works; to try again: make docs")
+        return
+    write_stamp("docs", built)
+    say("documentation", "built in var/docs")
+
+
 # -- The media server ------------------------------------------------------------------------------------------------
 def install_media_server() -> None:
     if configured("LIVEKIT_URL"):
@@ -568,6 +585,7 @@ def set_up(*, tests: bool) -> dict[str, str]:
     steps.start("media server", install_media_server)
     steps.start("python packages", install_python_packages, then=python_ready)
     steps.start("room page", lambda: build_page(python_ready=python_ready))
+    steps.start("documentation", lambda: build_docs(python_ready=python_ready))
     steps.start("system packages", lambda: install_system_packages(tests=tests))
     steps.wait()
     return steps.problems

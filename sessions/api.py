@@ -40,8 +40,6 @@ from sessions.serializers import (
 from sessions.tokens import visitor_token
 from sessions.views import transcript_response
 
-LONG_TEXTS = ("spec", "agent__instructions", "agent__greeting", "agent__knowledge")  # never part of an answer
-
 
 def room_entry(session: LiveSession) -> dict[str, str]:
     """How to get into the room. The token is made anew each time and stored nowhere."""
@@ -54,7 +52,7 @@ class SessionView(ProjectView):
 
     def shown(self) -> ScopedQuerySet[LiveSession]:
         """All sessions, with what `SessionSerializer` shows and no more."""
-        return LiveSession.objects.select_related("agent", "link").defer(*LONG_TEXTS)
+        return LiveSession.objects.select_related("agent", "link").defer(*services.LONG_TEXTS)
 
     def start(self, *, agent: Agent, name: str, operation: str, body: Mapping[str, Any]) -> tuple[LiveSession, bool]:
         """A session, and whether this request started it.

@@ -6,4 +6,4 @@ class SessionsConfig(AppConfig):
 
     name = "sessions"
     label = "live_sessions"
-    verbose_name = "Conversations"
+    verbose_name = "Talk"

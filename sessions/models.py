@@ -53,6 +53,9 @@ class RoomLink(models.Model):
         default=False, editable=False, help_text="Made for one session by a program; starts no other."
     )
     on_start_page = models.BooleanField(default=False, help_text="Offer this agent on the start page.")
+    allowed_origins = models.JSONField(
+        default=list, blank=True, help_text="Other sites that may show this conversation in a frame."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ScopedQuerySet["RoomLink"].as_manager()
@@ -113,9 +116,16 @@ class LiveSession(models.Model):
         ordering = ("-created_at",)
         verbose_name = "conversation"
         indexes = (
+            # The admin's lists begin with the latest, of all, of a project or of an agent.
+            models.Index(fields=("-created_at",), name="session_latest"),
             models.Index(fields=("project", "-created_at"), name="session_by_project"),
-            # The reconciler asks for these every few seconds; finished ones must cost it nothing.
-            models.Index(fields=("state",), name="session_live", condition=Q(state__in=["waiting", "active"])),
+            models.Index(fields=("agent", "-created_at"), name="session_by_agent"),
+            # The reconciler asks for these every few seconds, and each start for those of one link and project:
+            # finished ones must cost them nothing. A condition would not do: SQLite does not see through a list of
+            # parameters that it holds.
+            models.Index(fields=("state", "-created_at"), name="session_by_state"),
+            models.Index(fields=("link", "state"), name="session_by_link"),
+            models.Index(fields=("project", "state"), name="session_busy"),
             models.Index(fields=("ended_at",), name="session_room_open", condition=Q(room_closed_at=None)),
         )
 

@@ -6,11 +6,12 @@ import secrets
 import unicodedata
 import uuid
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from asgiref.sync import async_to_sync
+from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
@@ -42,6 +43,9 @@ from sessions.publish import publish, publish_on_commit
 
 MAX_NAME = 100
 MAX_TEXT = 4_000
+# Long, and part of no list.
+LONG_TEXTS = ("spec", "agent__instructions", "agent__greeting", "agent__knowledge")
+TRIAL_LASTS = timedelta(hours=1)
 
 
 # -- Starting ---------------------------------------------------------------------------------------------------------
@@ -57,6 +61,26 @@ def check_link(*, link: RoomLink) -> None:
 
 def count_live(*, link: RoomLink) -> int:
     return LiveSession.objects.filter(link=link, state__in=LIVE_STATES).count()
+
+
+def revoke_link(*, link: RoomLink) -> bool:
+    """Let nobody in by this link any more. True for the caller that did it; running conversations go on."""
+    link.revoked_at = timezone.now()
+    return RoomLink.objects.filter(pk=link.pk, revoked_at=None).update(revoked_at=link.revoked_at) > 0
+
+
+def open_trial_link(*, agent: Agent, user: AbstractBaseUser) -> RoomLink:
+    """The editor's own door to an agent, open for an hour; the same one each time.
+
+    What still runs behind it is ended: whoever asks wants to talk to the agent as it is saved now.
+    """
+    link = RoomLink.objects.filter(agent=agent, name=f"Trial by {user.get_username()}"[:MAX_NAME]).first()
+    link = link or RoomLink(project_id=agent.project_id, agent=agent, name=f"Trial by {user.get_username()}"[:MAX_NAME])
+    link.expires_at, link.revoked_at = timezone.now() + TRIAL_LASTS, None
+    link.save()
+    for session in link.live_sessions.filter(state__in=LIVE_STATES):
+        end_session(session_id=session.pk, reason=EndReason.ENDED_BY_USER)
+    return link
 
 
 def start_session(

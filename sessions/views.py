@@ -6,23 +6,27 @@ import json
 import uuid
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.contrib.staticfiles import finders
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.http.request import split_domain_port
 from django.http.response import HttpResponseBase
 from django.middleware.csrf import get_token
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
+from django.views.decorators.http import conditional_page, require_POST, require_safe
 
 from avatars.models import Agent
 from avatars.portraits import portrait_url
 from molts.api import error_body
 from molts.errors import BadInput, Busy, Gone, MoltsError, NotFound
-from sessions import services, visitor
+from projects.choices import Action
+from sessions import embed, services, visitor
 from sessions.catalog import page_words
 from sessions.choices import LIVE_STATES, EndReason
 from sessions.models import LiveSession, RoomLink
@@ -54,6 +58,18 @@ def answers_json(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRes
             refusal = WrongMethod(f"Only {allowed} is answered here.")
             response = JsonResponse(error_body(refusal), status=405, headers={"Allow": allowed})
         response["Cache-Control"] = "no-store"
+        return response
+
+    return wrapped
+
+
+def readable_anywhere(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Scripts of any site may read the answer, which is the same whatever cookies the browser has."""
+
+    @wraps(view)
+    def wrapped(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        response = view(request, *args, **kwargs)
+        response["Access-Control-Allow-Origin"] = "*"
         return response
 
     return wrapped
@@ -104,7 +120,16 @@ def start_page(request: HttpRequest) -> HttpResponse:
         for link in links.order_by("created_at")[:50]
         if not link.is_expired
     ]
-    return render(request, "start.html", {"agents": agents, "admin_url": "/admin/", "docs_url": "/api/docs/"})
+    return render(request, "start.html", {"agents": agents, "for_operator": is_for_operator(request)})
+
+
+def is_for_operator(request: HttpRequest) -> bool:
+    """Whoever is signed in, or sits at the machine itself: a visitor from elsewhere has no use for next steps."""
+    return request.user.is_authenticated or split_domain_port(request.get_host())[0] in (
+        "127.0.0.1",
+        "localhost",
+        "[::1]",
+    )
 
 
 @method_decorator(never_cache, name="dispatch")
@@ -143,6 +168,7 @@ def room_page(request: HttpRequest, link: RoomLink, running: LiveSession | None)
     get_token(request)  # the page's script posts, so the cookie must be set
     response = render(request, "room/room.html", {"boot": boot, "agent": link.agent, "catalog": page_words()})
     response["Referrer-Policy"] = "same-origin"  # the address is the permission: no other site learns it
+    embed.let_frame(request, response, link)
     return response
 
 
@@ -172,6 +198,45 @@ def ws_path(session: LiveSession) -> str:
     return f"/ws/sessions/{session.pk}/"
 
 
+@require_POST
+def open_trial(request: HttpRequest, agent_id: uuid.UUID) -> HttpResponse:
+    """The room page for whoever may edit the agent, opened from its editor."""
+    agent = Agent.objects.for_actor(request.user, Action.EDIT).filter(pk=agent_id).first()
+    if agent is None or not request.user.is_authenticated:
+        raise Http404("There is no such agent.")
+    return redirect(services.open_trial_link(agent=agent, user=request.user))
+
+
+# -- On other people's pages ------------------------------------------------------------------------------------------
+@require_safe
+@conditional_page
+def embed_script(request: HttpRequest) -> HttpResponse:
+    """The script behind `<script src=".../embed.js">`. Its address never changes, so browsers ask for news by the hour
+    and use what they have meanwhile."""
+    path = finders.find("src/embed/embed.js")
+    assert isinstance(path, str)
+    response = HttpResponse(Path(path).read_bytes(), content_type="text/javascript; charset=utf-8")
+    response["Cache-Control"] = "public, max-age=3600, stale-while-revalidate=604800"
+    response["Access-Control-Allow-Origin"] = "*"
+    response["Cross-Origin-Resource-Policy"] = "cross-origin"
+    return response
+
+
+@method_decorator((readable_anywhere, answers_json), name="dispatch")
+class EmbedView(View):
+    """`GET /r/<public id>/embed`: whether the page that asks may show the link, and what to write on its button.
+
+    Every page may read the answer: who may not show the conversation shall be able to say so.
+    """
+
+    def get(self, request: HttpRequest, public_id: str) -> HttpResponse:
+        link = get_link(public_id)
+        embed.check_origin(link=link, origin=request.headers.get("Origin", ""), request=request)
+        if (state := link_state(link)) in ("expired", "revoked"):
+            raise Gone("This conversation is no longer offered.", code=f"link_{state}")
+        return JsonResponse({"agent": link.agent.name})
+
+
 # -- The visitor's endpoints ------------------------------------------------------------------------------------------
 def entry(session: LiveSession) -> dict[str, Any]:
     """What a browser needs to enter the room."""
@@ -193,6 +258,7 @@ class Start(View):
     def post(self, request: HttpRequest, public_id: str) -> HttpResponse:
         body = read_body(request)
         link = get_link(public_id)
+        embed.keep_frame_cookies(request, link)
         if body.get("resume"):
             return self._resume(request, link, text_field(body, "resume"))
         name = services.clean_name(text_field(body, "name"))
@@ -219,6 +285,7 @@ class VisitorView(View):
     @method_decorator(answers_json)
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         link = get_link(kwargs.pop("public_id"))
+        embed.keep_frame_cookies(request, link)
         self.session = visitor.get_visitor_session(request, link, kwargs.pop("session_id"))
         response = super().dispatch(request, *args, **kwargs)
         assert isinstance(response, HttpResponse)

@@ -107,7 +107,7 @@ class Provider:
     def parse_options(self, kind: Kind, options: Mapping[str, Any]) -> Options:
         """Check `options` against the schema of `kind`.
 
-        Raises BadConfiguration naming the provider, the field and the reason.
+        Raises BadConfiguration naming the provider, the field (also as `attr`) and the reason.
         """
         if kind not in self.kinds:
             raise BadConfiguration(f"{self.label} cannot be used for {kind.value}.")
@@ -116,7 +116,7 @@ class Provider:
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "options"
-            raise BadConfiguration(f"{self.label} ({kind.value}): {where}: {first['msg']}.") from error
+            raise BadConfiguration(f"{self.label} ({kind.value}): {where}: {first['msg']}.", attr=where) from error
 
     def build_stt(self, *, options: Options, credentials: Credentials, persona: Persona) -> stt.STT[Any]:
         """Speech recogniser. It need not stream: if it does not, the pipeline cuts utterances out for it."""
@@ -133,6 +133,16 @@ class Provider:
     def readiness(self, kind: Kind, options: Options) -> Readiness:
         """Whether it can serve `kind` now, without touching the network. Local providers check their models here."""
         return Readiness(True, "ready")
+
+    def check(self, kind: Kind, *, options: Options, credentials: Credentials) -> Readiness:
+        """As `readiness`, and whether the credentials have what a call of `kind` needs. Touches no network either."""
+        if self.needs_key and not credentials.api_key:
+            return Readiness(False, "its key is not set", "Add a key of this vendor and choose it here.")
+        return self.readiness(kind, options)
+
+    def usual(self, kind: Kind) -> Mapping[str, str]:
+        """What is taken for options of `kind` that are left empty, where the schema's own default does not say it."""
+        return {}
 
     async def probe(self, kind: Kind, *, options: Options, credentials: Credentials) -> ProbeResult:
         """Make one small real call of `kind`, within 10 s."""

@@ -34,7 +34,7 @@ class EspeakOptions(Options):
         "", pattern=r"^[A-Za-z0-9_+-]*$", description="espeak-ng voice such as en-us; empty: by language"
     )
     rate: int = Field(default=165, ge=80, le=400, description="words per minute")
-    pitch: int = Field(default=50, ge=0, le=99)
+    pitch: int = Field(default=50, ge=0, le=99, description="0 is lowest")
 
 
 class Espeak(Provider):

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,10 +47,14 @@ class WhisperOptions(Options):
     language: str = Field(default="", description='language code, "auto" to detect it; empty: the agent\'s language')
     beam_size: int = Field(default=1, ge=1, le=10, description="1 is fastest; 5 is a little more exact")
     compute_type: str = Field(default="", description="CTranslate2 type such as int8; empty: the installation's choice")
-    device: Literal["", "auto", "cpu", "cuda"] = ""
+    device: Literal["", "auto", "cpu", "cuda"] = Field(
+        default="", description="where it runs; empty: the installation's choice"
+    )
     cpu_threads: int = Field(default=0, ge=0, le=64, description="0: CTranslate2's choice")
     initial_prompt: str = Field(default="", max_length=400, description="names and terms to expect")
-    no_speech_threshold: float = Field(default=0.6, ge=0, le=1)
+    no_speech_threshold: float = Field(
+        default=0.6, ge=0, le=1, description="segments more likely silence than this are dropped"
+    )
     log_prob_threshold: float = Field(
         default=-1.0, ge=-5, le=0, description="segments less likely than this are dropped"
     )
@@ -76,6 +81,10 @@ class FasterWhisper(Provider):
         name = options.model or default_model()
         folder = model_path(name)
         return Readiness(True, str(folder)) if folder else Readiness(False, f"Whisper model {name} is not here", MEND)
+
+    def usual(self, kind: Kind) -> Mapping[str, str]:
+        name = default_model()
+        return {"model": Path(name).name if Path(name).is_absolute() else name}
 
     async def probe(self, kind: Kind, *, options: Options, credentials: Credentials) -> ProbeResult:
         """Load the model and run it once over a second of silence (which must give no words)."""

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from molts.errors import HIDDEN, BadConfiguration
 from molts.http import Limits, guarded_async_client, guarded_client
-from projects.providers.base import Credentials, Kind, Options, Persona, ProbeResult, Provider
+from projects.providers.base import Credentials, Kind, Options, Persona, ProbeResult, Provider, Readiness
 from projects.providers.probing import timed_probe
 
 if TYPE_CHECKING:
@@ -32,9 +32,13 @@ class LLMOptions(Options):
     """Settings of a language model behind OpenAI's protocol."""
 
     model: str = Field(default="", description="empty: the provider's usual model, where it has one")
-    temperature: float | None = Field(default=None, ge=0, le=2)
+    temperature: float | None = Field(
+        default=None, ge=0, le=2, description="0 is sober, higher is freer; empty: the model's own"
+    )
     max_tokens: int | None = Field(default=None, ge=1, le=100_000, description="longest answer")
-    reasoning_effort: Literal["", "none", "minimal", "low", "medium", "high"] = ""
+    reasoning_effort: Literal["", "none", "minimal", "low", "medium", "high"] = Field(
+        default="", description="how long a reasoning model thinks first; empty: its own"
+    )
     first_chunk_timeout: float = Field(
         default=5.0, ge=0.5, le=120, description="seconds without a word until it failed"
     )
@@ -54,9 +58,11 @@ class TTSOptions(Options):
 
     model: str = Field(default="", description="empty: the provider's usual model, where it has one")
     voice: str = Field(default="", description="empty: the provider's usual voice")
-    speed: float = Field(default=1.0, ge=0.25, le=4)
+    speed: float = Field(default=1.0, ge=0.25, le=4, description="1 is the voice's own pace")
     instructions: str = Field(default="", max_length=1000, description="how to speak, where the model takes it")
-    response_format: Literal["", "mp3", "opus", "aac", "flac", "wav", "pcm"] = ""
+    response_format: Literal["", "mp3", "opus", "aac", "flac", "wav", "pcm"] = Field(
+        default="", description="form of the sound; empty: what the provider does best; pcm must be 24 kHz"
+    )
     first_audio_timeout: float = Field(
         default=4.0, ge=0.5, le=60, description="seconds without a sound until it failed"
     )
@@ -125,6 +131,21 @@ class OpenAICompatible(Provider):
             client=self.client(credentials),
         )
 
+    def check(self, kind: Kind, *, options: Options, credentials: Credentials) -> Readiness:
+        if not (credentials.base_url or self.default_base_url):
+            return Readiness(
+                False, "its base URL is not set", "Add a key with the server's address and choose it here."
+            )
+        if not (getattr(options, "model", "") or self.default_models.get(kind)):
+            return Readiness(False, "no model is chosen", "Name a model that the server has.")
+        return super().check(kind, options=options, credentials=credentials)
+
+    def usual(self, kind: Kind) -> Mapping[str, str]:
+        found = {"model": self.default_models.get(kind, "")}
+        if kind is Kind.TTS:
+            found |= {"voice": self.default_voice, "response_format": self.default_response_format}
+        return {name: value for name, value in found.items() if value}
+
     async def probe(self, kind: Kind, *, options: Options, credentials: Credentials) -> ProbeResult:
         import openai
 
@@ -170,6 +191,8 @@ class OpenAICompatible(Provider):
         raise BadConfiguration(f"{self.label} ({kind.value}): choose a model.")
 
     async def _small_call(self, client: openai.AsyncClient, kind: Kind, options: Options) -> str:
+        if not getattr(options, "model", "") and kind not in self.default_models:
+            return await self._list_models(client)
         match options:
             case LLMOptions():
                 answer = await client.chat.completions.create(
@@ -192,6 +215,12 @@ class OpenAICompatible(Provider):
                 )
                 return f"spoke {len(speech.content)} bytes"
         raise BadConfiguration(f"{self.label} cannot be used for {kind.value}.")
+
+    async def _list_models(self, client: openai.AsyncClient) -> str:
+        """What can be tried without knowing a model: the address, the key, and which models there are."""
+        names = [model.id for model in (await client.models.list()).data]
+        offered = f"offers {', '.join(names[:5])}{' and more' if len(names) > 5 else ''}" if names else "names no model"
+        return f"reached; it {offered}. No model was tried: choose a model where the key is used."
 
 
 class OpenAI(OpenAICompatible):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable
+
+from pydantic import ValidationError
 
 from projects.providers.base import ProbeResult
 
@@ -30,6 +33,10 @@ def describe(error: BaseException) -> str:
     while error.__cause__ is not None and error not in seen:
         seen.append(error)
         error = error.__cause__
+    if isinstance(error, json.JSONDecodeError):
+        return f"the server answered with something that is not JSON: {error}"
+    if isinstance(error, (AttributeError, LookupError, TypeError, ValidationError)):
+        return "the server answered in another form than expected: check the base URL"
     text = str(getattr(error, "message", "") or error).strip()
     return (text.splitlines()[0] if text else type(error).__name__)[:300]
 

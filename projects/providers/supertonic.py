@@ -46,7 +46,7 @@ class SupertonicOptions(Options):
 
     voice: str = Field(default="F1", pattern=r"^[FM][1-9][0-9]?$", description="F1 to F5 or M1 to M5")
     language: str = Field(default="", description="language code; empty: the agent's language")
-    speed: float = Field(default=1.05, ge=0.7, le=2.0)
+    speed: float = Field(default=1.05, ge=0.7, le=2.0, description="1 is the voice's own pace")
     steps: int = Field(default=5, ge=1, le=32, description="more steps sound a little better and take longer")
 
 

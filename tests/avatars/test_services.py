@@ -177,7 +177,7 @@ def test_it_refuses_parts_of_another_project(agent: Agent, other_project: Projec
     [
         ("nobody", {}, "provider", "Known providers"),
         ("faster_whisper", {}, "provider", "cannot be used for voice"),
-        ("espeak", {"no_such_option": 1}, "options", "no_such_option"),
+        ("espeak", {"no_such_option": 1}, "options.no_such_option", "no_such_option"),
         ("espeak", [], "options", "JSON object"),
     ],
 )

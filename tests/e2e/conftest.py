@@ -54,6 +54,15 @@ def bare(tmp_path_factory: pytest.TempPathFactory, secrets_given: dict[str, str]
     yield from running(Molts(tmp_path_factory.mktemp("bare"), env=env))
 
 
+@pytest.fixture(scope="session")
+def blank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Molts]:
+    """A copy that holds nothing but its first admin; providers on this machine are allowed."""
+    env = {"MOLTS_WHISPER_MODEL": str(MICRO_WHISPER), "MOLTS_ALLOWED_NETWORKS": "127.0.0.0/8"}
+    for copy in running(Molts(tmp_path_factory.mktemp("blank"), env=env)):
+        copy.shell("from projects.models import Project; Project.objects.all().delete()")
+        yield copy
+
+
 def running(copy: Molts, line: str = r"^molts is ready: ") -> Iterator[Molts]:
     """`copy` from ready to its end, which must be clean."""
     try:

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.test import Client
+from django.http import HttpResponse
+from django.test import Client, RequestFactory
 
+from molts.middleware import ContentSecurityPolicy
 from sessions.models import RoomLink
 
 
@@ -17,16 +19,18 @@ def directives(policy: str) -> dict[str, str]:
     return {name: value for name, _, value in (part.strip().partition(" ") for part in policy.split(";"))}
 
 
-@pytest.mark.parametrize("path", ["/", "/r/{link}", "/admin/login/", "/healthz", "/nothing", "/api/v1/nothing"])
+@pytest.mark.parametrize("path", ["/", "/r/{link}", "/administration", "/healthz", "/nothing", "/api/v1/nothing"])
 def test_every_page_takes_scripts_from_this_host_alone(client: Client, link: RoomLink, path: str) -> None:
     response = client.get(path.format(link=link.public_id))
     policy = directives(response["Content-Security-Policy"])
     for name in ("script-src", "style-src", "default-src"):
         assert policy[name] == "'self'"
-    assert policy["frame-ancestors"] == policy["base-uri"] == policy["object-src"] == "'none'"
+    assert policy["base-uri"] == policy["object-src"] == "'none'"
+    # The room alone may stand in a frame: in the admin's, and where its link allows (tests/sessions/test_embed.py).
+    assert policy["frame-ancestors"] == ("'self'" if path.startswith("/r/") else "'none'")
     assert settings.LIVEKIT_PUBLIC_URL in policy["connect-src"].split()
     assert response["X-Content-Type-Options"] == "nosniff"
-    assert response["X-Frame-Options"] == "DENY"
+    assert response["X-Frame-Options"] == ("SAMEORIGIN" if path.startswith("/r/") else "DENY")
     assert response["Referrer-Policy"] == "same-origin"
     assert "microphone=(self)" in response["Permissions-Policy"]
 
@@ -36,6 +40,20 @@ def test_only_the_interface_documentation_may_run_scripts_of_its_own(client: Cli
     policy = directives(client.get("/api/docs/")["Content-Security-Policy"])
     assert "'unsafe-inline'" in policy["script-src"]
     assert "http" not in policy["script-src"]
+
+
+def test_the_admin_may_compile_its_own_expressions_and_no_more(client: Client, db: None) -> None:
+    policy = directives(client.get("/admin/login/")["Content-Security-Policy"])
+    assert policy["script-src"] == "'self' 'unsafe-eval'", "Alpine; no inline script, no other host"
+    assert policy["style-src"] == "'self' 'unsafe-inline'"
+    assert policy["frame-src"] == "'self'"
+    assert policy["frame-ancestors"] == policy["base-uri"] == policy["object-src"] == "'none'"
+
+
+def test_a_view_keeps_a_policy_of_its_own(rf: RequestFactory) -> None:
+    own = HttpResponse(headers={"Content-Security-Policy": "frame-ancestors https://example.org"})
+    answered = ContentSecurityPolicy(lambda request: own)(rf.get("/r/somewhere"))
+    assert answered["Content-Security-Policy"] == "frame-ancestors https://example.org"
 
 
 @pytest.mark.parametrize(

@@ -391,3 +391,41 @@ def test_only_one_set_up_works_in_a_clone_at_a_time(setup: ModuleType) -> None:
     thread.join(10)
 
     assert order == ["first", "second"]
+
+
+# -- documentation ---------------------------------------------------------------------------------------------------
+def test_documentation_that_cannot_be_built_stops_nothing(
+    setup: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (setup.ROOT / "docs").mkdir()
+    for name in ("scripts/docs.py", "uv.lock"):
+        (setup.ROOT / name).parent.mkdir(exist_ok=True)
+        (setup.ROOT / name).write_text("")
+    put_program(setup.VENV / "bin", "python", "echo 'error: no such theme' >&2; exit 1")
+    ready = threading.Event()
+    ready.set()
+
+    setup.build_docs(python_ready=ready)
+
+    said = capsys.readouterr().out
+    assert "no such theme" in said
+    assert "make docs" in said
+    assert not (setup.STAMPS / "docs").exists()
+
+
+def test_documentation_is_built_again_only_when_it_changed(setup: ModuleType) -> None:
+    (setup.ROOT / "docs").mkdir()
+    for name in ("scripts/docs.py", "uv.lock", "docs/index.md"):
+        (setup.ROOT / name).parent.mkdir(exist_ok=True)
+        (setup.ROOT / name).write_text("")
+    site = setup.ROOT / "var" / "docs"
+    put_program(setup.VENV / "bin", "python", f"mkdir -p {site}; touch {site}/index.html; echo x >> {site}/builds")
+    ready = threading.Event()
+    ready.set()
+
+    for _ in range(2):
+        setup.build_docs(python_ready=ready)
+    (setup.ROOT / "docs" / "index.md").write_text("new words")
+    setup.build_docs(python_ready=ready)
+
+    assert (site / "builds").read_text() == "x\nx\n"

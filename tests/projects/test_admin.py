@@ -124,8 +124,10 @@ def test_an_owner_deletes_a_project_whole(project: Project, alice: User, sign_in
 def add_api_key(client: Client, project: Project) -> tuple[str, Any]:
     """The key that the page shows after adding it, and that page."""
     response = client.post(admin_url(ApiKey, "add"), {"project": str(project.pk), "name": "Robot"}, follow=True)
-    found = re.search(r"molts_[\w-]{40,}", " ".join(messages_of(response)))
+    found = re.search(r"molts_[\w-]{40,}", response.content.decode())
     assert found
+    assert "no-store" in response["Cache-Control"]
+    assert not messages_of(response), "a message would stay in a cookie"
     return found[0], response
 
 

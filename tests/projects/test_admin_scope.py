@@ -15,7 +15,7 @@ from django.test import Client
 from django.urls import reverse
 
 from avatars.models import Agent, AgentAnswer, AgentRevision, Avatar, PipelineStep, Voice
-from projects.models import ApiKey, Member, Project, ProviderKey
+from projects.models import ApiKey, AuditEntry, Member, Project, ProviderKey
 from projects.scoped_admin import ScopedAdmin, is_scoped
 from sessions.models import LiveSession, RoomLink
 from tests.forms import admin_url as url
@@ -24,7 +24,7 @@ from tests.projects.world import MAKERS, make
 
 OURS = [model for model in admin.site._registry if model._meta.app_label in ("projects", "avatars", "live_sessions")]
 MODELS = pytest.mark.parametrize("model", OURS, ids=lambda model: model.__name__)
-READ_ONLY: set[type[Model]] = {AgentRevision, LiveSession}
+READ_ONLY: set[type[Model]] = {AgentRevision, AuditEntry, LiveSession}
 OWNERS_ONLY: set[type[Model]] = {Project, ApiKey, ProviderKey}
 
 Cast = dict[str, User]

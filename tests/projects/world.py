@@ -8,7 +8,7 @@ from typing import Any
 from django.db.models import Model
 
 from avatars.models import Agent, AgentRevision, Avatar, Voice
-from projects.models import ApiKey, Project, ProviderKey
+from projects.models import ApiKey, AuditEntry, Project, ProviderKey
 from projects.services import create_api_key
 from sessions.models import LiveSession, Participant, RoomLink, Segment, SessionNotice, Turn, UsageRecord
 from tests.conftest import make_agent
@@ -71,6 +71,9 @@ MAKERS: dict[type[Model], Callable[[Project], Model]] = {
         project=project, agent=_agent(project), name=f"Door of {project}"
     ),
     LiveSession: lambda project: make_session(_agent(project)),
+    AuditEntry: lambda project: AuditEntry.objects.create(
+        project=project, user_name="somebody", action="act", object_name=f"Thing of {project}", text="Tested."
+    ),
 }
 
 

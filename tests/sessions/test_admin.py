@@ -121,8 +121,9 @@ def session_page(client: Client, session: LiveSession) -> str:
 def test_a_conversation_shows_all_that_is_kept_of_it(agent: Agent, vera: User, sign_in: SignIn) -> None:
     html = session_page(sign_in(vera), make_session(agent, lines=3))
 
-    assert "<td>00:02:02</td><td>Ada</td><td>Line 2 of Ada &lt;b&gt;&amp;</td>" in html
-    assert "<td>00:03:03</td><td>Vince</td><td>Line 3 of Ada" in html
+    assert '<span class="at">00:02:02</span><span class="who">Ada</span>' in html
+    assert "Line 2 of Ada &lt;b&gt;&amp;</p>" in html
+    assert '<span class="at">00:03:03</span><span class="who">Vince</span>' in html
     assert "<td>400</td><td>50</td><td>7</td><td>90</td><td>unknown</td><td>547</td>" in html
     assert "<td>espeak</td><td></td><td>42</td><td>characters</td><td>not priced</td>" in html
     assert "The agent is late." in html
@@ -147,7 +148,20 @@ def test_an_empty_conversation_is_shown_too(agent: Agent, vera: User, sign_in: S
         project=agent.project, agent=agent, room_name="empty", visitor_identity="v", spec={"name": "Ada"}
     )
 
-    assert session_page(sign_in(vera), session).count("none") >= 5
+    html = session_page(sign_in(vera), session)
+
+    for text in (
+        "Nobody has spoken yet.",
+        "No turn was measured yet.",
+        "No notices.",
+        "No provider was used.",
+        "Nobody.",
+    ):
+        assert text in html
+    LiveSession.objects.filter(pk=session.pk).update(state="failed", reason="no_agent")
+    over = session_page(sign_in(vera), session)
+    assert "Nothing was said." in over
+    assert over.count("not measured") == 2
 
 
 def test_nobody_rewrites_a_conversation(agent: Agent, alice: User, root: User, sign_in: SignIn) -> None:

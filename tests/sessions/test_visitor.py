@@ -10,6 +10,7 @@ from typing import Any
 import jwt
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
@@ -221,7 +222,24 @@ def test_it_offers_only_open_links_on_the_start_page(visitor: Client, link: Room
 def test_it_shows_an_empty_start_page_that_names_the_next_step(visitor: Client, db: None) -> None:
     response = visitor.get("/")
     assert response.status_code == 200
-    assert "/admin/" in response.content.decode()
+    assert "/admin/avatars/agent/add/" in response.content.decode()
+
+
+def test_next_steps_are_for_whoever_runs_it_and_not_for_their_visitors(
+    visitor: Client, link: RoomLink, settings: Settings, django_user_model: type[User]
+) -> None:
+    settings.ALLOWED_HOSTS = ["talk.example.org", "127.0.0.1"]
+
+    here = visitor.get("/", headers={"Host": "127.0.0.1:8000"}).content.decode()
+    elsewhere = visitor.get("/", headers={"Host": "talk.example.org"}).content.decode()
+    visitor.force_login(django_user_model.objects.create_user("ada"))
+    signed_in = visitor.get("/", headers={"Host": "talk.example.org"}).content.decode()
+
+    assert "Sign in to the admin" in here
+    assert "/docs/quickstart.html" in here
+    assert "Next steps" not in elsewhere
+    assert '"/docs/"' in elsewhere
+    assert "Open the admin" in signed_in
 
 
 def test_it_runs_no_script_of_a_name(visitor: Client, link: RoomLink, agent: Agent) -> None:

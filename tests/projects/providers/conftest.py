@@ -75,12 +75,21 @@ class FakeVendor:
     """A server on loopback that speaks OpenAI's documented protocol. `mood` makes it misbehave."""
 
     url: str = ""
-    mood: str = "well"  # well | hang | hang_midway | refuse | busy | wrong_json | redirect
+    mood: str = "well"  # well | hang | hang_midway | refuse | busy | wrong_json | page | redirect
     text: str = "hello from afar"
     audio: bytes = b""
     audio_type: str = "audio/wav"
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     bodies: list[Any] = field(default_factory=list)
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_post("/v1/chat/completions", self.chat)
+        app.router.add_post("/v1/audio/transcriptions", self.transcribe)
+        app.router.add_post("/v1/audio/speech", self.speech)
+        app.router.add_get("/v1/models", self.models)
+        app.router.add_get("/api/tags", self.tags)
+        return app
 
     async def misbehave(self, request: web.Request) -> web.StreamResponse | None:
         self.requests.append((request.path, dict(request.headers)))
@@ -94,6 +103,8 @@ class FakeVendor:
                 return web.json_response({"error": {"message": "Rate limit reached."}}, status=429)
             case "wrong_json":
                 return web.Response(text='{"surprise": [', content_type="application/json")
+            case "page":
+                return web.Response(text="<h1>It works!</h1>", content_type="text/html")
             case "redirect":
                 return web.Response(status=307, headers={"Location": "http://127.0.0.1:1/"})
         return None
@@ -154,13 +165,7 @@ async def vendor(settings: Settings) -> AsyncIterator[FakeVendor]:
     """The fake server; the operator has allowed its address."""
     settings.MOLTS_ALLOWED_NETWORKS = ["127.0.0.1/32"]
     fake = FakeVendor()
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", fake.chat)
-    app.router.add_post("/v1/audio/transcriptions", fake.transcribe)
-    app.router.add_post("/v1/audio/speech", fake.speech)
-    app.router.add_get("/v1/models", fake.models)
-    app.router.add_get("/api/tags", fake.tags)
-    server = TestServer(app, host="127.0.0.1")
+    server = TestServer(fake.app(), host="127.0.0.1")
     await server.start_server(shutdown_timeout=0.1)
     fake.url = f"http://127.0.0.1:{server.port}/v1"
     yield fake

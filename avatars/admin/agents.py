@@ -1,0 +1,411 @@
+"""Agents: the list, and the editor in tabs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.urls import path, reverse
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
+from unfold.widgets import UnfoldAdminSelectWidget
+
+from avatars.admin.pages import ago, answers_json, page_media, picture, save_revisions
+from avatars.admin.revisions import changes_of, may_roll_back
+from avatars.admin.rungs import INPUT, option_templates, provider_facts
+from avatars.admin.steps import ADDS, AnswerInline, StepForm, StepFormSet, StepInline
+from avatars.choices import PipelineKind
+from avatars.explain import ChainState, describe_rung, explain_pipeline, key_names
+from avatars.languages import language_choices
+from avatars.models import Agent, AgentRevision
+from avatars.rehearsal import rehearse
+from avatars.services import duplicate_agent, free_slug, snapshot_agent
+from avatars.turn_taking import CUSTOM, FIELDS, PRESETS, preset_of, preset_values
+from molts.errors import BadInput
+from projects.audit import record_action
+from projects.choices import Action
+from projects.providers.base import Kind, Persona
+from projects.scoped_admin import ScopedAdmin, ScopedForm, ScopedRelatedFilter, may_do
+
+SHOWN_REVISIONS = 10
+SHOWN_LINKS = 20
+MOST_ANSWERS = 500
+RECENT = timedelta(days=7)
+GREETING = "Hello! How can I help you today?"
+
+
+def preset_choices() -> list[tuple[str, str]]:
+    return [*((preset.key, preset.label) for preset in PRESETS), (CUSTOM, "Custom")]
+
+
+class AgentForm(ScopedForm):
+    turn_preset = forms.ChoiceField(
+        choices=preset_choices, required=False, label="Preset", widget=forms.RadioSelect, initial="balanced"
+    )
+    language = forms.ChoiceField(choices=language_choices, initial="en", widget=UnfoldAdminSelectWidget)
+
+    class Meta:
+        model = Agent
+        exclude = ()
+        widgets = {
+            "greeting": forms.Textarea(attrs=INPUT | {"rows": 2}),
+            "instructions": forms.Textarea(attrs=INPUT | {"rows": 8}),
+            "knowledge": forms.Textarea(attrs=INPUT | {"rows": 12}),
+        }
+        labels = {
+            "avatar": "Face",
+            "end_of_turn_model": "Judge by meaning",
+            "min_endpointing_ms": "Shortest wait (ms)",
+            "max_endpointing_ms": "Longest wait (ms)",
+            "allow_interruptions": "Visitors may interrupt",
+            "max_minutes": "Longest conversation (minutes)",
+            "silence_seconds": "End after silence (seconds)",
+            "slug": "Name for programs",
+        }
+        help_texts = {
+            "slug": "How programs name it, for example in POST /api/v1/token. Empty: made from the name.",
+            "instructions": "Who it is and how it should behave. A language model reads this before every answer.",
+            "knowledge": "What it knows, in plain sentences; a heading may start a line with #.",
+            "voice": "Empty: the best voice that this server has.",
+            "avatar": "Empty: the first letter of its name.",
+            "min_endpointing_ms": "Silence after the visitor's last word before the agent answers.",
+            "max_endpointing_ms": "Silence it waits for at most when the sentence seems unfinished.",
+            "end_of_turn_model": "Ask a small model whether the visitor has finished, not the silence alone.",
+            "allow_interruptions": "It stops speaking when the visitor starts.",
+            "max_minutes": "The conversation is ended after this time. A link may allow less.",
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "slug" in self.fields:
+            self.fields["slug"].required = not self.instance._state.adding and bool(self.instance.slug)
+        if self.instance._state.adding:
+            self.initial.setdefault("greeting", GREETING)
+        if isinstance(field := self.fields.get("language"), forms.ChoiceField):
+            field.choices = language_choices(self.instance.language)
+        for name in ("voice", "avatar"):
+            if isinstance(field := self.fields.get(name), forms.ModelChoiceField):
+                field.empty_label = {"voice": "The usual voice", "avatar": "No picture"}[name]
+        self.initial["turn_preset"] = preset_of({name: getattr(self.instance, name) for name in FIELDS})
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        # Choosing a preset sets the values; otherwise the values are what was typed, whatever the preset says.
+        if "turn_preset" in self.changed_data and (values := preset_values(cleaned.get("turn_preset", ""))):
+            for name in FIELDS:
+                self.errors.pop(name, None)
+            cleaned |= values
+        shortest, longest = cleaned.get("min_endpointing_ms"), cleaned.get("max_endpointing_ms")
+        if shortest and longest and longest < shortest:
+            self.add_error("max_endpointing_ms", "The longest wait must not be shorter than the shortest.")
+        project = cleaned.get("project")
+        if "slug" in self.fields and not cleaned.get("slug") and "slug" not in self.errors and project:
+            cleaned["slug"] = free_slug(project_id=project.pk, name=cleaned.get("name", ""))
+        return cleaned
+
+
+@dataclass(frozen=True)
+class Tab:
+    """One tab of the editor: its fields, and how many of them are to be mended."""
+
+    key: str
+    title: str
+    fieldset: Any = None
+    errors: int = 0
+
+
+@admin.register(Agent)
+class AgentAdmin(ScopedAdmin):
+    form = AgentForm
+    list_display = ("face", "project", "language_name", "voice", "last_talk", "talks_in_a_week", "doors")
+    list_display_links = None
+    list_filter = (("project", ScopedRelatedFilter), "language")
+    list_select_related = ("project", "voice", "avatar")
+    search_fields = ("name", "slug", "description")
+    search_help_text = "Search in names and descriptions."
+    empty_text = (
+        "An agent is who visitors talk to: a name, a voice, a face and what it knows. A name is enough to begin."
+    )
+    actions = ("duplicate",)
+    inlines = (StepInline, AnswerInline)
+    change_form_template = "admin/avatars/agent/change_form.html"
+    fieldsets = (
+        (
+            "who",
+            {
+                "classes": ("tab",),
+                "fields": (
+                    "project",
+                    "name",
+                    "description",
+                    "language",
+                    "voice",
+                    "avatar",
+                    "greeting",
+                    "instructions",
+                    "slug",
+                ),
+            },
+        ),
+        (
+            "turns",
+            {
+                "classes": ("tab",),
+                "fields": ("min_endpointing_ms", "max_endpointing_ms", "end_of_turn_model", "allow_interruptions"),
+            },
+        ),
+        ("knowledge", {"classes": ("tab",), "fields": ("knowledge",)}),
+        ("limits", {"classes": ("tab",), "fields": ("max_minutes", "silence_seconds")}),
+    )
+
+    @property
+    def media(self) -> forms.Media:
+        return super().media + page_media("agents", "agents-rungs")
+
+    # -- The list -----------------------------------------------------------------------------------------------------
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        agents: QuerySet[Any] = super().get_queryset(request)
+        if request.resolver_match is None or request.resolver_match.url_name != "avatars_agent_changelist":
+            return agents
+        talks: Any = Agent._meta.get_field("live_sessions").related_model
+        links: Any = Agent._meta.get_field("room_links").related_model
+        of_agent = talks._default_manager.filter(agent=OuterRef("pk")).order_by("-created_at")
+        recent = of_agent.filter(created_at__gte=timezone.now() - RECENT).order_by().values("agent")
+        usable = links._default_manager.filter(_open_links()).order_by("-created_at")
+        listed: QuerySet[Any] = agents.annotate(
+            last_talk_at=Subquery(of_agent.values("created_at")[:1]),
+            recent_talks=Coalesce(Subquery(recent.annotate(number=Count("pk")).values("number")), 0),
+        ).prefetch_related(Prefetch("room_links", queryset=usable, to_attr="open_links"))
+        return listed
+
+    @admin.display(description="agent", ordering="name")
+    def face(self, agent: Agent) -> SafeString:
+        return format_html(
+            '<a class="m-agent" href="{}">{}<span><b>{}</b><small>{}</small></span></a>',
+            reverse("admin:avatars_agent_change", args=[agent.pk]),
+            picture(agent.avatar, name=agent.name),
+            agent.name,
+            agent.description,
+        )
+
+    @admin.display(description="language", ordering="language")
+    def language_name(self, agent: Agent) -> str:
+        return dict(language_choices(agent.language))[agent.language]
+
+    @admin.display(description="last conversation", ordering="last_talk_at")
+    def last_talk(self, agent: Any) -> str:
+        return ago(agent.last_talk_at) if agent.last_talk_at else "never"
+
+    @admin.display(description="in 7 days", ordering="recent_talks")
+    def talks_in_a_week(self, agent: Any) -> SafeString | str:
+        if not agent.recent_talks:
+            return "0"
+        url = f"{reverse('admin:live_sessions_livesession_changelist')}?agent__id__exact={agent.pk}"
+        return format_html('<a class="m-link" href="{}">{}</a>', url, agent.recent_talks)
+
+    @admin.display(description="talk")
+    def doors(self, agent: Any) -> SafeString:
+        talk = f"{reverse('admin:avatars_agent_change', args=[agent.pk])}?talk=1"
+        link = (
+            format_html('<a class="m-link" href="{}">Open link</a>', agent.open_links[0].get_absolute_url())
+            if agent.open_links
+            else format_html('<span class="m-quiet">{}</span>', "no open link")
+        )
+        return format_html('<span class="m-doors"><a class="m-link" href="{}">Talk</a> {}</span>', talk, link)
+
+    @admin.action(description="Duplicate selected agents", permissions=["change"])
+    def duplicate(self, request: HttpRequest, queryset: QuerySet[Agent]) -> None:
+        made = [self._duplicate(request, agent) for agent in self.may_change(request, queryset)]
+        if made:
+            messages.success(request, f"Made: {', '.join(agent.name for agent in made)}.")
+
+    def _duplicate(self, request: HttpRequest, agent: Agent) -> Agent:
+        assert request.user.is_authenticated
+        copy = duplicate_agent(agent=agent, user=request.user)
+        record_action(request_user=request.user, obj=copy, text=f"Made as a copy of {agent.name}.")
+        return copy
+
+    # -- The editor ---------------------------------------------------------------------------------------------------
+    def get_urls(self) -> list[Any]:
+        def door(view: Any) -> Any:
+            return self.admin_site.admin_view(view)
+
+        return [
+            path("ask/", door(self.ask), name="avatars_agent_ask"),
+            path("<path:object_id>/duplicate/", door(self.duplicate_one), name="avatars_agent_duplicate"),
+            *super().get_urls(),
+        ]
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        save_revisions(request, [form.instance])
+
+    def response_add(self, request: HttpRequest, obj: Agent, post_url_continue: str | None = None) -> HttpResponse:
+        if "_addanother" in request.POST or "_popup" in request.POST:
+            return super().response_add(request, obj, post_url_continue)
+        messages.success(request, f"{obj.name} was added successfully. Talk to it, or go on describing it.")
+        return HttpResponseRedirect(f"{reverse('admin:avatars_agent_change', args=[obj.pk])}?made=1")
+
+    def response_change(self, request: HttpRequest, obj: Agent) -> HttpResponse:
+        if "_talk" not in request.POST:
+            return super().response_change(request, obj)
+        return HttpResponseRedirect(f"{reverse('admin:avatars_agent_change', args=[obj.pk])}?talk=1")
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> Any:
+        steps, answers = context["inline_admin_formsets"]
+        form = context["adminform"].form
+        may_edit = self.has_change_permission(request, obj) if obj else True
+        context |= {
+            "tabs": _tabs(context["adminform"], steps.formset, answers.formset, saved=obj is not None),
+            "may_edit": may_edit,
+            "presets": [asdict(preset) | {"summary": preset.summary} for preset in PRESETS],
+            "preset_field": form["turn_preset"] if "turn_preset" in form.fields else None,
+            "preset_now": preset_of({name: getattr(obj, name) for name in FIELDS}) if obj else "",
+            "preset_values": {preset.key: dict(preset.values) for preset in PRESETS},
+            "steps": steps,
+            "answers": answers,
+            "answer_rows": sorted(answers.formset.forms, key=_place) if may_edit else [],
+            "chains": _chains(steps.formset, obj, may_edit=may_edit),
+            "option_templates": option_templates(*Kind) if may_edit else [],
+            "provider_facts": provider_facts(),
+            "ask_url": reverse("admin:avatars_agent_ask"),
+            **(self._saved_context(request, obj) if obj else {}),
+        }
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def _saved_context(self, request: HttpRequest, agent: Agent) -> dict[str, Any]:
+        revisions = list(agent.revisions.select_related("created_by", "agent")[: SHOWN_REVISIONS + 1])
+        before: list[AgentRevision | None] = [*revisions[1:], None]
+        newest = revisions[0] if revisions else None
+        links = agent.room_links.filter(_open_links(), one_session=False)[:SHOWN_LINKS]
+        return {
+            "revisions": [
+                {
+                    "revision": revision,
+                    "ago": ago(revision.created_at),
+                    "changes": changes_of(revision, earlier),
+                    "is_first": earlier is None,
+                    "is_newest": revision is newest,
+                }
+                for revision, earlier in list(zip(revisions, before, strict=True))[:SHOWN_REVISIONS]
+            ],
+            "newest": newest,
+            "newest_ago": ago(newest.created_at) if newest else "",
+            "revisions_url": f"{reverse('admin:avatars_agentrevision_changelist')}?agent__id__exact={agent.pk}",
+            "may_roll_back": may_roll_back(request, agent),
+            "links": links,
+            "links_url": f"{reverse('admin:live_sessions_roomlink_changelist')}?agent__id__exact={agent.pk}",
+            "add_link_url": f"{reverse('admin:live_sessions_roomlink_add')}?agent={agent.pk}",
+            "trial_url": reverse("trial-link", args=[agent.pk]),
+            "talk_now": "talk" in request.GET,
+        }
+
+    @method_decorator(require_POST)
+    def duplicate_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        agent = self.get_object(request, object_id)
+        if not self.has_change_permission(request, agent):
+            raise PermissionDenied
+        copy = self._duplicate(request, agent)
+        messages.success(request, f"This is {copy.name}. Give it a name of its own.")
+        return HttpResponseRedirect(reverse("admin:avatars_agent_change", args=[copy.pk]))
+
+    @method_decorator(require_POST)
+    @method_decorator(answers_json)
+    def ask(self, request: HttpRequest) -> HttpResponse:
+        """What the scripted model would answer with the posted texts; nothing of a project is read."""
+        if not may_do(request, Action.VIEW):
+            raise PermissionDenied
+        question = request.POST.get("question", "").strip()[:300]
+        if not question:
+            raise BadInput("Write a question.", attr="question")
+        pairs = zip(request.POST.getlist("asked"), request.POST.getlist("answered"), strict=False)
+        persona = Persona(
+            name=request.POST.get("name", "")[:100],
+            language=request.POST.get("language", "")[:12] or "en",
+            greeting=request.POST.get("greeting", ""),
+            knowledge=request.POST.get("knowledge", "")[:50_000],
+            answers=tuple((asked, said) for asked, said in pairs if asked.strip() and said.strip())[:MOST_ANSWERS],
+        )
+        return JsonResponse(asdict(rehearse(persona=persona, question=question, now=timezone.localtime())))
+
+
+# -- What the editor shows --------------------------------------------------------------------------------------------
+def _open_links() -> Q:
+    return Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
+
+
+def _tabs(adminform: Any, steps: Any, answers: Any, *, saved: bool) -> list[Tab]:
+    fieldsets = {fieldset.name: fieldset for fieldset in adminform}
+    titles = {
+        "who": "Who it is",
+        "pipeline": "Pipeline",
+        "turns": "Turn-taking",
+        "knowledge": "Knowledge",
+        "limits": "Limits",
+    }
+    rows = {"pipeline": steps, "knowledge": answers}
+    tabs = []
+    for key, title in titles.items():
+        fieldset, formset = fieldsets.get(key), rows.get(key)
+        errors = sum(name in adminform.form.errors for name in _names(fieldset)) + (
+            _row_errors(formset) if formset else 0
+        )
+        tabs.append(Tab(key, title, fieldset, errors))
+    return tabs + ([Tab("links", "Links"), Tab("revisions", "Revisions")] if saved else [])
+
+
+def _names(fieldset: Any) -> Sequence[str]:
+    return fieldset.fields if fieldset else ()
+
+
+def _row_errors(formset: Any) -> int:
+    return sum(map(len, formset.errors)) + len(formset.non_form_errors()) if formset.is_bound else 0
+
+
+def _chains(formset: StepFormSet, agent: Agent | None, *, may_edit: bool) -> list[dict[str, Any]]:
+    """The rows of each kind, and what they come to on this server right now."""
+    explained: dict[str, ChainState] = {}
+    if agent is not None:
+        explained = {chain.kind: chain for chain in explain_pipeline(agent=agent)}
+    rows = sorted(formset.forms, key=_place)
+    names = key_names(project_id=agent.project_id) if agent and not may_edit else {}
+    snapshot = snapshot_agent(agent)["pipeline"] if agent and not may_edit else {}
+    return [
+        {
+            "kind": kind.value,
+            "label": kind.label,
+            "add": ADDS[kind],
+            "rows": [row for row in rows if isinstance(row, StepForm) and row.kind == kind.value] if may_edit else [],
+            "blank": formset.blank(kind) if may_edit else None,
+            "now": explained.get(kind.value),
+            "texts": [describe_rung(Kind(kind.value), rung, names) for rung in snapshot.get(kind.value, ())],
+        }
+        for kind in PipelineKind
+    ]
+
+
+def _place(form: Any) -> int:
+    """Rows keep the order in which they were posted, also when something is to be mended."""
+    try:
+        return int(form["position"].value() or 10_001)
+    except (KeyError, ValueError):
+        return 10_001

@@ -1,0 +1,76 @@
+"""The audit trail: who did what when. Admin pages write it for every save and deletion, actions by `record_action`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db import models
+from django.http import HttpRequest
+
+from projects.access import project_id_of
+from projects.choices import AuditAction
+from projects.models import AuditEntry, Project
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+
+def record_action(*, request_user: AbstractBaseUser | AnonymousUser, obj: models.Model, text: str) -> None:
+    """Note that `request_user` did something to `obj` beside saving or deleting it. `text` holds no secret.
+
+    For example "Revoked." or "Rolled back to revision 3.": one short sentence, shown as it is.
+    """
+    record(user=request_user, objects=[obj], action=AuditAction.ACT, text=text)
+
+
+def record(
+    *, user: AbstractBaseUser | AnonymousUser | None, objects: Iterable[models.Model], action: AuditAction, text: str
+) -> None:
+    """Note the same for several objects; to be called before they are deleted. No user: a command did it."""
+    AuditEntry.objects.bulk_create(
+        AuditEntry(
+            project_id=_project_id(obj),
+            user_id=user.pk if user else None,
+            user_name=user.get_username() if user else "command line",
+            action=action,
+            content_type=ContentType.objects.get_for_model(obj, for_concrete_model=False),
+            object_id=str(obj.pk),
+            object_name=str(obj)[:200],
+            text=text,
+        )
+        for obj in objects
+    )
+
+
+def _project_id(obj: models.Model) -> Any:
+    """None for what belongs to no project, as users do: such entries are for superusers."""
+    belongs = hasattr(obj, "project_path") or any(field.name == "project" for field in obj._meta.fields)
+    return project_id_of(obj) if belongs or isinstance(obj, Project) else None
+
+
+def history_of(obj: models.Model) -> models.QuerySet[AuditEntry]:
+    """What was done to one object, newest first."""
+    kind = ContentType.objects.get_for_model(obj, for_concrete_model=False)
+    return AuditEntry.objects.filter(content_type=kind, object_id=str(obj.pk))
+
+
+class Audited:
+    """Mixed into a ModelAdmin: every save and deletion goes to the audit trail."""
+
+    def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        record(user=request.user, objects=[obj], action=AuditAction.ADD, text=_in_words(message))
+
+    def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
+        record(user=request.user, objects=[obj], action=AuditAction.CHANGE, text=_in_words(message))
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
+        record(user=request.user, objects=queryset, action=AuditAction.DELETE, text="Deleted.")
+
+
+def _in_words(message: Any) -> str:
+    """What Django's admin collected about a save, as a sentence."""
+    return LogEntry(change_message=message if isinstance(message, str) else json.dumps(message)).get_change_message()

@@ -1,0 +1,107 @@
+"""People who may sign in. Superusers add them here; what they see is decided by their memberships."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.models import Group, User
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+from projects.audit import Audited
+
+if TYPE_CHECKING:
+    UserAdminBase = DjangoUserAdmin[User]
+    UserFormBase = forms.ModelForm[User]
+else:
+
+    class UserAdminBase(DjangoUserAdmin, ModelAdmin):
+        pass
+
+    UserFormBase = UserChangeForm
+
+
+HELP = {
+    "is_active": "Take this away instead of deleting somebody: their name stays in histories.",
+    "is_superuser": "Sees every project and adds users. Everybody else needs a membership in a project.",
+}
+
+
+class UserForm(UserFormBase):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, text in HELP.items():
+            if name in self.fields:  # one's own are for reading only
+                self.fields[name].help_text = text
+
+
+class UserAdmin(Audited, UserAdminBase):
+    form = UserForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+    list_display = ("username", "email", "roles", "is_active", "is_superuser", "last_login")
+    list_filter = ("is_active", "is_superuser")
+    filter_horizontal = ()
+    readonly_fields = ("roles", "last_login", "date_joined")
+    fieldsets = (
+        (None, {"fields": ("username", "password", ("first_name", "last_name"), "email")}),
+        ("What they may do", {"fields": ("roles", "is_active", "is_superuser")}),
+        ("Dates", {"fields": ("last_login", "date_joined")}),
+    )
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).prefetch_related("memberships__project")
+
+    # Whoever may edit users may become anybody: no permission of Django's opens this, only being a superuser.
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_active and request.user.is_superuser)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_module_permission(request)
+
+    has_change_permission = has_view_permission
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self.has_module_permission(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_module_permission(request) and obj != request.user
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Nobody locks themselves out."""
+        return (*self.readonly_fields, "is_active", "is_superuser") if obj == request.user else self.readonly_fields
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        obj.is_staff = obj.is_staff or obj.is_superuser  # else they could not sign in
+        super().save_model(request, obj, form, change)
+
+    @admin.display(description="projects")
+    def roles(self, user: Any) -> SafeString | str:
+        shown = format_html_join(
+            ", ",
+            '<a href="{}">{}</a> ({})',
+            (
+                (
+                    reverse("admin:projects_project_change", args=[member.project_id]),
+                    member.project.name,
+                    member.get_role_display().lower(),
+                )
+                for member in user.memberships.all()
+            ),
+        )
+        return shown or format_html(
+            'none: <a href="{}">add them to a project</a>', reverse("admin:projects_project_changelist")
+        )
+
+
+# Importing Django's own pages registered them; ours take their place, and groups decide nothing here.
+admin.site.unregister(User)
+admin.site.unregister(Group)
+admin.site.register(User, UserAdmin)

@@ -1,0 +1,1 @@
+"""Programs for whoever works on molts. Each runs by itself: `python scripts/<name>.py`."""

@@ -1,0 +1,391 @@
+"""Conversations: a list that stays fast, and a page that shows one as it was, or follows it while it runs."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from statistics import median
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import Count, Max, Q, QuerySet
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect
+from django.template.response import TemplateResponse
+from django.urls import path
+from django.utils import timezone
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_GET, require_POST
+from unfold.contrib.filters.admin import RangeDateFilter
+from unfold.utils import parse_date_str
+
+from projects.audit import record_action
+from projects.choices import Action
+from projects.scoped_admin import ScopedAdmin, ScopedRelatedFilter, allowed_projects, may_do
+from sessions.admin.parts import CappedPaginator, CountedList, chip, conversations_url, has_several_projects, moment
+from sessions.choices import LIVE_STATES, EndReason, Role, SessionState
+from sessions.models import LiveSession, Segment, SessionNotice, Turn
+from sessions.services import LONG_TEXTS, end_session, erase_session, offset_ms, say
+from sessions.timeline import PARTS, draw_timeline, draw_waits, percentiles
+from sessions.transcripts import CONTENT_TYPES, clock, speaker
+from sessions.views import answers_json, read_body, text_field, transcript_response, ws_path
+
+LINES_A_PAGE = 200
+MOST_TURNS = 200
+MOST_TOTALS = 5_000
+MOST_NOTICES = 200
+MOST_ROWS = 50
+SEARCHED_LINES = 100_000  # how many of the latest lines a search for words looks through
+MOST_FOUND = 1_000
+TONES = {
+    SessionState.WAITING: "busy",
+    SessionState.ACTIVE: "good",
+    SessionState.ENDED: "quiet",
+    SessionState.FAILED: "bad",
+}
+
+
+class StateFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("live", "Running now"), ("ended", "Ended"), ("failed", "Failed")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        match self.value():
+            case "live":
+                return queryset.filter(state__in=LIVE_STATES)
+            case "ended" | "failed" as state:
+                return queryset.filter(state=state)
+            case _:
+                return queryset
+
+
+class DayFilter(RangeDateFilter):  # type: ignore[misc]  # untyped
+    """From one day to another, both of them whole. Half a range is one too; what is no date is left out."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        first, last = (self._midnight(f"{self.parameter_name}_{end}") for end in ("from", "to"))
+        if first:
+            queryset = queryset.filter(created_at__gte=first)
+        if last:
+            queryset = queryset.filter(created_at__lt=last + timedelta(days=1))
+        return queryset
+
+    def _midnight(self, name: str) -> datetime | None:
+        day = parse_date_str(self.used_parameters.get(name) or "")
+        return timezone.make_aware(datetime(day.year, day.month, day.day)) if day else None
+
+
+@admin.register(LiveSession)
+class LiveSessionAdmin(ScopedAdmin):
+    """A conversation is looked at, steered, ended or erased, but never rewritten."""
+
+    list_display = (
+        "began",
+        "agent",
+        "visitor",
+        "came_by",
+        "state_chip",
+        "outcome",
+        "lasted",
+        "turns",
+        "answered_in",
+        "notices",
+    )
+    list_filter = (
+        StateFilter,
+        ("created_at", DayFilter),
+        ("agent", ScopedRelatedFilter),
+        "reason",
+        "source",
+        ("project", ScopedRelatedFilter),
+    )
+    list_filter_submit = True
+    list_before_template = "admin/live_sessions/livesession/list_before.html"
+    search_fields = ("visitor_name",)  # what it really looks at: get_search_results
+    search_help_text = "Search in names, ids and what was said lately."
+    paginator = CappedPaginator
+    show_full_result_count = False
+    list_per_page = 50
+    list_max_show_all = 0
+    list_disable_select_all = True
+    actions = ("end",)
+    add_action = change_action = None
+    delete_action = Action.MANAGE
+    empty_text = "Every talk is kept here, with its words and its timings. Open one of your links to have the first."
+    empty_link = ("See your links", "admin:live_sessions_roomlink_changelist")
+
+    class Media:
+        css = {"all": ("src/admin/talks.css",)}
+
+    # -- the list ------------------------------------------------------------------------------------------------------
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """The user's, by the ids of their projects: of one project the database then reads its index in order."""
+        allowed = allowed_projects(request, Action.VIEW)
+        sessions = LiveSession.objects.all() if allowed is None else LiveSession.objects.filter(project__in=allowed)
+        return sessions.select_related("agent", "project", "link").defer(*LONG_TEXTS).order_by("-created_at")
+
+    def get_list_display(self, request: HttpRequest) -> tuple[Any, ...]:
+        return (*self.list_display, "project") if has_several_projects(request) else self.list_display
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
+        return CountedList
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        changes = super().get_changelist_instance(request)
+        changes.live_count = self.get_queryset(request).filter(state__in=LIVE_STATES).order_by().count()
+        return changes
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """By name or id, and by words among the latest lines: a search through all would take ever longer."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        found = Q(visitor_name__icontains=term) | Q(agent__name__icontains=term) | Q(link__name__icontains=term)
+        found |= Q(room_name=term) | Q(pk__in=_sessions_that_said(term))
+        if (number := _parse_id(term)) is not None:
+            found |= Q(pk=number)
+        return queryset.filter(found), False
+
+    def add_figures(self, sessions: Iterable[Any]) -> None:
+        """Turns, waits and notices for all of `sessions` at once."""
+        ids = [session.pk for session in sessions]
+        waits: dict[Any, list[int | None]] = {}
+        for session_id, total in Turn.objects.filter(session__in=ids).order_by().values_list("session", "total_ms"):
+            waits.setdefault(session_id, []).append(total)
+        notices = SessionNotice.objects.filter(session__in=ids).order_by().values_list("session").annotate(Count("pk"))
+        told = dict(notices)
+        for session in sessions:
+            session.waits, session.notice_count = waits.get(session.pk, []), told.get(session.pk, 0)
+
+    # -- columns -------------------------------------------------------------------------------------------------------
+    @admin.display(description="began", ordering="created_at")
+    def began(self, session: LiveSession) -> SafeString:
+        return moment(session.created_at)
+
+    @admin.display(description="visitor", ordering="visitor_name")
+    def visitor(self, session: LiveSession) -> str:
+        return session.visitor_name or "Visitor"
+
+    @admin.display(description="by")
+    def came_by(self, session: LiveSession) -> str:
+        if session.link is None or session.link.one_session:
+            return session.get_source_display()
+        return session.link.name or "Room link"
+
+    @admin.display(description="state", ordering="state")
+    def state_chip(self, session: LiveSession) -> SafeString:
+        return state_chip(session)
+
+    @admin.display(description="why it ended")
+    def outcome(self, session: LiveSession) -> str:
+        return session.get_reason_display() if session.reason else ""
+
+    @admin.display(description="lasted")
+    def lasted(self, session: LiveSession) -> str:
+        return clock(offset_ms(session, session.ended_at))
+
+    @admin.display(description="turns")
+    def turns(self, session: Any) -> int:
+        return len(session.waits)
+
+    @admin.display(description="answered in")
+    def answered_in(self, session: Any) -> str:
+        """The median."""
+        known = [total for total in session.waits if total is not None]
+        return f"{round(median(known))} ms" if known else ""
+
+    @admin.display(description="notices")
+    def notices(self, session: Any) -> int | str:
+        return session.notice_count or ""
+
+    # -- ending and erasing --------------------------------------------------------------------------------------------
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        actions: dict[str, Any] = super().get_actions(request)
+        if "delete_selected" in actions:
+            run, name, _ = actions["delete_selected"]
+            actions["delete_selected"] = (run, name, "Erase selected conversations")
+        return actions
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[Any], list[Any]]:
+        """In figures: of a long conversation every line would be listed."""
+        refused = {str(self.opts.verbose_name) for obj in objs if not self.has_delete_permission(request, obj)}
+        figures = {"conversations": len(objs), "lines": sum(session.last_seq for session in objs)}
+        return [str(session) for session in objs], figures, refused, []
+
+    def delete_model(self, request: HttpRequest, obj: LiveSession) -> None:
+        # After the page's transaction: ending calls the media server, and nothing may wait for that with locks held.
+        transaction.on_commit(partial(erase_session, session_id=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[LiveSession]) -> None:
+        for session in queryset:
+            erase_session(session_id=session.pk)
+
+    def has_end_permission(self, request: HttpRequest, session: LiveSession | None = None) -> bool:
+        return may_do(request, Action.EDIT, session.project_id if session else None)
+
+    @admin.action(description="End selected conversations", permissions=["end"])
+    def end(self, request: HttpRequest, queryset: QuerySet[LiveSession]) -> None:
+        running = [session for session in self.may_change(request, queryset) if session.is_live]
+        ended = sum(self._end(request, session) for session in running)
+        messages.info(request, f"{ended} conversations ended.")
+
+    def _end(self, request: HttpRequest, session: LiveSession) -> bool:
+        ended = end_session(session_id=session.pk, reason=EndReason.ENDED_BY_API)
+        if ended:
+            record_action(request_user=request.user, obj=session, text="Ended.")
+        return ended
+
+    # -- one conversation ----------------------------------------------------------------------------------------------
+    def get_urls(self) -> list[Any]:
+        def page(name: str, view: Any) -> Any:
+            route = f"<uuid:session_id>/{name}/"
+            return path(route, self.admin_site.admin_view(view), name=f"live_sessions_livesession_{name}")
+
+        return [
+            page("end", require_POST(self.end_view)),
+            page("say", require_POST(answers_json(self.say_view))),
+            page("transcript", require_GET(answers_json(self.transcript_view))),
+            *super().get_urls(),
+        ]
+
+    def end_view(self, request: HttpRequest, session_id: uuid.UUID) -> HttpResponse:
+        session = self._steered(request, session_id)
+        if self._end(request, session):
+            messages.success(request, "The conversation was ended.")
+        else:
+            messages.info(request, "The conversation was over already.")
+        return redirect("admin:live_sessions_livesession_change", session.pk)
+
+    def say_view(self, request: HttpRequest, session_id: uuid.UUID) -> HttpResponse:
+        """Put words into a running conversation: the agent says them, or answers as if the visitor had."""
+        session = self._steered(request, session_id)
+        body = read_body(request)
+        as_user = text_field(body, "as") == Role.USER
+        say(session=session, text=text_field(body, "text", required=True), speaker=Role.USER if as_user else Role.AGENT)
+        record_action(request_user=request.user, obj=session, text="Words were put into the conversation.")
+        return JsonResponse({"accepted": True}, status=202)
+
+    def transcript_view(self, request: HttpRequest, session_id: uuid.UUID) -> HttpResponse:
+        return transcript_response(self.get_object(request, str(session_id)), request.GET.get("format", "txt"))
+
+    def _steered(self, request: HttpRequest, session_id: uuid.UUID) -> LiveSession:
+        session: LiveSession = self.get_object(request, str(session_id))
+        if not self.has_end_permission(request, session):
+            raise PermissionDenied
+        return session
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        session = super().get_object(request, object_id, from_field)
+        session.refresh_from_db(fields=["spec"])
+        return session
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """A page of its own: there is nothing to fill in."""
+        session = self.get_object(request, unquote(object_id))
+        if request.method not in ("GET", "HEAD") or not self.has_view_permission(request, session):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "original": session,
+            "title": f"{session.agent} with {self.visitor(session)}",
+            "may_steer": session.is_live and self.has_end_permission(request, session),
+            "may_erase": self.has_delete_permission(request, session),
+            "list_url": conversations_url(),
+            **conversation_data(session, page=request.GET.get("page", "")),
+        }
+        return TemplateResponse(request, "admin/live_sessions/livesession/conversation.html", context)
+
+
+def state_chip(session: LiveSession) -> SafeString:
+    text = {"waiting": "waiting", "active": "running"}.get(session.state, session.state)
+    return chip(text, TONES[SessionState(session.state)])
+
+
+def _sessions_that_said(term: str) -> list[Any]:
+    newest = Segment.objects.aggregate(pk=Max("pk"))["pk"] or 0
+    lines = Segment.objects.filter(pk__gt=newest - SEARCHED_LINES, text__icontains=term).order_by()
+    return list(lines.values_list("session", flat=True).distinct()[:MOST_FOUND])
+
+
+def _parse_id(term: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(term)
+    except ValueError:
+        return None
+
+
+def conversation_data(session: LiveSession, *, page: str) -> dict[str, Any]:
+    """Everything that the page of one conversation shows, `LINES_A_PAGE` lines of it at a time.
+
+    Lines are numbered without gaps, so pages are cut by number: the first page of a finished conversation, the last
+    one of a running one, unless another is asked for.
+    """
+    pages = max(1, -(-session.last_seq // LINES_A_PAGE))
+    number = int(page) if page.isascii() and page.isdigit() and 0 < int(page) <= pages else 0
+    number = number or (pages if session.is_live else 1)
+    until = number * LINES_A_PAGE
+    segments = list(session.segments.filter(seq__gt=until - LINES_A_PAGE, seq__lte=until).order_by("seq"))
+    turns = session.turns.order_by("index")
+    if pages > 1:
+        names = [segment.segment_id for segment in segments]
+        turns = turns.filter(Q(agent_segment_id__in=names) | Q(user_segment_id__in=names))
+    notices = list(session.notices.all()[:MOST_NOTICES])
+    totals = list(session.turns.order_by().values_list("total_ms", flat=True)[:MOST_TOTALS])
+    usage = list(session.usage_records.all()[:MOST_ROWS])
+    middle, slow = percentiles([total for total in totals if total is not None])
+    return {
+        "session": session,
+        "chip": state_chip(session),
+        "lasted": clock(offset_ms(session, session.ended_at)),
+        "turn_count": session.turns.count(),
+        "interruptions": session.segments.filter(interrupted=True).count(),
+        "median_ms": middle,
+        "slow_ms": slow,
+        "lines": [(segment, speaker(session, segment), clock(segment.start_ms)) for segment in segments],
+        "page": number,
+        "pages": range(1, pages + 1) if pages > 1 else (),
+        "follows": session.is_live and number == pages,
+        "timeline": draw_timeline(
+            session=session, segments=segments, notices=notices, first=number == 1, last=number == pages
+        ),
+        "part_names": PARTS,
+        "waits": draw_waits(list(turns[:MOST_TURNS])),
+        "notices": [(clock(offset_ms(session, notice.created_at)), notice) for notice in notices],
+        "usage": [
+            (
+                record.kind,
+                record.provider,
+                record.model,
+                f"{record.quantity.normalize():f}",
+                record.unit,
+                "not priced" if record.cost is None else f"{record.cost.normalize():f} {record.currency}",
+            )
+            for record in usage
+        ],
+        "cost": _cost(usage),
+        "people": list(session.participants.all()[:MOST_ROWS]),
+        "formats": tuple(CONTENT_TYPES),
+        "ws_path": ws_path(session),
+        "now_ms": offset_ms(session, session.ended_at or timezone.now()),
+    }
+
+
+def _cost(usage: Sequence[Any]) -> str:
+    if not usage or any(record.cost is None for record in usage):
+        return ""
+    return f"{sum(record.cost for record in usage).normalize():f} {usage[0].currency}"

@@ -1,0 +1,181 @@
+/** The agent's editor: tabs, unsaved changes, presets, the panel to talk in, and the box to ask in. */
+
+const form = document.querySelector("[data-agent-form]");
+if (form) {
+  const editor = form.closest(".m-editor");
+  setUpTabs(editor.querySelector("[data-tabs]"));
+  const changes = watchChanges();
+  setUpPresets();
+  setUpTalk(editor.querySelector("[data-talk]"), changes);
+  setUpAsk(editor.querySelector("[data-ask]"));
+}
+
+// -- Tabs ------------------------------------------------------------------------------------------------------------
+/** Links to the parts of the page become tabs; the address names the open one, so that saving comes back to it. */
+function setUpTabs(list) {
+  const tabs = [...list.querySelectorAll("[data-tab]")];
+  const panels = new Map([...document.querySelectorAll("[data-panel]")].map((panel) => [panel.dataset.panel, panel]));
+  list.setAttribute("role", "tablist");
+  for (const tab of tabs) {
+    tab.setAttribute("role", "tab");
+    tab.setAttribute("aria-controls", `panel-${tab.dataset.tab}`);
+    panels.get(tab.dataset.tab).setAttribute("role", "tabpanel");
+    tab.addEventListener("click", (event) => {
+      event.preventDefault();
+      open(tab.dataset.tab);
+    });
+  }
+  list.addEventListener("keydown", (event) => {
+    const last = tabs.length - 1;
+    const at = tabs.indexOf(document.activeElement);
+    const next = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: last }[event.key];
+    if (next === undefined || at < 0) return;
+    event.preventDefault();
+    const tab = tabs[(next + tabs.length) % tabs.length];
+    open(tab.dataset.tab);
+    tab.focus();
+  });
+  window.addEventListener("hashchange", () => open(named()));
+  const wrong = tabs.find((tab) => "errors" in tab.dataset);
+  open(wrong ? wrong.dataset.tab : named(), !wrong);
+
+  function named() {
+    const name = window.location.hash.slice(1);
+    return panels.has(name) ? name : tabs[0].dataset.tab;
+  }
+
+  function open(name) {
+    for (const tab of tabs) {
+      const isOpen = tab.dataset.tab === name;
+      tab.setAttribute("aria-selected", String(isOpen));
+      tab.tabIndex = isOpen ? 0 : -1;
+      panels.get(tab.dataset.tab).hidden = !isOpen;
+    }
+    window.history.replaceState(null, "", `#${name}`);
+    form.action = `${window.location.pathname}${window.location.search}#${name}`;
+  }
+}
+
+// -- Unsaved changes -------------------------------------------------------------------------------------------------
+function watchChanges() {
+  const listeners = [];
+  const state = { changed: false, onChange: (listener) => listeners.push(listener) };
+  const note = () => {
+    if (state.changed) return;
+    state.changed = true;
+    for (const listener of listeners) listener();
+  };
+  // The box to ask in is no part of the agent.
+  const ours = (event) => !event.target.closest?.("[data-ask]");
+  for (const name of ["input", "change"]) form.addEventListener(name, (event) => ours(event) && note());
+  let saving = false;
+  form.addEventListener("submit", () => {
+    saving = true;
+  });
+  window.addEventListener("beforeunload", (event) => {
+    if (state.changed && !saving) event.preventDefault();
+  });
+  if (form.querySelector(".m-error, .errors, .errorlist")) queueMicrotask(note);
+  return state;
+}
+
+// -- Turn-taking -----------------------------------------------------------------------------------------------------
+/** A preset fills in the fields; fields that are changed by hand say which preset they are, if any. */
+function setUpPresets() {
+  const data = document.getElementById("turn-presets");
+  const choices = form.querySelectorAll("[name=turn_preset]");
+  if (!data || !choices.length) return;
+  const presets = JSON.parse(data.textContent);
+  const names = Object.keys(Object.values(presets)[0]);
+  const read = (field) => (field.type === "checkbox" ? field.checked : Number(field.value));
+  for (const choice of choices)
+    choice.addEventListener("change", () => {
+      for (const [name, value] of Object.entries(presets[choice.value] ?? {})) {
+        const field = form.elements[name];
+        if (field.type === "checkbox") field.checked = value;
+        else field.value = value;
+      }
+    });
+  for (const name of names)
+    form.elements[name].addEventListener("input", () => {
+      const is = Object.entries(presets).find(([, values]) =>
+        names.every((each) => read(form.elements[each]) === values[each]),
+      );
+      form.elements.turn_preset.value = is ? is[0] : "custom";
+    });
+}
+
+// -- Talking ---------------------------------------------------------------------------------------------------------
+function setUpTalk(panel, changes) {
+  if (!panel) return;
+  const frame = panel.querySelector("iframe");
+  const trial = panel.querySelector("[data-trial]");
+  changes.onChange(() => {
+    panel.querySelector("[data-clean]").hidden = true;
+    panel.querySelector("[data-dirty]").hidden = false;
+  });
+  trial.addEventListener("submit", () => {
+    frame.hidden = false;
+    panel.querySelector("[data-frame-empty]").hidden = true;
+    panel.classList.add("m-open");
+    panel.querySelector("[data-trial-label]").textContent = "Start again";
+  });
+  if ("talkNow" in panel.dataset) {
+    const address = new URL(window.location.href);
+    address.searchParams.delete("talk");
+    window.history.replaceState(null, "", address);
+    form.action = `${address.pathname}${address.search}${address.hash}`;
+    trial.requestSubmit();
+  }
+}
+
+// -- Asking ----------------------------------------------------------------------------------------------------------
+function setUpAsk(box) {
+  if (!box) return;
+  const question = box.querySelector("[data-ask-question]");
+  const shown = box.querySelector("[data-ask-answer]");
+  box.hidden = false;
+  box.querySelector("[data-ask-go]").addEventListener("click", ask);
+  question.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault();
+    ask();
+  });
+
+  async function ask() {
+    const body = new FormData();
+    body.set("question", question.value);
+    for (const name of ["name", "language", "greeting", "knowledge"]) body.set(name, form.elements[name]?.value ?? "");
+    for (const row of document.querySelectorAll("[data-chain=answers] [data-row]:not([hidden])")) {
+      body.append("asked", row.querySelector("[name$=-question]").value);
+      body.append("answered", row.querySelector("[name$=-answer]").value);
+    }
+    shown.replaceChildren(line("Thinking…", "m-help"));
+    try {
+      const response = await fetch(box.dataset.url, {
+        method: "POST",
+        body,
+        headers: { "X-CSRFToken": form.elements.csrfmiddlewaretoken.value },
+        signal: AbortSignal.timeout(10_000),
+      });
+      const said = await response.json();
+      if (!response.ok) throw new Error(said.errors[0].detail);
+      shown.replaceChildren(line(said.answer, "m-said"), line(source(said), "m-help"));
+    } catch (error) {
+      shown.replaceChildren(line(error instanceof SyntaxError ? "It could not be asked." : error.message, "m-error"));
+    }
+  }
+
+  function source(said) {
+    if (!said.sure) return `From: ${said.source}.`;
+    const from = said.question ? `${said.source}: “${said.question}”` : said.source;
+    return `${said.sure} % sure, from ${from}.`;
+  }
+
+  function line(text, style) {
+    const made = document.createElement("p");
+    made.className = style;
+    made.textContent = text;
+    return made;
+  }
+}

@@ -1,0 +1,5 @@
+// Small helps of every admin page. Each works on what the page declares in data attributes.
+document.addEventListener("change", (event) => {
+  const field = event.target;
+  if (field instanceof HTMLElement && field.matches("[data-submit-on-change]")) field.closest("form")?.requestSubmit();
+});

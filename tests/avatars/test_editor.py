@@ -1,0 +1,353 @@
+"""The agent's editor: rows with fields of their own, presets, defaults, and what stands beside the form."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from avatars.models import Agent, AgentAnswer, Avatar, PipelineStep, Voice
+from projects.models import AuditEntry, Project
+from projects.providers import providers_for
+from projects.providers.base import Kind
+from sessions.models import RoomLink
+from tests.conftest import make_agent
+from tests.forms import admin_url, form_data, form_errors, messages_of
+from tests.projects.world import make_provider_key
+from tests.sessions.factories import make_session
+
+SignIn = Callable[[User], Client]
+
+
+def edit(client: Client, agent: Agent, **changes: Any) -> Any:
+    """Post the agent's page with `changes`; `__` in a name stands for `-`."""
+    data = form_data(client.get(admin_url(Agent, "change", agent.pk)))
+    data |= {name.replace("__", "-"): value for name, value in changes.items()}
+    return client.post(admin_url(Agent, "change", agent.pk), data)
+
+
+def row(place: int, **values: Any) -> dict[str, Any]:
+    return {f"pipeline_steps__{place}__{name}": value for name, value in values.items()}
+
+
+def page_of(client: Client, agent: Agent) -> str:
+    return str(client.get(admin_url(Agent, "change", agent.pk)).content.decode())
+
+
+# -- A new agent ------------------------------------------------------------------------------------------------------
+def test_a_name_and_a_click_make_an_agent_that_works(project: Project, bob: User, sign_in: SignIn) -> None:
+    client = sign_in(bob)
+    data = form_data(client.get(admin_url(Agent, "add"))) | {"name": "Nora Ümlaut"}
+
+    response = client.post(admin_url(Agent, "add"), data)
+
+    agent = Agent.objects.get()
+    assert response["Location"].startswith(admin_url(Agent, "change", agent.pk))
+    assert (agent.slug, agent.language, agent.greeting) == ("nora-umlaut", "en", "Hello! How can I help you today?")
+    assert agent.revisions.count() == 1
+
+
+def test_a_second_one_of_the_name_gets_another_slug(project: Project, agent: Agent, bob: User, sign_in: SignIn) -> None:
+    client = sign_in(bob)
+    data = form_data(client.get(admin_url(Agent, "add"))) | {"name": "Ada"}
+
+    assert client.post(admin_url(Agent, "add"), data).status_code == 302
+
+    assert set(Agent.objects.values_list("slug", flat=True)) == {"ada", "ada-2"}
+
+
+def test_a_language_from_elsewhere_stays_a_choice(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    Agent.objects.update(language="gsw")
+
+    assert edit(sign_in(bob), agent, greeting="Grüezi.").status_code == 302
+
+    agent.refresh_from_db()
+    assert agent.language == "gsw"
+
+
+# -- The pipeline -----------------------------------------------------------------------------------------------------
+def test_options_are_fields_made_from_the_providers_schema(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    PipelineStep.objects.create(
+        agent=agent, kind="stt", position=1, provider="faster_whisper", options={"beam_size": 3}
+    )
+
+    page = page_of(sign_in(bob), agent)
+
+    field = re.search(r'<input type="number" name="pipeline_steps-0-option_beam_size"[^>]*>', page)
+    assert field is not None
+    for part in ('value="3"', 'min="1"', 'max="10"', 'placeholder="1"'):
+        assert part in field[0]
+    assert "1 is fastest; 5 is a little more exact (1 to 10)." in page
+    assert re.search(r'<select name="pipeline_steps-0-option_device"', page)
+    assert "{&quot;" not in page.replace("data-prepopulated", "")
+
+
+def test_every_provider_has_its_fields_on_the_page(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    page = page_of(sign_in(bob), agent)
+
+    for kind in Kind:
+        for provider in providers_for(kind):
+            found = re.search(f'<template data-options-of="{kind.value}:{provider.key}">(.*?)</template>', page, re.S)
+            assert found is not None
+            for name in provider.options[kind].model_fields:
+                assert f'name="__prefix__-option_{name}"' in found[1]
+
+
+def test_it_stores_what_was_filled_in_and_nothing_else(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    values = {
+        "kind": "tts", "position": "1", "provider": "espeak",
+        "option_voice": "en-gb", "option_rate": "", "option_pitch": "0",
+    }  # fmt: skip
+
+    assert edit(sign_in(bob), agent, pipeline_steps__TOTAL_FORMS=1, **row(0, **values)).status_code == 302
+
+    assert agent.pipeline_steps.get().options == {"voice": "en-gb", "pitch": 0}
+
+
+def test_another_provider_drops_the_options_of_the_old_one(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    PipelineStep.objects.create(agent=agent, kind="tts", provider="espeak", options={"rate": 100, "voice": "en"})
+
+    changes = {"provider": "supertonic", "option_voice": "F2", "option_speed": "1.5"}
+    assert edit(sign_in(bob), agent, **row(0, **changes)).status_code == 302
+
+    step = agent.pipeline_steps.get()
+    assert (step.provider, step.options) == ("supertonic", {"voice": "F2", "speed": 1.5})
+
+
+def test_an_error_stands_at_its_field_of_its_row_and_at_its_tab(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    changes = row(0, kind="llm", position=1, provider="scripted") | row(
+        1, kind="llm", position=2, provider="scripted", option_timezone="Moon/Base"
+    )
+
+    response = edit(sign_in(bob), agent, pipeline_steps__TOTAL_FORMS=2, **changes)
+
+    assert list(form_errors(response)) == ["pipeline_steps-1-option_timezone"]
+    page = response.content.decode()
+    assert re.search(r'data-tab="pipeline" data-errors', page)
+    assert 'id="id_pipeline_steps-1-option_timezone_error"' in page
+
+
+def test_rows_keep_their_order_and_new_ones_go_last(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    changes = (
+        row(0, kind="llm", position=2, provider="scripted", option_delay_ms=1)
+        | row(1, kind="llm", position=1, provider="scripted", option_delay_ms=2)
+        | row(2, kind="llm", position="", provider="scripted", option_delay_ms=3)
+    )
+
+    assert edit(sign_in(bob), agent, pipeline_steps__TOTAL_FORMS=3, **changes).status_code == 302
+
+    assert [step.options["delay_ms"] for step in agent.pipeline_steps.all()] == [2, 1, 3]
+
+
+def test_a_row_is_removed(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    PipelineStep.objects.create(agent=agent, kind="llm", provider="scripted")
+
+    assert edit(sign_in(bob), agent, **row(0, DELETE="on")).status_code == 302
+
+    assert not agent.pipeline_steps.exists()
+
+
+def test_it_says_what_a_conversation_would_use(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    PipelineStep.objects.create(agent=agent, kind="llm", position=1, provider="openai")
+    PipelineStep.objects.create(agent=agent, kind="llm", position=2, provider="scripted")
+
+    page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page_of(sign_in(bob), agent)))
+
+    assert "Right now: Scripted answers (no model needed)" in page
+    assert "Skipped: its key is not set. Add a key of this vendor and choose it here." in page
+
+
+def test_a_viewer_sees_the_pipeline_without_fields(agent: Agent, vera: User, project: Project, sign_in: SignIn) -> None:
+    key = make_provider_key(project)
+    PipelineStep.objects.create(agent=agent, kind="llm", provider="openai", provider_key=key, options={"model": "big"})
+
+    page = page_of(sign_in(vera), agent)
+
+    assert f"1. OpenAI: model big, key {key.name}" in page
+    assert "option_model" not in page
+    assert "data-trial" not in page
+
+
+# -- Turn-taking ------------------------------------------------------------------------------------------------------
+def test_a_chosen_preset_sets_the_values(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    assert edit(sign_in(bob), agent, turn_preset="patient").status_code == 302
+
+    agent.refresh_from_db()
+    assert (agent.end_of_turn_model, agent.min_endpointing_ms, agent.max_endpointing_ms) == (True, 700, 4500)
+
+
+def test_values_of_ones_own_stay(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    client = sign_in(bob)
+
+    assert edit(client, agent, min_endpointing_ms="555").status_code == 302
+
+    agent.refresh_from_db()
+    assert agent.min_endpointing_ms == 555
+    page = page_of(client, agent)
+    assert re.search(r'value="custom" checked', page)
+    presets = re.search(r'<script id="turn-presets"[^>]*>(.*?)</script>', page)
+    assert presets is not None
+    assert json.loads(presets[1])["snappy"]["min_endpointing_ms"] == 250
+
+
+# -- Knowledge --------------------------------------------------------------------------------------------------------
+def ask(client: Client, question: str, **values: Any) -> Any:
+    posted = {"question": question, "name": "Ada", "language": "en", **values}
+    return client.post(reverse("admin:avatars_agent_ask"), posted)
+
+
+def test_it_answers_from_rows_that_are_not_saved(bob: User, sign_in: SignIn) -> None:
+    rows = {"asked": ["When are you open?", ""], "answered": ["From nine to five.", "lost"]}
+
+    said = ask(sign_in(bob), "when are you open", **rows).json()
+
+    assert said["answer"] == "From nine to five."
+    assert said["sure"] == 100
+    assert said["question"] == "When are you open?"
+
+
+def test_an_agent_may_have_hundreds_of_answers(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    AgentAnswer.objects.bulk_create(
+        AgentAnswer(agent=agent, position=place, question=f"Question {place}?", answer="Yes.")
+        for place in range(2, 401)
+    )
+
+    assert edit(sign_in(bob), agent, answers__399__answer="No.").status_code == 302
+
+    last = agent.answers.last()
+    assert last is not None
+    assert last.answer == "No."
+
+
+def test_it_says_when_nothing_fits(bob: User, sign_in: SignIn) -> None:
+    said = ask(sign_in(bob), "how deep is the ocean").json()
+
+    assert (said["sure"], said["source"]) == (0, "nothing fits")
+
+
+def test_it_asks_for_a_question(bob: User, sign_in: SignIn) -> None:
+    response = ask(sign_in(bob), "  ")
+
+    assert response.status_code == 400
+    assert response.json()["errors"][0]["detail"] == "Write a question."
+
+
+# -- Links and talking ------------------------------------------------------------------------------------------------
+def test_it_lists_open_links_alone(agent: Agent, link: RoomLink, bob: User, sign_in: SignIn) -> None:
+    over = RoomLink.objects.create(
+        project=agent.project, agent=agent, name="Over", expires_at=timezone.now() - timedelta(hours=1)
+    )
+
+    page = page_of(sign_in(bob), agent)
+
+    assert link.url in page
+    assert over.url not in page
+
+
+def test_it_says_which_revision_answers(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    client = sign_in(bob)
+    edit(client, agent, greeting="Hi.")
+
+    page = page_of(client, agent)
+
+    assert "<b>r2</b> answers, saved just now." in page
+    assert f'action="{reverse("trial-link", args=[agent.pk])}"' in page
+
+
+def test_save_and_talk_comes_back_to_talk(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    client = sign_in(bob)
+
+    response = edit(client, agent, greeting="Hi.", _talk="1")
+
+    assert response["Location"] == f"{admin_url(Agent, 'change', agent.pk)}?talk=1"
+    assert "data-talk-now" in client.get(response["Location"]).content.decode()
+    assert "data-talk-now" not in page_of(client, agent)
+
+
+# -- The list ---------------------------------------------------------------------------------------------------------
+def test_the_list_shows_how_much_an_agent_is_used(agent: Agent, bob: User, link: RoomLink, sign_in: SignIn) -> None:
+    for age in (60, 3600, 30 * 86400):
+        make_session(agent, age_seconds=age)
+    make_agent(agent.project, "Unused")
+
+    response = sign_in(bob).get(admin_url(Agent, "changelist"))
+
+    rows = {row.name: row for row in response.context["cl"].result_list}
+    assert rows["Ada"].recent_talks == 2
+    assert rows["Unused"].recent_talks == 0
+    assert rows["Unused"].last_talk_at is None
+    page = response.content.decode()
+    assert "1 minute ago" in page.replace("\xa0", " ")
+    assert link.get_absolute_url() in page
+    assert "no open link" in page
+
+
+@pytest.mark.parametrize("order", ["1", "-5", "6", "-6"])
+def test_the_list_can_be_put_in_order(agent: Agent, bob: User, sign_in: SignIn, order: str) -> None:
+    make_session(agent)
+
+    assert sign_in(bob).get(admin_url(Agent, "changelist"), {"o": order}).status_code == 200
+
+
+def test_an_agent_is_duplicated_with_all_its_parts(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    agent.voice = Voice.objects.create(project=agent.project, name="Low", provider="espeak")
+    agent.save()
+    PipelineStep.objects.create(agent=agent, kind="llm", provider="scripted", options={"delay_ms": 5})
+    client = sign_in(bob)
+
+    response = client.post(reverse("admin:avatars_agent_duplicate", args=[agent.pk]), follow=True)
+
+    copy = Agent.objects.exclude(pk=agent.pk).get()
+    assert (copy.name, copy.slug, copy.voice) == ("Ada (copy)", "ada-copy", agent.voice)
+    assert copy.answers.get().answer == "My name is Ada."
+    assert copy.pipeline_steps.get().options == {"delay_ms": 5}
+    assert agent.answers.count() == agent.pipeline_steps.count() == copy.revisions.count() == 1
+    assert "Ada (copy)" in messages_of(response)[0]
+    assert AuditEntry.objects.filter(object_id=str(copy.pk), text="Made as a copy of Ada.").exists()
+
+
+def test_selected_agents_are_duplicated(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    data = {"action": "duplicate", "_selected_action": [str(agent.pk)]}
+    client = sign_in(bob)
+
+    for _ in range(2):
+        assert client.post(admin_url(Agent, "changelist"), data).status_code == 302
+
+    assert set(Agent.objects.values_list("slug", flat=True)) == {"ada", "ada-copy", "ada-copy-2"}
+
+
+def test_only_an_editor_duplicates(
+    agent: Agent, vera: User, charlie: User, other_project: Project, sign_in: SignIn
+) -> None:
+    url = reverse("admin:avatars_agent_duplicate", args=[agent.pk])
+
+    assert sign_in(vera).post(url).status_code == 403
+    assert sign_in(charlie).post(url).status_code == 404
+    assert Client().post(url).status_code == 302
+    assert Agent.objects.count() == 1
+
+
+def test_every_door_that_writes_wants_a_post_with_a_token(agent: Agent, bob: User) -> None:
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(bob)
+    names = ("admin:avatars_agent_duplicate", "trial-link")
+
+    for url in (*(reverse(name, args=[agent.pk]) for name in names), reverse("admin:avatars_voice_listen")):
+        assert strict.get(url).status_code == 405
+        assert strict.post(url).status_code == 403
+
+
+@pytest.mark.parametrize("model", [Agent, Voice, Avatar])
+def test_an_empty_list_names_the_next_step(project: Project, bob: User, sign_in: SignIn, model: Any) -> None:
+    response = sign_in(bob).get(admin_url(model, "changelist"))
+
+    assert response.context["cl"].model_admin.empty_text in response.content.decode().replace("&#x27;", "'")
+    assert admin_url(model, "add") in response.content.decode()

@@ -1,0 +1,208 @@
+"""What the editor's scripts do, in Chromium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.test import Client
+from playwright.sync_api import Dialog, Locator, Page, expect, sync_playwright
+from pytest_django.live_server_helper import LiveServer
+
+from avatars.models import Agent, PipelineStep, Voice
+from projects.models import Project
+from tests.forms import admin_url
+
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
+
+AXE = Path(settings.BASE_DIR) / "node_modules" / "axe-core" / "axe.min.js"
+
+
+@pytest.fixture(autouse=True)
+def _queries_beside_playwright() -> Iterator[None]:
+    """Playwright runs an event loop on this thread, which Django takes for a place where it must not wait."""
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+    yield
+    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
+
+
+@pytest.fixture
+def page(bob: User, live_server: LiveServer) -> Iterator[Page]:
+    """A browser tab in which bob, an editor, is signed in. Errors of scripts fail the test."""
+    client = Client()
+    client.force_login(bob)
+    name = settings.SESSION_COOKIE_NAME
+    errors: list[str] = []
+    with sync_playwright() as playwright:
+        program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        context = browser.new_context(viewport={"width": 1440, "height": 900}, base_url=live_server.url)
+        context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": live_server.url}])
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        yield page
+        browser.close()
+    assert not errors
+
+
+def open_tab(page: Page, agent: Agent, tab: str) -> None:
+    page.goto(f"{admin_url(Agent, 'change', agent.pk)}#{tab}")
+    expect(page.locator(f"#panel-{tab}")).to_be_visible()
+
+
+def rows(page: Page, kind: str) -> Locator:
+    return page.locator(f"[data-chain={kind}] [data-rows] > [data-row]").filter(visible=True)
+
+
+def add_row(page: Page, kind: str, provider: str) -> Locator:
+    page.locator(f"[data-chain={kind}] [data-add-row]").click()
+    row = rows(page, kind).last
+    row.locator("[data-provider-select]").select_option(provider)
+    return row
+
+
+def save(page: Page) -> None:
+    with page.expect_navigation():
+        page.locator("button[name=_continue]").click()
+
+
+def providers(agent: Agent, kind: str) -> list[str]:
+    return list(agent.pipeline_steps.filter(kind=kind).values_list("provider", flat=True))
+
+
+def test_rows_are_added_ordered_and_removed(page: Page, agent: Agent) -> None:
+    open_tab(page, agent, "pipeline")
+    add_row(page, "stt", "faster_whisper")
+    add_row(page, "stt", "pocketsphinx").locator("[data-up]").click()
+    add_row(page, "llm", "scripted")
+    save(page)
+
+    assert page.url.endswith("#pipeline"), "saving comes back to the same tab"
+    assert providers(agent, "stt") == ["pocketsphinx", "faster_whisper"]
+    rows(page, "stt").nth(1).locator("[data-drag]").drag_to(rows(page, "stt").nth(0), target_position={"x": 60, "y": 4})
+    rows(page, "llm").first.locator("[data-remove]").click()
+    save(page)
+
+    assert providers(agent, "stt") == ["faster_whisper", "pocketsphinx"]
+    assert providers(agent, "llm") == []
+
+
+def test_the_keyboard_puts_rows_in_order(page: Page, agent: Agent) -> None:
+    for place, provider in enumerate(("faster_whisper", "pocketsphinx"), 1):
+        PipelineStep.objects.create(agent=agent, kind="stt", position=place, provider=provider)
+    open_tab(page, agent, "pipeline")
+
+    rows(page, "stt").nth(0).locator("[data-down]").focus()
+    page.keyboard.press("Enter")
+
+    expect(rows(page, "stt").nth(1).locator("[data-up]")).to_be_focused()
+    save(page)
+    assert providers(agent, "stt") == ["pocketsphinx", "faster_whisper"]
+
+
+def test_another_provider_brings_its_own_fields_and_keeps_what_was_typed(page: Page, agent: Agent) -> None:
+    open_tab(page, agent, "pipeline")
+    row = add_row(page, "stt", "faster_whisper")
+    row.locator("summary").click()
+    row.get_by_label("Beam size").fill("3")
+    row.get_by_label("Language").fill("de")
+
+    row.locator("[data-provider-select]").select_option("groq")
+
+    expect(row.get_by_label("Model")).to_have_attribute("placeholder", "whisper-large-v3-turbo")
+    expect(row.locator("[name$=option_beam_size]")).to_have_count(0)
+    expect(row.locator("[name$=option_language]")).to_have_value("de")
+    expect(row.get_by_label("Key")).to_be_visible()
+    row.locator("[data-provider-select]").select_option("faster_whisper")
+    expect(row.locator("[name$=option_beam_size]")).to_have_value("3")
+    expect(row.get_by_label("Key")).to_be_hidden()
+    save(page)
+    assert agent.pipeline_steps.get().options == {"beam_size": 3, "language": "de"}
+
+
+def test_a_preset_fills_in_its_values(page: Page, agent: Agent) -> None:
+    open_tab(page, agent, "turns")
+    page.get_by_label("Snappy").check()
+    expect(page.get_by_label("Shortest wait (ms)")).to_have_value("250")
+    page.get_by_label("Shortest wait (ms)").fill("260")
+    expect(page.get_by_label("Custom")).to_be_checked()
+    save(page)
+
+    agent.refresh_from_db()
+    assert (agent.min_endpointing_ms, agent.max_endpointing_ms) == (260, 1200)
+
+
+def test_tabs_go_by_the_arrow_keys(page: Page, agent: Agent) -> None:
+    open_tab(page, agent, "who")
+    page.get_by_role("tab", name="Who it is").focus()
+    for key, tab in (("ArrowRight", "Pipeline"), ("End", "Revisions"), ("ArrowRight", "Who it is")):
+        page.keyboard.press(key)
+        expect(page.get_by_role("tab", name=tab)).to_be_focused()
+        expect(page.get_by_role("tabpanel", name=tab)).to_be_visible()
+        expect(page.get_by_role("tabpanel")).to_have_count(1)
+
+
+def test_it_warns_of_unsaved_changes(page: Page, agent: Agent) -> None:
+    asked: list[str] = []
+
+    def stay(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.accept()
+
+    page.on("dialog", stay)
+    open_tab(page, agent, "knowledge")
+    page.get_by_label("A visitor's question").fill("Does the box to ask in count?")
+    page.goto(admin_url(Agent, "changelist"))
+    assert asked == [], "it does not"
+
+    open_tab(page, agent, "who")
+    page.get_by_label("Description").fill("New.")
+    expect(page.get_by_text("Unsaved changes are not in it.")).to_be_visible()
+    page.goto(admin_url(Agent, "changelist"))
+    assert asked == ["beforeunload"]
+
+
+def test_a_question_is_tried_on_what_is_not_saved(page: Page, agent: Agent) -> None:
+    open_tab(page, agent, "knowledge")
+    page.locator("[data-chain=answers] [data-add-row]").click()
+    page.get_by_label("When asked").last.fill("When are you open?")
+    page.get_by_label("It says").last.fill("From nine to five.")
+    page.get_by_label("A visitor's question").fill("when do you open")
+    page.keyboard.press("Enter")
+
+    expect(page.locator("[data-ask-answer]")).to_contain_text("From nine to five.")
+    expect(page.locator("[data-ask-answer]")).to_contain_text("% sure")
+
+
+def test_a_voice_is_heard_before_it_is_saved(page: Page, project: Project) -> None:
+    page.goto(admin_url(Voice, "add"))
+    page.locator("[data-provider-select]").select_option("espeak")
+    page.locator("[data-listen-go]").click()
+    expect(page.locator("[data-listen-audio]")).to_be_visible()
+    expect(page.locator("[data-listen-status]")).not_to_contain_text("Speaking")
+
+    page.locator("[data-provider-select]").select_option("openai")
+    page.locator("[data-listen-go]").click()
+
+    expect(page.locator("[data-listen-status]")).to_contain_text("needs a provider key")
+    assert not Voice.objects.exists()
+
+
+@pytest.mark.skipif(not AXE.exists(), reason="needs the page's own packages: make setup")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_any_tab(page: Page, agent: Agent, scheme: str) -> None:
+    PipelineStep.objects.create(agent=agent, kind="llm", provider="openai")
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    open_tab(page, agent, "who")
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+
+    for tab in page.get_by_role("tab").all():
+        tab.click()
+        found = page.evaluate("axe.run().then((result) => result.violations)")
+        assert not found, (tab.inner_text(), [(item["id"], item["nodes"][0]["html"]) for item in found])

@@ -1,0 +1,138 @@
+"""The admin for everybody's eyes: what axe finds, and that nothing is cut or covered on phone, tablet and desktop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from textwrap import dedent
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Page, Playwright, expect
+
+from tests.e2e.browser import Visitor
+from tests.e2e.desk import DESKTOP, PHONE, SIZES, Desk, crowding, violations
+from tests.e2e.rooms import Rooms
+from tests.e2e.stack import Molts
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(180)]
+
+TABS = ("Who it is", "Pipeline", "Turn-taking", "Knowledge", "Limits", "Links", "Revisions")
+LISTS = ("avatars/agent", "avatars/voice", "projects/providerkey", "live_sessions/roomlink", "projects/apikey")
+
+
+@pytest.fixture(scope="module")
+def held(molts: Molts, rooms: Rooms) -> str:
+    """The id of a conversation with a few lines, one of them interrupted, made as if it had been held."""
+    code = """
+        from datetime import timedelta
+        from django.utils import timezone
+        link = RoomLink.objects.get(public_id=PUBLIC_ID)
+        start = timezone.now() - timedelta(minutes=12)
+        session = LiveSession.objects.create(
+            project=link.project, agent=link.agent, link=link, room_name="looks", visitor_identity="v", last_seq=3,
+            spec=link.agent.revisions.first().snapshot, state="ended", reason="visitor_left", visitor_name="Grace",
+            created_at=start, active_at=start, ended_at=start + timedelta(minutes=2),
+        )
+        for seq, (role, text) in enumerate([
+            ("agent", "Hello. How can I help you?"), ("user", "When is the meeting?"), ("agent", "It is today."),
+        ], start=1):
+            Segment.objects.create(session=session, seq=seq, segment_id=f"s{seq}", role=role, text=text,
+                                   start_ms=seq * 4000, end_ms=seq * 4000 + 2500, interrupted=seq == 3)
+        Turn.objects.create(
+            session=session, index=1, user_segment_id="s2", agent_segment_id="s3",
+            endpointing_ms=310, stt_ms=140, llm_ms=420, tts_ms=180, total_ms=1050,
+        )
+        result = str(session.pk)
+    """
+    return str(molts.shell(dedent(code).replace("PUBLIC_ID", repr(rooms.talk.rsplit("/", 1)[1]))))
+
+
+@pytest.fixture(scope="module")
+def desk(molts: Molts, playwright: Playwright, held: str) -> Iterator[Desk]:
+    visitor = Visitor(playwright, "desk")
+    desk = Desk(visitor.page, molts)
+    desk.sign_in()
+    yield desk
+    visitor.close()
+
+
+def pages(desk: Desk, held: str) -> Iterator[str]:
+    """Every page of the admin that people work on, opened one after the other; yields its name."""
+    page, base = desk.page, desk.molts.url
+    page.goto(f"{base}/admin/")
+    yield "start"
+    page.goto(f"{base}/admin/avatars/agent/")
+    page.locator("main").get_by_role("link", name="Mira").first.click()
+    for tab in TABS:
+        desk.tab(tab)
+        expect(page.get_by_role("tabpanel").filter(visible=True).first).to_be_visible()
+        yield f"agent, {tab}"
+    for path in LISTS:
+        page.goto(f"{base}/admin/{path}/")
+        yield f"list of {path}"
+    page.goto(f"{base}/admin/projects/providerkey/add/")
+    yield "a new key"
+    page.goto(f"{base}/admin/live_sessions/roomlink/")
+    page.locator("#result_list a[href*='/change/'], main a[href*='/change/']").filter(visible=True).first.click()
+    page.wait_for_load_state()
+    yield "a link"
+    page.goto(f"{base}/admin/live_sessions/livesession/")
+    yield "list of conversations"
+    page.goto(f"{base}/admin/live_sessions/livesession/{held}/change/")
+    yield "a conversation"
+
+
+def visitors_pages(page: Page, base: str) -> Iterator[str]:
+    for path in ("/", "/check", "/docs/", "/docs/providers.html"):
+        page.goto(f"{base}{path}")
+        yield path
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_wrong(desk: Desk, held: str, scheme: Literal["light", "dark"]) -> None:
+    desk.page.set_viewport_size(DESKTOP)
+    desk.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+
+    found = {name: violations(desk.page) for name in pages(desk, held)}
+    found |= {name: violations(desk.page) for name in visitors_pages(desk.page, desk.molts.url)}
+
+    assert {name: faults for name, faults in found.items() if faults} == {}
+
+
+def test_nothing_is_cut_or_covered_on_any_screen(desk: Desk, held: str) -> None:
+    desk.page.emulate_media(color_scheme="light", reduced_motion="reduce")
+    found: dict[str, list[str]] = {}
+
+    def look(name: str) -> None:
+        for size in SIZES:
+            desk.page.set_viewport_size(size)
+            desk.page.wait_for_timeout(60)  # what measures itself does so in the next frame
+            found[f"{name} at {size['width']}"] = crowding(desk.page)
+        desk.page.set_viewport_size(DESKTOP)
+
+    for name in pages(desk, held):
+        look(name)
+    for name in visitors_pages(desk.page, desk.molts.url):
+        look(name)
+
+    assert {name: faults for name, faults in found.items() if faults} == {}
+
+
+def test_crowding_is_seen_where_there_is_some(desk: Desk) -> None:
+    desk.page.set_viewport_size(PHONE)
+    desk.page.goto(f"{desk.molts.url}/")
+    assert crowding(desk.page) == []
+
+    desk.page.evaluate(
+        """() => {
+            const [first, second] = document.querySelectorAll("main a.button");
+            const box = first.getBoundingClientRect();
+            const away = second.getBoundingClientRect();
+            second.style.translate = `${box.left - away.left}px ${box.top - away.top}px`;
+            document.querySelector("main").style.minWidth = "600px";
+        }"""
+    )
+
+    faults = "\n".join(crowding(desk.page))
+    assert "lies on" in faults
+    assert "wider than the screen" in faults

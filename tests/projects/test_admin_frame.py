@@ -1,0 +1,270 @@
+"""The frame of the admin: sidebar, project choice, empty lists, histories, audit trail, users."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.core.cache import cache
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import NoReverseMatch, reverse
+from pytest_django import Settings
+
+from avatars.models import Agent
+from molts import admin_frame
+from projects.audit import record_action
+from projects.choices import MemberRole
+from projects.models import ApiKey, AuditEntry, Member, Project, ProviderKey
+from projects.services import add_member
+from sessions.models import RoomLink
+from tests.forms import admin_url, form_data, messages_of
+
+SignIn = Callable[[User], Client]
+PASSWORD = "quiet-harbour-9"
+NEW_USER = {"username": "nina", "usable_password": "true", "password1": PASSWORD, "password2": PASSWORD}
+
+
+def sidebar(client: Client) -> dict[str, str]:
+    groups = client.get("/admin/").context["sidebar_navigation"]
+    return {item["title"]: str(item["link"]) for group in groups for item in group["items"] if item["has_permission"]}
+
+
+# -- Sidebar ---------------------------------------------------------------------------------------------------------
+def test_every_page_of_the_sidebar_opens(project: Project, root: User, alice: User, sign_in: SignIn) -> None:
+    for user in (root, alice):
+        client = sign_in(user)
+        pages = sidebar(client)
+        assert ("Users" in pages) is user.is_superuser
+        for title, url in pages.items():
+            if url not in (admin_frame.DOCS_URL, admin_frame.CHECK_URL):
+                assert client.get(url).status_code == 200, title
+
+
+def test_it_marks_where_one_is_and_asks_the_database_little(project: Project, alice: User, sign_in: SignIn) -> None:
+    client = sign_in(alice)
+    client.get(admin_url(Agent, "changelist"))
+    with CaptureQueriesContext(connection) as queries:
+        html = client.get(admin_url(Agent, "changelist")).content.decode()
+    assert html.count('aria-current="page"') == 1
+    assert len(queries) <= 11
+
+
+def test_staff_in_no_project_sees_no_pages(db: None, sign_in: SignIn) -> None:
+    stranger = User.objects.create_user("stranger", is_staff=True)
+    assert set(sidebar(sign_in(stranger))) == {"Start", "Documentation", "Check this browser", "REST API"}
+
+
+def test_a_copy_says_which_one_it_is(project: Project, alice: User, sign_in: SignIn, settings: Settings) -> None:
+    client = sign_in(alice)
+    assert client.get("/admin/").context["environment"] is None
+    settings.MOLTS_INSTANCE = "staging"
+    assert client.get("/admin/").context["environment"] == ["staging", "info"]
+
+
+def test_the_search_finds_the_own_alone(
+    agent: Agent, other_agent: Agent, alice: User, sign_in: SignIn, settings: Settings
+) -> None:
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "search"}}
+    cache.clear()
+    client = sign_in(alice)
+    html = client.get(reverse("admin:search"), {"s": "a", "extended": "1"}).content.decode()
+    assert "Ada" in html
+    assert "Bruno" not in html
+    assert client.get(reverse("admin:search"), {"s": "ada", "page": "x"}).status_code == 404
+    assert client.get(reverse("admin:search"), {"s": "ada", "page": "99"}).status_code == 404
+
+
+# -- Project choice --------------------------------------------------------------------------------------------------
+@pytest.fixture
+def two_projects(alice: User, agent: Agent, other_agent: Agent) -> Project:
+    """Alice also edits project B, which is chosen."""
+    add_member(project=other_agent.project, user=alice, role=MemberRole.EDITOR)
+    return other_agent.project
+
+
+def test_the_chosen_project_narrows_lists_filters_and_new_objects(
+    two_projects: Project, agent: Agent, other_agent: Agent, alice: User, sign_in: SignIn
+) -> None:
+    client = sign_in(alice)
+    agents = admin_url(Agent, "changelist")
+    assert set(client.get(agents).context["cl"].result_list) == {agent, other_agent}
+
+    response = client.post(reverse("admin:choose_project"), {"project": str(two_projects.pk), "next": agents})
+
+    assert response["Location"] == agents
+    page = client.get(agents)
+    assert list(page.context["cl"].result_list) == [other_agent]
+    assert page.context["chosen_project"] == two_projects
+    assert client.get(admin_url(Agent, "add")).context["adminform"].form["project"].initial == two_projects.pk
+    assert "Ada" not in client.get(admin_url(RoomLink, "changelist")).content.decode()
+    assert client.get(admin_url(Agent, "change", agent.pk)).status_code == 200, "its own page opens still"
+
+
+def test_one_project_needs_no_choice(project: Project, alice: User, sign_in: SignIn) -> None:
+    assert 'id="project-choice"' not in sign_in(alice).get("/admin/").content.decode()
+
+
+@pytest.mark.parametrize("project_id", ["nonsense", "00000000-0000-4000-8000-000000000000"])
+def test_it_refuses_what_is_no_project_of_ones_own(
+    two_projects: Project, alice: User, sign_in: SignIn, project_id: str
+) -> None:
+    client = sign_in(alice)
+    assert client.post(reverse("admin:choose_project"), {"project": project_id}).status_code == 404
+    assert client.get(reverse("admin:choose_project")).status_code == 405
+
+
+def test_a_choice_ends_with_the_membership(two_projects: Project, alice: User, sign_in: SignIn) -> None:
+    client = sign_in(alice)
+    client.post(reverse("admin:choose_project"), {"project": str(two_projects.pk)})
+    Member.objects.filter(project=two_projects, user=alice).delete()
+    assert client.get("/admin/").context["chosen_project"] is None
+
+
+def test_it_leads_to_no_other_site(two_projects: Project, alice: User, sign_in: SignIn) -> None:
+    data = {"project": "", "next": "https://example.org/"}
+    assert sign_in(alice).post(reverse("admin:choose_project"), data)["Location"] == "/admin/"
+
+
+# -- Empty lists -----------------------------------------------------------------------------------------------------
+def test_an_empty_list_says_what_it_is_for(project: Project, alice: User, vera: User, sign_in: SignIn) -> None:
+    url = admin_url(ProviderKey, "changelist")
+    html = sign_in(alice).get(url).content.decode()
+    assert "No provider keys yet" in html
+    assert "Agents talk without any" in html
+    assert admin_url(ProviderKey, "add") in html
+    assert admin_url(ProviderKey, "add") not in sign_in(vera).get(url).content.decode()
+
+
+def test_a_search_without_a_find_is_told_apart_from_an_empty_list(
+    project: Project, alice: User, sign_in: SignIn
+) -> None:
+    ProviderKey.objects.create(project=project, name="Main", provider="openai")
+    html = sign_in(alice).get(admin_url(ProviderKey, "changelist"), {"q": "nothing-like-it"}).content.decode()
+    assert "Nothing matches" in html
+    assert "No provider keys yet" not in html
+
+
+# -- History and audit trail -----------------------------------------------------------------------------------------
+def test_saves_actions_and_deletions_are_noted(project: Project, alice: User, sign_in: SignIn) -> None:
+    client = sign_in(alice)
+    client.post(admin_url(ApiKey, "add"), {"project": str(project.pk), "name": "Robot"})
+    key = ApiKey.objects.get()
+    client.post(admin_url(ApiKey, "change", key.pk), {"name": "Android"})
+    for _ in range(2):
+        client.post(admin_url(ApiKey, "changelist"), {"action": "revoke", "_selected_action": str(key.pk)})
+    history = client.get(admin_url(ApiKey, "history", key.pk))
+    client.post(admin_url(ApiKey, "delete", key.pk), {"post": "yes"})
+
+    entries = list(AuditEntry.objects.order_by("created_at"))
+    assert [(entry.action, entry.text) for entry in entries] == [
+        ("add", "Added."),
+        ("change", "Changed Name."),
+        ("act", "Revoked."),
+        ("delete", "Deleted."),
+    ], "a key that was revoked already is not revoked again"
+    assert {(entry.user_name, entry.project, entry.object_id) for entry in entries} == {("alice", project, str(key.pk))}
+    assert [entry.text for entry in history.context["action_list"]] == ["Revoked.", "Changed Name.", "Added."]
+
+
+def test_a_secret_is_in_no_entry(project: Project, alice: User, sign_in: SignIn) -> None:
+    client = sign_in(alice)
+    secret = "sk-canary-1234567890"
+    data = {"project": str(project.pk), "name": "Main", "provider": "openai", "secret": secret}
+    assert client.post(admin_url(ProviderKey, "add"), data).status_code == 302
+    key = ProviderKey.objects.get()
+    page = admin_url(ProviderKey, "change", key.pk)
+    assert client.post(page, form_data(client.get(page)) | {"secret": f"{secret}-2"}).status_code == 302
+    texts = [entry.text for entry in AuditEntry.objects.order_by("created_at")]
+    assert texts == ["Added.", "Changed secret."]
+
+
+def test_the_trail_is_searched_filtered_and_kept(
+    project: Project,
+    agent: Agent,
+    other_agent: Agent,
+    alice: User,
+    bob: User,
+    charlie: User,
+    root: User,
+    sign_in: SignIn,
+) -> None:
+    record_action(request_user=bob, obj=agent, text="Rolled back to revision 1.")
+    record_action(request_user=alice, obj=agent.project, text="Looked <b>around</b>.")
+    record_action(request_user=charlie, obj=other_agent, text="Elsewhere.")
+    record_action(request_user=root, obj=root, text="Of no project.")
+    client = sign_in(alice)
+    url = admin_url(AuditEntry, "changelist")
+
+    html = client.get(url).content.decode()
+    assert "Looked &lt;b&gt;around&lt;/b&gt;." in html
+    assert "Elsewhere" not in html
+    assert "Of no project" not in html
+    assert "Of no project" in sign_in(root).get(url).content.decode()
+    assert [entry.user_name for entry in client.get(url, {"q": "rolled"}).context["cl"].result_list] == ["bob"]
+    assert client.get(url, {"action__exact": "delete"}).context["cl"].result_count == 0
+
+    bob.delete()
+    assert "bob" in client.get(url).content.decode(), "the name outlives the user"
+
+
+# -- Users -----------------------------------------------------------------------------------------------------------
+def test_a_superuser_adds_a_user_who_then_becomes_a_member(project: Project, root: User, sign_in: SignIn) -> None:
+    client = sign_in(root)
+    response = client.post(admin_url(User, "add"), NEW_USER, follow=True)
+    assert response.status_code == 200
+    nina = User.objects.get(username="nina")
+    assert nina.check_password(PASSWORD)
+    assert "add them to a project" in client.get(admin_url(User, "change", nina.pk)).content.decode()
+
+    add_member(project=project, user=nina, role=MemberRole.VIEWER)
+    assert "Project A" in client.get(admin_url(User, "change", nina.pk)).content.decode()
+    assert Client().login(username="nina", password=PASSWORD)
+    assert AuditEntry.objects.filter(object_name="nina", action="add").exists()
+
+
+def test_a_new_superuser_may_sign_in(root: User, sign_in: SignIn) -> None:
+    sign_in(root).post(admin_url(User, "add"), NEW_USER)
+    nina = User.objects.get(username="nina")
+    page = admin_url(User, "change", nina.pk)
+    client = sign_in(root)
+    response = client.post(page, form_data(client.get(page)) | {"is_superuser": "on", "is_active": "on"}, follow=True)
+    assert response.status_code == 200
+    nina.refresh_from_db()
+    assert (nina.is_superuser, nina.is_staff, nina.is_active) == (True, True, True)
+
+
+def test_nobody_takes_their_own_rights_away(root: User, sign_in: SignIn) -> None:
+    client = sign_in(root)
+    page = admin_url(User, "change", root.pk)
+    client.post(page, form_data(client.get(page)))
+    root.refresh_from_db()
+    assert root.is_superuser
+    assert root.is_active
+    assert client.post(admin_url(User, "delete", root.pk), {"post": "yes"}).status_code == 403
+
+
+def test_users_are_for_superusers_and_groups_for_nobody(
+    project: Project, alice: User, root: User, sign_in: SignIn
+) -> None:
+    for page in ("changelist", "add"):
+        assert sign_in(alice).get(admin_url(User, page)).status_code == 403
+    assert sign_in(alice).post(admin_url(User, "change", root.pk), {"is_superuser": "on"}).status_code == 403
+    with pytest.raises(NoReverseMatch):
+        admin_url(Group, "changelist")
+
+
+def test_members_are_explained(project: Project, alice: User, sign_in: SignIn) -> None:
+    html = sign_in(alice).get(admin_url(Project, "change", project.pk)).content.decode()
+    for words in ("Viewer", "Editor", "Owner", "Changes nothing."):
+        assert words in html
+
+
+def test_signing_in_ends_on_the_start_page(db: None) -> None:
+    User.objects.create_superuser("boss", password=PASSWORD)
+    client = Client()
+    response = client.post("/admin/login/", {"username": "boss", "password": PASSWORD}, follow=True)
+    assert response.request["PATH_INFO"] == "/admin/"
+    assert not messages_of(response)

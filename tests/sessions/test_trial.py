@@ -1,0 +1,58 @@
+"""The editor's own door to an agent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from avatars.models import Agent
+from projects.models import Project
+from sessions.models import RoomLink
+from tests.sessions.factories import make_session
+
+SignIn = Callable[[User], Client]
+
+
+def url(agent: Agent) -> str:
+    return reverse("trial-link", args=[agent.pk])
+
+
+def test_an_editor_gets_a_room_that_our_own_pages_may_show(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    client = sign_in(bob)
+
+    response = client.post(url(agent))
+
+    link = RoomLink.objects.get()
+    assert response["Location"] == link.get_absolute_url()
+    assert link.expires_at is not None
+    assert not link.is_expired
+    room = client.get(response["Location"])
+    assert "frame-ancestors 'self';" in f"{room['Content-Security-Policy']};"
+    assert room["X-Frame-Options"] == "SAMEORIGIN"
+
+
+def test_talking_again_ends_what_still_runs_and_keeps_the_door(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    client = sign_in(bob)
+    first = client.post(url(agent))["Location"]
+    session = make_session(agent, link=RoomLink.objects.get())
+
+    assert client.post(url(agent))["Location"] == first
+
+    session.refresh_from_db()
+    assert session.state == "ended"
+    assert RoomLink.objects.count() == 1
+
+
+def test_each_editor_has_a_door_of_their_own(agent: Agent, alice: User, bob: User, sign_in: SignIn) -> None:
+    assert sign_in(alice).post(url(agent))["Location"] != sign_in(bob).post(url(agent))["Location"]
+
+
+def test_nobody_else_gets_one(
+    agent: Agent, vera: User, charlie: User, other_project: Project, sign_in: SignIn, client: Client
+) -> None:
+    for stranger in (sign_in(vera), sign_in(charlie), client):
+        assert stranger.post(url(agent)).status_code == 404
+    assert not RoomLink.objects.exists()
