@@ -34,7 +34,7 @@ def held(molts: Molts, rooms: Rooms) -> str:
             created_at=start, active_at=start, ended_at=start + timedelta(minutes=2),
         )
         for seq, (role, text) in enumerate([
-            ("agent", "Hello. How can I help you?"), ("user", "When is the meeting?"), ("agent", "The meeting is today."),
+            ("agent", "Hello. How can I help you?"), ("user", "When is the meeting?"), ("agent", "It is today."),
         ], start=1):
             Segment.objects.create(session=session, seq=seq, segment_id=f"s{seq}", role=role, text=text,
                                    start_ms=seq * 4000, end_ms=seq * 4000 + 2500, interrupted=seq == 3)
