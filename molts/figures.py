@@ -228,15 +228,15 @@ def _ms(value: int | None) -> str:
 
 
 # -- Reading and counting --------------------------------------------------------------------------------------------
-def in_scope(request: HttpRequest, queryset: models.QuerySet[Any], path: str = "project") -> models.QuerySet[Any]:
+def in_scope(request: HttpRequest, queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
     """Narrowed to the chosen project, or to one's own; ids are written out because indexes begin with them."""
     project = chosen_project(request)
     mine = my_projects(request)
     if project is not None:
-        return queryset.filter(**{path: project.pk})
+        return queryset.filter(project=project.pk)
     if len(mine) < MOST_TO_CHOOSE:
-        return queryset.filter(**{f"{path}__in": [each.pk for each in mine]})
-    return queryset.filter(**{f"{path}__in": Project.objects.for_actor(request.user).values("pk")})
+        return queryset.filter(project__in=[each.pk for each in mine])
+    return queryset.filter(project__in=Project.objects.for_actor(request.user).values("pk"))
 
 
 def conversations(request: HttpRequest) -> models.QuerySet[LiveSession]:
@@ -249,10 +249,10 @@ def figures(request: HttpRequest, span: Range) -> dict[str, Any]:
     starts = span.starts(timezone.now())
     recent = conversations(request).filter(created_at__gte=starts[0])
     counts = list(count_conversations(recent, span))
-    turns, read_all = recent_turns(request, recent, total=sum(row["number"] for row in counts))
-    latencies = latency_by_part(turns)
-    notices = count_notices(request, starts[0])
     total = sum(row["number"] for row in counts)
+    turns = recent_turns(recent)
+    latencies = latency_by_part(turns)
+    notices = count_notices(recent)
     failed = sum(row["failed"] for row in counts)
     live = sum(row["live"] for row in counts)
     return {
@@ -265,7 +265,7 @@ def figures(request: HttpRequest, span: Range) -> dict[str, Any]:
         ],
         "latencies": latencies,
         "turns_read": len(turns),
-        "most_conversations": None if read_all else MOST_CONVERSATIONS,
+        "most_conversations": MOST_CONVERSATIONS if total > MOST_CONVERSATIONS else None,
         "notices": notices,
         "agents": figures_by_agent(counts, turns),
     }
@@ -286,20 +286,18 @@ def count_conversations(recent: models.QuerySet[LiveSession], span: Range) -> It
     )
 
 
-def recent_turns(
-    request: HttpRequest, recent: models.QuerySet[LiveSession], *, total: int
-) -> tuple[list[dict[str, Any]], bool]:
-    """Turns of the newest conversations, and whether those are all."""
+def recent_turns(recent: models.QuerySet[LiveSession]) -> list[dict[str, Any]]:
+    """Turns of the newest of these conversations."""
     newest = recent.order_by("-created_at").values("pk")[:MOST_CONVERSATIONS]
     names = [f"{part}_ms" for part in PARTS]
     turns = Turn.objects.filter(session__in=newest).order_by().values("session__agent_id", *names)
-    return list(turns[: 20 * MOST_CONVERSATIONS]), total <= MOST_CONVERSATIONS
+    return list(turns[: 50 * MOST_CONVERSATIONS])
 
 
-def count_notices(request: HttpRequest, since: datetime) -> list[dict[str, Any]]:
-    """What visitors were warned of, most frequent first."""
-    told = SessionNotice.objects.filter(created_at__gte=since, level__in=("warning", "error")).order_by()
-    counted = in_scope(request, told, "session__project").values("code", "level").annotate(number=Count("pk"))
+def count_notices(recent: models.QuerySet[LiveSession]) -> list[dict[str, Any]]:
+    """What visitors of these conversations were warned of, most frequent first."""
+    told = SessionNotice.objects.filter(session__in=recent.values("pk"), level__in=("warning", "error")).order_by()
+    counted = told.values("code", "level").annotate(number=Count("pk"))
     rows = sorted(counted, key=lambda row: -row["number"])
     return [{**row, "text": TOLD.get(row["code"], row["code"])} for row in rows]
 

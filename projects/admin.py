@@ -207,7 +207,7 @@ class ProviderKeyForm(ScopedForm):
         strip=True,
         max_length=4000,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password", "size": 60}),
-        help_text="Stored encrypted, never shown again. Leave empty to keep the stored one.",
+        help_text="Stored encrypted, never shown again.",
     )
 
     class Meta:
@@ -217,6 +217,11 @@ class ProviderKeyForm(ScopedForm):
         help_texts = {
             "base_url": "Leave empty for the vendor's own address. A change of host asks for the secret again."
         }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.secret_cipher and "secret" in self.fields:
+            self.fields["secret"].help_text = "Stored encrypted, never shown again. Leave empty to keep the stored one."
 
     def clean_base_url(self) -> str:
         url: str = self.cleaned_data["base_url"].strip()

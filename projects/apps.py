@@ -4,7 +4,7 @@ from django.contrib.admin import apps as admin_apps
 
 class ProjectsConfig(AppConfig):
     name = "projects"
-    verbose_name = "Projects"
+    verbose_name = "Settings"
     default = True
 
 

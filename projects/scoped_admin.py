@@ -18,6 +18,7 @@ from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import PAGE_VAR
 from django.core.paginator import EmptyPage
 from django.db import models
+from django.forms.utils import pretty_name
 from django.forms.widgets import Input
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -356,7 +357,10 @@ class ScopedTabularInline(Scope, InlineBase):
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **kwargs: Any) -> Any:
         _fix_project(request, obj)
-        return super().get_formset(request, obj, **kwargs)
+        formset = super().get_formset(request, obj, **kwargs)
+        for name, field in formset.form.base_fields.items():  # a column's head labels none of its fields
+            field.widget.attrs.setdefault("aria-label", str(field.label or pretty_name(name)))
+        return formset
 
 
 class ScopedRelatedFilter(RelatedFieldListFilter):

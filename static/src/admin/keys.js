@@ -48,7 +48,11 @@ function show(results, outcome, name) {
 function line(state, text, title = "", took = "") {
   const row = document.createElement("p");
   row.dataset.state = state;
-  for (const [tag, words] of [["strong", title], ["span", took], ["span", text]]) {
+  for (const [tag, words] of [
+    ["strong", title],
+    ["span", took],
+    ["span", text],
+  ]) {
     if (words) row.append(Object.assign(document.createElement(tag), { textContent: words }));
   }
   return row;
