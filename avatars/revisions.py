@@ -14,6 +14,7 @@ from django.db import transaction
 
 from avatars.choices import PipelineKind
 from avatars.explain import KeyNames, describe_rung
+from avatars.languages import language_name
 from avatars.models import Agent, AgentAnswer, AgentRevision, Avatar, PipelineStep, Voice
 from avatars.services import save_agent_revision, snapshot_avatar, snapshot_voice, validate_agent
 from avatars.turn_taking import describe_turn_taking
@@ -48,6 +49,7 @@ class Change:
 def describe_snapshot(*, snapshot: Mapping[str, Any], names: KeyNames) -> dict[str, str]:
     """Everything in a snapshot by its label, as text; lists have one line for each part. "" is not set."""
     described = {name.capitalize(): str(snapshot.get(name) or "") for name in TEXTS}
+    described["Language"] = language_name(described["Language"])
     described["Questions and answers"] = "\n".join(
         f"{question.replace(chr(10), ' | ')} → {answer}" for question, answer in snapshot.get("answers", ())
     )

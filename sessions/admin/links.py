@@ -108,7 +108,7 @@ class RoomLinkAdmin(ScopedAdmin):
     list_max_show_all = 0
     list_disable_select_all = True
     actions = ("revoke",)
-    readonly_fields = ("project",)
+    readonly_fields = ("project", "allowed_sites")
     fieldsets = (
         ("Whom it leads to", {"fields": ("agent", "name", "project", "on_start_page")}),
         ("Limits", {"fields": ("max_minutes", "max_concurrent", "expires_at")}),
@@ -130,6 +130,8 @@ class RoomLinkAdmin(ScopedAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is None:
             return (("Whom it leads to", {"fields": ("agent", "name", "on_start_page")}), *self.fieldsets[1:])
+        if not self.has_change_permission(request, obj):
+            return (*self.fieldsets[:-1], ("On other sites", {"fields": ("allowed_sites",)}))
         return self.fieldsets
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
@@ -147,6 +149,13 @@ class RoomLinkAdmin(ScopedAdmin):
         live, total = dict(sessions.filter(state__in=LIVE_STATES)), dict(sessions)
         for link in links:
             link.live_count, link.total_count = live.get(link.pk, 0), total.get(link.pk, 0)
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[Any], list[Any]]:
+        """The links alone: their conversations stay, and may be too many to go through."""
+        refused = {str(self.opts.verbose_name) for obj in objs if not self.has_delete_permission(request, obj)}
+        return [str(link) for link in objs], {"room links": len(objs)}, refused, []
 
     def save_model(self, request: HttpRequest, obj: RoomLink, form: Any, change: bool) -> None:
         obj.project_id = obj.agent.project_id
@@ -222,6 +231,10 @@ class RoomLinkAdmin(ScopedAdmin):
         return ", ".join(origin.split("//", 1)[1] for origin in link.allowed_origins[:2]) + (
             f" and {len(link.allowed_origins) - 2} more" if len(link.allowed_origins) > 2 else ""
         )
+
+    @admin.display(description="allowed sites")
+    def allowed_sites(self, link: RoomLink) -> str:
+        return ", ".join(link.allowed_origins) or "none but this server's own pages"
 
     @admin.action(description="Revoke selected links", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[RoomLink]) -> None:

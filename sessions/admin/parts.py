@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from django.contrib.admin.views.main import ORDER_VAR, SEARCH_VAR
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -54,7 +55,7 @@ class CountedList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        if not self.query and not self.has_active_filters:
+        if not self.query and not set(self.filter_params) - {ORDER_VAR, SEARCH_VAR}:
             self.full_result_count = self.result_count  # nothing is hidden
         self.result_list = list(self.result_list)  # read once, and only this page
         self.model_admin.add_figures(self.result_list)

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from avatars.models import Agent
 from projects.models import AuditEntry
+from sessions.admin.parts import conversations_url
 from sessions.models import RoomLink
 from tests.forms import admin_url, form_data, form_errors, messages_of
 from tests.projects.world import make_session
@@ -91,6 +92,37 @@ def test_only_its_own_editors_revoke_it(link: RoomLink, vera: User, charlie: Use
     assert "Revoke this link" not in link_page(sign_in(vera), link)
     link.refresh_from_db()
     assert link.revoked_at is None
+
+
+def test_its_conversations_are_one_click_away(link: RoomLink, bob: User, sign_in: SignIn) -> None:
+    mine, _ = make_session(link.agent, link=link), make_session(link.agent)
+
+    response = sign_in(bob).get(conversations_url(link__id__exact=link.pk))
+
+    assert list(response.context["cl"].result_list) == [mine]
+    assert "Show all" in response.content.decode()
+
+
+def test_a_viewer_reads_the_sites_in_words(link: RoomLink, vera: User, sign_in: SignIn) -> None:
+    assert "none but this server&#x27;s own pages" in link_page(sign_in(vera), link)
+    RoomLink.objects.filter(pk=link.pk).update(allowed_origins=["https://a.example", "https://b.example"])
+
+    html = link_page(sign_in(vera), link)
+
+    assert "https://a.example, https://b.example" in html
+    assert "[&quot;https" not in html
+
+
+def test_deleting_a_link_keeps_its_conversations(link: RoomLink, bob: User, sign_in: SignIn) -> None:
+    session = make_session(link.agent, link=link)
+    client = sign_in(bob)
+    url = admin_url(RoomLink, "delete", link.pk)
+    assert "Line 1" not in client.get(url).content.decode()
+
+    assert client.post(url, {"post": "yes"}).status_code == 302
+
+    session.refresh_from_db()
+    assert (session.link, RoomLink.objects.count()) == (None, 0)
 
 
 def test_an_expired_link_says_how_to_open_it_again(link: RoomLink, bob: User, sign_in: SignIn) -> None:

@@ -7,7 +7,12 @@ const PAUSES_MS = [300, 1_000, 2_000, 4_000, 5_000];
 const FINAL_CODES = new Set([4401, 4404, 4410]);
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600]; // seconds between two marks of the axis
 const LANES = { user: 6, agent: 44 };
-const STATES = { waiting: ["waiting", "busy"], active: ["running", "good"], ended: ["ended", "quiet"], failed: ["failed", "bad"] };
+const STATES = {
+  waiting: ["waiting", "busy"],
+  active: ["running", "good"],
+  ended: ["ended", "quiet"],
+  failed: ["failed", "bad"],
+};
 const REASONS = {
   visitor_left: "The visitor left",
   ended_by_user: "Ended by the visitor",
@@ -35,7 +40,9 @@ const now = () => Math.round(performance.now() + offset);
 
 function clock(ms) {
   const seconds = Math.max(0, Math.floor(ms / 1000));
-  return [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60].map((n) => String(n).padStart(2, "0")).join(":");
+  return [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60]
+    .map((n) => String(n).padStart(2, "0"))
+    .join(":");
 }
 
 function make(tag, attributes = {}, ...children) {
@@ -60,7 +67,13 @@ function count(id) {
 function makeLine(role, at, text, notes = []) {
   const words = make("p", { dir: "auto" }, text);
   for (const note of notes) words.append(" ", make("span", { class: "note" }, note));
-  return make("li", { class: `line ${role}` }, make("span", { class: "at" }, clock(at)), make("span", { class: "who" }, names[role]), words);
+  return make(
+    "li",
+    { class: `line ${role}` },
+    make("span", { class: "at" }, clock(at)),
+    make("span", { class: "who" }, names[role]),
+    words,
+  );
 }
 
 /** New lines come into sight, unless somebody reads further up. */
@@ -77,7 +90,14 @@ function hearPartial({ segment_id: id, role, text, offset_ms: at }) {
   if (!partial) {
     partial = {
       line: makeLine(role, at, ""),
-      bar: draw("rect", { class: `${role} speaking`, y: LANES[role], height: 28, rx: 3, "data-from": at, "data-to": at }),
+      bar: draw("rect", {
+        class: `${role} speaking`,
+        y: LANES[role],
+        height: 28,
+        rx: 3,
+        "data-from": at,
+        "data-to": at,
+      }),
     };
     partial.line.classList.add("partial");
     find("bars").append(partial.bar);
@@ -100,7 +120,9 @@ function hearFinal(segment) {
   add(makeLine(role, from, text, notes));
   const kind = `${role}${interrupted ? " cut" : ""}`;
   const title = `${clock(from)}–${clock(to)}: ${text.slice(0, 200)}`;
-  find("bars").append(draw("rect", { class: kind, y: LANES[role], height: 28, rx: 3, "data-from": from, "data-to": to }, title));
+  find("bars").append(
+    draw("rect", { class: kind, y: LANES[role], height: 28, rx: 3, "data-from": from, "data-to": to }, title),
+  );
   find("fact-lines").textContent = String(lastSeq);
   if (interrupted) count("fact-cuts");
 }
@@ -126,7 +148,9 @@ function showAgent(state) {
 
 function showNotice({ level, code, text, offset_ms: at }) {
   find("no-notices").hidden = true;
-  find("notices").append(make("li", { class: level }, make("span", { class: "at" }, clock(at)), ` ${text} `, make("code", {}, code)));
+  find("notices").append(
+    make("li", { class: level }, make("span", { class: "at" }, clock(at)), ` ${text} `, make("code", {}, code)),
+  );
   find("marks").append(draw("circle", { class: level, cy: 96, r: 6, "data-from": at }, `${clock(at)} ${text}`));
 }
 
@@ -136,7 +160,8 @@ function showTurn(event) {
   row.append(make("td", { class: "bar-cell" }, bar));
   for (const name of [...PARTS, "total"]) row.append(make("td", {}, String(event[`${name}_ms`] ?? "unknown")));
   row.append(make("td"));
-  for (const part of PARTS) bar.append(draw("rect", { class: `part-${part}`, height: 14, "data-ms": event[`${part}_ms`] ?? 0 }));
+  for (const part of PARTS)
+    bar.append(draw("rect", { class: `part-${part}`, height: 14, "data-ms": event[`${part}_ms`] ?? 0 }));
   const table = find("waits");
   table.hidden = false;
   find("no-waits").hidden = true;

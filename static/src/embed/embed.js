@@ -7,7 +7,8 @@
 //   data-label     words on the button; "Talk to <agent>" without any
 //   data-position  corner of the floating button: right (default) or left
 (() => {
-  const script = document.currentScript ?? document.querySelector('script[src*="/embed.js"][data-link]:not([data-ready])');
+  const script =
+    document.currentScript ?? document.querySelector('script[src*="/embed.js"][data-link]:not([data-ready])');
   if (!script || script.dataset.ready) return;
   script.dataset.ready = "yes";
   const { link = "", target = "", label = "", position = "right" } = script.dataset;
@@ -31,7 +32,7 @@
     .close:hover { background: rgb(127 127 127 / .18); }
     iframe { flex: 1; width: 100%; min-height: 0; border: 0; }
     .problem { margin: 0; padding: .9em 1.1em; border-radius: .8em; background: #fff4e5; color: #5a3200;
-      border: 1px solid #d9902f; max-width: 26em; }
+      border: 1px solid #d9902f; max-width: min(26em, calc(100vw - 2.5em)); }
     .floating { position: fixed; bottom: 1.25em; z-index: 2147483000; display: flex; flex-direction: column; gap: .8em; }
     .floating.right { right: 1.25em; align-items: flex-end; }
     .floating.left { left: 1.25em; align-items: flex-start; }
