@@ -304,7 +304,8 @@ class LiveSessionAdmin(ScopedAdmin):
             "original": session,
             "title": f"{session.agent} with {self.visitor(session)}",
             "may_steer": session.is_live and self.has_end_permission(request, session),
-            "may_erase": self.has_delete_permission(request, session),
+            "has_change_permission": False,
+            "has_delete_permission": self.has_delete_permission(request, session),
             "list_url": conversations_url(),
             **conversation_data(session, page=request.GET.get("page", "")),
         }
