@@ -67,7 +67,9 @@ export class Timing {
 function turnItem(turn: TurnBar): HTMLElement {
   const item = document.createElement("li");
   const head = made("p", "turn-head");
-  head.append(made("span", "", t("Turn {number}", { number: turn.turn })), made("strong", "", seconds(turn.totalMs)));
+  const total = made("strong", "", seconds(turn.totalMs));
+  total.dir = "auto";
+  head.append(made("span", "", t("Turn {number}", { number: turn.turn })), total);
   const bar = made("div", "turn-bar");
   bar.setAttribute("aria-hidden", "true");
   const parts = made("ul", "turn-parts");
