@@ -20,6 +20,7 @@ def violations(page: Page) -> list[str]:
     found: list[str] = []
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        page.wait_for_timeout(400)  # colours fade over
         found += page.evaluate("axe.run().then((found) => found.violations.map((each) => each.id))")
     return found
 

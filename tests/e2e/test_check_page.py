@@ -69,6 +69,7 @@ def statuses(page: Page) -> dict[str, str]:
 
 def violations(page: Page, scheme: str) -> list[str]:
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    page.wait_for_timeout(400)  # colours fade over
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found: list[str] = page.evaluate("axe.run().then((found) => found.violations.map((each) => each.id))")
     return found

@@ -1,6 +1,7 @@
 /** The way to the media server: signalling first, then each way that a voice can take, one at a time. */
 
 import { t } from "../room/i18n.ts";
+import { wait } from "./browser.ts";
 import { type Finding, operator, visitor } from "./rows.ts";
 
 export interface MediaBoot {
@@ -30,6 +31,7 @@ interface Attempt {
 
 const SIGNAL_MS = 8_000;
 const MEDIA_MS = 8_000;
+const PATH_MS = 2_000;
 const TOKEN_MS = 12_000;
 
 export async function checkMedia(
@@ -290,7 +292,7 @@ async function attempt(entry: Entry, way: Way): Promise<Attempt> {
     });
     await Promise.race([entered, failAfter(SIGNAL_MS + MEDIA_MS)]);
     path = await narrowed.path();
-    if (!isBy(way, path)) problem = `connected by ${path || "an unknown path"}`;
+    if (path && !isBy(way, path)) problem = `connected by ${path}`;
   } catch (error) {
     problem = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   } finally {
@@ -343,9 +345,12 @@ function narrow(way: Way): { restore(): void; relays(): string[]; path(): Promis
     },
     relays: () => [...new Set(made.flatMap(({ relays }) => relays))],
     path: async () => {
-      for (const { peer } of made) {
-        const found = await pathOf(peer);
-        if (found) return found;
+      // The browser's figures come a moment after the connection itself.
+      for (const end = performance.now() + PATH_MS; performance.now() < end; await wait(100)) {
+        for (const { peer } of made) {
+          const found = await pathOf(peer);
+          if (found) return found;
+        }
       }
       return "";
     },
