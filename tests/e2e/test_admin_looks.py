@@ -94,6 +94,7 @@ def test_axe_finds_nothing_wrong(desk: Desk, held: str, scheme: Literal["light",
     desk.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
 
     found = {name: violations(desk.page) for name in pages(desk, held)}
+    assert desk.page.evaluate("document.documentElement.classList.contains('dark')") == (scheme == "dark")
     found |= {name: violations(desk.page) for name in visitors_pages(desk.page, desk.molts.url)}
 
     assert {name: faults for name, faults in found.items() if faults} == {}

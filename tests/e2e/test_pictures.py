@@ -8,7 +8,7 @@ from textwrap import dedent
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, ViewportSize, expect
+from playwright.sync_api import Page, expect
 
 from tests.e2e.conftest import Enter
 from tests.e2e.desk import DESKTOP, SIZES, Desk
@@ -85,9 +85,6 @@ def test_pictures_of_the_admin(molts: Molts, enter: Enter) -> None:
 
     page.goto(f"{base}/admin/")
     on_every_screen(page, "admin-start")
-    page.emulate_media(color_scheme="dark")
-    keep(page, "admin-start-dark")
-    page.emulate_media(color_scheme="light")
 
     page.goto(f"{base}/admin/avatars/agent/")
     page.locator("main").get_by_role("link", name="Mira").first.click()
@@ -118,8 +115,3 @@ def test_pictures_of_what_visitors_see(molts: Molts, enter: Enter) -> None:
         visitor.type(question)
         visitor.wait_for_line("agent", words, seconds=20)
     on_every_screen(page, "room", lambda: page.locator("#say-text").blur())
-    page.goto(f"{molts.url}/check")
-    page.click("#start")
-    page.wait_for_selector("#verdict:not([data-outcome=waiting])", timeout=40_000)
-    page.set_viewport_size(ViewportSize(width=1440, height=900))
-    keep(page, "check")
