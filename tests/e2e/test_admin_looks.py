@@ -126,11 +126,11 @@ def test_crowding_is_seen_where_there_is_some(desk: Desk) -> None:
 
     desk.page.evaluate(
         """() => {
+            document.querySelector("main").style.minWidth = "600px";
             const [first, second] = document.querySelectorAll("main a.button");
             const box = first.getBoundingClientRect();
             const away = second.getBoundingClientRect();
             second.style.translate = `${box.left - away.left}px ${box.top - away.top}px`;
-            document.querySelector("main").style.minWidth = "600px";
         }"""
     )
 
