@@ -4,7 +4,7 @@ VENV_PYTHON := .venv/bin/python
 # What setup put into var/bin (livekit-server, and Node where the machine has none) is found by everything below.
 export PATH := $(CURDIR)/var/bin:$(PATH)
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests up test check format bench soak exports docs clean
+.PHONY: help setup setup-tests up test check format bench soak exports docs pictures clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ up: setup  ## run molts here and print a link to talk (ARGS="--without agent" pa
 	@$(VENV_PYTHON) manage.py up $(ARGS)
 
 test: setup-tests  ## the whole test suite (ARGS="-k words" chooses)
-	@$(VENV_PYTHON) -m pytest tests -m "not bench and not soak" $(ARGS)
+	@$(VENV_PYTHON) -m pytest tests -m "not bench and not soak and not pictures" $(ARGS)
 	@npm test --silent
 
 check: setup  ## format, lint, types, migrations, OpenAPI, requirements
@@ -39,6 +39,9 @@ exports: setup  ## rewrite openapi.yaml, requirements.txt and the option tables 
 
 docs: setup  ## build the documentation and show it on this machine; Ctrl-C ends it
 	@$(VENV_PYTHON) scripts/docs.py
+
+pictures: setup-tests  ## take the pictures of docs/ anew
+	@$(VENV_PYTHON) -m pytest tests/e2e/test_pictures.py -m pictures -q $(ARGS)
 
 clean:  ## remove what setup installed and built; keeps your data in var/
 	rm -rf .venv node_modules static/dist var/bin var/stamps var/logs/setup .mypy_cache .ruff_cache .pytest_cache

@@ -73,7 +73,7 @@ def test_it_leads_from_an_empty_installation_to_a_conversation(
     desk.choose("Provider", "OpenAI-compatible server")
     desk.field("Key").select_option(index=1)
     desk.fill("Model", "small")
-    desk.save("Nora is there")
+    desk.save()
 
     desk.open("Links")
     desk.add()

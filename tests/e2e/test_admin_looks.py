@@ -94,6 +94,7 @@ def test_axe_finds_nothing_wrong(desk: Desk, held: str, scheme: Literal["light",
     desk.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
 
     found = {name: violations(desk.page) for name in pages(desk, held)}
+    assert desk.page.evaluate("document.documentElement.classList.contains('dark')") == (scheme == "dark")
     found |= {name: violations(desk.page) for name in visitors_pages(desk.page, desk.molts.url)}
 
     assert {name: faults for name, faults in found.items() if faults} == {}
@@ -125,11 +126,11 @@ def test_crowding_is_seen_where_there_is_some(desk: Desk) -> None:
 
     desk.page.evaluate(
         """() => {
+            document.querySelector("main").style.minWidth = "600px";
             const [first, second] = document.querySelectorAll("main a.button");
             const box = first.getBoundingClientRect();
             const away = second.getBoundingClientRect();
             second.style.translate = `${box.left - away.left}px ${box.top - away.top}px`;
-            document.querySelector("main").style.minWidth = "600px";
         }"""
     )
 
