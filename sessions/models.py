@@ -56,6 +56,9 @@ class RoomLink(models.Model):
     allowed_origins = models.JSONField(
         default=list, blank=True, help_text="Other sites that may show this conversation in a frame."
     )
+    trial_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, editable=False, on_delete=models.CASCADE, related_name="+"
+    )  # whose door it is, opened from the agent's editor; nobody else's
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ScopedQuerySet["RoomLink"].as_manager()

@@ -74,9 +74,11 @@ def open_trial_link(*, agent: Agent, user: AbstractBaseUser) -> RoomLink:
 
     What still runs behind it is ended: whoever asks wants to talk to the agent as it is saved now.
     """
-    link = RoomLink.objects.filter(agent=agent, name=f"Trial by {user.get_username()}"[:MAX_NAME]).first()
-    link = link or RoomLink(project_id=agent.project_id, agent=agent, name=f"Trial by {user.get_username()}"[:MAX_NAME])
-    link.expires_at, link.revoked_at = timezone.now() + TRIAL_LASTS, None
+    link = RoomLink.objects.filter(agent=agent, trial_by_id=user.pk, revoked_at=None).first()
+    if link is None:
+        name = f"Trial by {user.get_username()}"[:MAX_NAME]
+        link = RoomLink(project_id=agent.project_id, agent=agent, name=name, trial_by_id=user.pk)
+    link.expires_at = timezone.now() + TRIAL_LASTS
     link.save()
     for session in link.live_sessions.filter(state__in=LIVE_STATES):
         end_session(session_id=session.pk, reason=EndReason.ENDED_BY_USER)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from avatars.models import Agent
 from projects.models import Project
@@ -48,6 +49,21 @@ def test_talking_again_ends_what_still_runs_and_keeps_the_door(agent: Agent, bob
 
 def test_each_editor_has_a_door_of_their_own(agent: Agent, alice: User, bob: User, sign_in: SignIn) -> None:
     assert sign_in(alice).post(url(agent))["Location"] != sign_in(bob).post(url(agent))["Location"]
+
+
+def test_a_link_that_only_bears_the_name_is_left_alone(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    named = RoomLink.objects.create(project=agent.project, agent=agent, name="Trial by bob")
+    assert sign_in(bob).post(url(agent))["Location"] != named.get_absolute_url()
+    named.refresh_from_db()
+    assert named.expires_at is None
+
+
+def test_a_revoked_door_stays_shut(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    client = sign_in(bob)
+    first = client.post(url(agent))["Location"]
+    RoomLink.objects.update(revoked_at=timezone.now())
+    assert client.post(url(agent))["Location"] != first
+    assert RoomLink.objects.exclude(revoked_at=None).count() == 1
 
 
 def test_nobody_else_gets_one(
