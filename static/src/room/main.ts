@@ -1,7 +1,7 @@
 /** Ties the parts together: reports become actions, the state becomes the page, clicks become requests. */
 
 import { Api, ApiError, type Started } from "./api.ts";
-import { readBoot, readCsrfToken } from "./boot.ts";
+import { readBoot, readCsrfToken, settleInFrame } from "./boot.ts";
 import { listDevices, microphonePermission, onDeviceChange, onPermissionChange, type Permission } from "./devices.ts";
 import { element } from "./dom.ts";
 import { listenToHold } from "./hold.ts";
@@ -463,6 +463,7 @@ Object.assign(window, {
   },
 });
 
+settleInFrame(window, document);
 view.name.value = loadName();
 fillHelp();
 if (boot.state === "resume" && boot.session) {
