@@ -270,7 +270,10 @@ export class View {
     if (window.top !== window) return;
     const over = state.phase === "ended" && !state.foreign && state.sessionId !== null;
     const address = over ? this.api.summaryUrl(state.sessionId ?? "") : this.address;
-    if (location.pathname !== address) history.replaceState(history.state, "", address);
+    if (location.pathname === address) return;
+    history.replaceState(history.state, "", address);
+    const next = document.querySelector<HTMLInputElement>(".language input[name=next]");
+    if (next) next.value = address; // another language shows the same
   }
 
   private renderSummary(state: State): void {
