@@ -90,6 +90,9 @@ function makeTabs(group, number) {
 }
 
 groups().forEach(makeTabs);
+// Two side columns: by their names a screen reader tells them apart.
+document.querySelector(".sidebar-drawer")?.setAttribute("aria-label", "Contents");
+document.querySelector(".toc-drawer")?.setAttribute("aria-label", "On this page");
 choose("sh");
 if (remembered()) choose(remembered());
 // Code that is wider than the page scrolls: by keyboard too.
