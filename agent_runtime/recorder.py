@@ -58,7 +58,8 @@ class SessionRecorder:
         self._has_avatar = has_avatar
         self._queue: asyncio.Queue[Callable[[], Any] | None] = asyncio.Queue()
         self._writer: asyncio.Task[None] | None = None
-        self._hints: set[asyncio.Task[None]] = set()
+        self._hints: dict[str, events.TranscriptPartial] = {}
+        self._hinting: asyncio.Task[None] | None = None
         self._turn = spec.last_turn
         self._voice: list[_Span] = []
         self._user_segment_id = _new_id()
@@ -110,8 +111,8 @@ class SessionRecorder:
         except TimeoutError:
             # Waiting is what was cut off, and with it the writer.
             logger.error("recorder could not write everything", extra={"left": self._queue.qsize()})
-        for task in list(self._hints):
-            task.cancel()
+        if self._hinting is not None:
+            self._hinting.cancel()
 
     # -- what the visitor says -----------------------------------------------------------------------------------------
     def _on_user_state(self, event: UserStateChangedEvent) -> None:
@@ -288,6 +289,7 @@ class SessionRecorder:
     def _settle(
         self, *, segment_id: str, role: str, text: str, started_at: float, ended_at: float, interrupted: bool = False
     ) -> None:
+        self._hints.pop(segment_id, None)  # settled words need no hint any more
         self._write(
             partial(
                 services.record_segment,
@@ -339,9 +341,14 @@ class SessionRecorder:
         )
 
     def _hint(self, event: events.TranscriptPartial) -> None:
-        task = asyncio.create_task(apublish(self._spec.session_id, event))
-        self._hints.add(task)
-        task.add_done_callback(self._hints.discard)
+        """Publish in order, and only the newest words of a segment when the channel layer is slower than the talk."""
+        self._hints[event.segment_id] = event
+        if self._hinting is None or self._hinting.done():
+            self._hinting = asyncio.create_task(self._send_hints(), name="hints")
+
+    async def _send_hints(self) -> None:
+        while self._hints:
+            await apublish(self._spec.session_id, self._hints.pop(next(iter(self._hints))))
 
     def _offset_ms(self, moment: float) -> int:
         since = datetime.fromtimestamp(moment, UTC) - self._spec.started_at

@@ -344,24 +344,38 @@ async def test_it_publishes_words_as_they_come_and_then_the_settled_line(talk: T
     talk.hears("book a", final=False)
     talk.hears("book a table")
     await _next(layer, channel, events.TranscriptFinal)
-    talk.begins("Yes, ", "please.")
+    talk.begins("Yes, ")
+    first = await _next(layer, channel, events.TranscriptPartial)
+    talk.begins("please.")
+    second = await _next(layer, channel, events.TranscriptPartial)
     talk.ends("Yes, please.")
-    partials: list[tuple[str, str, str]] = []
-    finals: list[tuple[str, str, str]] = []
-    while len(finals) < 1:
-        event = events.decode((await asyncio.wait_for(layer.receive(channel), 5))["text"])
-        if isinstance(event, events.TranscriptPartial):
-            partials.append((event.segment_id, event.role, event.text))
-        elif isinstance(event, events.TranscriptFinal):
-            finals.append((event.segment_id, event.role, event.text))
-    assert [(role, text) for _, role, text in partials] == [("agent", "Yes,"), ("agent", "Yes, please.")]
+    final = await _next(layer, channel, events.TranscriptFinal)
+    assert [(event.role, event.text) for event in (first, second)] == [("agent", "Yes,"), ("agent", "Yes, please.")]
     # The page settles the line that it has been showing.
-    assert {segment_id for segment_id, _, _ in partials} == {finals[0][0]}
+    assert {first.segment_id, second.segment_id, final.segment_id} == {final.segment_id}
 
 
-async def _next(layer: Any, channel: str, kind: type[events.Event]) -> None:
-    while not isinstance(events.decode((await asyncio.wait_for(layer.receive(channel), 5))["text"]), kind):
-        pass
+async def test_of_words_that_come_faster_than_they_can_be_sent_the_newest_go_out(talk: Talk) -> None:
+    layer = get_channel_layer()
+    channel = await layer.new_channel()
+    await layer.group_add(group_name(talk.session.pk), channel)
+    words = [f"word{number} " for number in range(200)]
+    talk.begins(*words)
+    seen = 0
+    last = ""
+    while len(last.split()) < len(words):
+        event = await _next(layer, channel, events.TranscriptPartial)
+        assert event.text.startswith(last)
+        seen, last = seen + 1, event.text
+    assert seen < 10
+
+
+async def _next(layer: Any, channel: str, kind: type[Any]) -> Any:
+    """The next event of a kind; others are passed over."""
+    while True:
+        event = events.decode((await asyncio.wait_for(layer.receive(channel), 5))["text"])
+        if isinstance(event, kind):
+            return event
 
 
 # -- when things go wrong ----------------------------------------------------------------------------------------------
