@@ -315,6 +315,10 @@ function narrow(way: Way): { restore(): void; relays(): string[]; path(): Promis
   const Whole = window.RTCPeerConnection;
   const made: { peer: RTCPeerConnection; relays: string[] }[] = [];
   const fits = (candidate: string): boolean => way === "turn" || protocolOf(candidate) === way;
+  const narrowedSdp = ({ type, sdp }: RTCSessionDescriptionInit): RTCSessionDescriptionInit => ({
+    type,
+    sdp: sdp?.replace(/^a=(candidate:.*)\r\n/gm, (line, candidate: string) => (fits(candidate) ? line : "")),
+  });
 
   class Narrow extends Whole {
     constructor(config?: RTCConfiguration) {
@@ -324,6 +328,11 @@ function narrow(way: Way): { restore(): void; relays(): string[]; path(): Promis
       this.addEventListener("icecandidate", (event) => {
         if (event.candidate?.candidate && !fits(event.candidate.candidate)) event.stopImmediatePropagation();
       });
+      // A later offer or answer of ours repeats the candidates that were found meanwhile.
+      Object.assign(this, {
+        createOffer: async (options?: RTCOfferOptions) => narrowedSdp(await super.createOffer(options)),
+        createAnswer: async (options?: RTCAnswerOptions) => narrowedSdp(await super.createAnswer(options)),
+      });
     }
 
     override async addIceCandidate(candidate?: RTCIceCandidateInit | null): Promise<void> {
@@ -331,10 +340,7 @@ function narrow(way: Way): { restore(): void; relays(): string[]; path(): Promis
     }
 
     override async setRemoteDescription(description: RTCSessionDescriptionInit): Promise<void> {
-      const sdp = description.sdp?.replace(/^a=(candidate:.*)\r\n/gm, (line, candidate: string) =>
-        fits(candidate) ? line : "",
-      );
-      await super.setRemoteDescription(sdp === undefined ? description : { type: description.type, sdp });
+      await super.setRemoteDescription(narrowedSdp(description));
     }
   }
 
