@@ -66,6 +66,16 @@ class Limits:
     upload_stall_seconds: float = 30.0
     upload_total_seconds: float = 1800.0
 
+    @classmethod
+    def from_settings(cls) -> Limits:
+        from django.conf import settings
+
+        return cls(
+            max_bytes=settings.MOLTS_SPEECH_MAX_UPLOAD_MB * 1_000_000,
+            max_seconds=settings.MOLTS_SPEECH_MAX_MINUTES * 60.0,
+            at_once=settings.MOLTS_SPEECH_UPLOADS_AT_ONCE,
+        )
+
 
 @dataclass(frozen=True)
 class TranscriptionRequest:
@@ -79,7 +89,10 @@ class TranscriptionRequest:
 
 
 class SpeechAPI:
-    """`secret`: what clients must send as `Authorization: Bearer ...`; "" when only this machine can reach us."""
+    """`secret`: what clients must send as `Authorization: Bearer ...`; "" when only this machine can reach us.
+
+    On a unix socket nobody is asked for it: the rights of the socket say who may connect.
+    """
 
     def __init__(
         self,
@@ -125,17 +138,17 @@ class SpeechAPI:
             raise NotFound(f"There is nothing at {exchange.path}; see /v1/models and /v1/audio/transcriptions.")
 
     def _check_caller(self, exchange: Exchange) -> None:
-        if self._secret:
+        if self._secret and not exchange.is_local:
             scheme, _, given = exchange.headers.get("authorization", "").partition(" ")
             is_right = hmac.compare_digest(given.strip().encode("latin-1"), self._secret.encode())
             if scheme.lower() != "bearer" or not is_right:
                 raise WrongSecret("The key is missing or wrong. Send `Authorization: Bearer <MOLTS_SPEECH_SECRET>`.")
         elif "origin" in exchange.headers:
-            # Without a secret whoever reaches us may use us; that shall not be every page that a browser here shows.
+            # Whoever reaches us may use us here, but not every page that a browser on this machine shows.
             raise NotAllowed("Web pages may not use a speech server that has no secret. Set MOLTS_SPEECH_SECRET.")
 
     def _model_names(self) -> list[str]:
-        return list(dict.fromkeys([*self._recogniser.models, ALIAS]))
+        return list(dict.fromkeys([*map(public_name, self._recogniser.models), ALIAS]))
 
     def _check_model(self, name: str) -> None:
         if not self._recogniser.models:
@@ -178,6 +191,11 @@ class SpeechAPI:
             heard = [transcript async for transcript in transcripts]
         whole = join(heard, duration=recording.duration, language=request.wish.language or "")
         await send_whole(exchange, request, whole)
+
+
+def public_name(model: str) -> str:
+    """What clients call a model: of a folder only the last part, for they need not know our disk."""
+    return Path(model).name if model.startswith(("/", ".", "~")) else model
 
 
 def model_object(name: str) -> dict[str, Any]:
@@ -326,6 +344,7 @@ class Exchange:
         self.method = str(scope["method"])
         self.path = str(scope["path"]).rstrip("/") or "/"
         self.headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        self.is_local = scope.get("client") is None
         self._scope_receive = receive
         self._send = send
         self._body_ended = False

@@ -69,6 +69,7 @@ class Client:
     path: str = "/v1/audio/transcriptions"
     method: str = "POST"
     stalls: bool = False
+    address: tuple[str, int] | None = ("127.0.0.1", 40000)  # None: came through a unix socket
     hung_up: asyncio.Event = field(default_factory=asyncio.Event)
     sent: list[MutableMapping[str, Any]] = field(default_factory=list)
 
@@ -88,6 +89,7 @@ class Client:
             "type": "http",
             "method": self.method,
             "path": self.path,
+            "client": self.address,
             "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
         }
         await app(scope, self.receive, self.send)
@@ -261,6 +263,28 @@ async def test_pages_of_other_sites_are_refused_when_there_is_no_secret(wav: byt
     # Headers are bytes: whatever a client sends beyond ASCII must not bring the comparison down.
     assert (await Client(form(wav), headers=allowed).ask(api(StandIn(), secret="geheim-ü")))[0] in (200, 401)
     assert (await Client(form(wav)).ask(api(StandIn(), secret="geheim")))[0] == 401
+
+
+async def test_the_socket_of_this_machine_needs_no_secret(wav: bytes) -> None:
+    app = api(StandIn(), secret="geheim")
+
+    assert (await Client(form(wav), address=None).ask(app))[0] == 200
+    assert (await Client(form(wav), address=None, headers={"origin": "https://evil.example"}).ask(app))[0] == 403
+
+
+async def test_a_folder_is_called_by_its_name(wav: bytes) -> None:
+    class Folder(StandIn):
+        @property
+        def models(self) -> tuple[str, ...]:
+            return ("/srv/models/our-whisper", "org/small")
+
+    client = Client([b""], path="/v1/models", method="GET")
+
+    status, answer = await client.ask(api(Folder()))
+
+    assert status == 200
+    assert [model["id"] for model in answer["data"]] == ["our-whisper", "org/small", "whisper-1"]
+    assert (await Client(form(wav, model="our-whisper")).ask(api(Folder())))[0] == 200
 
 
 @pytest.mark.parametrize(
