@@ -163,9 +163,7 @@ class Model:
         """The same with a time for every word, from where the decoder looked when it said it."""
         from faster_whisper.transcribe import merge_punctuations
 
-        texts = [
-            [token for segment in transcript.segments for token in segment.tokens] for transcript in transcripts
-        ]
+        texts = [[token for segment in transcript.segments for token in segment.tokens] for transcript in transcripts]
         if not any(texts):
             return list(transcripts)
         ends = [task.samples.size // 160 for task in tasks]

@@ -56,7 +56,13 @@ class Stream:
     """Hears what one client sends. Messages for it go to `send`."""
 
     def __init__(
-        self, *, opening: Open, scheduler: Scheduler, pace: Pace, figures: StreamFigures, send: Callable[[Message], None]
+        self,
+        *,
+        opening: Open,
+        scheduler: Scheduler,
+        pace: Pace,
+        figures: StreamFigures,
+        send: Callable[[Message], None],
     ) -> None:
         self._opening = opening
         self._scheduler = scheduler
@@ -186,9 +192,7 @@ class Utterance:
             hotwords=opening.hotwords,
             words=opening.words and not is_partial,
             beam_size=1 if is_partial else opening.beam_size,
-            gates=Gates(
-                opening.no_speech_threshold, opening.log_prob_threshold, opening.compression_ratio_threshold
-            ),
+            gates=Gates(opening.no_speech_threshold, opening.log_prob_threshold, opening.compression_ratio_threshold),
         )
 
     def _audio(self) -> NDArray[np.float32]:

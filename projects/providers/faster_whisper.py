@@ -70,7 +70,9 @@ class WhisperOptions(Options):
     compute_type: str = Field(default="", description="CTranslate2 type such as int8; empty: the installation's choice")
     device: Literal["", "auto", "cpu", "cuda"] = ""
     cpu_threads: int = Field(default=0, ge=0, le=64, description="0: CTranslate2's choice")
-    initial_prompt: str = Field(default="", max_length=400, description="text to go on from, in the style that is expected")
+    initial_prompt: str = Field(
+        default="", max_length=400, description="text to go on from, in the style that is expected"
+    )
     hotwords: str = Field(default="", max_length=400, description="names and terms to expect")
     no_speech_threshold: float = Field(default=0.6, ge=0, le=1)
     log_prob_threshold: float = Field(

@@ -124,9 +124,7 @@ class LiveStream(stt.RecognizeStream):
 
     async def _end(self, event: vad.VADEvent) -> None:
         ended_at = time.time() - event.silence_duration - event.inference_duration
-        self._event_ch.send_nowait(
-            stt.SpeechEvent(type=stt.SpeechEventType.END_OF_SPEECH, speech_end_time=ended_at)
-        )
+        self._event_ch.send_nowait(stt.SpeechEvent(type=stt.SpeechEventType.END_OF_SPEECH, speech_end_time=ended_at))
         buffer = utils.merge_frames(event.frames)
         utterance, self._utterance = self._utterance, None
         self._quiet_since = event.timestamp

@@ -50,7 +50,9 @@ class SpeechRefused(Exception):
 class Utterance:
     """Sound on its way to the server, and the words on their way back."""
 
-    def __init__(self, number: int, link: SpeechLink, silence: float, on_partial: Callable[[Partial], None] | None) -> None:
+    def __init__(
+        self, number: int, link: SpeechLink, silence: float, on_partial: Callable[[Partial], None] | None
+    ) -> None:
         self.number = number
         self.sound = bytearray()
         self.paused_at: int | None = None
