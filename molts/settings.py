@@ -95,6 +95,12 @@ MOLTS_WHISPER_DEVICE = env.choice(
     "MOLTS_WHISPER_DEVICE", env.text("WHISPER_DEVICE", "auto"), choices=("auto", "cpu", "cuda")
 )
 MOLTS_WHISPER_COMPUTE_TYPE = env.text("MOLTS_WHISPER_COMPUTE_TYPE", env.text("WHISPER_COMPUTE_TYPE", "default"))
+# Where conversations find the speech server; empty: every conversation loads the model for itself.
+MOLTS_SPEECH_URL = env.url("MOLTS_SPEECH_URL", "", schemes=("unix", "ws", "wss"))
+MOLTS_SPEECH_SECRET = env.text("MOLTS_SPEECH_SECRET")
+MOLTS_SPEECH_LISTEN = env.words("MOLTS_SPEECH_LISTEN", "127.0.0.1:8010")  # where `run_speech` listens
+MOLTS_SPEECH_THREADS = env.number("MOLTS_SPEECH_THREADS", max(1, (os.cpu_count() or 1) // 2), minimum=1, maximum=64)
+MOLTS_SPEECH_PARTIAL_MS = env.number("MOLTS_SPEECH_PARTIAL_MS", 300, minimum=100, maximum=5000)
 MOLTS_ACCEPT_VOICE_TERMS = env.flag("MOLTS_ACCEPT_VOICE_TERMS", False)
 MOLTS_OFFLINE = env.flag("MOLTS_OFFLINE", False)  # never try to fetch models
 # Recordings that anybody may send to the speech server.
