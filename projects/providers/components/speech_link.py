@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import itertools
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -118,14 +117,14 @@ class SpeechLink:
         self._outgoing: asyncio.Queue[Message | bytes] | None = None  # while connected
         self._keeper: asyncio.Task[None] | None = None
         self._reason = "not connected yet"
-        self._down_since = 0.0
+        self._patience: asyncio.TimerHandle | None = None
         self.model = ""
         self.is_away = False
 
     def connect(self) -> None:
         """Begin to connect, if that has not begun."""
         if self._keeper is None:
-            self._down_since = time.monotonic()
+            self._went_down()
             self._keeper = asyncio.create_task(self._keep(), name="speech-link")
 
     def begin(self, *, silence: float = 0.0, on_partial: Callable[[Partial], None] | None = None) -> Utterance:
@@ -167,31 +166,41 @@ class SpeechLink:
     async def _keep(self) -> None:
         """Connect, again and again."""
         pause = FIRST_PAUSE
-        while True:
-            watch = asyncio.create_task(self._give_up_in_time())
-            try:
-                await self._converse(watch)
-            except (OSError, aiohttp.ClientError, TimeoutError, ProtocolError, SpeechServerAway) as error:
-                self._reason = str(error) or type(error).__name__
-            finally:
-                watch.cancel()
-            if self._outgoing is not None:  # it was up
-                self._outgoing, self._down_since, pause = None, time.monotonic(), FIRST_PAUSE
-                logger.info("speech server gone: %s", self._reason)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
+        try:
+            while True:
+                try:
+                    await self._converse()
+                except (OSError, aiohttp.ClientError, TimeoutError, ProtocolError, SpeechServerAway) as error:
+                    self._reason = str(error) or type(error).__name__
+                if self._outgoing is not None:  # it was up
+                    pause = FIRST_PAUSE
+                    self._went_down()
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+        finally:
+            self._cancel_patience()
 
-    async def _give_up_in_time(self) -> None:
+    def _went_down(self) -> None:
+        if self._outgoing is not None:
+            logger.info("speech server gone: %s", self._reason)
+        self._outgoing = None
+        self._patience = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
         """What waits for a server that does not come is heard otherwise."""
-        await asyncio.sleep(max(0.0, self._down_since + PATIENCE_SECONDS - time.monotonic()))
-        if not self.is_away:
-            logger.warning("no speech server: %s", self._reason)
+        logger.warning("no speech server: %s", self._reason)
         self.is_away = True
         for utterance in list(self._utterances.values()):
             if not utterance.final.done():
                 utterance.final.set_exception(SpeechServerAway(self._reason))
+                utterance.final.exception()  # its speaker may still be talking: nobody waits for it yet
 
-    async def _converse(self, watch: asyncio.Task[None]) -> None:
+    def _cancel_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    async def _converse(self) -> None:
         path = protocol.socket_path(self._url)
         connector = aiohttp.UnixConnector(path) if path else aiohttp.TCPConnector()
         headers = {"Authorization": f"Bearer {self._secret}"} if self._secret else {}
@@ -206,7 +215,6 @@ class SpeechLink:
                 raise SpeechServerAway(answer.detail)
             if not isinstance(answer, Ready):
                 raise ProtocolError("the server did not say that it is ready")
-            watch.cancel()
             self._came_up(answer)
             assert self._outgoing is not None
             writer = asyncio.create_task(_write(socket, self._outgoing))
@@ -218,6 +226,7 @@ class SpeechLink:
                 await socket.close()
 
     def _came_up(self, ready: Ready) -> None:
+        self._cancel_patience()
         if self.is_away:
             logger.info("speech server is back")
         self.is_away, self.model = False, ready.model
