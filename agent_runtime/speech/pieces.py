@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,9 @@ PAUSE = int(0.8 * SAMPLE_RATE)
 """Shorter silences stay inside a piece: they are pauses for breath, and their context helps the recogniser."""
 
 _HELD_BACK = SAMPLE_RATE // 2  # of a window without speech: a word may begin in it
+
+# One thread for all recordings: more would take the processor from conversations, and hold memory each.
+_searcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pauses")
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ async def cut_at_pauses(
         if length < WINDOW:
             continue
         window = np.concatenate(waiting)
-        spans = await asyncio.to_thread(find_speech, window)
+        spans = await _search(find_speech, window)
         done, rest = _settled(group_spans(spans), len(window))
         for start, end in done:
             yield Piece((passed + start) / SAMPLE_RATE, window[start:end])
@@ -65,8 +69,12 @@ async def cut_at_pauses(
         length -= rest
     if length:
         window = np.concatenate(waiting)
-        for start, end in group_spans(await asyncio.to_thread(find_speech, window)):
+        for start, end in group_spans(await _search(find_speech, window)):
             yield Piece((passed + start) / SAMPLE_RATE, window[start:end])
+
+
+async def _search(find_speech: FindSpeech, window: NDArray[np.float32]) -> list[Span]:
+    return await asyncio.get_running_loop().run_in_executor(_searcher, find_speech, window)
 
 
 def group_spans(spans: Sequence[Span]) -> list[Span]:
