@@ -19,8 +19,9 @@ from typing import Any, Literal, cast
 
 from agent_runtime.speech import formats
 from agent_runtime.speech.decode_audio import decode_audio
+from agent_runtime.speech.gate import speech_spans
 from agent_runtime.speech.languages import language_code
-from agent_runtime.speech.pieces import FindSpeech, find_speech
+from agent_runtime.speech.pieces import FindSpeech
 from agent_runtime.speech.transcript import Recogniser, Transcript
 from agent_runtime.speech.upload import ClientGoneError, Form, Receive, receive_form
 from agent_runtime.speech.whole_file import Recording, Wish, join
@@ -100,7 +101,7 @@ class SpeechAPI:
         *,
         secret: str = "",
         limits: Limits | None = None,
-        find_speech: FindSpeech = find_speech,
+        find_speech: FindSpeech = speech_spans,
     ) -> None:
         self._recogniser = recogniser
         self._secret = secret

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent_runtime.speech.gate import Span, speech_spans
 from agent_runtime.speech.transcript import MAX_PIECE_SECONDS, SAMPLE_RATE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Span = tuple[int, int]
 FindSpeech = Callable[["NDArray[np.float32]"], list[Span]]
 """Where in some samples there is speech: (first, past the last), in order."""
 
@@ -38,18 +38,8 @@ class Piece:
     samples: NDArray[np.float32]
 
 
-def find_speech(samples: NDArray[np.float32]) -> list[Span]:
-    """Speech by the voice detector that comes with faster-whisper (Silero)."""
-    from faster_whisper.vad import VadOptions, get_speech_timestamps
-
-    options = VadOptions(
-        min_silence_duration_ms=300, speech_pad_ms=200, min_speech_duration_ms=100, max_speech_duration_s=25
-    )
-    return [(span["start"], span["end"]) for span in get_speech_timestamps(samples, options)]
-
-
 async def cut_at_pauses(
-    chunks: AsyncIterator[NDArray[np.float32]], *, find_speech: FindSpeech = find_speech
+    chunks: AsyncIterator[NDArray[np.float32]], *, find_speech: FindSpeech = speech_spans
 ) -> AsyncGenerator[Piece, None]:
     """Yield the pieces of a stream of chunks. Holds at most a window (a minute) of it in memory."""
     waiting: list[NDArray[np.float32]] = []
