@@ -101,6 +101,9 @@ MOLTS_SPEECH_SECRET = env.text("MOLTS_SPEECH_SECRET")
 MOLTS_SPEECH_LISTEN = env.words("MOLTS_SPEECH_LISTEN", "127.0.0.1:8010")  # where `run_speech` listens
 MOLTS_SPEECH_THREADS = env.number("MOLTS_SPEECH_THREADS", max(1, (os.cpu_count() or 1) // 2), minimum=1, maximum=64)
 MOLTS_SPEECH_PARTIAL_MS = env.number("MOLTS_SPEECH_PARTIAL_MS", 300, minimum=100, maximum=5000)
+# How many seconds the encoder looks at, at least: fewer cost less, thirty ("full") lose nothing; "auto": by the device.
+MOLTS_SPEECH_PARTIAL_WINDOW = env.window("MOLTS_SPEECH_PARTIAL_WINDOW")
+MOLTS_SPEECH_FINAL_WINDOW = env.window("MOLTS_SPEECH_FINAL_WINDOW")
 MOLTS_ACCEPT_VOICE_TERMS = env.flag("MOLTS_ACCEPT_VOICE_TERMS", False)
 MOLTS_OFFLINE = env.flag("MOLTS_OFFLINE", False)  # never try to fetch models
 # Recordings that anybody may send to the speech server.

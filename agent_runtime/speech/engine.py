@@ -40,6 +40,8 @@ STEP_FRAMES = 250  # windows come in few sizes, so that requests meet in one cal
 TIMESTAMP_SECONDS = 0.02
 TOKENS_PER_SECOND, TOKENS_AT_LEAST = 15, 24
 WARM_UP_SECONDS = 1.0
+# Marks that belong to the word before or behind them.
+OPENING_MARKS, CLOSING_MARKS = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Task:
     words: bool = False
     beam_size: int = 1
     temperature: float = 0.0
-    gates: Gates = Gates()
+    gates: Gates = field(default_factory=Gates)
 
     @property
     def kin(self) -> tuple[object, ...]:
@@ -130,7 +132,8 @@ class Model:
 
     def _prompt(self, task: Task, tokenizer: Tokenizer) -> list[int]:
         told = tokenizer.encode(" " + task.prompt.strip()) if task.prompt.strip() else []
-        return self.whisper.get_prompt(tokenizer, told, hotwords=task.hotwords.strip() or None)
+        prompt: list[int] = self.whisper.get_prompt(tokenizer, told, hotwords=task.hotwords.strip() or None)
+        return prompt
 
     def _generate(
         self, encoded: ctranslate2.StorageView, prompts: list[list[int]], tasks: Sequence[Task]
@@ -141,7 +144,7 @@ class Model:
         longest = max(task.samples.size for task in tasks) / SAMPLE_RATE
         said = TOKENS_AT_LEAST + int(longest * TOKENS_PER_SECOND)
         sampling: dict[str, Any] = {"sampling_topk": 0, "sampling_temperature": first.temperature, "beam_size": 1}
-        return self.whisper.model.generate(
+        results: list[ctranslate2.models.WhisperGenerationResult] = self.whisper.model.generate(
             encoded,
             prompts,
             max_length=min(self.whisper.max_length, max(map(len, prompts)) + said),
@@ -152,6 +155,7 @@ class Model:
             max_initial_timestamp_index=round(1.0 / TIMESTAMP_SECONDS),
             **(sampling if first.temperature > 0 else {"beam_size": first.beam_size}),
         )
+        return results
 
     def _with_words(
         self,
@@ -170,7 +174,7 @@ class Model:
         aligned = self.whisper.find_alignment(tokenizers[0], texts, encoded, ends)
         timed = []
         for task, transcript, words in zip(tasks, transcripts, aligned, strict=True):
-            merge_punctuations(words, "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、")
+            merge_punctuations(words, OPENING_MARKS, CLOSING_MARKS)
             timed.append(_timed(transcript, words, task.samples.size / SAMPLE_RATE))
         return timed
 

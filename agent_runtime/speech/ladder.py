@@ -93,6 +93,16 @@ class LadderPolicy:
         """How long it must be calm before a larger model is tried."""
         return self._settings.seconds * UP_FACTOR * self._patience
 
+    @property
+    def has_home(self) -> bool:
+        """Whether the chosen model is on this machine."""
+        return self._has(self.home)
+
+    @property
+    def can_move(self) -> bool:
+        """Whether there is anything smaller that could be here one day."""
+        return len(self._rungs) > 1
+
     def below(self, now: float) -> str | None:
         """The next smaller model that can be used."""
         return next((name for name in reversed(self._rungs[: self._position]) if self._usable(name, now)), None)

@@ -11,12 +11,12 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from agent_runtime.speech.engine import Engine, Model, Task, Window
+from agent_runtime.speech.engine import Engine, Model, Task
 from agent_runtime.speech.transcript import Transcript
 from molts.errors import Busy, MoltsError, Unavailable
 
@@ -83,10 +83,11 @@ class Figures:
 class Scheduler:
     """The one queue in front of the engine. `run` it as a task."""
 
-    def __init__(self, engine: Engine, *, file_window: Window | None = None) -> None:
+    def __init__(self, engine: Engine, *, rescue: Callable[[], Awaitable[bool]] | None = None) -> None:
+        """`rescue` makes room when the device is out of memory; True: try again."""
         self.engine = engine
         self.figures = Figures()
-        self._file_window = file_window or Window()
+        self._rescue = rescue
         self._waiting: list[Request] = []
         self._numbers = itertools.count()
         self._work = asyncio.Event()
@@ -129,7 +130,6 @@ class Scheduler:
         """Hear a piece of a file: see `Recogniser`."""
         task = Task(
             samples,
-            self._file_window,
             language=language,
             prompt=prompt,
             hotwords=hotwords,
@@ -189,12 +189,10 @@ class Scheduler:
 
     def _fits(self, first: Request, other: Request, count: int) -> bool:
         """Whether `other` may go with `first`: whoever waits for a final shall not wait for others' partials."""
-        on_cpu = (model := self.engine.get(first.model)) is None or model.device == "cpu"
-        urgent = first.rank <= Rank.EARLY
-        if on_cpu:
-            room = TOGETHER_ON_CPU if urgent else PARTIALS_TOGETHER_ON_CPU
-        else:
-            room = TOGETHER_ON_GPU
+        model, urgent = self.engine.get(first.model), first.rank <= Rank.EARLY
+        on_cpu = model is None or model.device == "cpu"
+        on_cpu_room = TOGETHER_ON_CPU if urgent else PARTIALS_TOGETHER_ON_CPU
+        room = on_cpu_room if on_cpu else TOGETHER_ON_GPU
         return count < room and other.model == first.model and (not on_cpu or urgent == (other.rank <= Rank.EARLY))
 
     async def _serve(self, chosen: list[tuple[Request, Task]]) -> None:
@@ -202,7 +200,13 @@ class Scheduler:
         began = time.perf_counter()
         try:
             model = self._model(requests[0].model)
-            transcripts = await self.engine.decode(model, tasks)
+            try:
+                transcripts = await self.engine.decode(model, tasks)
+            except RuntimeError as error:
+                if "out of memory" not in str(error) or self._rescue is None or not await self._rescue():
+                    raise
+                model = self._model(requests[0].model)
+                transcripts = await self.engine.decode(model, tasks)
         except MoltsError as error:
             _fail(requests, error)
         except Exception as error:  # CTranslate2 reports everything so, out of memory included

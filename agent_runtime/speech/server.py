@@ -5,23 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-import ipaddress
 import json
 import logging
 import os
 import signal
-import socket
-import stat
 import time
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import uvicorn
 
-from agent_runtime.speech.engine import FULL, Engine
+from agent_runtime.speech.engine import Engine, Model
+from agent_runtime.speech.http_api import Limits, SpeechAPI
+from agent_runtime.speech.ladder import Ladder, LadderPolicy, LadderSettings, read_gpu, read_machine
+from agent_runtime.speech.places import Places, open_sockets
 from agent_runtime.speech.scheduler import Scheduler
 from agent_runtime.speech.stream import Pace, Stream, StreamFigures
 from molts.errors import BadConfiguration, MoltsError
@@ -48,7 +47,6 @@ logger = logging.getLogger(__name__)
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OPEN_SECONDS = 10.0
 STREAMS_AT_MOST = 2000
@@ -59,36 +57,6 @@ WAITING_MESSAGES = 1000
 GOING_AWAY, REFUSED, BAD = 1001, 4003, 4400
 
 
-@dataclass(frozen=True)
-class Places:
-    """Where to listen: sockets of this machine, and addresses of the network."""
-
-    sockets: tuple[Path, ...] = ()
-    addresses: tuple[tuple[str, int], ...] = ()
-
-    @classmethod
-    def parse(cls, words: Sequence[str]) -> Places:
-        """From `unix:///path` and `host:port`. Raises BadConfiguration."""
-        sockets, addresses = [], []
-        for word in words:
-            parts = urlsplit(word if "://" in word else f"tcp://{word}")
-            try:
-                port = parts.port
-            except ValueError:
-                port = None
-            if parts.scheme == "unix" and parts.path:
-                sockets.append(Path(parts.path))
-            elif parts.scheme == "tcp" and parts.hostname and port is not None:
-                addresses.append((parts.hostname, port))
-            else:
-                raise BadConfiguration(f"MOLTS_SPEECH_LISTEN: {word!r} is neither host:port nor unix:///path.")
-        return cls(tuple(sockets), tuple(addresses))
-
-    @property
-    def beyond_this_machine(self) -> bool:
-        return any(not _is_loopback(host) for host, _ in self.addresses)
-
-
 @dataclass
 class SpeechServer:
     """Holds the models, the queue in front of them and the streams of all conversations."""
@@ -97,12 +65,14 @@ class SpeechServer:
     model: str
     pace: Pace
     secret: str = ""
-    files: App | None = None
-    """The door for whole files (`/v1/...`)."""
+    ladder_settings: LadderSettings = field(default_factory=LadderSettings)
+    limits: Limits = field(default_factory=Limits)
     figures: StreamFigures = field(default_factory=StreamFigures)
 
     def __post_init__(self) -> None:
-        self.scheduler = Scheduler(self.engine, file_window=FULL)
+        self.scheduler = Scheduler(self.engine, rescue=self._rescue)
+        self.files = SpeechAPI(self.scheduler, secret=self.secret, limits=self.limits)
+        self.ladder: Ladder | None = None
         self.streams = 0
         self._others: list[str] = []
         self._started = time.monotonic()
@@ -128,9 +98,9 @@ class SpeechServer:
             timeout_graceful_shutdown=STOP_SECONDS,
         )
         serving = asyncio.create_task(self.scheduler.run(), name="speech-scheduler")
-        loading = asyncio.create_task(self._have_model(), name="speech-model")
+        loading = asyncio.create_task(self._keep_model(), name="speech-model")
         server = _Server(config)
-        sockets = _open_sockets(places)
+        sockets = open_sockets(places)
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, server.stop)
         try:
@@ -143,24 +113,40 @@ class SpeechServer:
             for path in places.sockets:
                 path.unlink(missing_ok=True)
 
-    async def _have_model(self) -> None:
-        """Load the model; when it is still being fetched, as soon as it is there."""
-        told = False
-        while self.engine.active is None:
-            if model_path(self.model) is not None:
-                try:
-                    model = await self.engine.load(self.model)
-                except BadConfiguration as error:
-                    logger.error("model cannot be used: %s", error.detail)
-                    return
-                self.engine.use(model.name)
-                extra = {"model": model.name, "device": model.device, "compute_type": model.compute_type}
-                logger.info("speech model in use", extra=extra)
-                return
-            if not told:
-                logger.warning("speech model %s is not here yet: waiting for it", self.model)
-                told = True
+    async def _keep_model(self) -> None:
+        """Load the model, as soon as it is there when it is still being fetched; then change its size with the load."""
+        policy = LadderPolicy(self.ladder_settings, home=self.model, has=lambda name: model_path(name) is not None)
+        if not policy.has_home:
+            logger.warning("speech model %s is not here yet: waiting for it", self.model)
+        while not policy.has_home:  # noqa: ASYNC110 - another process fetches it
             await asyncio.sleep(LOOK_FOR_MODEL_SECONDS)
+        model = await self._first_model(policy)
+        if model is None:
+            return
+        self.ladder = Ladder(self.engine, policy, read_load=read_machine if model.device == "cpu" else read_gpu)
+        if policy.can_move:
+            await self.ladder.run()
+
+    async def _first_model(self, policy: LadderPolicy) -> Model | None:
+        """The chosen model, or the largest smaller one that fits into memory."""
+        name: str | None = self.model
+        while name is not None:
+            try:
+                model = await self.engine.load(name)
+            except BadConfiguration as error:
+                logger.error("speech model cannot be used: %s", error.detail)
+                policy.failed(time.monotonic(), name)
+                name = policy.below(time.monotonic())
+                continue
+            self.engine.use(model.name)
+            policy.current = model.name
+            logger.info("speech model %s in use on %s (%s)", Path(name).name, model.device, model.compute_type)
+            return model
+        return None
+
+    async def _rescue(self) -> bool:
+        """Out of memory: go one size down. False when there is nothing smaller."""
+        return self.ladder is not None and await self.ladder.fall("out of memory")
 
     # -- doors ---------------------------------------------------------------------------------------------------------
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -168,10 +154,8 @@ class SpeechServer:
             await self._stream_door(scope, receive, send)
         elif scope["type"] == "http" and scope["path"] == "/healthz":
             await _answer(send, 200, self.state())
-        elif scope["type"] == "http" and self.files is not None:
-            await self.files(scope, receive, send)
         elif scope["type"] == "http":
-            await _answer(send, 404, {"error": "not found"})
+            await self.files(scope, receive, send)
 
     def state(self) -> dict[str, Any]:
         """What `doctor` and metrics want to know. Nothing of what was said."""
@@ -197,6 +181,7 @@ class SpeechServer:
             "final_lag_p50_ms": round(lags[len(lags) // 2] * 1000) if lags else None,
             "final_lag_p95_ms": round(lags[int(len(lags) * 0.95)] * 1000) if lags else None,
             "busy_seconds": round(self.engine.busy_seconds, 2),
+            "ladder": self.ladder.state() if self.ladder else None,
             "decodes": dict(self.scheduler.figures.decodes),
             "calls": self.scheduler.figures.calls,
             "refused": self.scheduler.figures.refused,
@@ -342,45 +327,3 @@ async def _answer(send: Send, status: int, body: object) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(payload)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": payload})
-
-
-def _open_sockets(places: Places) -> list[socket.socket]:
-    """Raises OSError, naming the place."""
-    opened: list[socket.socket] = []
-    for path in places.sockets:
-        opened.append(_local_socket(path))
-    for host, port in places.addresses:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        place = socket.socket(family, socket.SOCK_STREAM)
-        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            place.bind((host, port))
-        except OSError as error:
-            raise OSError(error.errno, f"{host}:{port}: {error.strerror}") from error
-        opened.append(place)
-    return opened
-
-
-def _local_socket(path: Path) -> socket.socket:
-    """Only our own user may connect. What a killed server left at `path` makes room; anything else stays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(path.stat().st_mode):
-            raise OSError(f"{path}: there is a file that is no socket")
-        path.unlink()
-    place = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        place.bind(str(path))
-    except OSError as error:
-        raise OSError(error.errno, f"{path}: {error.strerror or error}") from error
-    finally:
-        os.umask(before)
-    return place
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -30,13 +30,18 @@ FIRST_SECONDS = 0.8  # half a second of it is what came before the voice
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often partials are decoded, and with which windows."""
+    """How often partials are decoded, and what the encoder looks at. Floors are seconds; None: by the device."""
 
     seconds: float = 0.3
-    partial_window: Window = Window(10.0)
-    final_window: Window = Window(15.0)
+    partial_floor: float | None = None
+    final_floor: float | None = None
     share: float = 0.5
     """Partials of one conversation take at most this share of a core."""
+
+    def window(self, rank: Rank, device: str) -> Window:
+        given, on_cpu = (self.partial_floor, 10.0) if rank is Rank.PARTIAL else (self.final_floor, 15.0)
+        floor = on_cpu if device == "cpu" else MAX_PIECE_SECONDS
+        return Window(floor if given is None else given)
 
 
 @dataclass
@@ -148,7 +153,7 @@ class Utterance:
         """The final words are on their way in case nothing more is said."""
         if self._early is None:
             try:
-                self._early = (self.samples, self._ask(Rank.EARLY, self._pace.final_window))
+                self._early = (self.samples, self._ask(Rank.EARLY))
             except Busy:
                 logger.debug("no early decode: busy")
             else:
@@ -161,8 +166,10 @@ class Utterance:
         try:
             decoded = await self._decode_rest()
         except MoltsError as error:
-            code = "busy" if isinstance(error, Busy) else "failed"
-            self._send(Refused(utterance=self.number, code=code, detail=error.detail))
+            refused = Refused(
+                utterance=self.number, code="busy" if isinstance(error, Busy) else "failed", detail=error.detail
+            )
+            self._send(refused)
             return
         self._figures.utterances += 1
         self._figures.speech_seconds += self.seconds
@@ -178,15 +185,16 @@ class Utterance:
     def _send(self, message: Message) -> None:
         self._stream._send(message)
 
-    def _ask(self, rank: Rank, window: Window) -> Request:
-        return self._scheduler.ask(rank, lambda: self._task(rank, window), model=self._stream._opening.model)
+    def _ask(self, rank: Rank) -> Request:
+        return self._scheduler.ask(rank, lambda: self._task(rank), model=self._stream._opening.model)
 
-    def _task(self, rank: Rank, window: Window) -> Task:
+    def _task(self, rank: Rank) -> Task:
         opening = self._stream._opening
         is_partial = rank is Rank.PARTIAL
+        model = self._scheduler.engine.get(opening.model)
         return Task(
             self._audio(),
-            window,
+            self._pace.window(rank, model.device if model else "cpu"),
             language=opening.language or None,
             prompt=opening.prompt,
             hotwords=opening.hotwords,
@@ -204,14 +212,14 @@ class Utterance:
             request = self._early[1]
             self._scheduler.promote(request, Rank.FINAL)
         else:
-            request = self._ask(Rank.FINAL, self._pace.final_window)
+            request = self._ask(Rank.FINAL)
         decoded = await request.result
         assert decoded is not None
         return decoded.transcript
 
     def _ask_partial(self) -> None:
         try:
-            self._partial = self._ask(Rank.PARTIAL, self._pace.partial_window)
+            self._partial = self._ask(Rank.PARTIAL)
         except Busy:
             self._next_partial_at = self.seconds + self._pace.seconds
             return

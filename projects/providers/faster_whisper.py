@@ -209,7 +209,7 @@ def load_model(name: str, device: str, compute_type: str, cpu_threads: int) -> L
 def prewarm(model: str = "") -> None:
     """Load `model` (empty: the default) and run it once, so that the first utterance does not pay for it.
 
-    For the start of a worker's job process. Does nothing where the speech server hears, or when the model is not on this machine.
+    For the start of a worker's job process. Does nothing where the speech server hears, or when the model is not here.
     """
     options = WhisperOptions(model=model)
     if uses_server(options):

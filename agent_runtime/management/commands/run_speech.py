@@ -18,7 +18,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         from agent_runtime.speech.engine import Engine
-        from agent_runtime.speech.server import Places, SpeechServer
+        from agent_runtime.speech.http_api import Limits
+        from agent_runtime.speech.ladder import LadderSettings
+        from agent_runtime.speech.places import Places
+        from agent_runtime.speech.server import SpeechServer
         from agent_runtime.speech.stream import Pace
         from projects.providers.faster_whisper import WhisperOptions, model_key
 
@@ -28,8 +31,18 @@ class Command(BaseCommand):
             server = SpeechServer(
                 engine=Engine(device=device, compute_type=compute_type, threads=settings.MOLTS_SPEECH_THREADS),
                 model=name,
-                pace=Pace(seconds=settings.MOLTS_SPEECH_PARTIAL_MS / 1000),
+                pace=Pace(
+                    seconds=settings.MOLTS_SPEECH_PARTIAL_MS / 1000,
+                    partial_floor=settings.MOLTS_SPEECH_PARTIAL_WINDOW,
+                    final_floor=settings.MOLTS_SPEECH_FINAL_WINDOW,
+                ),
                 secret=settings.MOLTS_SPEECH_SECRET,
+                ladder_settings=LadderSettings.from_settings(),
+                limits=Limits(
+                    max_bytes=settings.MOLTS_SPEECH_MAX_UPLOAD_MB * 1_000_000,
+                    max_seconds=settings.MOLTS_SPEECH_MAX_MINUTES * 60,
+                    at_once=settings.MOLTS_SPEECH_UPLOADS_AT_ONCE,
+                ),
             )
             asyncio.run(server.run(Places.parse(settings.MOLTS_SPEECH_LISTEN)))
         except KeyboardInterrupt:

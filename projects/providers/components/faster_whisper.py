@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class WhisperSTT(stt.STT[Any]):
-    """Recognises one utterance at a time: at the speech server, live, or else in this process, in the model's thread."""
+    """Recognises one utterance at a time: at the speech server, live, or in this process, in the model's thread."""
 
     def __init__(self, *, options: WhisperOptions, language: str) -> None:
         super().__init__(capabilities=stt.STTCapabilities(streaming=False, interim_results=False))
