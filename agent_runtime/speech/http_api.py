@@ -22,7 +22,7 @@ from agent_runtime.speech.decode_audio import decode_audio
 from agent_runtime.speech.gate import speech_spans
 from agent_runtime.speech.languages import language_code
 from agent_runtime.speech.pieces import FindSpeech
-from agent_runtime.speech.transcript import Recogniser, Transcript
+from agent_runtime.speech.transcript import Recogniser, Transcript, public_name
 from agent_runtime.speech.upload import ClientGoneError, Form, Receive, receive_form
 from agent_runtime.speech.whole_file import Recording, Wish, join
 from molts.errors import BadInput, Busy, MoltsError, NotAllowed, NotFound, Unavailable
@@ -192,11 +192,6 @@ class SpeechAPI:
             heard = [transcript async for transcript in transcripts]
         whole = join(heard, duration=recording.duration, language=request.wish.language or "")
         await send_whole(exchange, request, whole)
-
-
-def public_name(model: str) -> str:
-    """What clients call a model: of a folder only the last part, for they need not know our disk."""
-    return Path(model).name if model.startswith(("/", ".", "~")) else model
 
 
 def model_object(name: str) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from pathlib import Path
 import django
 
 from agent_runtime.speech.engine import Engine
-from agent_runtime.speech.http_api import Limits, SpeechAPI
-from agent_runtime.speech.server import Places, SpeechServer
+from agent_runtime.speech.http_api import Limits
+from agent_runtime.speech.places import Places
+from agent_runtime.speech.server import SpeechServer
 from agent_runtime.speech.stream import Pace
 
 MICRO_WHISPER = Path(__file__).parents[2] / "fixtures" / "micro-whisper"
@@ -21,8 +22,7 @@ LIMITS = Limits(max_bytes=200_000_000, max_seconds=3600)
 
 async def serve(port: int) -> None:
     engine = Engine(device="cpu", compute_type="int8", threads=1)
-    server = SpeechServer(engine=engine, model=str(MICRO_WHISPER), pace=Pace(), secret=SECRET)
-    server.files = SpeechAPI(server.scheduler, secret=SECRET, limits=LIMITS)
+    server = SpeechServer(engine=engine, model=str(MICRO_WHISPER), pace=Pace(), secret=SECRET, limits=LIMITS)
     await server.run(Places(addresses=(("127.0.0.1", port),)))
 
 
