@@ -66,7 +66,8 @@ async def decode_audio(
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-            await process.wait()
+            # Not `wait`: that hangs while the pipe holds what nobody has read.
+            await process.communicate()
 
 
 async def _read_chunks(stream: asyncio.StreamReader, stall_seconds: float) -> AsyncGenerator[bytes, None]:

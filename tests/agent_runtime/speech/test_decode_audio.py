@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from pathlib import Path
 
@@ -69,7 +70,10 @@ async def test_who_stops_reading_ends_the_child(tmp_path: Path) -> None:
 
     async with contextlib.aclosing(decode_audio(path, max_seconds=1000)) as chunks:
         await anext(chunks)
+        await asyncio.sleep(0.5)  # until the pipe is full
         assert len(children()) == 1
+        async with asyncio.timeout(5):
+            await chunks.aclose()
 
     assert children() == []
 

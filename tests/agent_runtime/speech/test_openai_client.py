@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import struct
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -190,6 +189,25 @@ def test_ten_hours_are_refused_in_little_memory(ask: openai.OpenAI, speech_serve
     assert grown() < 100
 
 
+def test_a_client_that_hangs_up_leaves_no_work_behind(
+    ask: openai.OpenAI, speech_server: Server, uploads: Path, tmp_path: Path
+) -> None:
+    said = np.concatenate([say(SENTENCES[0], tmp_path), silence(1)])
+    recording = write_wav(tmp_path / "long.wav", np.tile(said, int(3000 * RATE / len(said))))
+
+    with pytest.raises(openai.APITimeoutError):
+        ask.with_options(timeout=2).audio.transcriptions.create(file=recording, model=MODEL)
+
+    process = psutil.Process(speech_server[0].pid)
+    healthz = speech_server[1].removesuffix("/v1") + "/healthz"
+    wait_for("the decoder's end", lambda: not process.children(), seconds=5)
+    wait_for("an empty queue", lambda: httpx2.get(healthz, timeout=5).json()["waiting"] == 0, seconds=5)
+    decodes = httpx2.get(healthz, timeout=5).json()["decodes"]["file"]
+    time.sleep(1)
+    assert httpx2.get(healthz, timeout=5).json()["decodes"]["file"] == decodes > 0
+    assert list(uploads.glob("*.upload*")) == []
+
+
 def test_a_header_that_promises_ten_hours_is_not_believed(ask: openai.OpenAI, tmp_path: Path) -> None:
     said = write_wav(tmp_path / "said.wav", say(SENTENCES[0], tmp_path)).read_bytes()
     promised = bytearray(said)
@@ -326,11 +344,12 @@ def test_a_wrong_path_method_or_body_is_told_in_openai_form(
     assert answer.json()["error"]["code"] == code
 
 
-def test_nothing_is_left_behind(ask: openai.OpenAI, speech_server: Server, spoken: dict[str, Path]) -> None:
+def test_nothing_is_left_behind(
+    ask: openai.OpenAI, speech_server: Server, spoken: dict[str, Path], uploads: Path
+) -> None:
     ask.audio.transcriptions.create(file=spoken["wav"], model=MODEL)
 
     process = psutil.Process(speech_server[0].pid)
     wait_for("the decoder's end", lambda: not process.children(), seconds=5)
-    opened = [file.path for file in process.open_files() if file.path.startswith(tempfile.gettempdir())]
-    assert [path for path in opened if ".upload" in path] == []
-    assert list(Path(tempfile.gettempdir()).glob("*.upload*")) == []
+    assert list(uploads.glob("*.upload*")) == []
+    assert [file.path for file in process.open_files() if ".upload" in file.path] == []
