@@ -12,7 +12,7 @@ import contextlib
 import hmac
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -92,7 +92,8 @@ class TranscriptionRequest:
 class SpeechAPI:
     """`secret`: what clients must send as `Authorization: Bearer ...`; "" when only this machine can reach us.
 
-    On a unix socket nobody is asked for it: the rights of the socket say who may connect.
+    On a unix socket nobody is asked for it: the rights of the socket say who may connect. `aliases` are further names
+    for the model in use: the chosen model's, which stays valid while a smaller one stands in for it.
     """
 
     def __init__(
@@ -100,11 +101,13 @@ class SpeechAPI:
         recogniser: Recogniser,
         *,
         secret: str = "",
+        aliases: Sequence[str] = (),
         limits: Limits | None = None,
         find_speech: FindSpeech = speech_spans,
     ) -> None:
         self._recogniser = recogniser
         self._secret = secret
+        self._aliases = [*map(public_name, aliases), ALIAS]
         self._limits = limits or Limits()
         self._find_speech = find_speech
         self._running = 0
@@ -149,7 +152,8 @@ class SpeechAPI:
             raise NotAllowed("Web pages may not use a speech server that has no secret. Set MOLTS_SPEECH_SECRET.")
 
     def _model_names(self) -> list[str]:
-        return list(dict.fromkeys([*map(public_name, self._recogniser.models), ALIAS]))
+        in_use = self._recogniser.models[:1]
+        return list(dict.fromkeys([*map(public_name, in_use), *self._aliases]))
 
     def _check_model(self, name: str) -> None:
         if not self._recogniser.models:
@@ -160,14 +164,13 @@ class SpeechAPI:
 
     async def _transcribe(self, exchange: Exchange) -> None:
         with self._place():
-            form_of = receive_form(
+            async with receive_form(
                 exchange.headers,
                 exchange.receive,
                 max_bytes=self._limits.max_bytes,
                 stall_seconds=self._limits.upload_stall_seconds,
                 total_seconds=self._limits.upload_total_seconds,
-            )
-            async with form_of as form:
+            ) as form:
                 self._check_model(require_text(form, "model"))
                 request = read_request(form)
                 await exchange.unless_gone(self._send_transcript(exchange, request))
@@ -240,11 +243,8 @@ def read_choice(form: Form, name: str, choices: tuple[str, ...], *, default: str
 
 
 def read_flag(form: Form, name: str) -> bool:
-    return read_choice(form, name, ("true", "false", "True", "False", "1", "0"), default="false") in (
-        "true",
-        "True",
-        "1",
-    )
+    value = read_choice(form, name, ("true", "false", "True", "False", "1", "0"), default="false")
+    return value in ("true", "True", "1")
 
 
 def read_granularities(form: Form, response_format: str) -> set[str]:

@@ -283,8 +283,16 @@ async def test_a_folder_is_called_by_its_name(wav: bytes) -> None:
     status, answer = await client.ask(api(Folder()))
 
     assert status == 200
-    assert [model["id"] for model in answer["data"]] == ["our-whisper", "org/small", "whisper-1"]
+    assert [model["id"] for model in answer["data"]] == ["our-whisper", "whisper-1"]
     assert (await Client(form(wav, model="our-whisper")).ask(api(Folder())))[0] == 200
+
+
+async def test_the_chosen_model_may_be_asked_for_while_another_stands_in(wav: bytes) -> None:
+    app = api(StandIn(), aliases=("medium",))
+
+    statuses = [(await Client(form(wav, model=name)).ask(app))[0] for name in ("small", "medium", "whisper-1", "tiny")]
+
+    assert statuses == [200, 200, 200, 404], "tiny is in memory, but not what would be asked"
 
 
 @pytest.mark.parametrize(
