@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from agent_runtime.speech import whole_file
@@ -302,6 +304,39 @@ async def test_a_broken_form_is_the_callers_mistake(body: bytes) -> None:
     status, answer = await Client([body]).ask(api(StandIn()))
 
     assert (status, answer["error"]["type"]) == (400, "invalid_request_error")
+
+
+@pytest.mark.parametrize(
+    "disposition",
+    [
+        "form-data; name=\"file\"; filename*=bogus''a.wav",
+        "form-data; name*=utf-8''%ff%fe; filename=\"a.wav\"",
+        'form-data; name="file"; filename="../../etc/passwd\x00.wav"',
+        'form-data; name="file"; filename=""',
+        "form-data; " + "a=b; " * 500,
+    ],
+)
+async def test_a_strange_part_is_never_our_failure(wav: bytes, disposition: str) -> None:
+    head = f"--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n\r\n".encode()
+    model = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="model"\r\n\r\nsmall\r\n'.encode()
+
+    status, answer = await Client([model, head, wav, f"\r\n--{BOUNDARY}--\r\n".encode()]).ask(api(StandIn()))
+
+    assert status in (200, 400), answer
+
+
+MORSELS = [
+    *(b"--xyz", b"\r\n", b"--", b"Content-Disposition: form-data", b'; name="file"', b'; filename="a.wav"'),
+    *(b"Content-Transfer-Encoding: base64", b"\xff\x00", b"x"),
+]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(MORSELS), max_size=14))
+async def test_no_body_is_ever_our_failure(words: list[bytes]) -> None:
+    status, answer = await Client([b"".join(words)]).ask(api(StandIn()))
+
+    assert status == 400, answer
 
 
 async def test_too_many_fields_are_the_callers_mistake(wav: bytes) -> None:
