@@ -118,6 +118,9 @@ class SpeechAPI:
             await self._answer(exchange)
         except ClientGoneError:
             pass  # nobody is there to be told
+        except asyncio.CancelledError:  # the server stops: this is the request's outermost frame, and its last words
+            with contextlib.suppress(asyncio.CancelledError):
+                await exchange.refuse(Unavailable("The speech server is stopping. Try again shortly."))
         except MoltsError as error:
             await exchange.refuse(error)
         except Exception:

@@ -164,7 +164,7 @@ class _Body:
 
     async def _next_part(self) -> bytes:
         if self._given_up:
-            raise ClientGoneError
+            raise asyncio.CancelledError  # the reading thread has ended, or learns of it by that
         try:
             message = await asyncio.wait_for(self._receive(), self._stall_seconds)
         except TimeoutError:

@@ -249,6 +249,19 @@ async def test_a_model_that_never_answers_is_given_up(wav: bytes, monkeypatch: p
     assert (status, answer["error"]["code"]) == (503, "unavailable")
 
 
+async def test_a_server_that_stops_says_so(wav: bytes) -> None:
+    recogniser = StandIn("hang")
+    asking = asyncio.create_task(Client(form(wav, language="de")).ask(api(recogniser)))
+    await asyncio.wait_for(recogniser.started.wait(), 10)
+
+    asking.cancel()
+    status, answer = await asyncio.wait_for(asking, 5)
+
+    assert (status, answer["error"]["code"]) == (503, "unavailable")
+    assert "stopping" in answer["error"]["message"]
+    assert recogniser.cancelled == len(recogniser.calls)
+
+
 async def test_a_body_that_grows_past_its_limit_is_refused(wav: bytes) -> None:
     client = Client(form(wav))
 
