@@ -155,8 +155,9 @@ class SpeechAPI:
             raise NotAllowed("Web pages may not use a speech server that has no secret. Set MOLTS_SPEECH_SECRET.")
 
     def _model_names(self) -> list[str]:
+        """What can be asked for now: the model in use, by all its names."""
         in_use = self._recogniser.models[:1]
-        return list(dict.fromkeys([*map(public_name, in_use), *self._aliases]))
+        return list(dict.fromkeys([public_name(in_use[0]), *self._aliases])) if in_use else []
 
     def _check_model(self, name: str) -> None:
         if not self._recogniser.models:

@@ -302,6 +302,12 @@ async def test_a_folder_is_called_by_its_name(wav: bytes) -> None:
     assert (await Client(form(wav, model="our-whisper")).ask(api(Folder())))[0] == 200
 
 
+async def test_nothing_is_listed_before_a_model_is_there() -> None:
+    client = Client([b""], path="/v1/models", method="GET")
+
+    assert await client.ask(api(StandIn("loading"), aliases=("medium",))) == (200, {"object": "list", "data": []})
+
+
 async def test_the_chosen_model_may_be_asked_for_while_another_stands_in(wav: bytes) -> None:
     app = api(StandIn(), aliases=("medium",))
 
