@@ -423,6 +423,7 @@ class Exchange:
 
     async def _send_in_time(self, message: MutableMapping[str, Any]) -> None:
         try:
-            await asyncio.wait_for(self._send(message), SEND_SECONDS)
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._send(message)
         except OSError as error:  # hung up, or takes nothing (TimeoutError is one)
             raise ClientGoneError from error

@@ -169,6 +169,19 @@ async def test_a_client_that_hangs_up_ends_its_work(wav: bytes) -> None:
     assert recogniser.cancelled == len(recogniser.calls) > 0
 
 
+async def test_a_client_may_hang_up_at_any_moment(wav: bytes, tmp_path: Path) -> None:
+    sound = np.tile(np.repeat(np.array([9000, 0], dtype=np.int16), SAMPLE_RATE), 300)
+    long = write_wav(tmp_path / "long.wav", sound).read_bytes()
+    for step in range(20):
+        client = Client(form(long, language="de"))
+        asking = asyncio.create_task(client.ask(api(StandIn("hang"))))
+        await asyncio.sleep(step * 0.017)
+
+        client.hung_up.set()
+
+        assert await asyncio.wait_for(asking, 5) == (0, None)
+
+
 async def test_a_client_that_hangs_up_in_its_upload_is_forgotten(wav: bytes) -> None:
     recogniser = StandIn()
     client = Client(form(wav)[:-2], stalls=True)

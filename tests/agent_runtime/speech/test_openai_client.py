@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx2
@@ -29,12 +29,12 @@ MODEL = "micro-whisper"
 
 
 def memory_of(process: psutil.Process) -> int:
-    total = 0
-    for one in [process, *process.children(recursive=True)]:
-        try:
-            total += one.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
+    """Of the server and its decoders. A child that is just being made still shares all of its parent's: not counted."""
+    total: int = process.memory_info().rss
+    for child in process.children(recursive=True):
+        with suppress(psutil.Error):
+            if child.cmdline() != process.cmdline():
+                total += child.memory_info().rss
     return total
 
 
@@ -173,7 +173,7 @@ def test_ten_minutes_are_heard_in_the_memory_of_two(ask: openai.OpenAI, speech_s
     heard, expected = answer.text.split(), " ".join(texts).split()
     assert abs(len(heard) - len(expected)) < 0.02 * len(expected)
     assert sum(segment.text.strip() in SENTENCES for segment in answer.segments) > 0.9 * len(texts)
-    # The decoder's process is measured too: 60 MB that are not there before and after.
+    # The decoder's process is measured too: 40 MB that are not there before and after.
     assert grown_by_ten() < 90
 
 
