@@ -74,6 +74,7 @@ class SpeechServer:
         self.files = SpeechAPI(self.scheduler, secret=self.secret, aliases=(self.model,), limits=self.limits)
         self.ladder: Ladder | None = None
         self.streams = 0
+        self._web: _Server | None = None
         self._others: list[str] = []
         self._started = time.monotonic()
 
@@ -99,12 +100,12 @@ class SpeechServer:
         )
         serving = asyncio.create_task(self.scheduler.run(), name="speech-scheduler")
         loading = asyncio.create_task(self._keep_model(), name="speech-model")
-        server = _Server(config)
         sockets = open_sockets(places)
+        self._web = _Server(config)
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, server.stop)
+            asyncio.get_running_loop().add_signal_handler(number, self.stop)
         try:
-            await server.serve(sockets=sockets)
+            await self._web.serve(sockets=sockets)
         finally:
             for task in (serving, loading):
                 task.cancel()
@@ -112,6 +113,15 @@ class SpeechServer:
             self.engine.close()
             for path in places.sockets:
                 path.unlink(missing_ok=True)
+
+    @property
+    def listening(self) -> bool:
+        return self._web is not None and self._web.started
+
+    def stop(self) -> None:
+        """End `run`; when asked again, without waiting for anybody."""
+        if self._web is not None:
+            self._web.stop()
 
     async def _keep_model(self) -> None:
         """Load the model, as soon as it is there when it is still being fetched; then change its size with the load."""
@@ -153,7 +163,8 @@ class SpeechServer:
         if scope["type"] == "websocket":
             await self._stream_door(scope, receive, send)
         elif scope["type"] == "http" and scope["path"] == "/healthz":
-            await _answer(send, 200, self.state())
+            known = self._may_enter(scope)
+            await _answer(send, 200, self.state() if known else {"ready": self.engine.active is not None})
         elif scope["type"] == "http":
             await self.files(scope, receive, send)
 

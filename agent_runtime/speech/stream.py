@@ -6,8 +6,10 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +20,13 @@ from agent_runtime.speech.scheduler import Decoded, Rank, Request, Scheduler
 from agent_runtime.speech.transcript import MAX_PIECE_SECONDS, SAMPLE_RATE, Transcript
 from molts.errors import Busy, MoltsError
 from projects.providers.faster_whisper import Gates
-from projects.providers.speech_protocol import Final, Message, Open, Partial, Refused, TimedWord
+from projects.providers.speech_protocol import MAX_UTTERANCE_SECONDS, Final, Message, Open, Partial, Refused, TimedWord
 
 logger = logging.getLogger(__name__)
 
 PART_SECONDS = MAX_PIECE_SECONDS - 4.0
 """A longer utterance is decoded in parts, cut where it is quietest."""
-SEARCH_SECONDS = 5.0
+SEARCH_SAMPLES = 5 * SAMPLE_RATE
 FIRST_SECONDS = 0.8  # half a second of it is what came before the voice
 
 
@@ -54,7 +56,7 @@ class StreamFigures:
     partials: int = 0
     agreed_words: int = 0
     revised_words: int = 0
-    final_lags: list[float] = field(default_factory=list)
+    final_lags: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
 
 
 class Stream:
@@ -69,16 +71,16 @@ class Stream:
         figures: StreamFigures,
         send: Callable[[Message], None],
     ) -> None:
-        self._opening = opening
-        self._scheduler = scheduler
-        self._pace = pace
-        self._figures = figures
-        self._send = send
+        self.opening = opening
+        self.scheduler = scheduler
+        self.pace = pace
+        self.figures = figures
+        self.send = send
         self._current: Utterance | None = None
         self._ending: set[asyncio.Task[None]] = set()
 
     def start(self, number: int, silence: float) -> None:
-        self._figures.silence_seconds += silence
+        self.figures.silence_seconds += silence
         self._drop_current()
         self._current = Utterance(number, self)
 
@@ -92,7 +94,7 @@ class Stream:
 
     def end(self, number: int) -> None:
         if (utterance := self._known(number)) is None:
-            self._send(Refused(utterance=number, code="bad", detail="no such utterance"))
+            self.send(Refused(utterance=number, code="bad", detail="no such utterance"))
             return
         self._current = None
         ending = asyncio.create_task(utterance.finish())
@@ -117,21 +119,37 @@ class Stream:
             self._current = None
 
 
+@dataclass
+class Part:
+    """A stretch of an utterance that is decoded as one, and what is known of its words."""
+
+    begins: int  # samples from the start of the utterance
+    agreement: Agreement = field(default_factory=Agreement)
+    final: asyncio.Future[Decoded | None] | None = None
+
+    @property
+    def text(self) -> str:
+        """Its final words, or until they are there those that were agreed on."""
+        if self.final is not None and self.final.done() and not self.final.cancelled() and not self.final.exception():
+            decoded = self.final.result()
+            return decoded.transcript.text if decoded else ""
+        return " ".join(self.agreement.agreed)
+
+
 class Utterance:
     """The sound of one utterance so far, and what is known of its words."""
 
     def __init__(self, number: int, stream: Stream) -> None:
         self.number = number
         self._stream = stream
-        self._scheduler, self._pace, self._figures = stream._scheduler, stream._pace, stream._figures
+        self._scheduler, self._pace, self._figures = stream.scheduler, stream.pace, stream.figures
         self._sound = bytearray()
-        self._agreement = Agreement()
+        self._parts: list[Part] = []  # those that are full
+        self._part = Part(0)
         self._partial: Request | None = None
         self._early: tuple[int, Request] | None = None
-        self._next_partial_at = FIRST_SECONDS  # of sound
-        self._parts: list[tuple[float, Transcript]] = []
-        self._cut = 0  # samples that are in parts already
-        self._cutting: asyncio.Task[None] | None = None
+        self._next_partial_at = FIRST_SECONDS
+        self._told = ""
 
     @property
     def samples(self) -> int:
@@ -142,11 +160,15 @@ class Utterance:
         return self.samples / SAMPLE_RATE
 
     def hear(self, sound: bytes) -> None:
+        if self.seconds > MAX_UTTERANCE_SECONDS:
+            return
         self._sound += sound
         if self._early is not None and self._early[0] != self.samples:
             self._early[1].result.cancel()  # somebody goes on speaking
             self._early = None
-        if self._partial is None and self.seconds >= self._next_partial_at and self._early is None:
+        if self.samples - self._part.begins >= PART_SECONDS * SAMPLE_RATE:
+            self._begin_part()
+        if self._partial is None and self._early is None and self.seconds >= self._next_partial_at:
             self._ask_partial()
 
     def decode_early(self) -> None:
@@ -164,36 +186,41 @@ class Utterance:
         began = time.monotonic()
         self._drop_partial()
         try:
-            decoded = await self._decode_rest()
+            self._part.final = self._last_request().result
+            self._parts.append(self._part)
+            heard = [(part.begins / SAMPLE_RATE, await _transcript(part)) for part in self._parts]
         except MoltsError as error:
-            refused = Refused(
-                utterance=self.number, code="busy" if isinstance(error, Busy) else "failed", detail=error.detail
-            )
-            self._send(refused)
+            code: Literal["busy", "failed"] = "busy" if isinstance(error, Busy) else "failed"
+            self._stream.send(Refused(utterance=self.number, code=code, detail=error.detail))
             return
         self._figures.utterances += 1
         self._figures.speech_seconds += self.seconds
-        self._figures.final_lags = [*self._figures.final_lags[-999:], time.monotonic() - began]
-        self._send(self._final([*self._parts, (self._cut / SAMPLE_RATE, decoded)]))
+        self._figures.final_lags.append(time.monotonic() - began)
+        self._stream.send(self._final(heard))
 
     def drop(self) -> None:
         self._drop_partial()
-        if self._early is not None:
-            self._early[1].result.cancel()
+        waiting = [part.final for part in self._parts if part.final is not None]
+        for result in [*waiting, *([self._early[1].result] if self._early else [])]:
+            result.cancel()
 
-    # -- inside --------------------------------------------------------------------------------------------------------
-    def _send(self, message: Message) -> None:
-        self._stream._send(message)
-
+    # -- asking for decodes --------------------------------------------------------------------------------------------
     def _ask(self, rank: Rank) -> Request:
-        return self._scheduler.ask(rank, lambda: self._task(rank), model=self._stream._opening.model)
+        return self._scheduler.ask(rank, lambda: self._task(rank), model=self._stream.opening.model)
 
-    def _task(self, rank: Rank) -> Task:
-        opening = self._stream._opening
-        is_partial = rank is Rank.PARTIAL
+    def _last_request(self) -> Request:
+        """The final decode of the last part: the early one, when nothing was said since."""
+        if self._early is None or self._early[0] != self.samples:
+            return self._ask(Rank.FINAL)
+        self._scheduler.promote(self._early[1], Rank.FINAL)
+        return self._early[1]
+
+    def _task(self, rank: Rank, *, until: int | None = None) -> Task:
+        opening = self._stream.opening
         model = self._scheduler.engine.get(opening.model)
+        is_partial = rank is Rank.PARTIAL
         return Task(
-            self._audio(),
+            self._audio(self._part.begins, self.samples if until is None else until),
             self._pace.window(rank, model.device if model else "cpu"),
             language=opening.language or None,
             prompt=opening.prompt,
@@ -203,19 +230,21 @@ class Utterance:
             gates=Gates(opening.no_speech_threshold, opening.log_prob_threshold, opening.compression_ratio_threshold),
         )
 
-    def _audio(self) -> NDArray[np.float32]:
-        pcm = np.frombuffer(bytes(self._sound[self._cut * 2 :]), dtype="<i2")
+    def _audio(self, begin: int, end: int) -> NDArray[np.float32]:
+        pcm = np.frombuffer(bytes(self._sound[begin * 2 : end * 2]), dtype="<i2")
         return pcm.astype(np.float32) / 32768.0
 
-    async def _decode_rest(self) -> Transcript:
-        if self._early is not None and self._early[0] == self.samples:
-            request = self._early[1]
-            self._scheduler.promote(request, Rank.FINAL)
-        else:
-            request = self._ask(Rank.FINAL)
-        decoded = await request.result
-        assert decoded is not None
-        return decoded.transcript
+    def _begin_part(self) -> None:
+        """Somebody speaks for longer than Whisper listens: what is there is decoded, the rest is a part of its own."""
+        place = self.samples - quietest(self._audio(self.samples - SEARCH_SAMPLES, self.samples))
+        task = self._task(Rank.FINAL, until=place)
+        try:
+            self._part.final = self._scheduler.ask(Rank.FINAL, lambda: task, model=self._stream.opening.model).result
+        except Busy:
+            return  # it is tried again with the next sound
+        self._drop_partial()
+        self._parts.append(self._part)
+        self._part = Part(place)
 
     def _ask_partial(self) -> None:
         try:
@@ -223,38 +252,44 @@ class Utterance:
         except Busy:
             self._next_partial_at = self.seconds + self._pace.seconds
             return
-        self._partial.result.add_done_callback(self._take_partial)
+        part = self._part
+        self._partial.result.add_done_callback(lambda result: self._take_partial(result, part))
 
-    def _take_partial(self, result: asyncio.Future[Decoded | None]) -> None:
+    def _take_partial(self, result: asyncio.Future[Decoded | None], part: Part) -> None:
         self._partial = None
-        if result.cancelled() or result.exception() is not None or (decoded := result.result()) is None:
+        decoded = None if result.cancelled() or result.exception() else result.result()
+        if decoded is None or part is not self._part:
             self._next_partial_at = self.seconds + self._pace.seconds
             return
-        heard = self._cut / SAMPLE_RATE + decoded.transcript.duration
+        heard = part.begins / SAMPLE_RATE + decoded.transcript.duration
         self._next_partial_at = heard + max(self._pace.seconds, decoded.seconds / self._pace.share)
         self._figures.partials += 1
-        shown = self._agreement.update(_words(decoded.transcript.text))
-        text, agreed = " ".join(shown), " ".join(self._agreement.agreed)
-        if text:
+        shown = part.agreement.update(_words(decoded.transcript.text))
+        before = [each.text for each in self._parts]
+        text, agreed = _joined([*before, *shown]), _joined([*before, *part.agreement.agreed])
+        if text and text != self._told:
+            self._told = text
             language = decoded.transcript.language
-            self._send(Partial(utterance=self.number, text=text, agreed=len(agreed), language=language))
+            self._stream.send(Partial(utterance=self.number, text=text, agreed=len(agreed), language=language))
 
     def _drop_partial(self) -> None:
         if self._partial is not None:
             self._partial.result.cancel()
 
-    def _final(self, parts: list[tuple[float, Transcript]]) -> Final:
-        segments = [(offset, segment) for offset, transcript in parts for segment in transcript.segments]
-        text = " ".join(segment.text.strip() for _, segment in segments)
-        revised = self._agreement.revised_by(_words(text))
-        self._figures.agreed_words += len(self._agreement.agreed)
+    # -- the final words -----------------------------------------------------------------------------------------------
+    def _final(self, heard: list[tuple[float, Transcript]]) -> Final:
+        segments = [(offset, segment) for offset, transcript in heard for segment in transcript.segments]
+        revised = 0
+        for part, (_, transcript) in zip(self._parts, heard, strict=True):
+            revised += part.agreement.revised_by(_words(transcript.text))
+            self._figures.agreed_words += len(part.agreement.agreed)
         self._figures.revised_words += revised
         if not segments:
             return Final(utterance=self.number, text="", revised=revised)
         return Final(
             utterance=self.number,
-            text=text,
-            language=parts[-1][1].language,
+            text=_joined([segment.text.strip() for _, segment in segments]),
+            language=heard[-1][1].language or heard[0][1].language,
             start=segments[0][0] + segments[0][1].start,
             end=segments[-1][0] + segments[-1][1].end,
             confidence=math.exp(sum(segment.avg_logprob for _, segment in segments) / len(segments)),
@@ -267,6 +302,24 @@ class Utterance:
             ],
             revised=revised,
         )
+
+
+async def _transcript(part: Part) -> Transcript:
+    decoded = await part.final if part.final is not None else None
+    assert decoded is not None
+    return decoded.transcript
+
+
+def quietest(samples: NDArray[np.float32]) -> int:
+    """Where a cut does least harm: how many samples before the end the quietest moment is."""
+    size = SAMPLE_RATE // 50
+    energy = np.square(samples[: samples.size // size * size]).reshape(-1, size).mean(axis=1)
+    around = np.convolve(energy, np.ones(5), "same")
+    return int(samples.size - (int(around.argmin()) + 0.5) * size)
+
+
+def _joined(texts: Sequence[str]) -> str:
+    return " ".join(text for text in texts if text)
 
 
 def _words(text: str) -> list[str]:
