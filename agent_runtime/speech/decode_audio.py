@@ -59,20 +59,26 @@ async def decode_audio(
         async with contextlib.aclosing(_read_chunks(process.stdout, stall_seconds)) as chunks:
             async for chunk in chunks:
                 yield np.frombuffer(chunk, dtype="<i2").astype(np.float32) / 32768.0
-        _check(await asyncio.wait_for(process.wait(), stall_seconds), max_seconds)
+        async with asyncio.timeout(stall_seconds):
+            status = await process.wait()
+        _check(status, max_seconds)
     except TimeoutError:
         raise Unavailable(f"Reading the sound stood still for {stall_seconds:.0f} s. Try again later.") from None
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-            await process.wait()
+            # Not `wait`: that hangs while the pipe holds what nobody has read.
+            await process.communicate()
 
 
 async def _read_chunks(stream: asyncio.StreamReader, stall_seconds: float) -> AsyncGenerator[bytes, None]:
     while True:
         try:
-            yield await asyncio.wait_for(stream.readexactly(CHUNK_BYTES), stall_seconds)
+            # Not `wait_for`: in Python 3.11 it can swallow a cancellation.
+            async with asyncio.timeout(stall_seconds):
+                chunk = await stream.readexactly(CHUNK_BYTES)
+            yield chunk
         except asyncio.IncompleteReadError as end:
             if whole := end.partial[: len(end.partial) // 2 * 2]:
                 yield whole

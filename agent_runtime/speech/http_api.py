@@ -12,16 +12,17 @@ import contextlib
 import hmac
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from agent_runtime.speech import formats
 from agent_runtime.speech.decode_audio import decode_audio
+from agent_runtime.speech.gate import speech_spans
 from agent_runtime.speech.languages import language_code
-from agent_runtime.speech.pieces import FindSpeech, find_speech
-from agent_runtime.speech.transcript import Recogniser, Transcript
+from agent_runtime.speech.pieces import FindSpeech
+from agent_runtime.speech.transcript import Recogniser, Transcript, public_name
 from agent_runtime.speech.upload import ClientGoneError, Form, Receive, receive_form
 from agent_runtime.speech.whole_file import Recording, Wish, join
 from molts.errors import BadInput, Busy, MoltsError, NotAllowed, NotFound, Unavailable
@@ -91,7 +92,8 @@ class TranscriptionRequest:
 class SpeechAPI:
     """`secret`: what clients must send as `Authorization: Bearer ...`; "" when only this machine can reach us.
 
-    On a unix socket nobody is asked for it: the rights of the socket say who may connect.
+    On a unix socket nobody is asked for it: the rights of the socket say who may connect. `aliases` are further names
+    for the model in use: the chosen model's, which stays valid while a smaller one stands in for it.
     """
 
     def __init__(
@@ -99,11 +101,13 @@ class SpeechAPI:
         recogniser: Recogniser,
         *,
         secret: str = "",
+        aliases: Sequence[str] = (),
         limits: Limits | None = None,
-        find_speech: FindSpeech = find_speech,
+        find_speech: FindSpeech = speech_spans,
     ) -> None:
         self._recogniser = recogniser
         self._secret = secret
+        self._aliases = [*map(public_name, aliases), ALIAS]
         self._limits = limits or Limits()
         self._find_speech = find_speech
         self._running = 0
@@ -114,6 +118,9 @@ class SpeechAPI:
             await self._answer(exchange)
         except ClientGoneError:
             pass  # nobody is there to be told
+        except asyncio.CancelledError:  # the server stops: this is the request's outermost frame, and its last words
+            with contextlib.suppress(asyncio.CancelledError):
+                await exchange.refuse(Unavailable("The speech server is stopping. Try again shortly."))
         except MoltsError as error:
             await exchange.refuse(error)
         except Exception:
@@ -148,7 +155,9 @@ class SpeechAPI:
             raise NotAllowed("Web pages may not use a speech server that has no secret. Set MOLTS_SPEECH_SECRET.")
 
     def _model_names(self) -> list[str]:
-        return list(dict.fromkeys([*map(public_name, self._recogniser.models), ALIAS]))
+        """What can be asked for now: the model in use, by all its names."""
+        in_use = self._recogniser.models[:1]
+        return list(dict.fromkeys([public_name(in_use[0]), *self._aliases])) if in_use else []
 
     def _check_model(self, name: str) -> None:
         if not self._recogniser.models:
@@ -159,14 +168,13 @@ class SpeechAPI:
 
     async def _transcribe(self, exchange: Exchange) -> None:
         with self._place():
-            form_of = receive_form(
+            async with receive_form(
                 exchange.headers,
                 exchange.receive,
                 max_bytes=self._limits.max_bytes,
                 stall_seconds=self._limits.upload_stall_seconds,
                 total_seconds=self._limits.upload_total_seconds,
-            )
-            async with form_of as form:
+            ) as form:
                 self._check_model(require_text(form, "model"))
                 request = read_request(form)
                 await exchange.unless_gone(self._send_transcript(exchange, request))
@@ -191,11 +199,6 @@ class SpeechAPI:
             heard = [transcript async for transcript in transcripts]
         whole = join(heard, duration=recording.duration, language=request.wish.language or "")
         await send_whole(exchange, request, whole)
-
-
-def public_name(model: str) -> str:
-    """What clients call a model: of a folder only the last part, for they need not know our disk."""
-    return Path(model).name if model.startswith(("/", ".", "~")) else model
 
 
 def model_object(name: str) -> dict[str, Any]:
@@ -244,11 +247,8 @@ def read_choice(form: Form, name: str, choices: tuple[str, ...], *, default: str
 
 
 def read_flag(form: Form, name: str) -> bool:
-    return read_choice(form, name, ("true", "false", "True", "False", "1", "0"), default="false") in (
-        "true",
-        "True",
-        "1",
-    )
+    value = read_choice(form, name, ("true", "false", "True", "False", "1", "0"), default="false")
+    return value in ("true", "True", "1")
 
 
 def read_granularities(form: Form, response_format: str) -> set[str]:
@@ -423,6 +423,7 @@ class Exchange:
 
     async def _send_in_time(self, message: MutableMapping[str, Any]) -> None:
         try:
-            await asyncio.wait_for(self._send(message), SEND_SECONDS)
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._send(message)
         except OSError as error:  # hung up, or takes nothing (TimeoutError is one)
             raise ClientGoneError from error

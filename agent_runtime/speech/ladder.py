@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from agent_runtime.speech.transcript import public_name
 from molts.errors import MoltsError
 
 logger = logging.getLogger(__name__)
@@ -211,8 +212,8 @@ class Ladder:
     def state(self) -> dict[str, Any]:
         return asdict(
             LadderState(
-                home=self._policy.home,
-                current=self._policy.current,
+                home=public_name(self._policy.home),
+                current=public_name(self._policy.current),
                 reason=self._reason,
                 moves=self._moves,
                 load=round(self._busy, 3) if self._busy is not None else None,

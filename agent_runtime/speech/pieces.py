@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent_runtime.speech.gate import Span, speech_spans
 from agent_runtime.speech.transcript import MAX_PIECE_SECONDS, SAMPLE_RATE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Span = tuple[int, int]
 FindSpeech = Callable[["NDArray[np.float32]"], list[Span]]
 """Where in some samples there is speech: (first, past the last), in order."""
 
@@ -25,6 +26,9 @@ PAUSE = int(0.8 * SAMPLE_RATE)
 
 _HELD_BACK = SAMPLE_RATE // 2  # of a window without speech: a word may begin in it
 
+# One thread for all recordings: more would take the processor from conversations, and hold memory each.
+_searcher = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pauses")
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -34,18 +38,8 @@ class Piece:
     samples: NDArray[np.float32]
 
 
-def find_speech(samples: NDArray[np.float32]) -> list[Span]:
-    """Speech by the voice detector that comes with faster-whisper (Silero)."""
-    from faster_whisper.vad import VadOptions, get_speech_timestamps
-
-    options = VadOptions(
-        min_silence_duration_ms=300, speech_pad_ms=200, min_speech_duration_ms=100, max_speech_duration_s=25
-    )
-    return [(span["start"], span["end"]) for span in get_speech_timestamps(samples, options)]
-
-
 async def cut_at_pauses(
-    chunks: AsyncIterator[NDArray[np.float32]], *, find_speech: FindSpeech = find_speech
+    chunks: AsyncIterator[NDArray[np.float32]], *, find_speech: FindSpeech = speech_spans
 ) -> AsyncGenerator[Piece, None]:
     """Yield the pieces of a stream of chunks. Holds at most a window (a minute) of it in memory."""
     waiting: list[NDArray[np.float32]] = []
@@ -56,7 +50,7 @@ async def cut_at_pauses(
         if length < WINDOW:
             continue
         window = np.concatenate(waiting)
-        spans = await asyncio.to_thread(find_speech, window)
+        spans = await _search(find_speech, window)
         done, rest = _settled(group_spans(spans), len(window))
         for start, end in done:
             yield Piece((passed + start) / SAMPLE_RATE, window[start:end])
@@ -65,8 +59,12 @@ async def cut_at_pauses(
         length -= rest
     if length:
         window = np.concatenate(waiting)
-        for start, end in group_spans(await asyncio.to_thread(find_speech, window)):
+        for start, end in group_spans(await _search(find_speech, window)):
             yield Piece((passed + start) / SAMPLE_RATE, window[start:end])
+
+
+async def _search(find_speech: FindSpeech, window: NDArray[np.float32]) -> list[Span]:
+    return await asyncio.get_running_loop().run_in_executor(_searcher, find_speech, window)
 
 
 def group_spans(spans: Sequence[Span]) -> list[Span]:

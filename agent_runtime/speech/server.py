@@ -71,7 +71,7 @@ class SpeechServer:
 
     def __post_init__(self) -> None:
         self.scheduler = Scheduler(self.engine, rescue=self._rescue)
-        self.files = SpeechAPI(self.scheduler, secret=self.secret, limits=self.limits)
+        self.files = SpeechAPI(self.scheduler, secret=self.secret, aliases=(self.model,), limits=self.limits)
         self.ladder: Ladder | None = None
         self.streams = 0
         self._web: _Server | None = None

@@ -6,6 +6,7 @@ The words of this module are shared by the engine, the live streams and the HTTP
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -55,6 +56,11 @@ class Transcript:
     @property
     def text(self) -> str:
         return "".join(segment.text for segment in self.segments).strip()
+
+
+def public_name(model: str) -> str:
+    """What others call a model: of a folder only the last part, for they need not know our disk."""
+    return Path(model).name if model.startswith(("/", ".", "~")) else model
 
 
 class Recogniser(Protocol):

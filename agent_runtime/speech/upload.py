@@ -164,9 +164,10 @@ class _Body:
 
     async def _next_part(self) -> bytes:
         if self._given_up:
-            raise ClientGoneError
+            raise asyncio.CancelledError  # the reading thread has ended, or learns of it by that
         try:
-            message = await asyncio.wait_for(self._receive(), self._stall_seconds)
+            async with asyncio.timeout(self._stall_seconds):
+                message = await self._receive()
         except TimeoutError:
             raise TooSlow(f"Nothing came for {self._stall_seconds:.0f} s; the upload was given up.") from None
         if message["type"] == "http.disconnect":

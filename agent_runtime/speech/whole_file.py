@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agent_runtime.speech.pieces import FindSpeech, Piece, cut_at_pauses, find_speech
+from agent_runtime.speech.gate import speech_spans
+from agent_runtime.speech.pieces import FindSpeech, Piece, cut_at_pauses
 from agent_runtime.speech.transcript import SAMPLE_RATE, Recogniser, Transcript
 from molts.errors import Busy, Unavailable
 
@@ -40,7 +41,7 @@ class Wish:
 class Recording:
     """One run over one recording. `duration` is right once `transcripts` has ended."""
 
-    def __init__(self, recogniser: Recogniser, wish: Wish, *, find_speech: FindSpeech = find_speech) -> None:
+    def __init__(self, recogniser: Recogniser, wish: Wish, *, find_speech: FindSpeech = speech_spans) -> None:
         self._recogniser = recogniser
         self._wish = wish
         self._find_speech = find_speech

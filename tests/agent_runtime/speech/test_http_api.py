@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from agent_runtime.speech import whole_file
@@ -167,6 +169,19 @@ async def test_a_client_that_hangs_up_ends_its_work(wav: bytes) -> None:
     assert recogniser.cancelled == len(recogniser.calls) > 0
 
 
+async def test_a_client_may_hang_up_at_any_moment(wav: bytes, tmp_path: Path) -> None:
+    sound = np.tile(np.repeat(np.array([9000, 0], dtype=np.int16), SAMPLE_RATE), 300)
+    long = write_wav(tmp_path / "long.wav", sound).read_bytes()
+    for step in range(20):
+        client = Client(form(long, language="de"))
+        asking = asyncio.create_task(client.ask(api(StandIn("hang"))))
+        await asyncio.sleep(step * 0.017)
+
+        client.hung_up.set()
+
+        assert await asyncio.wait_for(asking, 5) == (0, None)
+
+
 async def test_a_client_that_hangs_up_in_its_upload_is_forgotten(wav: bytes) -> None:
     recogniser = StandIn()
     client = Client(form(wav)[:-2], stalls=True)
@@ -247,6 +262,19 @@ async def test_a_model_that_never_answers_is_given_up(wav: bytes, monkeypatch: p
     assert (status, answer["error"]["code"]) == (503, "unavailable")
 
 
+async def test_a_server_that_stops_says_so(wav: bytes) -> None:
+    recogniser = StandIn("hang")
+    asking = asyncio.create_task(Client(form(wav, language="de")).ask(api(recogniser)))
+    await asyncio.wait_for(recogniser.started.wait(), 10)
+
+    asking.cancel()
+    status, answer = await asyncio.wait_for(asking, 5)
+
+    assert (status, answer["error"]["code"]) == (503, "unavailable")
+    assert "stopping" in answer["error"]["message"]
+    assert recogniser.cancelled == len(recogniser.calls)
+
+
 async def test_a_body_that_grows_past_its_limit_is_refused(wav: bytes) -> None:
     client = Client(form(wav))
 
@@ -283,8 +311,22 @@ async def test_a_folder_is_called_by_its_name(wav: bytes) -> None:
     status, answer = await client.ask(api(Folder()))
 
     assert status == 200
-    assert [model["id"] for model in answer["data"]] == ["our-whisper", "org/small", "whisper-1"]
+    assert [model["id"] for model in answer["data"]] == ["our-whisper", "whisper-1"]
     assert (await Client(form(wav, model="our-whisper")).ask(api(Folder())))[0] == 200
+
+
+async def test_nothing_is_listed_before_a_model_is_there() -> None:
+    client = Client([b""], path="/v1/models", method="GET")
+
+    assert await client.ask(api(StandIn("loading"), aliases=("medium",))) == (200, {"object": "list", "data": []})
+
+
+async def test_the_chosen_model_may_be_asked_for_while_another_stands_in(wav: bytes) -> None:
+    app = api(StandIn(), aliases=("medium",))
+
+    statuses = [(await Client(form(wav, model=name)).ask(app))[0] for name in ("small", "medium", "whisper-1", "tiny")]
+
+    assert statuses == [200, 200, 200, 404], "tiny is in memory, but not what would be asked"
 
 
 @pytest.mark.parametrize(
@@ -294,6 +336,39 @@ async def test_a_broken_form_is_the_callers_mistake(body: bytes) -> None:
     status, answer = await Client([body]).ask(api(StandIn()))
 
     assert (status, answer["error"]["type"]) == (400, "invalid_request_error")
+
+
+@pytest.mark.parametrize(
+    "disposition",
+    [
+        "form-data; name=\"file\"; filename*=bogus''a.wav",
+        "form-data; name*=utf-8''%ff%fe; filename=\"a.wav\"",
+        'form-data; name="file"; filename="../../etc/passwd\x00.wav"',
+        'form-data; name="file"; filename=""',
+        "form-data; " + "a=b; " * 500,
+    ],
+)
+async def test_a_strange_part_is_never_our_failure(wav: bytes, disposition: str) -> None:
+    head = f"--{BOUNDARY}\r\nContent-Disposition: {disposition}\r\n\r\n".encode()
+    model = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="model"\r\n\r\nsmall\r\n'.encode()
+
+    status, answer = await Client([model, head, wav, f"\r\n--{BOUNDARY}--\r\n".encode()]).ask(api(StandIn()))
+
+    assert status in (200, 400), answer
+
+
+MORSELS = [
+    *(b"--xyz", b"\r\n", b"--", b"Content-Disposition: form-data", b'; name="file"', b'; filename="a.wav"'),
+    *(b"Content-Transfer-Encoding: base64", b"\xff\x00", b"x"),
+]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.sampled_from(MORSELS), max_size=14))
+async def test_no_body_is_ever_our_failure(words: list[bytes]) -> None:
+    status, answer = await Client([b"".join(words)]).ask(api(StandIn()))
+
+    assert status == 400, answer
 
 
 async def test_too_many_fields_are_the_callers_mistake(wav: bytes) -> None:

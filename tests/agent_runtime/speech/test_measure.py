@@ -78,7 +78,8 @@ def test_partials_cost_what_they_would_when_live() -> None:
 
     assert asked[:6] == [(0.8, 5), (1.1, 5), (1.4, 5), (1.7, 5), (2.0, 5), (2.1, 15)]
     assert [at for at, _ in asked[6:]] == [0.8, pytest.approx(1.4, abs=0.1), pytest.approx(2.0, abs=0.1), 2.1]
-    assert (quick.words, quick.errors, quick.word_error_rate) == (3, 1, pytest.approx(1 / 3))
+    assert (quick.words, quick.errors) == (3, 1)
+    assert quick.word_error_rate == pytest.approx(1 / 3)
     assert slow.live_factor > 0.09 > quick.live_factor
     assert quick.file_factor == pytest.approx(quick.lag(0.5) / 10)
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from agent_runtime.speech.pieces import MAX_PIECE, PAUSE, WINDOW, Piece, Span, cut_at_pauses, group_spans
+from agent_runtime.speech.gate import Span
+from agent_runtime.speech.pieces import MAX_PIECE, PAUSE, WINDOW, Piece, cut_at_pauses, group_spans
 from agent_runtime.speech.transcript import SAMPLE_RATE
 
 Samples = NDArray[np.float32]
