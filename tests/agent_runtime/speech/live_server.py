@@ -80,7 +80,11 @@ class Talker:
 
 @asynccontextmanager
 async def talking(
-    path: Path | None = None, *, url: str = "http://speech", opening: Message | None = None, headers: dict[str, str] | None = None
+    path: Path | None = None,
+    *,
+    url: str = "http://speech",
+    opening: Message | None = None,
+    headers: dict[str, str] | None = None,
 ) -> AsyncIterator[Talker]:
     connector = aiohttp.UnixConnector(str(path)) if path else aiohttp.TCPConnector()
     async with (
