@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -158,7 +159,7 @@ async def test_a_minute_of_anything_but_speech_gives_no_words() -> None:
         assert not any(texts), name
 
 
-def _noises(seconds: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+def _noises(seconds: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
     rng = np.random.default_rng(5)
     white = rng.normal(0, 1, seconds.size)
     fan = np.convolve(white, np.ones(40) / 40, "same") * 0.3 + 0.05 * np.sin(2 * np.pi * 120 * seconds)
