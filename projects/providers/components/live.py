@@ -18,8 +18,10 @@ from livekit.agents import stt, utils, vad
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, APIConnectOptions, NotGivenOr
 from livekit.agents.utils import AudioBuffer
 
-PAUSE_SECONDS = 0.09
-"""Silence after which the final words are worked out, in case it stays silent until the detector says so."""
+PAUSE_SECONDS = 0.06
+"""Silence after which the final words are worked out, in case it stays silent until the detector says so.
+
+It is noticed one window of the detector (32 ms) later."""
 
 
 class Hearing(Protocol):
@@ -157,7 +159,10 @@ class LiveStream(stt.RecognizeStream):
 
 
 class _Live:
-    """Gives sound to a hearing, but keeps silence back: while nothing new is sent, its early final words stay true."""
+    """Gives sound to a hearing, but keeps silence back.
+
+    So no partial is begun that the final words would have to wait for, and those that were worked out early stay true.
+    """
 
     def __init__(self, live: LiveSTT, hearing: Hearing) -> None:
         self.live = live
@@ -170,13 +175,14 @@ class _Live:
             self.hearing.push(frame)
 
     def hear(self, event: vad.VADEvent) -> None:
-        if event.raw_accumulated_silence < PAUSE_SECONDS:
+        if event.raw_accumulated_silence == 0:
             self.push([*self._held, *event.frames])
             self._held, self._paused = [], False
             return
         self._held += event.frames
-        if not self._paused:
-            self._paused = True
+        if not self._paused and event.raw_accumulated_silence >= PAUSE_SECONDS:
+            self.push(self._held)
+            self._held, self._paused = [], True
             self.hearing.pause()
 
 
