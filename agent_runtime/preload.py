@@ -6,13 +6,15 @@ Imports and tables only. Nothing here may start a thread or open a connection: n
 from importlib import import_module
 from pkgutil import iter_modules
 
-import faster_whisper  # noqa: F401
 import numpy  # noqa: F401
+from django.conf import settings
 from livekit.agents.tokenize import basic
 
-import agent_runtime.entrypoint  # noqa: F401
+import agent_runtime.entrypoint  # noqa: F401 - sets Django up
 from projects.providers import PROVIDERS, components, get_provider
 
+if not settings.MOLTS_SPEECH_URL:  # else the speech server has it, and a job needs it only while that is away
+    import faster_whisper  # noqa: F401
 for _key in PROVIDERS:
     get_provider(_key)
 for _module in iter_modules(components.__path__):

@@ -35,6 +35,7 @@ from molts.errors import MoltsError
 from projects.providers import get_provider
 from projects.providers.base import Kind, Readiness
 from projects.providers.openai_compatible import find_ollama
+from projects.providers.speech_state import SpeechServerSilent, read_state
 from sessions import presence, rooms, tokens
 
 DEADLINE_SECONDS = 8.0
@@ -351,6 +352,27 @@ def check_recogniser() -> Finding:
     return failed(f"{best.text}; {last.text}", f"{best.mend} {last.mend}")
 
 
+def check_speech_server() -> Finding:
+    """Never a fault: without it every conversation hears by itself, with more memory and no words while one speaks."""
+    if not settings.MOLTS_SPEECH_URL:
+        return ok("none: each conversation loads the recogniser's model for itself")
+    try:
+        state = read_state(settings.MOLTS_SPEECH_URL, secret=settings.MOLTS_SPEECH_SECRET)
+    except SpeechServerSilent as error:
+        text = f"{settings.MOLTS_SPEECH_URL}: {_short(error)}; conversations load the model for themselves"
+        return warning(text, f"{START_IT}, or: manage.py run_speech")
+    if "model" not in state:
+        return warning(f"{settings.MOLTS_SPEECH_URL} refuses our secret", "Give it and us the same MOLTS_SPEECH_SECRET")
+    if not state["ready"]:
+        return warning(f"runs, but its model {state.get('wanted')} is not loaded", "manage.py speech_models list")
+    text = f"{state['model']} on {state['device']} ({state['compute_type']}), {state['streams']} conversations"
+    ladder = state.get("ladder") or {}
+    if ladder.get("reason"):
+        mend = "Let less run on this machine, or choose a smaller model with MOLTS_WHISPER_MODEL"
+        return warning(f"{text}, instead of {state['wanted']}: {ladder['reason']}", mend)
+    return ok(text)
+
+
 def check_voices() -> Finding:
     best, last = _readiness("supertonic", Kind.TTS), _readiness("espeak", Kind.TTS)
     if best.ready:
@@ -393,6 +415,7 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "clock": check_clock,
     "clock skew": check_clock_skew,
     "recogniser": check_recogniser,
+    "speech server": check_speech_server,
     "voices": check_voices,
     "language models": check_language_models,
     "ffmpeg": check_ffmpeg,

@@ -59,6 +59,19 @@ class Env:
             raise bad(name, value, expected)
         return number
 
+    def window(self, name: str) -> float | None:
+        """Seconds between 1 and 30; "full" is 30, and "auto" None."""
+        value = self.text(name, "auto").lower()
+        if value == "auto":
+            return None
+        try:
+            seconds = 30.0 if value == "full" else float(value)
+        except ValueError:
+            seconds = 0.0
+        if not 1 <= seconds <= 30:
+            raise bad(name, value, "auto, full, or seconds between 1 and 30")
+        return seconds
+
     def words(self, name: str, default: str = "") -> list[str]:
         """A comma-separated list."""
         return [word.strip() for word in self.text(name, default).split(",") if word.strip()]

@@ -98,8 +98,28 @@ MOLTS_WHISPER_DEVICE = env.choice(
     "MOLTS_WHISPER_DEVICE", env.text("WHISPER_DEVICE", "auto"), choices=("auto", "cpu", "cuda")
 )
 MOLTS_WHISPER_COMPUTE_TYPE = env.text("MOLTS_WHISPER_COMPUTE_TYPE", env.text("WHISPER_COMPUTE_TYPE", "default"))
+# Where conversations find the speech server; empty: every conversation loads the model for itself.
+MOLTS_SPEECH_URL = env.url("MOLTS_SPEECH_URL", "", schemes=("unix", "ws", "wss"))
+MOLTS_SPEECH_SECRET = env.text("MOLTS_SPEECH_SECRET")
+MOLTS_SPEECH_LISTEN = env.words("MOLTS_SPEECH_LISTEN", "127.0.0.1:8010")  # where `run_speech` listens
+MOLTS_SPEECH_THREADS = env.number("MOLTS_SPEECH_THREADS", max(1, (os.cpu_count() or 1) // 2), minimum=1, maximum=64)
+MOLTS_SPEECH_PARTIAL_MS = env.number("MOLTS_SPEECH_PARTIAL_MS", 300, minimum=100, maximum=5000)
+# How many seconds the encoder looks at, at least: fewer cost less, thirty ("full") lose nothing; "auto": by the device.
+MOLTS_SPEECH_PARTIAL_WINDOW = env.window("MOLTS_SPEECH_PARTIAL_WINDOW")
+MOLTS_SPEECH_FINAL_WINDOW = env.window("MOLTS_SPEECH_FINAL_WINDOW")
 MOLTS_ACCEPT_VOICE_TERMS = env.flag("MOLTS_ACCEPT_VOICE_TERMS", False)
 MOLTS_OFFLINE = env.flag("MOLTS_OFFLINE", False)  # never try to fetch models
+# Recordings that anybody may send to the speech server.
+MOLTS_SPEECH_MAX_UPLOAD_MB = env.number("MOLTS_SPEECH_MAX_UPLOAD_MB", 512, minimum=1, maximum=100_000)
+MOLTS_SPEECH_MAX_MINUTES = env.number("MOLTS_SPEECH_MAX_MINUTES", 120, minimum=1, maximum=10_000)
+MOLTS_SPEECH_UPLOADS_AT_ONCE = env.number("MOLTS_SPEECH_UPLOADS_AT_ONCE", 8, minimum=1, maximum=1000)
+# Models to change between with the load, smallest first; empty: never. Only those on this machine are used.
+MOLTS_SPEECH_LADDER = env.words("MOLTS_SPEECH_LADDER", "tiny,base,small,medium,large-v3-turbo")
+MOLTS_SPEECH_LOAD_HIGH = env.number("MOLTS_SPEECH_LOAD_HIGH", 80, minimum=10, maximum=100)  # per cent
+MOLTS_SPEECH_LOAD_LOW = env.number("MOLTS_SPEECH_LOAD_LOW", 50, minimum=0, maximum=99)
+MOLTS_SPEECH_LOAD_SECONDS = env.number("MOLTS_SPEECH_LOAD_SECONDS", 20, minimum=1, maximum=3600)
+if MOLTS_SPEECH_LOAD_LOW >= MOLTS_SPEECH_LOAD_HIGH:
+    raise bad("MOLTS_SPEECH_LOAD_LOW", str(MOLTS_SPEECH_LOAD_LOW), "less than MOLTS_SPEECH_LOAD_HIGH")
 
 # Private addresses that configurable URLs (provider base URLs, webhooks) may reach. Set by the operator only.
 MOLTS_ALLOWED_NETWORKS = env.networks("MOLTS_ALLOWED_NETWORKS")

@@ -23,9 +23,12 @@ from urllib.parse import urlsplit
 from molts.supervisor.ports import NoFreePort, PortBook, is_free
 from molts.supervisor.process import Part, PartFailed
 
-REDIS, MEDIA, WEB, JOBS, CLOCK, AGENT = PART_NAMES = ("redis", "media", "web", "jobs", "clock", "agent")
+PART_NAMES = ("redis", "media", "web", "jobs", "clock", "speech", "agent")
+REDIS, MEDIA, WEB, JOBS, CLOCK, SPEECH, AGENT = PART_NAMES
 # Without these no conversation can be held, whatever else runs.
 NEEDED_TO_TALK = (REDIS, MEDIA, WEB, AGENT)
+# The longest path that a socket may have on every system.
+LONGEST_SOCKET_PATH = 100
 # What servers other than ours need from the environment: nothing secret.
 PLAIN_NAMES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER")
 SECRET_NAME = re.compile(r"KEY|SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|_DSN$|_URL$")
@@ -125,6 +128,7 @@ def plan_stack(
             livekit_url, livekit_env = _own_media_server(
                 parts, base_dir, run_folder, given, keys, book, redis_url, host, port, public_url
             )
+        speech_env = {} if SPEECH in without else _own_speech_server(run_folder, given, book)
     except NoFreePort as error:
         raise PartFailed(f"{error}. Stop some other servers and try again") from error
     book.save()
@@ -136,6 +140,7 @@ def plan_stack(
         "REDIS_URL": redis_url,
         "LIVEKIT_URL": livekit_url,
         **livekit_env,
+        **speech_env,
     }
     stack = Stack(base_dir, data_dir, host, port, public_url, redis_url, livekit_url, env, (), without)
     for part in _django_parts(stack, given):
@@ -320,6 +325,24 @@ def livekit_config(
     return json.dumps(config, indent=2)
 
 
+# -- Speech server ---------------------------------------------------------------------------------------------------
+def _own_speech_server(run_folder: Path, given: Given, book: PortBook) -> dict[str, str]:
+    """Where ours listens and how conversations find it; nothing when another one is given."""
+    if given.has("MOLTS_SPEECH_URL"):
+        return {}
+    listen = given.text("MOLTS_SPEECH_LISTEN") or f"127.0.0.1:{book.choose('speech')}"
+    path = run_folder / "speech.sock"
+    if len(str(path)) <= LONGEST_SOCKET_PATH:
+        return {"MOLTS_SPEECH_URL": f"unix://{path}", "MOLTS_SPEECH_LISTEN": f"unix://{path},{listen}"}
+    return {"MOLTS_SPEECH_URL": f"ws://{listen.split(',')[0]}", "MOLTS_SPEECH_LISTEN": listen}
+
+
+async def speech_answers(url: str) -> bool:
+    """Whether the speech server at `url` answers, with or without its model."""
+    path = urlsplit(url).path if url.startswith("unix:") else None
+    return await http_answers(f"{url if path is None else 'http://speech'}/healthz", status=200, socket_path=path)
+
+
 # -- Our own processes -----------------------------------------------------------------------------------------------
 def _django_parts(stack: Stack, given: Given) -> list[Part]:
     # Bytecode that nobody may keep would be compiled anew by every part at every start.
@@ -393,6 +416,7 @@ def _django_parts(stack: Stack, given: Given) -> list[Part]:
             stop_seconds=3,
             layer=3,
         ),
+        *([_speech_part(stack, light)] if "MOLTS_SPEECH_LISTEN" in stack.env else []),
         # Who stops a whole copy does not want to wait for conversations, unless they said so.
         Part(
             AGENT,
@@ -402,6 +426,13 @@ def _django_parts(stack: Stack, given: Given) -> list[Part]:
             layer=3,
         ),
     ]
+
+
+def _speech_part(stack: Stack, env: Mapping[str, str]) -> Part:
+    url = stack.env["MOLTS_SPEECH_URL"]
+    return Part(
+        SPEECH, stack.command("run_speech"), env=env, ready=lambda: speech_answers(url), stop_seconds=5, layer=2
+    )
 
 
 # -- Small questions -------------------------------------------------------------------------------------------------
@@ -428,13 +459,16 @@ def port_taken(host: str, port: int) -> str:
     )
 
 
-async def http_answers(url: str, *, status: int, host: str = "") -> bool:
-    """Whether a GET of `url` answers with this status within two seconds."""
+async def http_answers(url: str, *, status: int, host: str = "", socket_path: str | None = None) -> bool:
+    """Whether a GET of `url` (over the socket at `socket_path`, when given) answers with this status within 2 s."""
     place = urlsplit(url)
     request = f"GET {place.path or '/'} HTTP/1.0\r\nHost: {host or place.netloc}\r\nConnection: close\r\n\r\n"
     try:
         async with asyncio.timeout(2):
-            reader, writer = await asyncio.open_connection(place.hostname, place.port)
+            if socket_path is not None:
+                reader, writer = await asyncio.open_unix_connection(socket_path)
+            else:
+                reader, writer = await asyncio.open_connection(place.hostname, place.port)
             try:
                 writer.write(request.encode())
                 first = await reader.readline()

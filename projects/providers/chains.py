@@ -154,16 +154,18 @@ def _combine(kind: Kind, components: list[Component], vad: vad.VAD | None) -> tu
 def _combine_stt(components: list[stt.STT[Any]], vad: vad.VAD | None) -> tuple[Component, Component]:
     from livekit.agents import stt
 
+    from projects.providers.components.live import LiveAdapter
+
     if len(components) == 1:
         only = components[0]
-        return (stt.StreamAdapter(stt=only, vad=vad) if vad and not only.capabilities.streaming else only), None
+        return (LiveAdapter(stt=only, vad=vad) if vad and not only.capabilities.streaming else only), None
     if vad is None and any(not part.capabilities.streaming for part in components):
         raise BadConfiguration("A chain of recognisers that do not stream needs a voice activity detector.")
     none_streams = not any(part.capabilities.streaming for part in components)
     adapter = stt.FallbackAdapter([_streaming(part, vad) for part in components], max_retry_per_stt=0)
     if vad is not None and none_streams:
         # Cut utterances out once, in front of the adapter: what one rung fails to hear is then given to the next.
-        return stt.StreamAdapter(stt=adapter, vad=vad), adapter
+        return LiveAdapter(stt=adapter, vad=vad), adapter
     return adapter, adapter
 
 

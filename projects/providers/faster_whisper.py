@@ -1,8 +1,9 @@
 """Whisper on this machine (faster-whisper on CTranslate2).
 
-It recognises whole utterances; LiveKit's stream adapter cuts them out with the voice activity detector. One process
-loads a model once, however many components use it. The settings are chosen against inventions: no conditioning on
-earlier text, and segments that look like silence, guesswork or a loop are dropped.
+The voice activity detector cuts utterances out. Where MOLTS_SPEECH_URL names a speech server, that hears them live, and
+one model serves every conversation; without one, or while it is away, the process of the conversation loads the model
+itself, once, however many components use it. The settings are chosen against inventions: no conditioning on earlier
+text, and segments that look like silence, guesswork or a loop are dropped.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import Field
 
@@ -26,7 +27,6 @@ from projects.providers.probing import LOAD_SECONDS, timed_probe
 
 if TYPE_CHECKING:
     import faster_whisper
-    from faster_whisper.transcribe import Segment
     from livekit.agents import stt
 
 DEFAULT_MODEL = "base"
@@ -36,6 +36,28 @@ _MODEL_FILES = ["config.json", "preprocessor_config.json", "model.bin", "tokeniz
 _PHANTOMS = frozenset(
     {"thanks for watching", "thank you for watching", "please subscribe", "subtitles by the amara org community"}
 )
+
+
+class Gated(Protocol):
+    """What is looked at to tell speech from invention."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def avg_logprob(self) -> float: ...
+
+    @property
+    def compression_ratio(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """Where invention is suspected."""
+
+    no_speech_threshold: float = 0.6
+    log_prob_threshold: float = -1.0
+    compression_ratio_threshold: float = 2.4
 
 
 class WhisperOptions(Options):
@@ -51,7 +73,10 @@ class WhisperOptions(Options):
         default="", description="where it runs; empty: the installation's choice"
     )
     cpu_threads: int = Field(default=0, ge=0, le=64, description="0: CTranslate2's choice")
-    initial_prompt: str = Field(default="", max_length=400, description="names and terms to expect")
+    initial_prompt: str = Field(
+        default="", max_length=400, description="text to go on from, in the style that is expected"
+    )
+    hotwords: str = Field(default="", max_length=400, description="names and terms to expect")
     no_speech_threshold: float = Field(
         default=0.6, ge=0, le=1, description="segments more likely silence than this are dropped"
     )
@@ -193,9 +218,11 @@ def load_model(name: str, device: str, compute_type: str, cpu_threads: int) -> L
 def prewarm(model: str = "") -> None:
     """Load `model` (empty: the default) and run it once, so that the first utterance does not pay for it.
 
-    For the start of a worker's job process. Does nothing when the model is not on this machine: a lower rung serves.
+    For the start of a worker's job process. Does nothing where the speech server hears, or when the model is not here.
     """
     options = WhisperOptions(model=model)
+    if uses_server(options):
+        return
     if model_path(model or default_model()) is None:
         return
     _decode_silence(load_model(*model_key(options)).whisper)
@@ -225,17 +252,31 @@ def _decode_silence(whisper: faster_whisper.WhisperModel) -> None:
     list(segments)
 
 
+def uses_server(options: WhisperOptions) -> bool:
+    """Whether the speech server hears for these options. It has its own device, so who names one stays here."""
+    from django.conf import settings
+
+    own = options.device or options.compute_type or options.cpu_threads
+    return bool(settings.MOLTS_SPEECH_URL) and not own
+
+
+def plain_language(language: str) -> str:
+    """The language of a tag as Whisper writes it ("en-US" -> "en"); "" for "auto"."""
+    code = language.strip().lower().replace("_", "-").split("-")[0]
+    return "" if code == "auto" else code
+
+
 def whisper_language(language: str, supported: list[str]) -> str | None:
     """Whisper's code of a language tag ("en-US" -> "en"), or None: let the model detect it."""
-    code = language.strip().lower().replace("_", "-").split("-")[0]
+    code = plain_language(language)
     return code if code in supported else None
 
 
-def is_credible(segment: Segment, options: WhisperOptions) -> bool:
+def is_credible(segment: Gated, gates: Gates | WhisperOptions) -> bool:
     """Whether a segment is speech that was said rather than one the model made up."""
-    if segment.compression_ratio > options.compression_ratio_threshold or is_loop(segment.text):
+    if segment.compression_ratio > gates.compression_ratio_threshold or is_loop(segment.text):
         return False
-    if segment.avg_logprob < options.log_prob_threshold:
+    if segment.avg_logprob < gates.log_prob_threshold:
         return False
     words = "".join(c if c.isalnum() else " " for c in segment.text.lower()).split()
     return bool(words) and " ".join(words) not in _PHANTOMS

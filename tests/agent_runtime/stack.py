@@ -6,6 +6,7 @@ processes use it, and nothing is rolled back.
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import signal
@@ -17,6 +18,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -120,6 +122,8 @@ class Stack:
             "MOLTS_INSTANCE": f"t{secrets.token_hex(3)}",
             "MOLTS_PORT": str(free_port()),
             "MOLTS_WHISPER_MODEL": str(MICRO_WHISPER),
+            "MOLTS_SPEECH_URL": f"unix://{folder / 'speech.sock'}",
+            "MOLTS_SPEECH_LISTEN": f"unix://{folder / 'speech.sock'}",
             "MOLTS_AGENT_SLOTS": str(slots),
             "MOLTS_AGENT_DRAIN_SECONDS": "0",
             "MOLTS_OFFLINE": "1",
@@ -147,12 +151,23 @@ class Stack:
 
     # -- the parts that are started when they are wanted ---------------------------------------------------------------
     def start_worker(self, name: str = "agent") -> None:
-        """`manage.py run_agent`; returns when it takes conversations."""
+        """`manage.py run_agent`, and `run_speech` before the first; returns when it takes conversations."""
+        if "speech" not in self._processes:
+            self.start_speech()
         before = len(self.workers())
         self._spawn(name, [sys.executable, "manage.py", "run_agent"])
         wait_for("an agent worker", lambda: len(self.workers()) > before or self._died(name))
         # One process is warm before the first conversation comes, as on a machine that has been up for a while.
         wait_for("a warm job process", lambda: self.job_processes(name) or self._died(name))
+
+    def start_speech(self) -> None:
+        """`manage.py run_speech`; returns when it has its model."""
+        self._spawn("speech", [sys.executable, "manage.py", "run_speech"])
+        wait_for("the speech server", lambda: self.speech_state().get("ready") or self._died("speech"))
+
+    def speech_state(self) -> dict[str, Any]:
+        """What the speech server says of itself; nothing while it does not answer."""
+        return speech_state(self.env["MOLTS_SPEECH_URL"])
 
     def start_program(self, name: str, command: list[str], env: Mapping[str, str] | None = None) -> None:
         """Another program in the same surroundings."""
@@ -261,6 +276,20 @@ class Stack:
         with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{self.media_port}", timeout=1):
             return True
         return False
+
+
+def speech_state(url: str) -> dict[str, Any]:
+    """What the speech server at `unix:///path` says of itself; nothing while it does not answer."""
+    try:
+        with socket.socket(socket.AF_UNIX) as place:
+            place.settimeout(2)
+            place.connect(urlsplit(url).path)
+            place.sendall(b"GET /healthz HTTP/1.0\r\nHost: speech\r\n\r\n")
+            with place.makefile("rb") as answer:
+                state = json.loads(answer.read().partition(b"\r\n\r\n")[2])
+    except (OSError, ValueError):
+        return {}
+    return dict(state)
 
 
 def _clean_environment() -> dict[str, str]:

@@ -335,6 +335,30 @@ def test_it_says_which_recogniser_serves(settings: Settings) -> None:
     assert "MOLTS_WHISPER_MODEL" in found.mend
 
 
+def test_it_says_what_the_speech_server_has_loaded(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.MOLTS_SPEECH_URL = ""
+    assert "each conversation loads" in doctor.check_speech_server().text
+
+    settings.MOLTS_SPEECH_URL = "unix:///nowhere/speech.sock"
+    found = doctor.check_speech_server()
+    assert (found.level, "run_speech" in found.mend) == (Level.WARNING, True)
+
+    state = {"ready": True, "model": "base", "wanted": "base", "device": "cpu", "compute_type": "int8", "streams": 2}
+    monkeypatch.setattr(doctor, "read_state", lambda *_, **__: state)
+    found = doctor.check_speech_server()
+    assert (found.level, found.text) == (Level.OK, "base on cpu (int8), 2 conversations")
+
+    state |= {"model": "tiny", "ladder": {"reason": "load 91%"}}
+    found = doctor.check_speech_server()
+    assert found.level == Level.WARNING
+    assert "instead of base: load 91%" in found.text
+
+    state |= {"ready": False, "model": ""}
+    assert "base is not loaded" in doctor.check_speech_server().text
+    del state["model"]  # what it tells those who do not know the secret
+    assert "secret" in doctor.check_speech_server().text
+
+
 def test_it_says_which_voice_speaks() -> None:
     found = doctor.check_voices()
 

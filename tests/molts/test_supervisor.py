@@ -473,13 +473,29 @@ def test_given_servers_are_used_instead_of_own_ones(tmp_path: Path) -> None:
         LIVEKIT_URL="wss://media.example",
         LIVEKIT_API_KEY="key",
         LIVEKIT_API_SECRET="secret",
+        MOLTS_SPEECH_URL="ws://speech.example:8010",
     )
 
     stack = make_stack(tmp_path, asked)
 
+    assert "MOLTS_SPEECH_URL" not in stack.env
     assert [part.name for part in stack.parts] == ["web", "jobs", "clock", "agent"]
     assert stack.redis_url == "redis://:there@redis.example:6380/3"
     assert stack.livekit_url == "wss://media.example"
+
+
+def test_conversations_find_the_speech_server_on_a_socket_and_programs_on_loopback(tmp_path: Path) -> None:
+    stack = make_stack(tmp_path)
+    socket_url, address = stack.env["MOLTS_SPEECH_LISTEN"].split(",")
+    assert stack.env["MOLTS_SPEECH_URL"] == socket_url == f"unix://{tmp_path}/run/speech.sock"
+    assert address.startswith("127.0.0.1:")
+    assert part_of(stack, "speech").command[-1] == "run_speech"
+
+    deep = tmp_path / ("x" * 100)  # longer than a socket's path may be
+    env = make_stack(deep).env
+    assert env["MOLTS_SPEECH_URL"] == f"ws://{env['MOLTS_SPEECH_LISTEN']}"
+
+    assert "MOLTS_SPEECH_URL" not in make_stack(tmp_path, without=frozenset({"speech"})).env
 
 
 def test_a_given_media_server_without_its_keys_is_refused(tmp_path: Path) -> None:

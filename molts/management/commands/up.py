@@ -28,7 +28,7 @@ from molts.supervisor import stack as stack_of
 from molts.supervisor.console import Console
 from molts.supervisor.logs import Redactor
 from molts.supervisor.process import Part, PartFailed, Supervisor
-from molts.supervisor.stack import AGENT, CLOCK, JOBS, MEDIA, PART_NAMES, REDIS, WEB, Given, Keys, Stack
+from molts.supervisor.stack import AGENT, CLOCK, JOBS, MEDIA, PART_NAMES, REDIS, SPEECH, WEB, Given, Keys, Stack
 from projects.providers.openai_compatible import find_ollama
 
 REDIS_DEADLINE = 20.0
@@ -264,7 +264,7 @@ class Up:
             await self._supervisor.start(redis)
             await self._supervisor.wait_ready(REDIS, deadline=REDIS_DEADLINE)
         # What the first conversation waits for goes first; on two cores the rest would only slow it down.
-        for name in (MEDIA, AGENT, WEB):
+        for name in (MEDIA, AGENT, WEB, SPEECH):
             if name in parts:
                 await self._supervisor.start(parts[name])
         self._welcome = await asyncio.to_thread(seed_demo)
@@ -286,7 +286,7 @@ class Up:
         await self._fetch_models()
 
     async def _wait_for_all(self, parts: dict[str, Part]) -> None:
-        for name in (MEDIA, WEB):
+        for name in (MEDIA, WEB, SPEECH):
             if name in parts:
                 await self._wait_for(name)
         if AGENT in parts:

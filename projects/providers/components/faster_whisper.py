@@ -6,15 +6,18 @@ import asyncio
 import contextlib
 import math
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from livekit.agents import APIConnectionError, APIConnectOptions, LanguageCode, stt, utils
-from livekit.agents.types import NOT_GIVEN, NotGivenOr
+from livekit.agents.types import NOT_GIVEN, NotGivenOr, TimedString
 from livekit.agents.utils import AudioBuffer, is_given
 
 from molts.errors import BadConfiguration
 from projects.providers.audio import is_silent, mono_16k
+from projects.providers.components.speech_link import SpeechLink, SpeechRefused, SpeechServerAway, Utterance
 from projects.providers.faster_whisper import (
     FasterWhisper,
     LoadedModel,
@@ -22,9 +25,13 @@ from projects.providers.faster_whisper import (
     is_credible,
     load_model,
     model_key,
+    model_path,
+    plain_language,
     require_model,
+    uses_server,
     whisper_language,
 )
+from projects.providers.speech_protocol import Final, Open, Partial, is_elsewhere
 
 if TYPE_CHECKING:
     import faster_whisper
@@ -32,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class WhisperSTT(stt.STT[Any]):
-    """Recognises one utterance at a time, in the model's own thread."""
+    """Recognises one utterance at a time: at the speech server, live, or in this process, in the model's thread."""
 
     def __init__(self, *, options: WhisperOptions, language: str) -> None:
         super().__init__(capabilities=stt.STTCapabilities(streaming=False, interim_results=False))
@@ -40,15 +47,87 @@ class WhisperSTT(stt.STT[Any]):
         self._language = language
         self._model_key = model_key(options)
         self._loaded: LoadedModel | None = None
-        require_model(self._model_key[0])
+        self._link = _link(options, language)
+        self._claimed: tuple[AudioBuffer, Utterance] | None = None
+        if self._link is None or not is_elsewhere(settings.MOLTS_SPEECH_URL):
+            require_model(self._model_key[0])
 
     @property
     def model(self) -> str:
-        return Path(self._model_key[0]).name
+        return (self._link.model if self._link else "") or Path(self._model_key[0]).name
 
     @property
     def provider(self) -> str:
         return FasterWhisper.key
+
+    def prewarm(self) -> None:
+        """Connect, or start loading the model in the background; an error shows up at the first recognition."""
+        if self._link is not None:
+            self._link.connect()
+        else:
+            threading.Thread(target=self._load_quietly, name="whisper-load", daemon=True).start()
+
+    async def aclose(self) -> None:
+        if self._link is not None:
+            await self._link.aclose()
+
+    # -- live ----------------------------------------------------------------------------------------------------------
+    def begin(self, *, silence: float, on_interim: Callable[[stt.SpeechData], None]) -> Utterance | None:
+        """Hear an utterance while it is spoken; None when only whole ones can be recognised now."""
+        if self._link is None or self._link.is_away:
+            return None
+        return self._link.begin(silence=silence, on_partial=lambda partial: on_interim(_interim(partial)))
+
+    def claim(self, hearing: Utterance, buffer: AudioBuffer) -> None:
+        """`hearing` has heard what `recognize(buffer)` will be about."""
+        self._claimed = (buffer, hearing)
+
+    # -- whole utterances ----------------------------------------------------------------------------------------------
+    async def _recognize_impl(
+        self,
+        buffer: AudioBuffer,
+        *,
+        language: NotGivenOr[str] = NOT_GIVEN,
+        conn_options: APIConnectOptions,
+    ) -> stt.SpeechEvent:
+        if self._link is not None:
+            try:
+                heard = _speech_data(await self._link.hear(self._utterance(self._link, buffer)), self._language)
+            except SpeechRefused as error:
+                raise APIConnectionError(f"The speech server refused: {error}", retryable=False) from error
+            except SpeechServerAway as error:
+                if model_path(self._model_key[0]) is None:
+                    raise APIConnectionError(f"No speech server: {error}", retryable=False) from error
+                heard = await self._recognize_here(buffer, language)
+        else:
+            heard = await self._recognize_here(buffer, language)
+        return stt.SpeechEvent(
+            type=stt.SpeechEventType.FINAL_TRANSCRIPT, request_id=utils.shortuuid("whisper_"), alternatives=[heard]
+        )
+
+    def _utterance(self, link: SpeechLink, buffer: AudioBuffer) -> Utterance:
+        """What has heard `buffer` live, or a new one that is given all of it at once."""
+        claimed, self._claimed = self._claimed, None
+        if claimed is not None and claimed[0] is buffer:
+            return claimed[1]
+        utterance = link.begin()
+        for frame in buffer if isinstance(buffer, list) else [buffer]:
+            utterance.push(frame)
+        return utterance
+
+    async def _recognize_here(self, buffer: AudioBuffer, language: NotGivenOr[str]) -> stt.SpeechData:
+        model = self._loaded or await self._load()
+        cancelled = threading.Event()
+        wanted = language if is_given(language) else self._language
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(
+                model.executor, _transcribe, model.whisper, buffer, wanted, self._options, cancelled
+            )
+        except RuntimeError as error:  # CTranslate2 reports everything so, out of memory included
+            raise APIConnectionError(f"Whisper failed: {error}") from error
+        finally:
+            cancelled.set()  # a decode nobody waits for any more stops at its next segment
 
     async def _load(self) -> LoadedModel:
         try:
@@ -57,36 +136,45 @@ class WhisperSTT(stt.STT[Any]):
             raise APIConnectionError(error.detail, retryable=False) from error
         return self._loaded
 
-    def prewarm(self) -> None:
-        """Start loading the model in the background; an error shows up at the first recognition."""
-        threading.Thread(target=self._load_quietly, name="whisper-load", daemon=True).start()
-
     def _load_quietly(self) -> None:
         with contextlib.suppress(BadConfiguration):
             load_model(*self._model_key)
 
-    async def _recognize_impl(
-        self,
-        buffer: AudioBuffer,
-        *,
-        language: NotGivenOr[str] = NOT_GIVEN,
-        conn_options: APIConnectOptions,
-    ) -> stt.SpeechEvent:
-        model = self._loaded or await self._load()
-        cancelled = threading.Event()
-        wanted = language if is_given(language) else self._language
-        loop = asyncio.get_running_loop()
-        try:
-            heard = await loop.run_in_executor(
-                model.executor, _transcribe, model.whisper, buffer, wanted, self._options, cancelled
-            )
-        except RuntimeError as error:  # CTranslate2 reports everything so, out of memory included
-            raise APIConnectionError(f"Whisper failed: {error}") from error
-        finally:
-            cancelled.set()  # a decode nobody waits for any more stops at its next segment
-        return stt.SpeechEvent(
-            type=stt.SpeechEventType.FINAL_TRANSCRIPT, request_id=utils.shortuuid("whisper_"), alternatives=[heard]
-        )
+
+def _link(options: WhisperOptions, language: str) -> SpeechLink | None:
+    """A link to the speech server, where there is one that can do what the options ask for."""
+    if not uses_server(options):
+        return None
+    opening = Open(
+        model=options.model,
+        language=plain_language(language),
+        prompt=options.initial_prompt,
+        hotwords=options.hotwords,
+        beam_size=options.beam_size,
+        no_speech_threshold=options.no_speech_threshold,
+        log_prob_threshold=options.log_prob_threshold,
+        compression_ratio_threshold=options.compression_ratio_threshold,
+    )
+    return SpeechLink(url=settings.MOLTS_SPEECH_URL, secret=settings.MOLTS_SPEECH_SECRET, opening=opening)
+
+
+def _interim(partial: Partial) -> stt.SpeechData:
+    return stt.SpeechData(language=LanguageCode(partial.language), text=partial.text)
+
+
+def _speech_data(final: Final, language: str) -> stt.SpeechData:
+    return stt.SpeechData(
+        language=LanguageCode(final.language or (language if language != "auto" else "")),
+        text=final.text,
+        start_time=final.start,
+        end_time=final.end,
+        confidence=final.confidence,
+        words=[
+            TimedString(word.text.strip(), start_time=word.start, end_time=word.end, confidence=word.probability)
+            for word in final.words
+        ],
+        metadata={"revised": final.revised},
+    )
 
 
 def _transcribe(
@@ -108,6 +196,7 @@ def _transcribe(
         condition_on_previous_text=False,
         without_timestamps=False,
         initial_prompt=options.initial_prompt or None,
+        hotwords=options.hotwords or None,
         no_speech_threshold=options.no_speech_threshold,
         log_prob_threshold=options.log_prob_threshold,
         compression_ratio_threshold=options.compression_ratio_threshold,

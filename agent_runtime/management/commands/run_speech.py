@@ -1,0 +1,53 @@
+"""`manage.py run_speech`: hear for every conversation on this machine, and for whoever else asks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from molts.errors import MoltsError
+
+
+class Command(BaseCommand):
+    help = "Run the speech server: one process that holds the recogniser's model for all conversations."
+    requires_system_checks: tuple[str, ...] = ()  # they would import the whole web side
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        from agent_runtime.speech.engine import Engine
+        from agent_runtime.speech.http_api import Limits
+        from agent_runtime.speech.ladder import LadderSettings
+        from agent_runtime.speech.places import Places
+        from agent_runtime.speech.server import SpeechServer
+        from agent_runtime.speech.stream import Pace
+        from projects.providers.faster_whisper import WhisperOptions, model_key
+
+        logging.getLogger("faster_whisper").setLevel(logging.WARNING)
+        name, device, compute_type, _ = model_key(WhisperOptions())
+        try:
+            server = SpeechServer(
+                engine=Engine(device=device, compute_type=compute_type, threads=settings.MOLTS_SPEECH_THREADS),
+                model=name,
+                pace=Pace(
+                    seconds=settings.MOLTS_SPEECH_PARTIAL_MS / 1000,
+                    partial_floor=settings.MOLTS_SPEECH_PARTIAL_WINDOW,
+                    final_floor=settings.MOLTS_SPEECH_FINAL_WINDOW,
+                ),
+                secret=settings.MOLTS_SPEECH_SECRET,
+                ladder_settings=LadderSettings.from_settings(),
+                limits=Limits(
+                    max_bytes=settings.MOLTS_SPEECH_MAX_UPLOAD_MB * 1_000_000,
+                    max_seconds=settings.MOLTS_SPEECH_MAX_MINUTES * 60,
+                    at_once=settings.MOLTS_SPEECH_UPLOADS_AT_ONCE,
+                ),
+            )
+            asyncio.run(server.run(Places.parse(settings.MOLTS_SPEECH_LISTEN)))
+        except KeyboardInterrupt:
+            pass
+        except MoltsError as error:
+            raise CommandError(error.detail) from error
+        except OSError as error:
+            raise CommandError(f"The speech server cannot listen: {error.strerror or error}") from error

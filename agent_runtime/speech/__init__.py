@@ -1,0 +1,1 @@
+"""Speech recognition for every conversation on a box: one process holds the model, all others ask it."""

@@ -1,0 +1,132 @@
+"""A transcript in the shapes of OpenAI's transcription API."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from agent_runtime.speech.languages import WRITTEN_WITHOUT_SPACES, language_name
+from agent_runtime.speech.transcript import Segment, Transcript
+
+
+def plain_text(transcript: Transcript) -> str:
+    return "".join(text_pieces(transcript.segments, transcript.language)).strip()
+
+
+def text_pieces(segments: Iterable[Segment], language: str) -> Iterable[str]:
+    """The text of each segment, with a space before it where the language writes one."""
+    space = "" if language in WRITTEN_WITHOUT_SPACES else " "
+    for segment in segments:
+        if text := segment.text.strip():
+            yield space + text
+
+
+def as_json(transcript: Transcript) -> dict[str, Any]:
+    return {"text": plain_text(transcript), "usage": usage(transcript)}
+
+
+def as_verbose_json(transcript: Transcript, *, segments: bool = True, words: bool = False) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "task": "transcribe",
+        "language": language_name(transcript.language),
+        "duration": round(transcript.duration, 3),
+        "text": plain_text(transcript),
+        "usage": usage(transcript),
+    }
+    if words:
+        answer["words"] = [
+            {"word": word.text.strip(), "start": seconds(word.start), "end": seconds(word.end)}
+            for segment in transcript.segments
+            for word in segment.words
+        ]
+    if segments:
+        answer["segments"] = [_segment(index, segment) for index, segment in enumerate(transcript.segments)]
+    return answer
+
+
+def _segment(index: int, segment: Segment) -> dict[str, Any]:
+    return {
+        "id": index,
+        "seek": round(segment.start * 100),
+        "start": seconds(segment.start),
+        "end": seconds(segment.end),
+        "text": segment.text,
+        "tokens": list(segment.tokens),
+        "temperature": segment.temperature,
+        "avg_logprob": segment.avg_logprob,
+        "compression_ratio": segment.compression_ratio,
+        "no_speech_prob": segment.no_speech_prob,
+    }
+
+
+def usage(transcript: Transcript) -> dict[str, Any]:
+    return {"type": "duration", "seconds": math.ceil(transcript.duration)}
+
+
+def as_text(transcript: Transcript) -> str:
+    return plain_text(transcript) + "\n"
+
+
+def as_srt(transcript: Transcript) -> str:
+    cues = (
+        f"{number}\n{clock(segment.start, ',')} --> {clock(_end(segment), ',')}\n{_one_line(segment.text)}\n"
+        for number, segment in enumerate(_spoken(transcript), start=1)
+    )
+    return "\n".join(cues)
+
+
+def as_vtt(transcript: Transcript) -> str:
+    cues = (
+        f"{clock(segment.start, '.')} --> {clock(_end(segment), '.')}\n{_vtt_text(segment.text)}\n"
+        for segment in _spoken(transcript)
+    )
+    return "\n".join(["WEBVTT\n", *cues])
+
+
+def _spoken(transcript: Transcript) -> list[Segment]:
+    return [segment for segment in transcript.segments if segment.text.strip()]
+
+
+def _end(segment: Segment) -> float:
+    return max(segment.end, segment.start + 0.001)  # players drop a cue that takes no time
+
+
+def _one_line(text: str) -> str:
+    """Text that cannot end its cue: a blank line or an arrow would."""
+    return " ".join(text.split()).replace("-->", "->")
+
+
+def _vtt_text(text: str) -> str:
+    return _one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def clock(at: float, decimal_mark: str) -> str:
+    """`HH:MM:SS.mmm`"""
+    milliseconds = round(max(at, 0.0) * 1000)
+    hours, milliseconds = divmod(milliseconds, 3_600_000)
+    minutes, milliseconds = divmod(milliseconds, 60_000)
+    whole, milliseconds = divmod(milliseconds, 1000)
+    return f"{hours:02d}:{minutes:02d}:{whole:02d}{decimal_mark}{milliseconds:03d}"
+
+
+def seconds(at: float) -> float:
+    return round(at, 3)
+
+
+def delta_event(text: str) -> bytes:
+    return event({"type": "transcript.text.delta", "delta": text})
+
+
+def done_event(text: str) -> bytes:
+    return event({"type": "transcript.text.done", "text": text})
+
+
+def error_body(message: str, *, kind: str, code: str, param: str | None) -> dict[str, Any]:
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def event(data: dict[str, Any]) -> bytes:
+    """One server-sent event."""
+    return f"data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()

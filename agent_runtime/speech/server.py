@@ -1,0 +1,340 @@
+"""The speech server: an ASGI application for streams and files, on a socket of this machine and on the network."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import json
+import logging
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from agent_runtime.speech.engine import Engine, Model
+from agent_runtime.speech.http_api import Limits, SpeechAPI
+from agent_runtime.speech.ladder import Ladder, LadderPolicy, LadderSettings, read_gpu, read_machine
+from agent_runtime.speech.places import Places, open_sockets
+from agent_runtime.speech.scheduler import Scheduler
+from agent_runtime.speech.stream import Pace, Stream, StreamFigures
+from molts.errors import BadConfiguration, MoltsError
+from projects.providers.faster_whisper import model_path
+from projects.providers.speech_protocol import (
+    MAX_SOUND_BYTES,
+    STREAM_PATH,
+    VERSION,
+    Cancel,
+    End,
+    Message,
+    Open,
+    Pause,
+    ProtocolError,
+    Ready,
+    Refused,
+    Start,
+    pack,
+    read_client,
+)
+
+logger = logging.getLogger(__name__)
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+OPEN_SECONDS = 10.0
+STREAMS_AT_MOST = 2000
+OTHER_MODELS_AT_MOST = 2
+LOOK_FOR_MODEL_SECONDS = 2.0
+STOP_SECONDS = 3
+WAITING_MESSAGES = 1000
+GOING_AWAY, REFUSED, BAD = 1001, 4003, 4400
+
+
+@dataclass
+class SpeechServer:
+    """Holds the models, the queue in front of them and the streams of all conversations."""
+
+    engine: Engine
+    model: str
+    pace: Pace
+    secret: str = ""
+    ladder_settings: LadderSettings = field(default_factory=LadderSettings)
+    limits: Limits = field(default_factory=Limits)
+    figures: StreamFigures = field(default_factory=StreamFigures)
+
+    def __post_init__(self) -> None:
+        self.scheduler = Scheduler(self.engine, rescue=self._rescue)
+        self.files = SpeechAPI(self.scheduler, secret=self.secret, aliases=(self.model,), limits=self.limits)
+        self.ladder: Ladder | None = None
+        self.streams = 0
+        self._web: _Server | None = None
+        self._others: list[str] = []
+        self._started = time.monotonic()
+
+    # -- running -------------------------------------------------------------------------------------------------------
+    async def run(self, places: Places) -> None:
+        """Until SIGINT or SIGTERM. Raises BadConfiguration when it cannot listen there, OSError when it may not."""
+        if places.beyond_this_machine and not self.secret:
+            raise BadConfiguration(
+                "Set MOLTS_SPEECH_SECRET (or MOLTS_SPEECH_SECRET_FILE) to let other machines use this speech server."
+            )
+        config = uvicorn.Config(
+            self.app,
+            interface="asgi3",
+            lifespan="off",
+            proxy_headers=False,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            ws_max_size=MAX_SOUND_BYTES,
+            ws_per_message_deflate=False,
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
+        serving = asyncio.create_task(self.scheduler.run(), name="speech-scheduler")
+        loading = asyncio.create_task(self._keep_model(), name="speech-model")
+        sockets = open_sockets(places)
+        self._web = _Server(config)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, self.stop)
+        try:
+            await self._web.serve(sockets=sockets)
+        finally:
+            for task in (serving, loading):
+                task.cancel()
+            await asyncio.gather(serving, loading, return_exceptions=True)
+            self.engine.close()
+            for path in places.sockets:
+                path.unlink(missing_ok=True)
+
+    @property
+    def listening(self) -> bool:
+        return self._web is not None and self._web.started
+
+    def stop(self) -> None:
+        """End `run`; when asked again, without waiting for anybody."""
+        if self._web is not None:
+            self._web.stop()
+
+    async def _keep_model(self) -> None:
+        """Load the model, as soon as it is there when it is still being fetched; then change its size with the load."""
+        policy = LadderPolicy(self.ladder_settings, home=self.model, has=lambda name: model_path(name) is not None)
+        if not policy.has_home:
+            logger.warning("speech model %s is not here yet: waiting for it", self.model)
+        while not policy.has_home:  # noqa: ASYNC110 - another process fetches it
+            await asyncio.sleep(LOOK_FOR_MODEL_SECONDS)
+        model = await self._first_model(policy)
+        if model is None:
+            return
+        self.ladder = Ladder(self.engine, policy, read_load=read_machine if model.device == "cpu" else read_gpu)
+        if policy.can_move:
+            await self.ladder.run()
+
+    async def _first_model(self, policy: LadderPolicy) -> Model | None:
+        """The chosen model, or the largest smaller one that fits into memory."""
+        name: str | None = self.model
+        while name is not None:
+            try:
+                model = await self.engine.load(name)
+            except BadConfiguration as error:
+                logger.error("speech model cannot be used: %s", error.detail)
+                policy.failed(time.monotonic(), name)
+                name = policy.below(time.monotonic())
+                continue
+            self.engine.use(model.name)
+            policy.current = model.name
+            logger.info("speech model %s in use on %s (%s)", Path(name).name, model.device, model.compute_type)
+            return model
+        return None
+
+    async def _rescue(self) -> bool:
+        """Out of memory: go one size down. False when there is nothing smaller."""
+        return self.ladder is not None and await self.ladder.fall("out of memory")
+
+    # -- doors ---------------------------------------------------------------------------------------------------------
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._stream_door(scope, receive, send)
+        elif scope["type"] == "http" and scope["path"] == "/healthz":
+            known = self._may_enter(scope)
+            await _answer(send, 200, self.state() if known else {"ready": self.engine.active is not None})
+        elif scope["type"] == "http":
+            await self.files(scope, receive, send)
+
+    def state(self) -> dict[str, Any]:
+        """What `doctor` and metrics want to know. Nothing of what was said."""
+        active, figures, lags = self.engine.active, self.figures, sorted(self.figures.final_lags)
+        heard = figures.speech_seconds + figures.silence_seconds
+        return {
+            "ready": active is not None,
+            "model": Path(active.name).name if active else "",
+            "wanted": Path(self.model).name,
+            "device": active.device if active else "",
+            "compute_type": active.compute_type if active else "",
+            "pid": os.getpid(),
+            "uptime_seconds": round(time.monotonic() - self._started, 1),
+            "streams": self.streams,
+            "waiting": self.scheduler.waiting,
+            "utterances": figures.utterances,
+            "speech_seconds": round(figures.speech_seconds, 2),
+            "silence_seconds": round(figures.silence_seconds, 2),
+            "silence_share": round(figures.silence_seconds / heard, 3) if heard else None,
+            "partials": figures.partials,
+            "agreed_words": figures.agreed_words,
+            "revised_words": figures.revised_words,
+            "final_lag_p50_ms": round(lags[len(lags) // 2] * 1000) if lags else None,
+            "final_lag_p95_ms": round(lags[int(len(lags) * 0.95)] * 1000) if lags else None,
+            "busy_seconds": round(self.engine.busy_seconds, 2),
+            "ladder": self.ladder.state() if self.ladder else None,
+            "decodes": dict(self.scheduler.figures.decodes),
+            "calls": self.scheduler.figures.calls,
+            "refused": self.scheduler.figures.refused,
+            "dropped": self.scheduler.figures.dropped,
+        }
+
+    async def _stream_door(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()  # the connect
+        if scope["path"] != STREAM_PATH or not self._may_enter(scope) or self.streams >= STREAMS_AT_MOST:
+            await send({"type": "websocket.close", "code": REFUSED})
+            return
+        await send({"type": "websocket.accept"})
+        self.streams += 1
+        try:
+            await self._converse(scope, receive, send)
+        except (OSError, RuntimeError) as error:  # the client went in the middle of a word
+            logger.debug("stream ended: %s", error)
+        finally:
+            self.streams -= 1
+
+    def _may_enter(self, scope: Scope) -> bool:
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        if "origin" in headers:  # a page in somebody's browser
+            return False
+        if scope.get("client") is None or not self.secret:  # the socket's own rights decide
+            return True
+        return hmac.compare_digest(headers.get("authorization", ""), f"Bearer {self.secret}")
+
+    async def _converse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        outgoing: asyncio.Queue[Message] = asyncio.Queue(WAITING_MESSAGES)
+        opening = await self._opening(receive, send)
+        if opening is None:
+            return
+        stream = Stream(
+            opening=opening,
+            scheduler=self.scheduler,
+            pace=self.pace,
+            figures=self.figures,
+            send=lambda message: _put(outgoing, message),
+        )
+        writer = asyncio.create_task(_write(outgoing, send))
+        try:
+            await _listen(stream, receive)
+        except ProtocolError as error:
+            await send({"type": "websocket.close", "code": BAD, "reason": str(error)[:100]})
+        finally:
+            stream.close()
+            writer.cancel()
+            with contextlib.suppress(asyncio.CancelledError, OSError, RuntimeError):
+                await writer
+
+    async def _opening(self, receive: Receive, send: Send) -> Open | None:
+        """The client's first message, answered; None when there will be no conversation."""
+        refused: Refused | None = None
+        try:
+            async with asyncio.timeout(OPEN_SECONDS):
+                event = await receive()
+                opening = read_client(event.get("text") or "") if event["type"] == "websocket.receive" else None
+        except (TimeoutError, ProtocolError) as error:
+            refused, opening = Refused(code="bad", detail=str(error) or "nothing came"), None
+        if opening is not None and not isinstance(opening, Open):
+            refused = Refused(code="bad", detail="the first message must be `open`")
+        elif opening is not None and opening.version != VERSION:
+            refused = Refused(code="bad", detail=f"this server speaks version {VERSION}")
+        elif opening is not None:
+            refused = await self._model_for(opening)
+        if refused is not None:
+            await send({"type": "websocket.send", "text": pack(refused)})
+            await send({"type": "websocket.close", "code": BAD})
+            return None
+        if opening is None or not isinstance(opening, Open):
+            return None
+        model = self.engine.get(opening.model)
+        await send({"type": "websocket.send", "text": pack(Ready(model=Path(model.name).name if model else ""))})
+        return opening
+
+    async def _model_for(self, opening: Open) -> Refused | None:
+        """Have the model that is asked for; a Refused when that cannot be."""
+        name = opening.model
+        if self.engine.get(name) is not None:
+            return None
+        if not name:
+            return Refused(code="no_model", detail=f"the model {self.model} is not loaded yet")
+        try:
+            if name not in self._others:
+                self._others.append(name)
+            await self.engine.load(name)
+        except MoltsError as error:
+            self._others.remove(name)
+            return Refused(code="no_model", detail=error.detail)
+        while len(self._others) > OTHER_MODELS_AT_MOST:
+            self.engine.drop(self._others.pop(0))
+        return None
+
+
+class _Server(uvicorn.Server):
+    """uvicorn would end the process by the signal that it was asked to stop with, before anything is put away."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def stop(self) -> None:
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+async def _listen(stream: Stream, receive: Receive) -> None:
+    """Until the client hangs up. Raises ProtocolError."""
+    while (event := await receive())["type"] == "websocket.receive":
+        if (sound := event.get("bytes")) is not None:
+            if len(sound) % 2:
+                raise ProtocolError("half a sample")
+            stream.hear(sound)
+            continue
+        match read_client(event.get("text") or ""):
+            case Start(utterance=number, silence=silence):
+                stream.start(number, silence)
+            case Pause(utterance=number):
+                stream.pause(number)
+            case End(utterance=number):
+                stream.end(number)
+            case Cancel(utterance=number):
+                stream.cancel(number)
+            case Open():
+                raise ProtocolError("`open` comes once")
+
+
+def _put(outgoing: asyncio.Queue[Message], message: Message) -> None:
+    """A client that does not read loses partials, and then everything: it will come again."""
+    with contextlib.suppress(asyncio.QueueFull):
+        outgoing.put_nowait(message)
+
+
+async def _write(outgoing: asyncio.Queue[Message], send: Send) -> None:
+    while True:
+        message = await outgoing.get()
+        await send({"type": "websocket.send", "text": pack(message)})
+
+
+async def _answer(send: Send, status: int, body: object) -> None:
+    payload = json.dumps(body).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(payload)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": payload})

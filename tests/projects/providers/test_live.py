@@ -1,0 +1,229 @@
+"""From a conversation's sound to its words: voice detector, live adapter, link, and a real speech server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from livekit import rtc
+from livekit.agents import inference, stt
+from livekit.agents.stt import SpeechEventType
+from pytest_django import Settings
+
+from agent_runtime.speech.places import Places
+from projects.providers.base import Kind, Persona, Rung
+from projects.providers.chains import AvailabilityChange, Chain, build_chain
+from projects.providers.components import speech_link
+from projects.providers.components.faster_whisper import WhisperSTT
+from tests.agent_runtime.speech.live_server import serving, until
+from tests.projects.providers.conftest import Speak
+
+RATE = 24_000
+TABLE = "i would like to book a table for two"
+TIME = "hello what is the time please"
+
+
+class Ear:
+    """A conversation that listens; its events are kept."""
+
+    def __init__(self, chain: Chain) -> None:
+        self.chain = chain
+        self.events: list[stt.SpeechEvent] = []
+        self.changes: list[AvailabilityChange] = []
+        chain.on_change(self.changes.append)
+        self.stream = chain.component.stream()
+        self._reader = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        async for event in self.stream:
+            self.events.append(event)
+
+    async def say(self, frame: rtc.AudioFrame) -> None:
+        """As a microphone hands it out: pieces of 50 ms, in real time."""
+        resampler = rtc.AudioResampler(frame.sample_rate, RATE)
+        pieces = [np.frombuffer(piece.data, np.int16) for piece in [*resampler.push(frame), *resampler.flush()]]
+        samples = np.concatenate([np.zeros(RATE // 2, np.int16), *pieces, np.zeros(RATE * 3 // 4, np.int16)])
+        size = RATE // 20
+        for begin in range(0, len(samples) - size, size):
+            self.stream.push_frame(rtc.AudioFrame(samples[begin : begin + size].tobytes(), RATE, 1, size))
+            await asyncio.sleep(0.05)
+
+    async def final(self, number: int = 1, *, seconds: float = 15) -> stt.SpeechEvent:
+        await until(lambda: len(self.finals) >= number, seconds=seconds)
+        return self.finals[number - 1]
+
+    @property
+    def finals(self) -> list[stt.SpeechEvent]:
+        return [event for event in self.events if event.type is SpeechEventType.FINAL_TRANSCRIPT]
+
+    @property
+    def texts(self) -> list[str]:
+        return [event.alternatives[0].text for event in self.finals]
+
+    async def aclose(self) -> None:
+        await self.stream.aclose()
+        self._reader.cancel()
+        await self.chain.aclose()
+
+
+class Box:
+    """The machine: a speech server that can be started and killed."""
+
+    def __init__(self, path: Path) -> None:
+        self.places = Places(sockets=(path,))
+        self._running = AsyncExitStack()
+
+    async def start(self) -> Any:
+        return await self._running.enter_async_context(serving(self.places))
+
+    async def kill(self) -> None:
+        await self._running.aclose()
+
+
+@pytest_asyncio.fixture
+async def box(tmp_path: Path, settings: Settings, micro_whisper: Path) -> AsyncIterator[Box]:
+    settings.MOLTS_SPEECH_URL = f"unix://{tmp_path / 'speech.sock'}"
+    box = Box(tmp_path / "speech.sock")
+    yield box
+    await box.kill()
+
+
+@pytest_asyncio.fixture
+async def listen(box: Box) -> AsyncIterator[Any]:
+    ears: list[Ear] = []
+
+    def listen(*rungs: Rung) -> Ear:
+        detector = inference.VAD(min_silence_duration=0.25)
+        chain = build_chain(Kind.STT, rungs or [Rung("faster_whisper")], Persona(language="en"), vad=detector)
+        ears.append(Ear(chain))
+        return ears[-1]
+
+    yield listen
+    for ear in ears:
+        await ear.aclose()
+
+
+async def test_words_appear_while_one_speaks_and_the_final_ones_with_the_end(
+    box: Box, listen: Any, speak: Speak
+) -> None:
+    server = await box.start()
+    ear = listen()
+    metrics: list[Any] = []
+    ear.chain.component.on("metrics_collected", metrics.append)
+    await ear.say(await speak(TABLE))
+    final = await ear.final()
+
+    assert ear.texts == [TABLE]
+    kinds = [event.type for event in ear.events]
+    assert kinds[0] is SpeechEventType.START_OF_SPEECH
+    assert kinds[-2:] == [SpeechEventType.END_OF_SPEECH, SpeechEventType.FINAL_TRANSCRIPT]
+    interims = [event for event in ear.events if event.type is SpeechEventType.INTERIM_TRANSCRIPT]
+    assert len(interims) >= 2
+    assert TABLE.startswith(interims[0].alternatives[0].text)
+    ended = next(event for event in ear.events if event.type is SpeechEventType.END_OF_SPEECH)
+    assert final.created_at - ended.created_at < 0.2
+    heard = final.alternatives[0]
+    assert [str(word) for word in heard.words or []] == TABLE.split()
+    assert 0.3 < heard.start_time < heard.end_time < 4
+    assert heard.language == "en"
+    assert server.figures.utterances == 1
+    assert [round(each.audio_duration) for each in metrics if each.audio_duration] == [3]
+
+
+async def test_an_utterance_survives_the_death_of_its_server(box: Box, listen: Any, speak: Speak) -> None:
+    await box.start()
+    ear = listen()
+    talking = asyncio.create_task(ear.say(await speak(TABLE)))
+    await until(lambda: any(event.type is SpeechEventType.INTERIM_TRANSCRIPT for event in ear.events))
+    await box.kill()
+    await box.start()
+    await talking
+    assert (await ear.final()).alternatives[0].text == TABLE
+    await ear.say(await speak(TIME))
+    await ear.final(2)
+    assert ear.texts == [TABLE, TIME]
+
+
+async def test_without_a_server_the_conversation_hears_by_itself_until_there_is_one(
+    box: Box, listen: Any, speak: Speak, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speech_link, "PATIENCE_SECONDS", 0.5)
+    ear = listen()
+    await ear.say(await speak(TABLE))
+    await ear.final()
+    assert ear.texts == [TABLE]
+    assert not any(event.type is SpeechEventType.INTERIM_TRANSCRIPT for event in ear.events)
+
+    server = await box.start()
+    await until(lambda: server.streams == 1)
+    await asyncio.sleep(0.1)
+    await ear.say(await speak(TIME))
+    await ear.final(2)
+    assert ear.texts == [TABLE, TIME]
+    assert server.figures.utterances == 1
+
+
+async def test_without_server_and_model_the_next_rung_hears_and_says_so(
+    box: Box, listen: Any, speak: Speak, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speech_link, "PATIENCE_SECONDS", 0.5)
+    settings.MOLTS_SPEECH_URL = "ws://127.0.0.1:9"  # on another machine, so that the model need not be here
+    settings.MOLTS_WHISPER_MODEL = "base"
+    ear = listen(Rung("faster_whisper"), Rung("pocketsphinx"))
+    await ear.say(await speak(TABLE))
+    await ear.final(seconds=30)
+    assert [(change.rung.provider, change.available) for change in ear.changes] == [("faster_whisper", False)]
+    assert ear.changes[0].active is not None
+    assert ear.changes[0].active.provider == "pocketsphinx"
+
+
+async def test_in_a_chain_the_first_rung_hears_live_and_comes_back_by_itself(
+    box: Box, listen: Any, speak: Speak, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speech_link, "PATIENCE_SECONDS", 0.5)
+    ear = listen(Rung("faster_whisper"), Rung("pocketsphinx"))
+    settings.MOLTS_WHISPER_MODEL = "base"  # the server's fault alone shall count
+    monkeypatch.setattr("projects.providers.components.faster_whisper.model_path", lambda name: None)
+    await ear.say(await speak(TABLE))
+    await ear.final(seconds=30)
+    assert [change.available for change in ear.changes] == [False]
+
+    server = await box.start()
+    await until(lambda: server.streams >= 1)
+    await ear.say(await speak(TABLE))  # the second rung answers, the first one shows that it is back
+    await until(lambda: [change.available for change in ear.changes] == [False, True])
+    await ear.say(await speak(TIME))
+    await ear.final(3)
+    assert ear.texts[-1] == TIME
+    assert any(event.type is SpeechEventType.INTERIM_TRANSCRIPT for event in ear.events)
+
+
+async def test_a_refusal_goes_to_the_next_rung(box: Box, listen: Any, speak: Speak) -> None:
+    server = await box.start()
+    ear = listen(Rung("faster_whisper"), Rung("pocketsphinx"))
+    server.scheduler._seconds = dict.fromkeys(server.scheduler._seconds, 100.0)
+    busy = asyncio.Event()
+
+    async def never(*_: object) -> Any:
+        await busy.wait()
+
+    server.engine.decode = never
+    server.scheduler.ask(0, lambda: object())  # what waits before us
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("agent_runtime.speech.scheduler.LONGEST_WAIT", -1.0)
+        await ear.say(await speak(TABLE))
+        await until(lambda: ear.changes, seconds=30)
+    assert ear.changes[0].rung.provider == "faster_whisper"
+
+
+async def test_who_names_a_device_of_its_own_needs_no_server(box: Box, settings: Settings) -> None:
+    chain = build_chain(Kind.STT, [Rung("faster_whisper", {"device": "cpu"})], Persona(language="en"))
+    assert isinstance(chain.component, WhisperSTT)
+    assert chain.component._link is None
+    await chain.aclose()
