@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 from weakref import WeakKeyDictionary
@@ -46,6 +48,7 @@ CLOSE_OVER = 4410
 SEND_SECONDS = 20  # a reader that takes nothing for so long is gone
 # When to look whether a visitor whose socket closed is back: when the sign of life has run out, and again to be sure.
 RETURN_SECONDS = (presence.VISITOR_GONE_AFTER_MS / 1000 + 0.2, presence.VISITOR_GONE_AFTER_MS / 1000 + 3.0)
+LAST_WORDS_SECONDS = 10.0  # the longest that a job may take to write what it was saying when the talk ended
 WRITTEN_WITHIN = 1.5  # seconds; what takes longer to be written is told first
 CHECK_EVERY = 5  # beats; how often a socket asks the database whether it has missed something
 
@@ -59,6 +62,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     subscribed = False
     told_lost = False  # the page was told by this socket alone that the agent is lost
     unwritten = 0  # beats for which the agent is gone and the database does not say so
+    ending = False
     watch: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -125,8 +129,11 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             elif message.get("over"):
                 await self._send_missing(before=None)  # the last word may have been lost on the way here
             await self._send(message["text"])
-        if message.get("over"):
-            await self.close(CLOSE_OVER)
+        if message.get("over") and not self.ending:
+            self.ending = True
+            watch, self.watch = self.watch, asyncio.create_task(self._send_last_words(), name="last-words")
+            if watch is not None:
+                await _end(watch)
 
     async def _send_snapshot(self, after: int) -> LiveSession | None:
         """The session and its lines after `after`. None when there is no such session (any more)."""
@@ -157,6 +164,17 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def _send(self, text: str) -> None:
         async with asyncio.timeout(SEND_SECONDS):
             await self.send(text_data=text)
+
+    async def _send_last_words(self) -> None:
+        """Close once everything is sent. What the agent was saying at the end is written by its job as that closes."""
+        client, end = _redis(), time.monotonic() + LAST_WORDS_SECONDS
+        with suppress(redis.RedisError, OSError):
+            while await client.exists(presence.agent_key(self.session_id)) and time.monotonic() < end:
+                await asyncio.sleep(0.2)
+        with suppress(DatabaseError):
+            async with self.sending:
+                await self._send_missing(before=None)
+        await self.close(CLOSE_OVER)
 
     # -- access --------------------------------------------------------------------------------------------------------
     async def _refuse_watcher(self) -> int | None:
@@ -210,7 +228,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if session is None or not session.is_live:
             # Its last event was lost on the way here: say so once more and stop.
             await self._send_snapshot(self.last_seq)
-            await self.close(CLOSE_OVER)
+            await self._send_last_words()
             return True
         lost = session.agent_state == AgentStateName.LOST
         if session.state == SessionState.ACTIVE and alive != lost:

@@ -366,6 +366,8 @@ def _django_parts(stack: Stack, given: Given) -> list[Part]:
                 "--port",
                 str(stack.port),
                 "--no-server-header",
+                # Whom to believe about a visitor's address is MOLTS_NUM_PROXIES' and MOLTS_BEHIND_PROXY's to say.
+                "--no-proxy-headers",
                 "--timeout-graceful-shutdown",
                 "3",
             ),

@@ -135,6 +135,25 @@ async def test_it_says_the_end_and_closes(talk: LiveSession, looked_at: list[uui
         assert await close_code(page) == 4410
 
 
+async def test_it_waits_for_what_the_agent_was_saying_at_the_end(talk: LiveSession, looked_at: list[uuid.UUID]) -> None:
+    """The job writes its last words while it closes, and withdraws its beat when it has."""
+    key = presence.agent_key(talk.pk)
+    async with socket(talk.pk, cookie=visitor_cookie(talk)) as page:
+        await page.connect()
+        await receive(page)
+        await sync_to_async(presence.client().set)(key, "1:agent", px=20_000)
+        await asyncio.sleep(0.3)
+        await sync_to_async(services.end_session)(session_id=talk.pk, reason="ended_by_user")
+        (event,) = await receive(page)
+        assert event["type"] == "session.state"
+        await asyncio.sleep(0.5)
+        await write(talk, "We open at eight")
+        (last,) = await receive(page)
+        assert last["text"] == "We open at eight"
+        await sync_to_async(presence.client().delete)(key)
+        assert await close_code(page) == 4410
+
+
 async def test_it_gives_the_whole_transcript_of_an_ended_session_and_closes(
     talk: LiveSession, looked_at: list[uuid.UUID]
 ) -> None:
