@@ -169,7 +169,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         """Close once everything is sent. What the agent was saying at the end is written by its job as that closes."""
         client, end = _redis(), time.monotonic() + LAST_WORDS_SECONDS
         with suppress(redis.RedisError, OSError):
-            while await client.exists(presence.agent_key(self.session_id)) and time.monotonic() < end:
+            while await client.exists(presence.agent_key(self.session_id)) and time.monotonic() < end:  # noqa: ASYNC110 - Redis calls nobody when a key ends
                 await asyncio.sleep(0.2)
         with suppress(DatabaseError):
             async with self.sending:

@@ -132,6 +132,7 @@ async def test_it_says_the_end_and_closes(talk: LiveSession, looked_at: list[uui
         await sync_to_async(services.end_session)(session_id=talk.pk, reason="ended_by_user")
         (event,) = await receive(page)
         assert (event["type"], event["state"], event["reason"]) == ("session.state", "ended", "ended_by_user")
+        await sync_to_async(presence.client().delete)(presence.agent_key(talk.pk))  # the agent has left
         assert await close_code(page) == 4410
 
 

@@ -207,6 +207,7 @@ async def test_its_close_codes_reach_the_page(web: int, talk: LiveSession) -> No
     async with page(web, talk) as reader:
         await receive(reader)
         await sync_to_async(services.end_session)(session_id=talk.pk, reason="ended_by_user")
+        await sync_to_async(presence.client().delete)(presence.agent_key(talk.pk))  # the agent has left
         assert await close_code(reader) == 4410
 
 

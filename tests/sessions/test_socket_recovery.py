@@ -69,6 +69,7 @@ async def test_it_notices_an_end_whose_event_was_lost(talk: LiveSession) -> None
         await LiveSession.objects.filter(pk=talk.pk).aupdate(state="ended", reason="silence")
         (snapshot,) = await receive(page)
         assert (snapshot["type"], snapshot["session"]["reason"]) == ("snapshot", "silence")
+        await sync_to_async(presence.client().delete)(presence.agent_key(talk.pk))  # the agent has left
         assert await close_code(page) == 4410
 
 
