@@ -272,6 +272,20 @@ def test_save_and_talk_comes_back_to_talk(agent: Agent, bob: User, sign_in: Sign
     assert "data-talk-now" not in page_of(client, agent)
 
 
+def test_nobody_is_led_into_a_conversation_of_someone_else(
+    agent: Agent, bob: User, vera: User, sign_in: SignIn
+) -> None:
+    single = RoomLink.objects.create(project=agent.project, agent=agent, one_session=True)
+    trial = RoomLink.objects.create(project=agent.project, agent=agent, trial_by=bob)
+
+    for user in (vera, bob):
+        client = sign_in(user)
+        pages = page_of(client, agent) + client.get(admin_url(Agent, "changelist")).content.decode()
+        assert single.public_id not in pages
+        assert trial.public_id not in pages
+        assert "no open link" in pages
+
+
 # -- The list ---------------------------------------------------------------------------------------------------------
 def test_the_list_shows_how_much_an_agent_is_used(agent: Agent, bob: User, link: RoomLink, sign_in: SignIn) -> None:
     for age in (60, 3600, 30 * 86400):
