@@ -42,6 +42,7 @@ SHOWN_REVISIONS = 10
 SHOWN_LINKS = 20
 MOST_ANSWERS = 500
 RECENT = timedelta(days=7)
+ROWS_CHANGED = "Rows of this agent were changed elsewhere meanwhile. Nothing is saved: load the page again."
 GREETING = "Hello! How can I help you today?"
 
 
@@ -281,6 +282,7 @@ class AgentAdmin(ScopedAdmin):
             "preset_field": form["turn_preset"] if "turn_preset" in form.fields else None,
             "preset_now": preset_of({name: getattr(obj, name) for name in FIELDS}) if obj else "",
             "preset_values": {preset.key: dict(preset.values) for preset in PRESETS},
+            "rows_error": [ROWS_CHANGED] if any(each.formset.changed_elsewhere for each in (steps, answers)) else [],
             "steps": steps,
             "answers": answers,
             "answer_rows": sorted(answers.formset.forms, key=_place) if may_edit else [],

@@ -25,9 +25,22 @@ ADDS = {
     PipelineKind.TTS: "Add a voice to fall back on",
 }
 
+CHANGED_ELSEWHERE = "This row was changed elsewhere meanwhile: load the page again."
+
 
 class PartFormSet(PartFormSetBase):
     """Rows of an agent; they may hold objects of its project only. A row without a place goes to the end."""
+
+    def add_fields(self, form: Any, index: int | None) -> None:
+        super().add_fields(form, index)
+        key = form.fields.get("id")
+        if key is not None:
+            key.error_messages = {**key.error_messages, "invalid_choice": CHANGED_ELSEWHERE}
+
+    @property
+    def changed_elsewhere(self) -> bool:
+        """Whether a posted row is no longer there: going back to a revision, for one, makes all rows anew."""
+        return self.is_bound and any("id" in errors for errors in self.errors)
 
     def clean(self) -> None:
         super().clean()

@@ -15,6 +15,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from avatars.models import Agent, AgentAnswer, Avatar, PipelineStep, Voice
+from avatars.revisions import roll_back
+from avatars.services import save_agent_revision
 from projects.models import AuditEntry, Project
 from projects.providers import providers_for
 from projects.providers.base import Kind
@@ -174,6 +176,20 @@ def test_a_viewer_sees_the_pipeline_without_fields(agent: Agent, vera: User, pro
     assert f"1. OpenAI: model big, key {key.name}" in page
     assert "option_model" not in page
     assert "data-trial" not in page
+
+
+def test_it_says_that_rows_were_changed_elsewhere(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    PipelineStep.objects.create(agent=agent, kind="llm", provider="scripted")
+    wanted = save_agent_revision(agent=agent)
+    client = sign_in(bob)
+    data = form_data(client.get(admin_url(Agent, "change", agent.pk)))
+    roll_back(revision=wanted)
+
+    page = client.post(admin_url(Agent, "change", agent.pk), data).content.decode()
+
+    assert page.count("This row was changed elsewhere meanwhile: load the page again.") == 2
+    assert "Rows of this agent were changed elsewhere meanwhile. Nothing is saved: load the page again." in page
+    assert "were changed elsewhere" not in page_of(client, agent)
 
 
 # -- Turn-taking ------------------------------------------------------------------------------------------------------
