@@ -30,7 +30,7 @@ from avatars.explain import ChainState, describe_rung, explain_pipeline, key_nam
 from avatars.languages import language_choices
 from avatars.models import Agent, AgentRevision
 from avatars.rehearsal import rehearse
-from avatars.services import duplicate_agent, free_slug, snapshot_agent
+from avatars.services import duplicate_agent, edited_since, free_slug, snapshot_agent
 from avatars.turn_taking import CUSTOM, FIELDS, PRESETS, preset_of, preset_values
 from molts.errors import BadInput
 from projects.audit import record_action
@@ -50,7 +50,19 @@ def preset_choices() -> list[tuple[str, str]]:
     return [*((preset.key, preset.label) for preset in PRESETS), (CUSTOM, "Custom")]
 
 
+class RevisionField(forms.IntegerField):
+    """The number of a revision, which travels with the form and is no part of the agent."""
+
+    widget = forms.HiddenInput(attrs={"autocomplete": "off"})
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return False
+
+
 class AgentForm(ScopedForm):
+    seen_revision = RevisionField(required=False)  # the newest one when the page was opened
+    overwrite = RevisionField(required=False)  # the one that may be overwritten, once that was asked
+    conflict: AgentRevision | None = None
     turn_preset = forms.ChoiceField(
         choices=preset_choices, required=False, label="Preset", widget=forms.RadioSelect, initial="balanced"
     )
@@ -98,6 +110,9 @@ class AgentForm(ScopedForm):
         for name in ("voice", "avatar"):
             if isinstance(field := self.fields.get(name), forms.ModelChoiceField):
                 field.empty_label = {"voice": "The usual voice", "avatar": "No picture"}[name]
+        if not self.instance._state.adding:
+            newest = self.instance.revisions.values_list("number", flat=True).first()
+            self.initial["seen_revision"] = newest or 0
         self.initial["turn_preset"] = preset_of({name: getattr(self.instance, name) for name in FIELDS})
 
     def clean(self) -> dict[str, Any]:
@@ -113,7 +128,22 @@ class AgentForm(ScopedForm):
         project = cleaned.get("project")
         if "slug" in self.fields and not cleaned.get("slug") and "slug" not in self.errors and project:
             cleaned["slug"] = free_slug(project_id=project.pk, name=cleaned.get("name", ""))
+        self._check_conflict(cleaned)
         return cleaned
+
+    def _check_conflict(self, cleaned: dict[str, Any]) -> None:
+        """Refuse to undo unseen what someone else saved meanwhile."""
+        seen = cleaned.get("seen_revision")
+        if self.instance._state.adding or seen is None:
+            return
+        self.conflict = edited_since(agent=self.instance, number=max(seen, cleaned.get("overwrite") or 0))
+        if self.conflict:
+            who = self.conflict.created_by or "Someone"
+            self.add_error(
+                None,
+                f"{who} saved this agent as r{self.conflict.number} {ago(self.conflict.created_at)}, while it was open "
+                "here. Nothing of yours is saved yet. Load the page again to see it, or tick “Save mine anyway”.",
+            )
 
 
 @dataclass(frozen=True)
@@ -283,6 +313,8 @@ class AgentAdmin(ScopedAdmin):
             "preset_now": preset_of({name: getattr(obj, name) for name in FIELDS}) if obj else "",
             "preset_values": {preset.key: dict(preset.values) for preset in PRESETS},
             "rows_error": [ROWS_CHANGED] if any(each.formset.changed_elsewhere for each in (steps, answers)) else [],
+            "seen_revision": form["seen_revision"] if obj and "seen_revision" in form.fields else None,
+            "conflict": form.conflict,
             "steps": steps,
             "answers": answers,
             "answer_rows": sorted(answers.formset.forms, key=_place) if may_edit else [],

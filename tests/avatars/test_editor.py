@@ -75,6 +75,43 @@ def test_a_language_from_elsewhere_stays_a_choice(agent: Agent, bob: User, sign_
     assert agent.language == "gsw"
 
 
+# -- Two editors at once ----------------------------------------------------------------------------------------------
+def test_what_someone_else_saved_is_not_overwritten_unasked(
+    agent: Agent, alice: User, bob: User, sign_in: SignIn
+) -> None:
+    client, url = sign_in(bob), admin_url(Agent, "change", agent.pk)
+    opened = client.get(url)
+    number = re.search(r'<input type="hidden" name="seen_revision" value="(\d+)"', opened.content.decode())
+    assert number is not None
+    assert number[1] == "1"
+    mine = form_data(opened) | {"greeting": "Bob's."}
+    assert edit(sign_in(alice), agent, knowledge="Alice's.").status_code == 302
+
+    page = client.post(url, mine).content.decode()
+
+    assert f"{alice} saved this agent as r2 just now, while it was open here." in page
+    agent.refresh_from_db()
+    assert (agent.greeting, agent.knowledge) == ("Hello, this is Ada.", "Alice's.")
+    assert re.search(r'<input type="checkbox"[^>]* name="overwrite" value="2"', page)
+    assert '<input type="hidden" name="seen_revision" value="1"' in page, "only the tick lets it through"
+    assert client.post(url, mine | {"overwrite": "2"}).status_code == 302
+    agent.refresh_from_db()
+    assert (agent.greeting, agent.knowledge) == ("Bob's.", "")
+    assert client.post(url, mine | {"overwrite": "2"}).status_code == 200, "a tick is for what was there then"
+
+
+def test_a_voice_that_was_set_up_anew_meanwhile_hinders_nobody(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    agent.voice = Voice.objects.create(project=agent.project, name="Low", provider="espeak")
+    agent.save()
+    save_agent_revision(agent=agent)
+    client = sign_in(bob)
+    mine = form_data(client.get(admin_url(Agent, "change", agent.pk))) | {"greeting": "Bob's."}
+    Voice.objects.update(options={"pitch": 9})
+    assert save_agent_revision(agent=agent).number == 3
+
+    assert client.post(admin_url(Agent, "change", agent.pk), mine).status_code == 302
+
+
 # -- The pipeline -----------------------------------------------------------------------------------------------------
 def test_options_are_fields_made_from_the_providers_schema(agent: Agent, bob: User, sign_in: SignIn) -> None:
     PipelineStep.objects.create(
