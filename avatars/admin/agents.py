@@ -220,6 +220,12 @@ class AgentAdmin(ScopedAdmin):
         ).prefetch_related(Prefetch("room_links", queryset=usable, to_attr="open_links"))
         return listed
 
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        changes = super().get_changelist_instance(request)
+        for agent in changes.result_list:
+            agent.may_edit = self.has_change_permission(request, agent)  # for the column of doors
+        return changes
+
     @admin.display(description="agent", ordering="name")
     def face(self, agent: Agent) -> SafeString:
         return format_html(
@@ -248,12 +254,13 @@ class AgentAdmin(ScopedAdmin):
     @admin.display(description="talk")
     def doors(self, agent: Any) -> SafeString:
         talk = f"{reverse('admin:avatars_agent_change', args=[agent.pk])}?talk=1"
+        trial = format_html('<a class="m-link" href="{}">Talk</a> ', talk) if agent.may_edit else ""
         link = (
             format_html('<a class="m-link" href="{}">Open link</a>', agent.open_links[0].get_absolute_url())
             if agent.open_links
             else format_html('<span class="m-quiet">{}</span>', "no open link")
         )
-        return format_html('<span class="m-doors"><a class="m-link" href="{}">Talk</a> {}</span>', talk, link)
+        return format_html('<span class="m-doors">{}{}</span>', trial, link)
 
     @admin.action(description="Duplicate selected agents", permissions=["change"])
     def duplicate(self, request: HttpRequest, queryset: QuerySet[Agent]) -> None:

@@ -357,6 +357,12 @@ def test_the_list_shows_how_much_an_agent_is_used(agent: Agent, bob: User, link:
     assert "no open link" in page
 
 
+def test_the_list_offers_a_trial_to_editors_alone(agent: Agent, bob: User, vera: User, sign_in: SignIn) -> None:
+    pages = [sign_in(user).get(admin_url(Agent, "changelist")).content.decode() for user in (bob, vera)]
+
+    assert [">Talk</a>" in page for page in pages] == [True, False]
+
+
 @pytest.mark.parametrize("order", ["1", "-5", "6", "-6"])
 def test_the_list_can_be_put_in_order(agent: Agent, bob: User, sign_in: SignIn, order: str) -> None:
     make_session(agent)
