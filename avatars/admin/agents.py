@@ -253,8 +253,8 @@ class AgentAdmin(ScopedAdmin):
 
     @admin.display(description="talk")
     def doors(self, agent: Any) -> SafeString:
-        talk = f"{reverse('admin:avatars_agent_change', args=[agent.pk])}?talk=1"
-        trial = format_html('<a class="m-link" href="{}">Talk</a> ', talk) if agent.may_edit else ""
+        talk = reverse("admin:avatars_agent_change", args=[agent.pk])
+        trial = format_html('<a class="m-link" href="{}" data-talk-link>Talk</a> ', talk) if agent.may_edit else ""
         link = (
             format_html('<a class="m-link" href="{}">Open link</a>', agent.open_links[0].get_absolute_url())
             if agent.open_links
@@ -298,7 +298,7 @@ class AgentAdmin(ScopedAdmin):
     def response_change(self, request: HttpRequest, obj: Agent) -> HttpResponse:
         if "_talk" not in request.POST:
             return super().response_change(request, obj)
-        return HttpResponseRedirect(f"{reverse('admin:avatars_agent_change', args=[obj.pk])}?talk=1")
+        return HttpResponseRedirect(reverse("admin:avatars_agent_change", args=[obj.pk]))  # its script opens the trial
 
     def render_change_form(
         self,
@@ -357,7 +357,6 @@ class AgentAdmin(ScopedAdmin):
             "links_url": f"{reverse('admin:live_sessions_roomlink_changelist')}?agent__id__exact={agent.pk}",
             "add_link_url": f"{reverse('admin:live_sessions_roomlink_add')}?agent={agent.pk}",
             "trial_url": reverse("trial-link", args=[agent.pk]),
-            "talk_now": "talk" in request.GET,
         }
 
     @method_decorator(require_POST)

@@ -320,9 +320,21 @@ def test_save_and_talk_comes_back_to_talk(agent: Agent, bob: User, sign_in: Sign
 
     response = edit(client, agent, greeting="Hi.", _talk="1")
 
-    assert response["Location"] == f"{admin_url(Agent, 'change', agent.pk)}?talk=1"
-    assert "data-talk-now" in client.get(response["Location"]).content.decode()
-    assert "data-talk-now" not in page_of(client, agent)
+    assert response["Location"] == admin_url(Agent, "change", agent.pk)
+    assert "data-refused" not in client.get(response["Location"]).content.decode()
+    refused = edit(client, agent, name="", _talk="1").content.decode()
+    assert "data-refused" in refused, "its script opens no trial of what was not saved"
+
+
+def test_an_address_alone_opens_no_trial(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    """Whatever a link leads to, only a click on the page itself asks for a conversation."""
+    client = sign_in(bob)
+    plain, led = (client.get(admin_url(Agent, "change", agent.pk), query) for query in ({}, {"talk": "1"}))
+
+    panels = [re.search(r"<aside[^>]*data-talk[^>]*>", page.content.decode()) for page in (plain, led)]
+    assert panels[0] is not None
+    assert panels[1] is not None
+    assert panels[0][0] == panels[1][0]
 
 
 def test_nobody_is_led_into_a_conversation_of_someone_else(
