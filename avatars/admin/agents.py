@@ -18,7 +18,7 @@ from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_GET, require_POST
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from avatars.admin.pages import ago, answers_json, page_media, picture, save_revisions
@@ -281,6 +281,7 @@ class AgentAdmin(ScopedAdmin):
 
         return [
             path("ask/", door(self.ask), name="avatars_agent_ask"),
+            path("<path:object_id>/newest/", door(self.newest), name="avatars_agent_newest"),
             path("<path:object_id>/duplicate/", door(self.duplicate_one), name="avatars_agent_duplicate"),
             *super().get_urls(),
         ]
@@ -356,8 +357,18 @@ class AgentAdmin(ScopedAdmin):
             "links": links,
             "links_url": f"{reverse('admin:live_sessions_roomlink_changelist')}?agent__id__exact={agent.pk}",
             "add_link_url": f"{reverse('admin:live_sessions_roomlink_add')}?agent={agent.pk}",
+            "newest_url": reverse("admin:avatars_agent_newest", args=[agent.pk]),
             "trial_url": reverse("trial-link", args=[agent.pk]),
         }
+
+    @method_decorator(require_GET)
+    def newest(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Which revision answers now; someone else may have saved since the page was opened."""
+        agent = self.get_object(request, object_id)
+        if not self.has_view_permission(request, agent):
+            raise PermissionDenied
+        newest = agent.revisions.first()
+        return JsonResponse({"number": newest.number, "saved": ago(newest.created_at)} if newest else {})
 
     @method_decorator(require_POST)
     def duplicate_one(self, request: HttpRequest, object_id: str) -> HttpResponse:

@@ -311,8 +311,22 @@ def test_it_says_which_revision_answers(agent: Agent, bob: User, sign_in: SignIn
 
     page = page_of(client, agent)
 
-    assert "<b>r2</b> answers, saved just now." in page
+    assert "r2 answers, saved just now." in re.sub(r"<[^>]+>", "", page)
     assert f'action="{reverse("trial-link", args=[agent.pk])}"' in page
+
+
+def test_the_number_of_who_answers_is_asked_anew(
+    agent: Agent, bob: User, vera: User, charlie: User, other_project: Project, sign_in: SignIn
+) -> None:
+    url = reverse("admin:avatars_agent_newest", args=[agent.pk])
+    client = sign_in(bob)
+    assert f'data-newest-url="{url}"' in page_of(client, agent)
+    edit(client, agent, greeting="Hi.")
+
+    assert sign_in(vera).get(url).json() == {"number": 2, "saved": "just now"}
+    assert sign_in(charlie).get(url).status_code == 404
+    assert Client().get(url).status_code == 302
+    assert client.post(url).status_code == 405
 
 
 def test_save_and_talk_comes_back_to_talk(agent: Agent, bob: User, sign_in: SignIn) -> None:

@@ -127,6 +127,7 @@ function setUpTalk(panel, changes) {
     panel.querySelector("[data-frame-empty]").hidden = true;
     panel.classList.add("m-open");
     panel.querySelector("[data-trial-label]").textContent = "Start again";
+    sayWhoAnswers(panel);
   });
   panel.querySelector("[data-save-talk]").addEventListener("click", () => {
     window.sessionStorage.setItem(TALK, window.location.pathname);
@@ -134,6 +135,19 @@ function setUpTalk(panel, changes) {
   const asked = window.sessionStorage.getItem(TALK);
   window.sessionStorage.removeItem(TALK);
   if (asked === window.location.pathname && !("refused" in panel.dataset)) trial.requestSubmit();
+}
+/** Someone else may have saved since the page was opened. */
+async function sayWhoAnswers(panel) {
+  const number = panel.querySelector("[data-newest-number]");
+  try {
+    const response = await fetch(panel.dataset.newestUrl, { signal: AbortSignal.timeout(10_000) });
+    const newest = await response.json();
+    if (!response.ok || !newest.number || !number) return;
+    number.textContent = `r${newest.number}`;
+    panel.querySelector("[data-newest-saved]").textContent = newest.saved;
+  } catch {
+    // What the page said stays; the conversation itself does not depend on it.
+  }
 }
 
 // -- Asking ----------------------------------------------------------------------------------------------------------
