@@ -21,7 +21,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET, require_POST
 from unfold.widgets import UnfoldAdminSelectWidget
 
-from avatars.admin.pages import ago, answers_json, page_media, picture, save_revisions
+from avatars.admin.pages import ago, answers_json, at_most, page_media, picture, save_revisions
 from avatars.admin.revisions import changes_of, may_roll_back
 from avatars.admin.rungs import INPUT, option_templates, provider_facts
 from avatars.admin.steps import ADDS, AnswerInline, StepForm, StepFormSet, StepInline
@@ -38,6 +38,7 @@ from projects.choices import Action
 from projects.providers.base import Kind, Persona
 from projects.scoped_admin import ScopedAdmin, ScopedForm, ScopedRelatedFilter, may_do
 
+LONGEST = {"instructions": 20_000, "greeting": 2_000, "knowledge": 200_000}
 SHOWN_REVISIONS = 10
 SHOWN_LINKS = 20
 MOST_ANSWERS = 500
@@ -103,6 +104,9 @@ class AgentForm(ScopedForm):
         super().__init__(*args, **kwargs)
         if "slug" in self.fields:
             self.fields["slug"].required = not self.instance._state.adding and bool(self.instance.slug)
+        for name, limit in LONGEST.items():
+            if name in self.fields:
+                self.fields[name].validators.append(at_most(limit))
         if self.instance._state.adding:
             self.initial.setdefault("greeting", GREETING)
         if isinstance(field := self.fields.get("language"), forms.ChoiceField):

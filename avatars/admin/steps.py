@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 
+from avatars.admin.pages import at_most
 from avatars.admin.rungs import INPUT, RungMixin, provider_choices
 from avatars.choices import PipelineKind
 from avatars.models import Agent, AgentAnswer, PipelineStep
@@ -25,6 +26,7 @@ ADDS = {
     PipelineKind.TTS: "Add a voice to fall back on",
 }
 
+MAX_ANSWER = 4_000
 CHANGED_ELSEWHERE = "This row was changed elsewhere meanwhile: load the page again."
 
 
@@ -143,7 +145,9 @@ class AnswerForm(PartForm):
         widget=forms.Textarea(attrs=INPUT | {"rows": 2}),
         help_text="Several wordings: one a line.",
     )
-    answer = forms.CharField(label="It says", widget=forms.Textarea(attrs=INPUT | {"rows": 2}))
+    answer = forms.CharField(
+        label="It says", widget=forms.Textarea(attrs=INPUT | {"rows": 2}), validators=[at_most(MAX_ANSWER)]
+    )
 
     class Meta:
         model = AgentAnswer

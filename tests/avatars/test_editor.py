@@ -280,6 +280,19 @@ def test_an_agent_may_have_hundreds_of_answers(agent: Agent, bob: User, sign_in:
     assert last.answer == "No."
 
 
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [("instructions", 20_000), ("greeting", 2_000), ("knowledge", 200_000), ("answers-0-answer", 4_000)],
+)
+def test_a_text_may_be_so_long_and_no_longer(agent: Agent, bob: User, sign_in: SignIn, name: str, limit: int) -> None:
+    client = sign_in(bob)
+
+    errors = form_errors(edit(client, agent, **{name: "x" * (limit + 1)}))
+
+    assert errors == {name: [f"Shorten this to {limit:,} characters; it has {limit + 1}."]}
+    assert edit(client, agent, **{name: "x" * limit}).status_code == 302
+
+
 def test_it_says_when_nothing_fits(bob: User, sign_in: SignIn) -> None:
     said = ask(sign_in(bob), "how deep is the ocean").json()
 
