@@ -18,6 +18,7 @@ from projects.providers.base import Credentials, Kind
 KeyNames = Mapping[str, str]
 """Name of each provider key by its id as text."""
 
+OPERATOR_MENDS = "Ask whoever runs this server to set it up."
 GONE = "a key that no longer exists"
 
 
@@ -94,7 +95,11 @@ def _trouble(kind: Kind, rung: Rung, keys: Mapping[str, ProviderKey]) -> tuple[s
         readiness = provider.check(kind, options=options, credentials=_credentials(rung, keys))
     except MoltsError as error:
         return error.detail.rstrip("."), ""
-    return ("", "") if readiness.ready else (readiness.text, readiness.mend)
+    if readiness.ready:
+        return "", ""
+    # What a program on this machine lacks is in the operator's hands, and `manage.py doctor` has the words for them.
+    on_this_machine = provider.local and not hasattr(provider, "default_base_url")
+    return readiness.text, OPERATOR_MENDS if on_this_machine else readiness.mend
 
 
 def _credentials(rung: Rung, keys: Mapping[str, ProviderKey]) -> Credentials:

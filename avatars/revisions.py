@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -24,12 +24,13 @@ from projects.providers.base import Kind
 
 P = TypeVar("P", Voice, Avatar)
 
+MOST_LINES = 2_000
 TEXTS = ("name", "slug", "description", "language", "instructions", "greeting", "knowledge")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a text that changed. `mark` is "+" (new), "-" (gone) or " " (the same)."""
+    """One line of a text that changed. `mark` is "+" (new), "-" (gone), " " (the same) or "…" (a remark of ours)."""
 
     mark: str
     text: str
@@ -86,8 +87,20 @@ def compare_snapshots(*, before: Mapping[str, Any], after: Mapping[str, Any], na
 def _change(label: str, old: str, new: str) -> Change:
     if "\n" not in old + new and len(old) + len(new) < 200:
         return Change(label, old, new)
-    lines = difflib.ndiff(old.splitlines(), new.splitlines())
-    return Change(label, old, new, tuple(Line(line[0], line[2:]) for line in lines if line[0] in "+- "))
+    return Change(label, old, new, tuple(_compare_lines(old.splitlines(), new.splitlines())))
+
+
+def _compare_lines(old: list[str], new: list[str]) -> Iterator[Line]:
+    """Whole lines alone: to look for what changed within them takes minutes where many did."""
+    before, after = old[:MOST_LINES], new[:MOST_LINES]
+    for kind, start, end, new_start, new_end in difflib.SequenceMatcher(None, before, after).get_opcodes():
+        if kind == "equal":
+            yield from (Line(" ", text) for text in before[start:end])
+        else:
+            yield from (Line("-", text) for text in before[start:end])
+            yield from (Line("+", text) for text in after[new_start:new_end])
+    if max(len(old), len(new)) > MOST_LINES:
+        yield Line("…", f"Only the first {MOST_LINES:,} lines are compared here.")
 
 
 # -- Going back -------------------------------------------------------------------------------------------------------

@@ -42,6 +42,25 @@ def save_agent_revision(*, agent: Agent, user: AbstractBaseUser | None = None) -
         )
 
 
+def edited_since(*, agent: Agent, number: int) -> AgentRevision | None:
+    """The newest revision when the agent itself was changed after revision `number`; to be asked in a transaction.
+
+    A voice or face that is set up anew under its name makes a revision too, but saving the agent does not undo that.
+    """
+    # The agent's row is the lock: of two editors who save at once the second is told.
+    newest = Agent.objects.select_for_update(of=("self",)).get(pk=agent.pk).revisions.first()
+    if newest is None or newest.number <= number:
+        return None
+    seen = agent.revisions.filter(number=number).first()
+    return newest if seen is None or _without_parts(seen) != _without_parts(newest) else None
+
+
+def _without_parts(revision: AgentRevision) -> dict[str, Any]:
+    """The snapshot with the names alone of what has an editor of its own."""
+    own = {part: (revision.snapshot[part] or {}).get("name") for part in ("voice", "avatar")}
+    return {**revision.snapshot, **own}
+
+
 def duplicate_agent(*, agent: Agent, user: AbstractBaseUser | None = None) -> Agent:
     """A copy in the same project, with answers and pipeline, under a name and slug of its own. Links stay behind."""
     with transaction.atomic():

@@ -18,10 +18,10 @@ from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_GET, require_POST
 from unfold.widgets import UnfoldAdminSelectWidget
 
-from avatars.admin.pages import ago, answers_json, page_media, picture, save_revisions
+from avatars.admin.pages import ago, answers_json, at_most, page_media, picture, save_revisions
 from avatars.admin.revisions import changes_of, may_roll_back
 from avatars.admin.rungs import INPUT, option_templates, provider_facts
 from avatars.admin.steps import ADDS, AnswerInline, StepForm, StepFormSet, StepInline
@@ -30,7 +30,7 @@ from avatars.explain import ChainState, describe_rung, explain_pipeline, key_nam
 from avatars.languages import language_choices
 from avatars.models import Agent, AgentRevision
 from avatars.rehearsal import rehearse
-from avatars.services import duplicate_agent, free_slug, snapshot_agent
+from avatars.services import duplicate_agent, edited_since, free_slug, snapshot_agent
 from avatars.turn_taking import CUSTOM, FIELDS, PRESETS, preset_of, preset_values
 from molts.errors import BadInput
 from projects.audit import record_action
@@ -38,10 +38,12 @@ from projects.choices import Action
 from projects.providers.base import Kind, Persona
 from projects.scoped_admin import ScopedAdmin, ScopedForm, ScopedRelatedFilter, may_do
 
+LONGEST = {"instructions": 20_000, "greeting": 2_000, "knowledge": 200_000}
 SHOWN_REVISIONS = 10
 SHOWN_LINKS = 20
 MOST_ANSWERS = 500
 RECENT = timedelta(days=7)
+ROWS_CHANGED = "Rows of this agent were changed elsewhere meanwhile. Nothing is saved: load the page again."
 GREETING = "Hello! How can I help you today?"
 
 
@@ -49,7 +51,19 @@ def preset_choices() -> list[tuple[str, str]]:
     return [*((preset.key, preset.label) for preset in PRESETS), (CUSTOM, "Custom")]
 
 
+class RevisionField(forms.IntegerField):
+    """The number of a revision, which travels with the form and is no part of the agent."""
+
+    widget = forms.HiddenInput(attrs={"autocomplete": "off"})
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return False
+
+
 class AgentForm(ScopedForm):
+    seen_revision = RevisionField(required=False)  # the newest one when the page was opened
+    overwrite = RevisionField(required=False)  # the one that may be overwritten, once that was asked
+    conflict: AgentRevision | None = None
     turn_preset = forms.ChoiceField(
         choices=preset_choices, required=False, label="Preset", widget=forms.RadioSelect, initial="balanced"
     )
@@ -90,6 +104,9 @@ class AgentForm(ScopedForm):
         super().__init__(*args, **kwargs)
         if "slug" in self.fields:
             self.fields["slug"].required = not self.instance._state.adding and bool(self.instance.slug)
+        for name, limit in LONGEST.items():
+            if name in self.fields:
+                self.fields[name].validators.append(at_most(limit))
         if self.instance._state.adding:
             self.initial.setdefault("greeting", GREETING)
         if isinstance(field := self.fields.get("language"), forms.ChoiceField):
@@ -97,6 +114,9 @@ class AgentForm(ScopedForm):
         for name in ("voice", "avatar"):
             if isinstance(field := self.fields.get(name), forms.ModelChoiceField):
                 field.empty_label = {"voice": "The usual voice", "avatar": "No picture"}[name]
+        if not self.instance._state.adding:
+            newest = self.instance.revisions.values_list("number", flat=True).first()
+            self.initial["seen_revision"] = newest or 0
         self.initial["turn_preset"] = preset_of({name: getattr(self.instance, name) for name in FIELDS})
 
     def clean(self) -> dict[str, Any]:
@@ -112,7 +132,22 @@ class AgentForm(ScopedForm):
         project = cleaned.get("project")
         if "slug" in self.fields and not cleaned.get("slug") and "slug" not in self.errors and project:
             cleaned["slug"] = free_slug(project_id=project.pk, name=cleaned.get("name", ""))
+        self._check_conflict(cleaned)
         return cleaned
+
+    def _check_conflict(self, cleaned: dict[str, Any]) -> None:
+        """Refuse to undo unseen what someone else saved meanwhile."""
+        seen = cleaned.get("seen_revision")
+        if self.instance._state.adding or seen is None:
+            return
+        self.conflict = edited_since(agent=self.instance, number=max(seen, cleaned.get("overwrite") or 0))
+        if self.conflict:
+            who = self.conflict.created_by or "Someone"
+            self.add_error(
+                None,
+                f"{who} saved this agent as r{self.conflict.number} {ago(self.conflict.created_at)}, while it was open "
+                "here. Nothing of yours is saved yet. Load the page again to see it, or tick “Save mine anyway”.",
+            )
 
 
 @dataclass(frozen=True)
@@ -189,6 +224,12 @@ class AgentAdmin(ScopedAdmin):
         ).prefetch_related(Prefetch("room_links", queryset=usable, to_attr="open_links"))
         return listed
 
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        changes = super().get_changelist_instance(request)
+        for agent in changes.result_list:
+            agent.may_edit = self.has_change_permission(request, agent)  # for the column of doors
+        return changes
+
     @admin.display(description="agent", ordering="name")
     def face(self, agent: Agent) -> SafeString:
         return format_html(
@@ -216,13 +257,14 @@ class AgentAdmin(ScopedAdmin):
 
     @admin.display(description="talk")
     def doors(self, agent: Any) -> SafeString:
-        talk = f"{reverse('admin:avatars_agent_change', args=[agent.pk])}?talk=1"
+        talk = reverse("admin:avatars_agent_change", args=[agent.pk])
+        trial = format_html('<a class="m-link" href="{}" data-talk-link>Talk</a> ', talk) if agent.may_edit else ""
         link = (
             format_html('<a class="m-link" href="{}">Open link</a>', agent.open_links[0].get_absolute_url())
             if agent.open_links
             else format_html('<span class="m-quiet">{}</span>', "no open link")
         )
-        return format_html('<span class="m-doors"><a class="m-link" href="{}">Talk</a> {}</span>', talk, link)
+        return format_html('<span class="m-doors">{}{}</span>', trial, link)
 
     @admin.action(description="Duplicate selected agents", permissions=["change"])
     def duplicate(self, request: HttpRequest, queryset: QuerySet[Agent]) -> None:
@@ -243,6 +285,7 @@ class AgentAdmin(ScopedAdmin):
 
         return [
             path("ask/", door(self.ask), name="avatars_agent_ask"),
+            path("<path:object_id>/newest/", door(self.newest), name="avatars_agent_newest"),
             path("<path:object_id>/duplicate/", door(self.duplicate_one), name="avatars_agent_duplicate"),
             *super().get_urls(),
         ]
@@ -260,7 +303,7 @@ class AgentAdmin(ScopedAdmin):
     def response_change(self, request: HttpRequest, obj: Agent) -> HttpResponse:
         if "_talk" not in request.POST:
             return super().response_change(request, obj)
-        return HttpResponseRedirect(f"{reverse('admin:avatars_agent_change', args=[obj.pk])}?talk=1")
+        return HttpResponseRedirect(reverse("admin:avatars_agent_change", args=[obj.pk]))  # its script opens the trial
 
     def render_change_form(
         self,
@@ -281,6 +324,9 @@ class AgentAdmin(ScopedAdmin):
             "preset_field": form["turn_preset"] if "turn_preset" in form.fields else None,
             "preset_now": preset_of({name: getattr(obj, name) for name in FIELDS}) if obj else "",
             "preset_values": {preset.key: dict(preset.values) for preset in PRESETS},
+            "rows_error": [ROWS_CHANGED] if any(each.formset.changed_elsewhere for each in (steps, answers)) else [],
+            "seen_revision": form["seen_revision"] if obj and "seen_revision" in form.fields else None,
+            "conflict": form.conflict,
             "steps": steps,
             "answers": answers,
             "answer_rows": sorted(answers.formset.forms, key=_place) if may_edit else [],
@@ -296,7 +342,7 @@ class AgentAdmin(ScopedAdmin):
         revisions = list(agent.revisions.select_related("created_by", "agent")[: SHOWN_REVISIONS + 1])
         before: list[AgentRevision | None] = [*revisions[1:], None]
         newest = revisions[0] if revisions else None
-        links = agent.room_links.filter(_open_links(), one_session=False)[:SHOWN_LINKS]
+        links = agent.room_links.filter(_open_links())[:SHOWN_LINKS]
         return {
             "revisions": [
                 {
@@ -315,9 +361,18 @@ class AgentAdmin(ScopedAdmin):
             "links": links,
             "links_url": f"{reverse('admin:live_sessions_roomlink_changelist')}?agent__id__exact={agent.pk}",
             "add_link_url": f"{reverse('admin:live_sessions_roomlink_add')}?agent={agent.pk}",
+            "newest_url": reverse("admin:avatars_agent_newest", args=[agent.pk]),
             "trial_url": reverse("trial-link", args=[agent.pk]),
-            "talk_now": "talk" in request.GET,
         }
+
+    @method_decorator(require_GET)
+    def newest(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Which revision answers now; someone else may have saved since the page was opened."""
+        agent = self.get_object(request, object_id)
+        if not self.has_view_permission(request, agent):
+            raise PermissionDenied
+        newest = agent.revisions.first()
+        return JsonResponse({"number": newest.number, "saved": ago(newest.created_at)} if newest else {})
 
     @method_decorator(require_POST)
     def duplicate_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -350,7 +405,9 @@ class AgentAdmin(ScopedAdmin):
 
 # -- What the editor shows --------------------------------------------------------------------------------------------
 def _open_links() -> Q:
-    return Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
+    """Links for everyone: doors to a single conversation, and those of an editor's own trial, are for nobody else."""
+    is_open = Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
+    return is_open & Q(one_session=False, trial_by=None)
 
 
 def _tabs(adminform: Any, steps: Any, answers: Any, *, saved: bool) -> list[Tab]:

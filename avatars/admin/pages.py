@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any
 
 from django.contrib import messages
+from django.core.validators import MaxLengthValidator
 from django.forms import Media, Script
 from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
@@ -44,6 +45,11 @@ def used_by(agents: Iterable[Agent], url_of: Callable[[Agent], str]) -> SafeStri
         ", ", '<a class="m-link" href="{}">{}</a>', ((url_of(agent), agent.name) for agent in agents)
     )
     return links or "No agent yet. Choose it in an agent under “Who it is”."
+
+
+def at_most(limit: int) -> MaxLengthValidator:
+    """For long texts. The page does not cut what is pasted: an error says that it is too long."""
+    return MaxLengthValidator(limit, f"Shorten this to {limit:,} characters; it has %(show_value)d.")
 
 
 def ago(moment: Any) -> str:

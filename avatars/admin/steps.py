@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 
+from avatars.admin.pages import at_most
 from avatars.admin.rungs import INPUT, RungMixin, provider_choices
 from avatars.choices import PipelineKind
 from avatars.models import Agent, AgentAnswer, PipelineStep
@@ -25,9 +26,23 @@ ADDS = {
     PipelineKind.TTS: "Add a voice to fall back on",
 }
 
+MAX_ANSWER = 4_000
+CHANGED_ELSEWHERE = "This row was changed elsewhere meanwhile: load the page again."
+
 
 class PartFormSet(PartFormSetBase):
     """Rows of an agent; they may hold objects of its project only. A row without a place goes to the end."""
+
+    def add_fields(self, form: Any, index: int | None) -> None:
+        super().add_fields(form, index)
+        key = form.fields.get("id")
+        if key is not None:
+            key.error_messages = {**key.error_messages, "invalid_choice": CHANGED_ELSEWHERE}
+
+    @property
+    def changed_elsewhere(self) -> bool:
+        """Whether a posted row is no longer there: going back to a revision, for one, makes all rows anew."""
+        return self.is_bound and any("id" in errors for errors in self.errors)
 
     def clean(self) -> None:
         super().clean()
@@ -130,7 +145,9 @@ class AnswerForm(PartForm):
         widget=forms.Textarea(attrs=INPUT | {"rows": 2}),
         help_text="Several wordings: one a line.",
     )
-    answer = forms.CharField(label="It says", widget=forms.Textarea(attrs=INPUT | {"rows": 2}))
+    answer = forms.CharField(
+        label="It says", widget=forms.Textarea(attrs=INPUT | {"rows": 2}), validators=[at_most(MAX_ANSWER)]
+    )
 
     class Meta:
         model = AgentAnswer

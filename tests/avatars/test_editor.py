@@ -15,6 +15,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from avatars.models import Agent, AgentAnswer, Avatar, PipelineStep, Voice
+from avatars.revisions import roll_back
+from avatars.services import save_agent_revision
 from projects.models import AuditEntry, Project
 from projects.providers import providers_for
 from projects.providers.base import Kind
@@ -71,6 +73,43 @@ def test_a_language_from_elsewhere_stays_a_choice(agent: Agent, bob: User, sign_
 
     agent.refresh_from_db()
     assert agent.language == "gsw"
+
+
+# -- Two editors at once ----------------------------------------------------------------------------------------------
+def test_what_someone_else_saved_is_not_overwritten_unasked(
+    agent: Agent, alice: User, bob: User, sign_in: SignIn
+) -> None:
+    client, url = sign_in(bob), admin_url(Agent, "change", agent.pk)
+    opened = client.get(url)
+    number = re.search(r'<input type="hidden" name="seen_revision" value="(\d+)"', opened.content.decode())
+    assert number is not None
+    assert number[1] == "1"
+    mine = form_data(opened) | {"greeting": "Bob's."}
+    assert edit(sign_in(alice), agent, knowledge="Alice's.").status_code == 302
+
+    page = client.post(url, mine).content.decode()
+
+    assert f"{alice} saved this agent as r2 just now, while it was open here." in page
+    agent.refresh_from_db()
+    assert (agent.greeting, agent.knowledge) == ("Hello, this is Ada.", "Alice's.")
+    assert re.search(r'<input type="checkbox"[^>]* name="overwrite" value="2"', page)
+    assert '<input type="hidden" name="seen_revision" value="1"' in page, "only the tick lets it through"
+    assert client.post(url, mine | {"overwrite": "2"}).status_code == 302
+    agent.refresh_from_db()
+    assert (agent.greeting, agent.knowledge) == ("Bob's.", "")
+    assert client.post(url, mine | {"overwrite": "2"}).status_code == 200, "a tick is for what was there then"
+
+
+def test_a_voice_that_was_set_up_anew_meanwhile_hinders_nobody(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    agent.voice = Voice.objects.create(project=agent.project, name="Low", provider="espeak")
+    agent.save()
+    save_agent_revision(agent=agent)
+    client = sign_in(bob)
+    mine = form_data(client.get(admin_url(Agent, "change", agent.pk))) | {"greeting": "Bob's."}
+    Voice.objects.update(options={"pitch": 9})
+    assert save_agent_revision(agent=agent).number == 3
+
+    assert client.post(admin_url(Agent, "change", agent.pk), mine).status_code == 302
 
 
 # -- The pipeline -----------------------------------------------------------------------------------------------------
@@ -176,6 +215,20 @@ def test_a_viewer_sees_the_pipeline_without_fields(agent: Agent, vera: User, pro
     assert "data-trial" not in page
 
 
+def test_it_says_that_rows_were_changed_elsewhere(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    PipelineStep.objects.create(agent=agent, kind="llm", provider="scripted")
+    wanted = save_agent_revision(agent=agent)
+    client = sign_in(bob)
+    data = form_data(client.get(admin_url(Agent, "change", agent.pk)))
+    roll_back(revision=wanted)
+
+    page = client.post(admin_url(Agent, "change", agent.pk), data).content.decode()
+
+    assert page.count("This row was changed elsewhere meanwhile: load the page again.") == 2
+    assert "Rows of this agent were changed elsewhere meanwhile. Nothing is saved: load the page again." in page
+    assert "were changed elsewhere" not in page_of(client, agent)
+
+
 # -- Turn-taking ------------------------------------------------------------------------------------------------------
 def test_a_chosen_preset_sets_the_values(agent: Agent, bob: User, sign_in: SignIn) -> None:
     assert edit(sign_in(bob), agent, turn_preset="patient").status_code == 302
@@ -227,6 +280,19 @@ def test_an_agent_may_have_hundreds_of_answers(agent: Agent, bob: User, sign_in:
     assert last.answer == "No."
 
 
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [("instructions", 20_000), ("greeting", 2_000), ("knowledge", 200_000), ("answers-0-answer", 4_000)],
+)
+def test_a_text_may_be_so_long_and_no_longer(agent: Agent, bob: User, sign_in: SignIn, name: str, limit: int) -> None:
+    client = sign_in(bob)
+
+    errors = form_errors(edit(client, agent, **{name: "x" * (limit + 1)}))
+
+    assert errors == {name: [f"Shorten this to {limit:,} characters; it has {limit + 1}."]}
+    assert edit(client, agent, **{name: "x" * limit}).status_code == 302
+
+
 def test_it_says_when_nothing_fits(bob: User, sign_in: SignIn) -> None:
     said = ask(sign_in(bob), "how deep is the ocean").json()
 
@@ -258,8 +324,22 @@ def test_it_says_which_revision_answers(agent: Agent, bob: User, sign_in: SignIn
 
     page = page_of(client, agent)
 
-    assert "<b>r2</b> answers, saved just now." in page
+    assert "r2 answers, saved just now." in re.sub(r"<[^>]+>", "", page)
     assert f'action="{reverse("trial-link", args=[agent.pk])}"' in page
+
+
+def test_the_number_of_who_answers_is_asked_anew(
+    agent: Agent, bob: User, vera: User, charlie: User, other_project: Project, sign_in: SignIn
+) -> None:
+    url = reverse("admin:avatars_agent_newest", args=[agent.pk])
+    client = sign_in(bob)
+    assert f'data-newest-url="{url}"' in page_of(client, agent)
+    edit(client, agent, greeting="Hi.")
+
+    assert sign_in(vera).get(url).json() == {"number": 2, "saved": "just now"}
+    assert sign_in(charlie).get(url).status_code == 404
+    assert Client().get(url).status_code == 302
+    assert client.post(url).status_code == 405
 
 
 def test_save_and_talk_comes_back_to_talk(agent: Agent, bob: User, sign_in: SignIn) -> None:
@@ -267,9 +347,35 @@ def test_save_and_talk_comes_back_to_talk(agent: Agent, bob: User, sign_in: Sign
 
     response = edit(client, agent, greeting="Hi.", _talk="1")
 
-    assert response["Location"] == f"{admin_url(Agent, 'change', agent.pk)}?talk=1"
-    assert "data-talk-now" in client.get(response["Location"]).content.decode()
-    assert "data-talk-now" not in page_of(client, agent)
+    assert response["Location"] == admin_url(Agent, "change", agent.pk)
+    assert "data-refused" not in client.get(response["Location"]).content.decode()
+    refused = edit(client, agent, name="", _talk="1").content.decode()
+    assert "data-refused" in refused, "its script opens no trial of what was not saved"
+
+
+def test_an_address_alone_opens_no_trial(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    """Whatever a link leads to, only a click on the page itself asks for a conversation."""
+    client = sign_in(bob)
+    plain, led = (client.get(admin_url(Agent, "change", agent.pk), query) for query in ({}, {"talk": "1"}))
+
+    panels = [re.search(r"<aside[^>]*data-talk[^>]*>", page.content.decode()) for page in (plain, led)]
+    assert panels[0] is not None
+    assert panels[1] is not None
+    assert panels[0][0] == panels[1][0]
+
+
+def test_nobody_is_led_into_a_conversation_of_someone_else(
+    agent: Agent, bob: User, vera: User, sign_in: SignIn
+) -> None:
+    single = RoomLink.objects.create(project=agent.project, agent=agent, one_session=True)
+    trial = RoomLink.objects.create(project=agent.project, agent=agent, trial_by=bob)
+
+    for user in (vera, bob):
+        client = sign_in(user)
+        pages = page_of(client, agent) + client.get(admin_url(Agent, "changelist")).content.decode()
+        assert single.public_id not in pages
+        assert trial.public_id not in pages
+        assert "no open link" in pages
 
 
 # -- The list ---------------------------------------------------------------------------------------------------------
@@ -288,6 +394,12 @@ def test_the_list_shows_how_much_an_agent_is_used(agent: Agent, bob: User, link:
     assert "1 minute ago" in page.replace("\xa0", " ")
     assert link.get_absolute_url() in page
     assert "no open link" in page
+
+
+def test_the_list_offers_a_trial_to_editors_alone(agent: Agent, bob: User, vera: User, sign_in: SignIn) -> None:
+    pages = [sign_in(user).get(admin_url(Agent, "changelist")).content.decode() for user in (bob, vera)]
+
+    assert [">Talk</a>" in page for page in pages] == [True, False]
 
 
 @pytest.mark.parametrize("order", ["1", "-5", "6", "-6"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -56,6 +58,19 @@ def test_it_compares_long_texts_by_line(agent: Agent) -> None:
     assert [(line.mark, line.text) for line in change.lines] == [
         (" ", "One."), ("-", "Two."), (" ", "Three."), ("+", "Four."),
     ]  # fmt: skip
+
+
+def test_it_compares_two_thousand_changed_lines_at_once_and_says_where_it_ends(agent: Agent) -> None:
+    text = "\n".join(f"Room {place} is open from nine to five on working days." for place in range(2_001))
+    before = snapshot_agent(agent) | {"knowledge": text}
+    after = before | {"knowledge": text.replace("nine", "ten").replace("five", "six")}
+
+    begun = time.monotonic()
+    (change,) = compare_snapshots(before=before, after=after, names={})
+
+    assert time.monotonic() - begun < 5, "minutes, if it looked for changed words too"
+    assert Counter(line.mark for line in change.lines) == {"-": 2_000, "+": 2_000, "…": 1}
+    assert change.lines[-1].text == "Only the first 2,000 lines are compared here."
 
 
 def test_it_names_providers_and_keys(agent: Agent, project: Project) -> None:

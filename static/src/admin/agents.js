@@ -1,6 +1,14 @@
 /** The agent's editor: tabs, unsaved changes, presets, the panel to talk in, and the box to ask in. */
 
+/** Where a click leaves the address of the editor whose next page shall open the trial; an address alone opens none. */
+const TALK = "molts.talk";
+
 const form = document.querySelector("[data-agent-form]");
+for (const link of document.querySelectorAll("[data-talk-link]"))
+  link.addEventListener("click", (event) => {
+    const elsewhere = event.ctrlKey || event.metaKey || event.shiftKey;
+    if (!elsewhere) window.sessionStorage.setItem(TALK, link.pathname);
+  });
 if (form) {
   const editor = form.closest(".m-editor");
   setUpTabs(editor.querySelector("[data-tabs]"));
@@ -119,13 +127,26 @@ function setUpTalk(panel, changes) {
     panel.querySelector("[data-frame-empty]").hidden = true;
     panel.classList.add("m-open");
     panel.querySelector("[data-trial-label]").textContent = "Start again";
+    sayWhoAnswers(panel);
   });
-  if ("talkNow" in panel.dataset) {
-    const address = new URL(window.location.href);
-    address.searchParams.delete("talk");
-    window.history.replaceState(null, "", address);
-    form.action = `${address.pathname}${address.search}${address.hash}`;
-    trial.requestSubmit();
+  panel.querySelector("[data-save-talk]").addEventListener("click", () => {
+    window.sessionStorage.setItem(TALK, window.location.pathname);
+  });
+  const asked = window.sessionStorage.getItem(TALK);
+  window.sessionStorage.removeItem(TALK);
+  if (asked === window.location.pathname && !("refused" in panel.dataset)) trial.requestSubmit();
+}
+/** Someone else may have saved since the page was opened. */
+async function sayWhoAnswers(panel) {
+  const number = panel.querySelector("[data-newest-number]");
+  try {
+    const response = await fetch(panel.dataset.newestUrl, { signal: AbortSignal.timeout(10_000) });
+    const newest = await response.json();
+    if (!response.ok || !newest.number || !number) return;
+    number.textContent = `r${newest.number}`;
+    panel.querySelector("[data-newest-saved]").textContent = newest.saved;
+  } catch {
+    // What the page said stays; the conversation itself does not depend on it.
   }
 }
 
