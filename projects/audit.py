@@ -46,6 +46,19 @@ def record(
     )
 
 
+def record_blocked(*, address: str, text: str, user: AbstractBaseUser | None = None) -> None:
+    """Note that somebody at `address`, who is not signed in, was stopped; `user` is whom they tried to be."""
+    kind = ContentType.objects.get_for_model(user) if user else None
+    AuditEntry.objects.create(
+        user_name=f"somebody at {address}"[:150],
+        action=AuditAction.ACT,
+        content_type=kind,
+        object_id=str(user.pk) if user else "",
+        object_name=(user.get_username() if user else address)[:200],
+        text=text,
+    )
+
+
 def _project_id(obj: models.Model) -> Any:
     """None for what belongs to no project, as users do: such entries are for superusers."""
     belongs = hasattr(obj, "project_path") or any(field.name == "project" for field in obj._meta.fields)

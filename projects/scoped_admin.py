@@ -42,6 +42,7 @@ from projects.access import ScopedQuerySet, project_id_of, project_ids
 from projects.audit import Audited, history_of
 from projects.choices import Action
 from projects.models import Project
+from projects.sign_in import SignInForm
 
 if TYPE_CHECKING:
     # The stubs' classes take the model as a parameter, the real ones do not.
@@ -373,6 +374,8 @@ class ScopedRelatedFilter(RelatedFieldListFilter):
 
 class ScopedAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # untyped
     """The admin site without its short cut from any object's id to its page, which asks nobody's permission."""
+
+    login_form = SignInForm
 
     def get_urls(self) -> list[Any]:
         return [
