@@ -246,6 +246,16 @@ def test_nobody_takes_their_own_rights_away(root: User, sign_in: SignIn) -> None
     assert client.post(admin_url(User, "delete", root.pk), {"post": "yes"}).status_code == 403
 
 
+def test_a_users_history_is_on_their_page(root: User, bob: User, sign_in: SignIn) -> None:
+    client = sign_in(root)
+    page = admin_url(User, "change", bob.pk)
+    client.post(page, form_data(client.get(page)) | {"is_active": "on", "first_name": "Bob"})
+    history = client.get(admin_url(User, "history", bob.pk))
+    assert [entry.text for entry in history.context["action_list"]] == ["Changed First name."]
+    assert "Changed First name." in history.content.decode()
+    assert client.get(admin_url(User, "history", 10_000)).status_code == 302
+
+
 def test_users_are_for_superusers_and_groups_for_nobody(
     project: Project, alice: User, root: User, sign_in: SignIn
 ) -> None:
