@@ -20,7 +20,7 @@ from projects.choices import MemberRole
 from projects.models import ApiKey, AuditEntry, Member, Project, ProviderKey
 from projects.services import add_member
 from sessions.models import RoomLink
-from tests.forms import admin_url, form_data, messages_of
+from tests.forms import admin_url, form_data, form_errors, messages_of
 
 SignIn = Callable[[User], Client]
 PASSWORD = "quiet-harbour-9"
@@ -244,6 +244,30 @@ def test_nobody_takes_their_own_rights_away(root: User, sign_in: SignIn) -> None
     assert root.is_superuser
     assert root.is_active
     assert client.post(admin_url(User, "delete", root.pk), {"post": "yes"}).status_code == 403
+
+
+def test_whom_a_project_needs_stays(project: Project, alice: User, bob: User, root: User, sign_in: SignIn) -> None:
+    client = sign_in(root)
+    page, delete = admin_url(User, "change", alice.pk), admin_url(User, "delete", alice.pk)
+
+    data = {name: value for name, value in form_data(client.get(page)).items() if name != "is_active"}
+    assert "Nobody else owns Project A." in str(form_errors(client.post(page, data))["is_active"])
+    assert "Project A (make another member its owner first)" in client.get(delete).content.decode()
+    client.post(delete, {"post": "yes"})
+    both = {"action": "delete_selected", "_selected_action": [alice.pk, bob.pk], "post": "yes"}
+    client.post(admin_url(User, "changelist"), both)
+    assert User.objects.filter(pk__in=[alice.pk, bob.pk], is_active=True).count() == 2
+
+    Member.objects.filter(user=bob).update(role=MemberRole.OWNER)
+    client.post(admin_url(User, "changelist"), both)
+    assert User.objects.filter(pk__in=[alice.pk, bob.pk]).count() == 2, "one of the two has to stay"
+    User.objects.filter(pk=bob.pk).update(is_active=False)
+    client.post(delete, {"post": "yes"})
+    assert User.objects.filter(pk=alice.pk).exists(), "an owner who cannot sign in is none"
+    User.objects.filter(pk=bob.pk).update(is_active=True)
+    assert client.post(page, data).status_code == 302
+    assert client.post(delete, {"post": "yes"}).status_code == 302
+    assert not User.objects.filter(pk=alice.pk).exists()
 
 
 def test_a_users_history_is_on_their_page(root: User, bob: User, sign_in: SignIn) -> None:
