@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import Group, User
@@ -50,6 +51,27 @@ def test_it_marks_where_one_is_and_asks_the_database_little(project: Project, al
         html = client.get(admin_url(Agent, "changelist")).content.decode()
     assert html.count('aria-current="page"') == 1
     assert len(queries) <= 11
+
+
+def test_the_style_sheets_name_what_the_pages_hold(
+    project: Project, agent: Agent, alice: User, sign_in: SignIn
+) -> None:
+    """The theme's own overlays and buttons are restyled by name; a new version of it may rename them."""
+    noscript = Path("static/src/admin/noscript.css").read_text()
+    page = sign_in(alice).get(admin_url(Agent, "changelist")).content.decode()
+    assert '<noscript><link rel="stylesheet" href="/static/src/admin/noscript.css"></noscript>' in page
+    assert '[x-data="searchCommand()"]' in noscript
+    assert 'x-data="searchCommand()"' in page
+    assert "#changelist-filter" in noscript
+    assert 'id="changelist-filter"' in page
+
+    frame = Path("static/src/admin/frame.css").read_text()
+    form = sign_in(alice).get(admin_url(Agent, "change", agent.pk)).content.decode().split('id="submit-row"')[1]
+    assert "#submit-row .flex-col-reverse" in frame
+    assert "flex-col-reverse" in form
+    assert "#submit-row a.bg-red-600" in frame
+    assert "bg-red-600" in form
+    assert form.index('name="_save"') < form.index("bg-red-600"), "shown in this order where the row is a column"
 
 
 def test_staff_in_no_project_sees_no_pages(db: None, sign_in: SignIn) -> None:
