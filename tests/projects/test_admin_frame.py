@@ -312,6 +312,17 @@ def test_users_are_for_superusers_and_groups_for_nobody(
         admin_url(Group, "changelist")
 
 
+def test_the_admin_says_what_a_role_may_not(project: Project, vera: User, sign_in: SignIn) -> None:
+    client = sign_in(vera)
+    response = client.get(admin_url(ProviderKey, "add"))
+    html = response.content.decode()
+    assert response.status_code == 403
+    assert "Your role may not do this" in html
+    assert 'id="nav-sidebar"' in html
+    assert '<a href="/admin/">Back to the start of the admin</a>' in html
+    assert client.get(admin_url(ProviderKey, "add"), headers={"Accept": "application/json"}).json()
+
+
 def test_members_are_explained(project: Project, alice: User, sign_in: SignIn) -> None:
     html = sign_in(alice).get(admin_url(Project, "change", project.pk)).content.decode()
     for words in ("Viewer", "Editor", "Owner", "Changes nothing."):
