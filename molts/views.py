@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from django.contrib import admin
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.urls import reverse
 
 from molts.api import error_body
 from molts.errors import BadInput, MoltsError, NotAllowed, NotFound
@@ -18,7 +22,12 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Htt
 
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return _answer(request, NotAllowed("This is not open to you."), "403.html")
+    error = NotAllowed("This is not open to you.")
+    # No user is known where a middleware refused.
+    in_admin = request.path.startswith(reverse("admin:index")) and hasattr(request, "user")
+    if not in_admin or not admin.site.has_permission(request):
+        return _answer(request, error, "403.html")
+    return _answer(request, error, "admin/not_allowed.html", admin.site.each_context(request) | {"title": "No access"})
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
@@ -35,10 +44,12 @@ def server_error(request: HttpRequest) -> HttpResponse:
     return _answer(request, ServerError("Something went wrong here. It has been logged."), "500.html")
 
 
-def _answer(request: HttpRequest, error: MoltsError, template: str) -> HttpResponse:
+def _answer(
+    request: HttpRequest, error: MoltsError, template: str, context: dict[str, Any] | None = None
+) -> HttpResponse:
     if _wants_json(request):
         return JsonResponse(error_body(error), status=error.http_status)
-    return render(request, template, status=error.http_status)
+    return render(request, template, context, status=error.http_status)
 
 
 def _wants_json(request: HttpRequest) -> bool:

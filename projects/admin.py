@@ -133,6 +133,12 @@ class ProjectAdmin(ScopedAdmin):
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.is_active and request.user.is_superuser)
 
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        if not change and not form.instance.members.exists():
+            assert request.user.is_authenticated
+            services.add_member(project=form.instance, user=request.user, role=MemberRole.OWNER)
+
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(ScopedAdmin):

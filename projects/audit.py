@@ -7,16 +7,25 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.admin.models import LogEntry
+from django.contrib.admin.utils import unquote
+from django.contrib.admin.views.main import PAGE_VAR
 from django.contrib.contenttypes.models import ContentType
 from django.db import models
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 from projects.access import project_id_of
 from projects.choices import AuditAction
 from projects.models import AuditEntry, Project
 
 if TYPE_CHECKING:
+    from django.contrib import admin
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+    Base = admin.ModelAdmin[Any]
+else:
+    Base = object
+
+HISTORY_PAGE = 100
 
 
 def record_action(*, request_user: AbstractBaseUser | AnonymousUser, obj: models.Model, text: str) -> None:
@@ -46,6 +55,19 @@ def record(
     )
 
 
+def record_blocked(*, address: str, text: str, user: AbstractBaseUser | None = None) -> None:
+    """Note that somebody at `address`, who is not signed in, was stopped; `user` is whom they tried to be."""
+    kind = ContentType.objects.get_for_model(user) if user else None
+    AuditEntry.objects.create(
+        user_name=f"somebody at {address}"[:150],
+        action=AuditAction.ACT,
+        content_type=kind,
+        object_id=str(user.pk) if user else "",
+        object_name=(user.get_username() if user else address)[:200],
+        text=text,
+    )
+
+
 def _project_id(obj: models.Model) -> Any:
     """None for what belongs to no project, as users do: such entries are for superusers."""
     belongs = hasattr(obj, "project_path") or any(field.name == "project" for field in obj._meta.fields)
@@ -58,8 +80,8 @@ def history_of(obj: models.Model) -> models.QuerySet[AuditEntry]:
     return AuditEntry.objects.filter(content_type=kind, object_id=str(obj.pk))
 
 
-class Audited:
-    """Mixed into a ModelAdmin: every save and deletion goes to the audit trail."""
+class Audited(Base):
+    """Mixed into a ModelAdmin: every save and deletion goes to the audit trail, and the history page reads it."""
 
     def log_addition(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         record(user=request.user, objects=[obj], action=AuditAction.ADD, text=_in_words(message))
@@ -69,6 +91,20 @@ class Audited:
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> Any:
         record(user=request.user, objects=queryset, action=AuditAction.DELETE, text="Deleted.")
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The history that Django shows, read from the audit trail."""
+        obj = self.get_object(request, unquote(object_id))
+        entries = history_of(obj) if obj is not None else AuditEntry.objects.none()  # Django says that it is not there
+        page = self.get_paginator(request, entries, HISTORY_PAGE).get_page(request.GET.get(PAGE_VAR, 1))
+        shown = {
+            "action_list": page,
+            "page_range": page.paginator.get_elided_page_range(page.number),
+            "pagination_required": page.has_other_pages(),
+        }
+        return super().history_view(request, object_id, {**shown, **(extra_context or {})})
 
 
 def _in_words(message: Any) -> str:

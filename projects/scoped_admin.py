@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.filters import RelatedFieldListFilter
-from django.contrib.admin.utils import unquote
-from django.contrib.admin.views.main import PAGE_VAR
 from django.core.paginator import EmptyPage
 from django.db import models
 from django.forms.utils import pretty_name
@@ -39,9 +37,10 @@ from unfold.widgets import (
 
 from molts.errors import MoltsError
 from projects.access import ScopedQuerySet, project_id_of, project_ids
-from projects.audit import Audited, history_of
+from projects.audit import Audited
 from projects.choices import Action
 from projects.models import Project
+from projects.sign_in import SignInForm
 
 if TYPE_CHECKING:
     # The stubs' classes take the model as a parameter, the real ones do not.
@@ -59,7 +58,6 @@ else:
 
 PRIVATE_FIELDS = frozenset({"secret_cipher", "digest", "last_four", "password"})
 """Never to be filtered by: "starts with" questions would spell a value out letter by letter."""
-HISTORY_PAGE = 100
 LOOKS: tuple[tuple[type[forms.Widget], list[str]], ...] = (
     (forms.CheckboxInput, CHECKBOX_CLASSES),
     (forms.Textarea, TEXTAREA_CLASSES),
@@ -315,19 +313,6 @@ class ScopedAdmin(Audited, Scope, ModelAdmin):
             changes.empty_link = self.get_empty_link(request)  # for the template
         return changes
 
-    def history_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """The history that Django shows, read from the audit trail."""
-        obj = self.get_object(request, unquote(object_id))
-        page = self.get_paginator(request, history_of(obj), HISTORY_PAGE).get_page(request.GET.get(PAGE_VAR, 1))
-        shown = {
-            "action_list": page,
-            "page_range": page.paginator.get_elided_page_range(page.number),
-            "pagination_required": page.has_other_pages(),
-        }
-        return super().history_view(request, object_id, {**shown, **(extra_context or {})})
-
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         if PRIVATE_FIELDS & set(lookup.split("__")):
             return False
@@ -373,6 +358,8 @@ class ScopedRelatedFilter(RelatedFieldListFilter):
 
 class ScopedAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # untyped
     """The admin site without its short cut from any object's id to its page, which asks nobody's permission."""
+
+    login_form = SignInForm
 
     def get_urls(self) -> list[Any]:
         return [

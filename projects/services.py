@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -47,6 +47,13 @@ def add_member(*, project: Project, user: AbstractBaseUser, role: MemberRole) ->
             raise Conflict(f"{user} is a member of this project already: change the role instead.")
         admit_to_admin(user=user)
     return member
+
+
+def projects_that_need(*, users: Iterable[AbstractBaseUser]) -> list[Project]:
+    """Projects that would have no owner who may sign in without these users, by name."""
+    theirs = Member.objects.filter(role=MemberRole.OWNER, user__in=[user.pk for user in users])
+    others = Member.objects.filter(role=MemberRole.OWNER, user__is_active=True).exclude(pk__in=theirs.values("pk"))
+    return list(Project.objects.filter(pk__in=theirs.values("project_id")).exclude(pk__in=others.values("project_id")))
 
 
 def admit_to_admin(*, user: AbstractBaseUser) -> None:

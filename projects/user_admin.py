@@ -16,6 +16,7 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from projects.audit import Audited
+from projects.services import projects_that_need
 
 if TYPE_CHECKING:
     UserAdminBase = DjangoUserAdmin[User]
@@ -40,6 +41,14 @@ class UserForm(UserFormBase):
         for name, text in HELP.items():
             if name in self.fields:  # one's own are for reading only
                 self.fields[name].help_text = text
+
+    def clean_is_active(self) -> bool:
+        active: bool = self.cleaned_data["is_active"]
+        needed = [] if active or not self.initial.get("is_active") else projects_that_need(users=[self.instance])
+        if needed:
+            names = ", ".join(project.name for project in needed)
+            raise forms.ValidationError(f"Nobody else owns {names}. Make another member an owner there first.")
+        return active
 
 
 class UserAdmin(Audited, UserAdminBase):
@@ -77,6 +86,14 @@ class UserAdmin(Audited, UserAdminBase):
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Nobody locks themselves out."""
         return (*self.readonly_fields, "is_active", "is_superuser") if obj == request.user else self.readonly_fields
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[Any], list[Any]]:
+        """Whom a project needs is kept, as what is protected by another row is."""
+        to_delete, counts, refused, protected = super().get_deleted_objects(objs, request)
+        needed = [f"{project.name} (make another member its owner first)" for project in projects_that_need(users=objs)]
+        return to_delete, counts, refused, [*protected, *needed]
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         obj.is_staff = obj.is_staff or obj.is_superuser  # else they could not sign in

@@ -102,6 +102,14 @@ def test_a_superuser_adds_a_project_with_its_owner(root: User, sign_in: SignIn) 
     assert Member.objects.get(project__name="New").user.username == "dora"
 
 
+def test_a_project_without_members_belongs_to_whoever_added_it(root: User, sign_in: SignIn) -> None:
+    client = sign_in(root)
+    data = form_data(client.get(admin_url(Project, "add"))) | {"name": "New"}
+    assert client.post(admin_url(Project, "add"), data).status_code == 302
+    member = Member.objects.get(project__name="New")
+    assert (member.user, member.role) == (root, MemberRole.OWNER)
+
+
 def test_an_owner_deletes_a_project_whole(project: Project, alice: User, sign_in: SignIn) -> None:
     from avatars.models import Agent, Voice
     from tests.conftest import make_agent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import Group, User
@@ -20,7 +21,7 @@ from projects.choices import MemberRole
 from projects.models import ApiKey, AuditEntry, Member, Project, ProviderKey
 from projects.services import add_member
 from sessions.models import RoomLink
-from tests.forms import admin_url, form_data, messages_of
+from tests.forms import admin_url, form_data, form_errors, messages_of
 
 SignIn = Callable[[User], Client]
 PASSWORD = "quiet-harbour-9"
@@ -50,6 +51,27 @@ def test_it_marks_where_one_is_and_asks_the_database_little(project: Project, al
         html = client.get(admin_url(Agent, "changelist")).content.decode()
     assert html.count('aria-current="page"') == 1
     assert len(queries) <= 11
+
+
+def test_the_style_sheets_name_what_the_pages_hold(
+    project: Project, agent: Agent, alice: User, sign_in: SignIn
+) -> None:
+    """The theme's own overlays and buttons are restyled by name; a new version of it may rename them."""
+    noscript = Path("static/src/admin/noscript.css").read_text()
+    page = sign_in(alice).get(admin_url(Agent, "changelist")).content.decode()
+    assert '<noscript><link rel="stylesheet" href="/static/src/admin/noscript.css"></noscript>' in page
+    assert '[x-data="searchCommand()"]' in noscript
+    assert 'x-data="searchCommand()"' in page
+    assert "#changelist-filter" in noscript
+    assert 'id="changelist-filter"' in page
+
+    frame = Path("static/src/admin/frame.css").read_text()
+    form = sign_in(alice).get(admin_url(Agent, "change", agent.pk)).content.decode().split('id="submit-row"')[1]
+    assert "#submit-row .flex-col-reverse" in frame
+    assert "flex-col-reverse" in form
+    assert "#submit-row a.bg-red-600" in frame
+    assert "bg-red-600" in form
+    assert form.index('name="_save"') < form.index("bg-red-600"), "shown in this order where the row is a column"
 
 
 def test_staff_in_no_project_sees_no_pages(db: None, sign_in: SignIn) -> None:
@@ -246,6 +268,40 @@ def test_nobody_takes_their_own_rights_away(root: User, sign_in: SignIn) -> None
     assert client.post(admin_url(User, "delete", root.pk), {"post": "yes"}).status_code == 403
 
 
+def test_whom_a_project_needs_stays(project: Project, alice: User, bob: User, root: User, sign_in: SignIn) -> None:
+    client = sign_in(root)
+    page, delete = admin_url(User, "change", alice.pk), admin_url(User, "delete", alice.pk)
+
+    data = {name: value for name, value in form_data(client.get(page)).items() if name != "is_active"}
+    assert "Nobody else owns Project A." in str(form_errors(client.post(page, data))["is_active"])
+    assert "Project A (make another member its owner first)" in client.get(delete).content.decode()
+    client.post(delete, {"post": "yes"})
+    both = {"action": "delete_selected", "_selected_action": [alice.pk, bob.pk], "post": "yes"}
+    client.post(admin_url(User, "changelist"), both)
+    assert User.objects.filter(pk__in=[alice.pk, bob.pk], is_active=True).count() == 2
+
+    Member.objects.filter(user=bob).update(role=MemberRole.OWNER)
+    client.post(admin_url(User, "changelist"), both)
+    assert User.objects.filter(pk__in=[alice.pk, bob.pk]).count() == 2, "one of the two has to stay"
+    User.objects.filter(pk=bob.pk).update(is_active=False)
+    client.post(delete, {"post": "yes"})
+    assert User.objects.filter(pk=alice.pk).exists(), "an owner who cannot sign in is none"
+    User.objects.filter(pk=bob.pk).update(is_active=True)
+    assert client.post(page, data).status_code == 302
+    assert client.post(delete, {"post": "yes"}).status_code == 302
+    assert not User.objects.filter(pk=alice.pk).exists()
+
+
+def test_a_users_history_is_on_their_page(root: User, bob: User, sign_in: SignIn) -> None:
+    client = sign_in(root)
+    page = admin_url(User, "change", bob.pk)
+    client.post(page, form_data(client.get(page)) | {"is_active": "on", "first_name": "Bob"})
+    history = client.get(admin_url(User, "history", bob.pk))
+    assert [entry.text for entry in history.context["action_list"]] == ["Changed First name."]
+    assert "Changed First name." in history.content.decode()
+    assert client.get(admin_url(User, "history", 10_000)).status_code == 302
+
+
 def test_users_are_for_superusers_and_groups_for_nobody(
     project: Project, alice: User, root: User, sign_in: SignIn
 ) -> None:
@@ -254,6 +310,17 @@ def test_users_are_for_superusers_and_groups_for_nobody(
     assert sign_in(alice).post(admin_url(User, "change", root.pk), {"is_superuser": "on"}).status_code == 403
     with pytest.raises(NoReverseMatch):
         admin_url(Group, "changelist")
+
+
+def test_the_admin_says_what_a_role_may_not(project: Project, vera: User, sign_in: SignIn) -> None:
+    client = sign_in(vera)
+    response = client.get(admin_url(ProviderKey, "add"))
+    html = response.content.decode()
+    assert response.status_code == 403
+    assert "Your role may not do this" in html
+    assert 'id="nav-sidebar"' in html
+    assert '<a href="/admin/">Back to the start of the admin</a>' in html
+    assert client.get(admin_url(ProviderKey, "add"), headers={"Accept": "application/json"}).json()
 
 
 def test_members_are_explained(project: Project, alice: User, sign_in: SignIn) -> None:

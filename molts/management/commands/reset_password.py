@@ -14,6 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from projects.audit import record
 from projects.choices import AuditAction
+from projects.sign_in import forget_failures
 
 
 class Command(BaseCommand):
@@ -38,6 +39,7 @@ class Command(BaseCommand):
             raise CommandError(f"{file} holds no usable password: {' '.join(error.messages)}") from error
         user.set_password(password)  # browser sessions carry a mark of the old one, so all of them end
         user.save(update_fields=["password"])
+        forget_failures(name=user.get_username())
         record(user=None, objects=[user], action=AuditAction.ACT, text="Got a new password.")
         if file is None:
             self.stdout.write(f"new password of {options['user']}: {password}")

@@ -1,0 +1,128 @@
+"""Signing in to the admin, and how often somebody may try."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import time
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib.admin.forms import AdminAuthenticationForm
+from django.contrib.auth import get_user_model
+from django.core.cache import cache
+from redis import RedisError
+from rest_framework.throttling import BaseThrottle
+from unfold.forms import AuthenticationForm as UnfoldAuthenticationForm
+
+from projects.audit import record_blocked
+
+if TYPE_CHECKING:
+    SignInFormBase = AdminAuthenticationForm
+else:
+    SignInFormBase = UnfoldAuthenticationForm
+
+WINDOW = 600  # seconds, from the first failure
+MOST_BY_NAME = 8
+MOST_BY_ADDRESS = 30
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Tries:
+    """The failures of one name or one address; Redis counts them, so all web processes count together."""
+
+    of: str
+    most: int
+
+    @property
+    def key(self) -> str:
+        return f"sign-in.{hashlib.sha256(self.of.encode()).hexdigest()}"
+
+    def take(self) -> int:
+        """Count one before it is made: tries that come at the same moment cannot all be the first. Its number."""
+        starts = cache.add(f"{self.key}.end", time.time() + WINDOW, WINDOW)
+        (cache.set if starts else cache.add)(self.key, 0, WINDOW)
+        try:
+            return int(cache.incr(self.key))
+        except ValueError:  # the window ended between the two
+            return 1
+
+    def give_back(self) -> None:
+        try:
+            cache.decr(self.key)
+        except ValueError:
+            return
+
+    def minutes_left(self) -> int:
+        end = cache.get(f"{self.key}.end", 0.0)
+        return max(1, math.ceil((float(end) - time.time()) / 60))
+
+    def forget(self) -> None:
+        cache.delete_many([self.key, f"{self.key}.end"])
+
+
+def _by_name(name: str) -> Tries:
+    return Tries(f"name {unicodedata.normalize('NFKC', name).casefold()}", MOST_BY_NAME)
+
+
+def _by_address(address: str) -> Tries:
+    return Tries(f"address {address}", MOST_BY_ADDRESS)
+
+
+def forget_failures(*, name: str) -> None:
+    """Let somebody of this name try again at once."""
+    try:
+        _by_name(name).forget()
+    except (RedisError, OSError):
+        logger.warning("failed sign-ins not forgotten: Redis is out of reach")
+
+
+class SignInForm(SignInFormBase):
+    """Unfold's, where wrong passwords end: per name, and per address for whoever tries many names."""
+
+    def clean(self) -> dict[str, Any]:
+        name, address = self.cleaned_data.get("username", ""), BaseThrottle().get_ident(self.request)  # type: ignore[arg-type]
+        try:
+            self._take(name, address)
+        except (RedisError, OSError):
+            logger.warning("sign-ins not counted: Redis is out of reach")
+            return super().clean()
+        cleaned = super().clean()
+        try:
+            _by_name(name).forget()
+            # Not all of the address: an account of one's own would buy any number of guesses at another's.
+            _by_address(address).give_back()
+        except (RedisError, OSError):
+            logger.warning("failed sign-ins not forgotten: Redis is out of reach")
+        return cleaned
+
+    def _take(self, name: str, address: str) -> None:
+        """Raises ValidationError when there were too many failures, whatever the password."""
+        by_address, by_name = _by_address(address), _by_name(name)
+        number = by_address.take()
+        if number > by_address.most:
+            if number == by_address.most + 1:  # one entry for all that follow
+                record_blocked(address=address, text=f"{_failed(by_address)}: sign-in blocked.")
+            raise forms.ValidationError(f"Too many tries from your address. Wait {_minutes(by_address)}.")
+        number = by_name.take()
+        if number > by_name.most:
+            user = get_user_model()._default_manager.filter(username=name).first()
+            if number == by_name.most + 1 and user is not None:
+                record_blocked(address=address, user=user, text=f"{_failed(by_name)}: sign-in blocked for this name.")
+            raise forms.ValidationError(
+                f"Too many tries. Wait {_minutes(by_name)}, or reset the password with manage.py reset_password."
+            )
+
+
+def _failed(tries: Tries) -> str:
+    return f"{tries.most} failed sign-ins within {WINDOW // 60} minutes"
+
+
+def _minutes(tries: Tries) -> str:
+    left = tries.minutes_left()
+    return f"{left} minute{'' if left == 1 else 's'}"
