@@ -57,7 +57,7 @@ def next_steps(request: HttpRequest) -> list[Step]:
             "Make a project",
         ),
         Step(
-            "Add a provider key",
+            "Add a key",
             "For a vendor or a server of your own. Without one, agents talk with what runs on this machine.",
             in_scope(request, ProviderKey.objects.all()).exists(),
             add("projects_providerkey", manage),

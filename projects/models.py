@@ -104,6 +104,7 @@ class ProviderKey(models.Model):
     objects = ScopedQuerySet["ProviderKey"].as_manager()
 
     class Meta:
+        verbose_name = "key"
         ordering = ("provider", "name")
 
     def __str__(self) -> str:

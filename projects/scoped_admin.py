@@ -373,6 +373,12 @@ class ScopedAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # untyped
             context |= {"my_projects": my_projects(request), "chosen_project": chosen_project(request)}
         return context
 
+    def _search_models(self, *args: Any, **kwargs: Any) -> list[Any]:
+        found: list[Any] = super()._search_models(*args, **kwargs)
+        for result in found:
+            result.description = result.description.partition(" - ")[2]  # the kind, without the package it lies in
+        return found
+
     def search(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         if not request.GET.get("page", "1").isdecimal():
             raise Http404("Pages are numbered.")

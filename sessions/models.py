@@ -64,6 +64,7 @@ class RoomLink(models.Model):
     objects = ScopedQuerySet["RoomLink"].as_manager()
 
     class Meta:
+        verbose_name = "link"
         ordering = ("-created_at",)
 
     def __str__(self) -> str:

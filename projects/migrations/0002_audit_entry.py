@@ -16,6 +16,10 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.AlterModelOptions(
+            name='providerkey',
+            options={'ordering': ('provider', 'name'), 'verbose_name': 'key'},
+        ),
         migrations.CreateModel(
             name='AuditEntry',
             fields=[

@@ -15,6 +15,10 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        migrations.AlterModelOptions(
+            name='roomlink',
+            options={'ordering': ('-created_at',), 'verbose_name': 'link'},
+        ),
         migrations.RemoveIndex(
             model_name='livesession',
             name='session_live',

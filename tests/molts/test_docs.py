@@ -22,7 +22,10 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 # Calls that read a variable by the name given first.
-READERS = {"text", "flag", "number", "words", "url", "choice", "rate", "networks", "origins", "host", "secret", "has"}
+READERS = {
+    *("text", "flag", "number", "words", "url", "choice", "rate", "window", "networks", "origins", "host", "secret"),
+    "has",
+}
 # Not for people to set: `up` tells its own parts, and the doctor, where they are.
 INTERNAL = {"MOLTS_MEDIA_UDP_PORT", "MOLTS_MEDIA_TCP_PORT"}
 

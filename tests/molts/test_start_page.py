@@ -75,7 +75,7 @@ def test_the_steps_offer_only_what_one_may_do(
         for user in (alice, bob, vera)
     }
     assert offered == {
-        "alice": ["Add a provider key", "Choose a voice", "Make an agent", "Make a link"],
+        "alice": ["Add a key", "Choose a voice", "Make an agent", "Make a link"],
         "bob": ["Choose a voice", "Make an agent", "Make a link"],
         "vera": [],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,6 +75,14 @@ def test_the_style_sheets_name_what_the_pages_hold(
     assert form.index('name="_save"') < form.index("bg-red-600"), "shown in this order where the row is a column"
 
 
+def test_the_path_above_a_page_says_what_the_sidebar_says(project: Project, alice: User, sign_in: SignIn) -> None:
+    client = sign_in(alice)
+    for model, title in ((Agent, "Agents"), (ProviderKey, "Keys"), (RoomLink, "Links")):
+        path = client.get(admin_url(model, "changelist")).content.decode().split("<h1")[1].split("</h1>")[0]
+        words = [word.strip() for word in re.findall(r"<a [^>]*>([^<]*)</a>", path)]
+        assert words == [title]
+
+
 def test_staff_in_no_project_sees_no_pages(db: None, sign_in: SignIn) -> None:
     stranger = User.objects.create_user("stranger", is_staff=True)
     assert set(sidebar(sign_in(stranger))) == {"Start", "Documentation", "Check this browser", "REST API"}
@@ -95,6 +104,8 @@ def test_the_search_finds_the_own_alone(
     html = client.get(reverse("admin:search"), {"s": "a", "extended": "1"}).content.decode()
     assert "Ada" in html
     assert "Bruno" not in html
+    assert "Avatars - " not in html
+    assert 'data-description="Agent"' in html, "the kind, as people call it"
     assert client.get(reverse("admin:search"), {"s": "ada", "page": "x"}).status_code == 404
     assert client.get(reverse("admin:search"), {"s": "ada", "page": "99"}).status_code == 404
 
@@ -154,7 +165,7 @@ def test_it_leads_to_no_other_site(two_projects: Project, alice: User, sign_in: 
 def test_an_empty_list_says_what_it_is_for(project: Project, alice: User, vera: User, sign_in: SignIn) -> None:
     url = admin_url(ProviderKey, "changelist")
     html = sign_in(alice).get(url).content.decode()
-    assert "No provider keys yet" in html
+    assert "No keys yet" in html
     assert "Agents talk without any" in html
     assert admin_url(ProviderKey, "add") in html
     assert admin_url(ProviderKey, "add") not in sign_in(vera).get(url).content.decode()
@@ -166,7 +177,7 @@ def test_a_search_without_a_find_is_told_apart_from_an_empty_list(
     ProviderKey.objects.create(project=project, name="Main", provider="openai")
     html = sign_in(alice).get(admin_url(ProviderKey, "changelist"), {"q": "nothing-like-it"}).content.decode()
     assert "Nothing matches" in html
-    assert "No provider keys yet" not in html
+    assert "No keys yet" not in html
 
 
 # -- History and audit trail -----------------------------------------------------------------------------------------
