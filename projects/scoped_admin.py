@@ -57,7 +57,7 @@ else:
     ModelFormBase = forms.ModelForm
     ModelChoiceField = forms.ModelChoiceField
 
-PRIVATE_FIELDS = frozenset({"secret_cipher", "digest", "last_four", "password"})
+PRIVATE_FIELDS = frozenset({"secret_cipher", "digest", "last_four", "password", "public_id"})
 """Never to be filtered by: "starts with" questions would spell a value out letter by letter."""
 HISTORY_PAGE = 100
 LOOKS: tuple[tuple[type[forms.Widget], list[str]], ...] = (

@@ -69,6 +69,11 @@ def revoke_link(*, link: RoomLink) -> bool:
     return RoomLink.objects.filter(pk=link.pk, revoked_at=None).update(revoked_at=link.revoked_at) > 0
 
 
+def claim_link(*, link: RoomLink) -> bool:
+    """Keep a one-session link for the browser that asks. False: another has it."""
+    return RoomLink.objects.filter(pk=link.pk, claimed_at=None).update(claimed_at=timezone.now()) > 0
+
+
 def open_trial_link(*, agent: Agent, user: AbstractBaseUser) -> RoomLink:
     """The editor's own door to an agent, open for an hour; the same one each time.
 

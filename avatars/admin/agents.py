@@ -296,7 +296,7 @@ class AgentAdmin(ScopedAdmin):
         revisions = list(agent.revisions.select_related("created_by", "agent")[: SHOWN_REVISIONS + 1])
         before: list[AgentRevision | None] = [*revisions[1:], None]
         newest = revisions[0] if revisions else None
-        links = agent.room_links.filter(_open_links(), one_session=False)[:SHOWN_LINKS]
+        links = agent.room_links.filter(_open_links())[:SHOWN_LINKS]
         return {
             "revisions": [
                 {
@@ -350,7 +350,9 @@ class AgentAdmin(ScopedAdmin):
 
 # -- What the editor shows --------------------------------------------------------------------------------------------
 def _open_links() -> Q:
-    return Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
+    """Those to hand out: not the doors to one conversation or of one editor."""
+    handed_out = Q(revoked_at=None, one_session=False, trial_by=None)
+    return handed_out & (Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
 
 
 def _tabs(adminform: Any, steps: Any, answers: Any, *, saved: bool) -> list[Tab]:

@@ -140,7 +140,30 @@ def test_links_for_one_conversation_stand_apart(link: RoomLink, bob: User, sign_
 
     assert listed() == [link]
     assert listed(state="single") == [single]
-    assert "Share this link" in link_page(client, single), "what a conversation points to can be looked at"
+    assert "This link" in link_page(client, single), "what a conversation points to can be looked at"
+
+
+@pytest.mark.parametrize("kind", ["single", "trial"])
+def test_the_address_of_somebody_s_own_conversation_is_not_shown(
+    link: RoomLink, bob: User, vera: User, sign_in: SignIn, kind: str
+) -> None:
+    own = {"one_session": True} if kind == "single" else {"trial_by": bob}
+    hidden = RoomLink.objects.create(project=link.project, agent=link.agent, **own)
+    make_session(link.agent, link=hidden)
+    client, url = sign_in(vera), admin_url(RoomLink, "changelist")
+
+    assert list(client.get(url).context["cl"].result_list) == [link]
+    listed = client.get(url, {"state": kind})
+    assert list(listed.context["cl"].result_list) == [hidden]
+    page = link_page(client, hidden)
+    for html in (listed.content.decode(), page):
+        assert hidden.public_id not in html
+        assert hidden.public_id[:6] not in html
+    assert "Its address is not shown" in page
+    assert 'class="qr"' not in page
+    guessed = client.get(url, {"state": kind, "public_id__startswith": hidden.public_id[:1]})
+    assert guessed.status_code != 200, "nor spelt out letter by letter"
+    assert not client.get(url, {"state": kind, "q": hidden.public_id[:8]}).context["cl"].result_list
 
 
 def test_an_empty_list_names_the_next_step(agent: Agent, bob: User, sign_in: SignIn) -> None:
