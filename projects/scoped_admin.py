@@ -114,6 +114,12 @@ def in_chosen_project(request: HttpRequest, queryset: models.QuerySet[Any]) -> m
     return queryset.filter(**{getattr(queryset.model, "project_path", "project"): project.pk})
 
 
+def shown_projects(request: HttpRequest) -> frozenset[Any] | None:
+    """Ids of the projects whose objects this request shows, in a list those of the chosen one; None means all."""
+    project = chosen_project(request) if _in_list(request) else None
+    return allowed_projects(request, Action.VIEW) if project is None else frozenset({project.pk})
+
+
 def is_scoped(model: type[models.Model]) -> bool:
     return isinstance(model._default_manager.all(), ScopedQuerySet)
 

@@ -26,7 +26,7 @@ from unfold.utils import parse_date_str
 
 from projects.audit import record_action
 from projects.choices import Action
-from projects.scoped_admin import ScopedAdmin, ScopedRelatedFilter, allowed_projects, may_do
+from projects.scoped_admin import ScopedAdmin, ScopedRelatedFilter, may_do, shown_projects
 from sessions.admin.parts import CappedPaginator, CountedList, chip, conversations_url, has_several_projects, moment
 from sessions.choices import LIVE_STATES, EndReason, Role, SessionState
 from sessions.models import LiveSession, Segment, SessionNotice, Turn
@@ -128,8 +128,8 @@ class LiveSessionAdmin(ScopedAdmin):
     # -- the list ------------------------------------------------------------------------------------------------------
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """The user's, by the ids of their projects: of one project the database then reads its index in order."""
-        allowed = allowed_projects(request, Action.VIEW)
-        sessions = LiveSession.objects.all() if allowed is None else LiveSession.objects.filter(project__in=allowed)
+        shown = shown_projects(request)
+        sessions = LiveSession.objects.all() if shown is None else LiveSession.objects.filter(project__in=shown)
         return sessions.select_related("agent", "project", "link").defer(*LONG_TEXTS).order_by("-created_at")
 
     def get_list_display(self, request: HttpRequest) -> tuple[Any, ...]:

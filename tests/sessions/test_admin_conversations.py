@@ -78,6 +78,24 @@ def test_it_says_who_runs_now(agent: Agent, vera: User, sign_in: SignIn) -> None
     )
 
 
+def test_the_chosen_project_narrows_the_list_and_its_count(
+    agent: Agent, other_agent: Agent, vera: User, sign_in: SignIn
+) -> None:
+    Member.objects.create(project=other_agent.project, user=vera, role="viewer")
+    mine, other = make_session(agent), make_session(other_agent)
+    client = sign_in(vera)
+    changelist = admin_url(LiveSession, "changelist")
+    assert set(listed(client)) == {mine, other}
+
+    client.post(reverse("admin:choose_project"), {"project": str(agent.project_id)})
+
+    response = client.get(changelist)
+    assert list(response.context["cl"].result_list) == [mine]
+    assert response.context["cl"].live_count == 1
+    assert listed(client, q="Line 1 of") == [mine]
+    assert page(client, other).status_code == 200, "its own page opens still"
+
+
 def test_it_finds_by_id_and_room(agent: Agent, vera: User, sign_in: SignIn) -> None:
     session, _ = make_session(agent), make_session(agent)
     client = sign_in(vera)
