@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import unicodedata
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -408,6 +409,12 @@ def end_session(*, session_id: uuid.UUID, reason: str) -> bool:
     )
     close_room(session=session)
     return True
+
+
+def end_sessions_of_agents(*, agent_ids: Sequence[uuid.UUID]) -> None:
+    running = LiveSession.objects.filter(agent__in=agent_ids, state__in=LIVE_STATES).order_by()
+    for session_id in list(running.values_list("pk", flat=True)):
+        end_session(session_id=session_id, reason=EndReason.ENDED_BY_API)
 
 
 def close_room(*, session: LiveSession) -> bool:

@@ -312,6 +312,39 @@ def test_a_stranger_sees_neither_page_nor_file(agent: Agent, charlie: User, sign
     assert client.get(door("transcript", session)).status_code == 404
 
 
+# -- Deleting their agent --------------------------------------------------------------------------------------------
+def test_an_editor_erases_no_conversations_with_their_agent(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    make_session(agent)
+    client, url = sign_in(bob), admin_url(Agent, "delete", agent.pk)
+
+    assert "1 conversation: only an owner of the project may erase them" in client.get(url).content.decode()
+    assert client.post(url, {"post": "yes"}).status_code == 403
+    selected = {"action": "delete_selected", "_selected_action": str(agent.pk)}
+    assert "only an owner" in client.post(admin_url(Agent, "changelist"), selected).content.decode()
+    assert client.post(admin_url(Agent, "changelist"), {**selected, "post": "yes"}).status_code == 403
+    assert LiveSession.objects.get().is_live
+
+
+@pytest.mark.parametrize("selected", [False, True])
+def test_an_owner_is_told_what_goes_with_an_agent_and_running_ones_are_ended(
+    agent: Agent, alice: User, sign_in: SignIn, quiet_events: list[SessionEvent], selected: bool
+) -> None:
+    make_session(agent)
+    end(make_session(agent))
+    client, url = sign_in(alice), admin_url(Agent, "delete", agent.pk)
+    assert "2 conversations will be erased" in client.get(url).content.decode()
+
+    if selected:
+        url, data = admin_url(Agent, "changelist"), {"action": "delete_selected", "_selected_action": str(agent.pk)}
+    else:
+        data = {}
+    assert client.post(url, {**data, "post": "yes"}).status_code == 302
+
+    assert [getattr(event, "state", None) for event in quiet_events] == ["ended"]
+    assert not LiveSession.objects.exists()
+    assert not Agent.objects.filter(pk=agent.pk).exists()
+
+
 # -- Erasing ----------------------------------------------------------------------------------------------------------
 def test_the_question_before_erasing_stays_short(agent: Agent, alice: User, sign_in: SignIn) -> None:
     session = make_long(agent, 3_000)
