@@ -140,6 +140,7 @@ class LiveSessionAdmin(ScopedAdmin):
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changes = super().get_changelist_instance(request)
+        changes.search_cut = request.__dict__.get("_molts_search_cut", False)
         changes.live_count = self.get_queryset(request).filter(state__in=LIVE_STATES).order_by().count()
         return changes
 
@@ -151,7 +152,9 @@ class LiveSessionAdmin(ScopedAdmin):
         if not term:
             return queryset, False
         found = Q(visitor_name__icontains=term) | Q(agent__name__icontains=term) | Q(link__name__icontains=term)
-        found |= Q(room_name=term) | Q(pk__in=_sessions_that_said(term))
+        said, is_cut = sessions_that_said(term, projects=shown_projects(request))
+        request.__dict__["_molts_search_cut"] = is_cut
+        found |= Q(room_name=term) | Q(pk__in=said)
         if (number := _parse_id(term)) is not None:
             found |= Q(pk=number)
         return queryset.filter(found), False
@@ -317,10 +320,18 @@ def state_chip(session: LiveSession) -> SafeString:
     return chip(text, TONES[SessionState(session.state)])
 
 
-def _sessions_that_said(term: str) -> list[Any]:
-    newest = Segment.objects.aggregate(pk=Max("pk"))["pk"] or 0
-    lines = Segment.objects.filter(pk__gt=newest - SEARCHED_LINES, text__icontains=term).order_by()
-    return list(lines.values_list("session", flat=True).distinct()[:MOST_FOUND])
+def sessions_that_said(term: str, *, projects: frozenset[Any] | None) -> tuple[list[Any], bool]:
+    """Conversations with `term` among the latest lines of these projects (None: of all), the latest first, and
+    whether there may be more."""
+    lines = Segment.objects.order_by("-pk")
+    if projects is not None:
+        lines = lines.filter(session__project__in=projects)
+    oldest = lines.values_list("pk", flat=True)[SEARCHED_LINES : SEARCHED_LINES + 1].first()
+    if oldest is not None:
+        lines = lines.filter(pk__gt=oldest)
+    said = lines.filter(text__icontains=term).order_by().values("session").annotate(latest=Max("pk"))
+    found = list(said.order_by("-latest").values_list("session", flat=True)[: MOST_FOUND + 1])
+    return found[:MOST_FOUND], oldest is not None or len(found) > MOST_FOUND
 
 
 def _parse_id(term: str) -> uuid.UUID | None:

@@ -118,8 +118,27 @@ def test_words_are_looked_for_among_the_latest_lines_only(
     old, new = make_session(agent), make_session(agent)
     monkeypatch.setattr(conversations, "SEARCHED_LINES", 2)
 
+    html = sign_in(vera).get(admin_url(LiveSession, "changelist"), {"q": "line 1 of"}).content.decode()
+    assert "among the latest lines only" in html
     assert listed(sign_in(vera), q="line 1 of") == [new]
     assert old not in listed(sign_in(vera), q="line 1 of")
+
+
+def test_another_projects_lines_take_no_room_in_the_search(
+    agent: Agent, other_agent: Agent, vera: User, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = make_session(agent)
+    monkeypatch.setattr(conversations, "SEARCHED_LINES", mine.segments.count())
+    monkeypatch.setattr(conversations, "MOST_FOUND", 1)
+    for _ in range(3):
+        make_session(other_agent)
+    client = sign_in(vera)
+
+    assert listed(client, q="line 1 of") == [mine]
+    html = client.get(admin_url(LiveSession, "changelist"), {"q": "line 1 of"}).content.decode()
+    assert "among the latest lines only" not in html, "nothing was left out"
+    newer = make_session(agent)
+    assert listed(client, q="line 1 of") == [newer], "the newest are kept"
 
 
 def test_a_range_of_days_takes_both_days_whole(agent: Agent, vera: User, sign_in: SignIn) -> None:
