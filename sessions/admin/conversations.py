@@ -13,7 +13,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import Count, Max, Q, QuerySet
+from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -28,7 +28,7 @@ from projects.audit import record_action
 from projects.choices import Action
 from projects.scoped_admin import ScopedAdmin, ScopedRelatedFilter, may_do, shown_projects
 from sessions.admin.parts import CappedPaginator, CountedList, chip, conversations_url, has_several_projects, moment
-from sessions.choices import LIVE_STATES, EndReason, Role, SessionState
+from sessions.choices import LIVE_STATES, TOLD, WARNINGS, EndReason, Role, SessionState
 from sessions.models import LiveSession, Segment, SessionNotice, Turn
 from sessions.services import LONG_TEXTS, end_session, erase_session, offset_ms, say
 from sessions.timeline import PARTS, draw_timeline, draw_waits, percentiles
@@ -67,6 +67,23 @@ class StateFilter(admin.SimpleListFilter):
                 return queryset
 
 
+class NoticeFilter(admin.SimpleListFilter):
+    """What visitors were warned of, of any kind or of one."""
+
+    title = "had notices"
+    parameter_name = "notices"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("any", "Any warning"), *TOLD.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        code = self.value()
+        if not code:
+            return queryset
+        told = SessionNotice.objects.filter(session=OuterRef("pk"), level__in=WARNINGS).order_by()
+        return queryset.filter(Exists(told if code == "any" else told.filter(code=code)))
+
+
 class DayFilter(RangeDateFilter):  # type: ignore[misc]  # untyped
     """From one day to another, both of them whole. Half a range is one too; what is no date is left out."""
 
@@ -103,6 +120,7 @@ class LiveSessionAdmin(ScopedAdmin):
         StateFilter,
         ("created_at", DayFilter),
         ("agent", ScopedRelatedFilter),
+        NoticeFilter,
         "reason",
         "source",
         ("project", ScopedRelatedFilter),

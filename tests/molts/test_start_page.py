@@ -131,6 +131,25 @@ def test_it_counts_the_own_projects_in_the_chosen_time(days: None, alice: User, 
 
 
 @time_machine.travel(NOW, tick=False)
+@pytest.mark.parametrize("span", ["24h", "7d", "30d"])
+def test_its_figures_lead_to_the_conversations_behind_them(days: None, alice: User, sign_in: SignIn, span: str) -> None:
+    client = sign_in(alice)
+    context = client.get(f"/admin/?range={span}").context
+    cards = {card.title: card for card in context["cards"]}
+    failed = 0 if span == "24h" else 1
+    assert bool(cards["Failed"].url) == bool(failed)
+
+    def listed(url: str) -> int:
+        return len(client.get(url).context["cl"].result_list)
+
+    assert listed(cards["Conversations"].url) == int(cards["Conversations"].value)
+    assert listed(cards["Warnings"].url) == 1
+    assert listed(context["notices"][0]["url"]) == 1
+    assert not failed or listed(cards["Failed"].url) == failed
+    assert listed("/admin/live_sessions/livesession/?notices=agent_lost") == 0
+
+
+@time_machine.travel(NOW, tick=False)
 def test_its_charts_say_in_words_what_they_draw(days: None, alice: User, sign_in: SignIn) -> None:
     response = sign_in(alice).get("/admin/")
     conversations, minutes = response.context["charts"]
