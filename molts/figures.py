@@ -228,8 +228,9 @@ def in_scope(request: HttpRequest, queryset: models.QuerySet[Any]) -> models.Que
 
 
 def conversations(request: HttpRequest) -> models.QuerySet[LiveSession]:
-    """Those that people held; the installation's talks with itself are none."""
-    return in_scope(request, LiveSession.objects.exclude(source=SessionSource.CHECK).order_by())
+    """Those that visitors held: neither the installation's talks with itself nor editors' trials."""
+    held = LiveSession.objects.exclude(source=SessionSource.CHECK).filter(link__trial_by=None)
+    return in_scope(request, held.order_by())
 
 
 def figures(request: HttpRequest, span: Range) -> dict[str, Any]:

@@ -84,7 +84,9 @@ def open_trial_link(*, agent: Agent, user: AbstractBaseUser) -> RoomLink:
     if link is None:
         name = f"Trial by {user.get_username()}"[:MAX_NAME]
         link = RoomLink(project_id=agent.project_id, agent=agent, name=name, trial_by_id=user.pk)
+    # Whatever was set on its page meanwhile: it is one editor's door, on our own pages, for one talk at a time.
     link.expires_at = timezone.now() + TRIAL_LASTS
+    link.on_start_page, link.allowed_origins, link.max_concurrent = False, [], 1
     link.save()
     for session in link.live_sessions.filter(state__in=LIVE_STATES):
         end_session(session_id=session.pk, reason=EndReason.ENDED_BY_USER)

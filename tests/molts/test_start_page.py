@@ -97,6 +97,16 @@ def test_a_talk_with_itself_is_no_conversation(agent: Agent, alice: User, sign_i
     assert sign_in(alice).get("/admin/").context["view"] == "steps"
 
 
+def test_an_editors_trial_is_no_conversation(agent: Agent, alice: User, sign_in: SignIn) -> None:
+    trial = RoomLink.objects.create(project=agent.project, agent=agent, trial_by=alice)
+    talk(agent, at=datetime.now(UTC), link=trial)
+    client = sign_in(alice)
+    assert client.get("/admin/").context["view"] == "steps"
+
+    talk(agent, at=datetime.now(UTC))
+    assert cards_of(client)["Conversations"][0] == "1"
+
+
 # -- Figures ---------------------------------------------------------------------------------------------------------
 @pytest.fixture
 def days(agent: Agent, other_agent: Agent) -> None:
