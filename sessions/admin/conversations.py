@@ -27,7 +27,15 @@ from unfold.utils import parse_date_str
 from projects.audit import record_action
 from projects.choices import Action
 from projects.scoped_admin import ScopedAdmin, ScopedRelatedFilter, may_do, shown_projects
-from sessions.admin.parts import CappedPaginator, CountedList, chip, conversations_url, has_several_projects, moment
+from sessions.admin.parts import (
+    CappedPaginator,
+    CountedList,
+    chip,
+    conversations_url,
+    has_several_projects,
+    moment,
+    short,
+)
 from sessions.choices import LIVE_STATES, TOLD, WARNINGS, EndReason, Role, SessionState
 from sessions.models import LiveSession, Segment, SessionNotice, Turn
 from sessions.services import LONG_TEXTS, end_session, erase_session, offset_ms, say
@@ -106,7 +114,7 @@ class LiveSessionAdmin(ScopedAdmin):
 
     list_display = (
         "began",
-        "agent",
+        "agent_name",
         "visitor",
         "came_by",
         "state_chip",
@@ -193,12 +201,19 @@ class LiveSessionAdmin(ScopedAdmin):
     def began(self, session: LiveSession) -> SafeString:
         return moment(session.created_at)
 
+    @admin.display(description="agent", ordering="agent__name")
+    def agent_name(self, session: LiveSession) -> SafeString:
+        return short(session.agent.name)
+
     @admin.display(description="visitor", ordering="visitor_name")
-    def visitor(self, session: LiveSession) -> str:
-        return session.visitor_name or "Visitor"
+    def visitor(self, session: LiveSession) -> SafeString:
+        return short(visitor_name(session))
 
     @admin.display(description="by")
-    def came_by(self, session: LiveSession) -> str:
+    def came_by(self, session: LiveSession) -> SafeString:
+        return short(self._came_by(session))
+
+    def _came_by(self, session: LiveSession) -> str:
         if session.link is None or session.link.one_session:
             return session.get_source_display()
         return "Trial" if session.link.trial_by_id else session.link.name or "Room link"
@@ -323,7 +338,7 @@ class LiveSessionAdmin(ScopedAdmin):
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "original": session,
-            "title": f"{session.agent} with {self.visitor(session)}",
+            "title": f"{session.agent} with {visitor_name(session)}",
             "may_steer": session.is_live and self.has_end_permission(request, session),
             "has_change_permission": False,
             "has_delete_permission": self.has_delete_permission(request, session),
@@ -331,6 +346,10 @@ class LiveSessionAdmin(ScopedAdmin):
             **conversation_data(session, page=request.GET.get("page", "")),
         }
         return TemplateResponse(request, "admin/live_sessions/livesession/conversation.html", context)
+
+
+def visitor_name(session: LiveSession) -> str:
+    return session.visitor_name or "Visitor"
 
 
 def state_chip(session: LiveSession) -> SafeString:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 import segno
@@ -66,6 +67,13 @@ class RoomLinkForm(ScopedForm):
     class Meta:
         model = RoomLink
         fields = ("agent", "name", "expires_at", "max_minutes", "max_concurrent", "on_start_page", "allowed_origins")
+        help_texts = {"expires_at": "Times are UTC. None: it never ends."}
+
+    def clean_expires_at(self) -> datetime | None:
+        ends: datetime | None = self.cleaned_data["expires_at"]
+        if ends and ends <= timezone.now() and "expires_at" in self.changed_data:
+            raise forms.ValidationError("This time is over. Choose a later one; to close a link at once, revoke it.")
+        return ends
 
 
 APART = [("single", "For one conversation"), ("trial", "Trial")]

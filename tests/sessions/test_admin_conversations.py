@@ -66,6 +66,17 @@ def test_each_row_tells_how_it_went(agent: Agent, link: RoomLink, vera: User, si
     assert (row.waits, row.notice_count) == ([547, 1_000, None], 1)  # type: ignore[attr-defined]
 
 
+def test_long_names_are_cut_and_told_on_pointing(agent: Agent, vera: User, sign_in: SignIn) -> None:
+    session, name = make_session(agent), "<b>" + "n" * 90
+    LiveSession.objects.filter(pk=session.pk).update(visitor_name=name)
+
+    html = sign_in(vera).get(admin_url(LiveSession, "changelist")).content.decode()
+
+    assert f'<span class="short" title="&lt;b&gt;{"n" * 90}">' in html
+    assert html.count('class="short"') == 3
+    assert html.count("Times are UTC") == 1
+
+
 def test_it_says_who_runs_now(agent: Agent, vera: User, sign_in: SignIn) -> None:
     running, failed = make_session(agent), make_session(agent)
     LiveSession.objects.filter(pk=failed.pk).update(state="failed", reason="no_agent")

@@ -131,6 +131,18 @@ def test_an_expired_link_says_how_to_open_it_again(link: RoomLink, bob: User, si
     assert "Give it a later end below" in link_page(sign_in(bob), link)
 
 
+def test_a_link_is_not_made_to_end_in_the_past(link: RoomLink, bob: User, sign_in: SignIn) -> None:
+    client, url = sign_in(bob), admin_url(RoomLink, "change", link.pk)
+    assert "Times are UTC" in link_page(client, link)
+    data = form_data(client.get(url)) | {"expires_at_0": "2020-01-01", "expires_at_1": "10:00:00"}
+
+    assert "This time is over" in str(form_errors(client.post(url, data))["expires_at"])
+
+    RoomLink.objects.filter(pk=link.pk).update(expires_at=timezone.now().replace(microsecond=0) - timedelta(days=1))
+    data = form_data(client.get(url)) | {"name": "Old"}
+    assert client.post(url, data).status_code == 302, "what is over already may be renamed"
+
+
 def test_links_for_one_conversation_stand_apart(link: RoomLink, bob: User, sign_in: SignIn) -> None:
     single = RoomLink.objects.create(project=link.project, agent=link.agent, one_session=True)
     client = sign_in(bob)
