@@ -22,7 +22,7 @@ from django.utils.http import urlencode
 
 from projects.models import Project
 from projects.scoped_admin import MOST_TO_CHOOSE, chosen_project, my_projects
-from sessions.choices import FAILURES, LIVE_STATES, PARTS, TOLD, WARNINGS, SessionSource, SessionState
+from sessions.choices import FAILURES, LIVE_STATES, PART_NAMES, TOLD, WARNINGS, SessionSource, SessionState
 from sessions.models import LiveSession, SessionNotice, Turn
 
 MOST_CONVERSATIONS = 2_000
@@ -281,7 +281,7 @@ def count_conversations(recent: models.QuerySet[LiveSession], span: Range) -> It
 def recent_turns(recent: models.QuerySet[LiveSession]) -> list[dict[str, Any]]:
     """Turns of the newest of these conversations."""
     newest = recent.order_by("-created_at").values("pk")[:MOST_CONVERSATIONS]
-    names = [f"{part}_ms" for part in PARTS]
+    names = [f"{part}_ms" for part in PART_NAMES]
     turns = Turn.objects.filter(session__in=newest).order_by().values("session__agent_id", *names)
     return list(turns[: 50 * MOST_CONVERSATIONS])
 
@@ -308,7 +308,7 @@ def cards(
     notices: Sequence[dict[str, Any]],
     since: str,
 ) -> list[Card]:
-    whole = next((latency for latency in latencies if latency.name == PARTS["total"]), None)
+    whole = next((latency for latency in latencies if latency.name == PART_NAMES["total"]), None)
     warned = sum(row["number"] for row in notices)
     return [
         Card("Conversations", f"{total:,}", f"{live} now" if live else "none right now", list_url(since)),
@@ -370,7 +370,7 @@ def _chart(title: str, unit: str, values: Sequence[tuple[str, float, int]]) -> C
 def latency_by_part(turns: Sequence[dict[str, Any]]) -> list[Latency]:
     """Percentiles of each part that was measured."""
     found = []
-    for part, name in PARTS.items():
+    for part, name in PART_NAMES.items():
         values = sorted(turn[f"{part}_ms"] for turn in turns if turn[f"{part}_ms"] is not None)
         p50, p95 = percentile(values, 50), percentile(values, 95)
         if p50 is not None and p95 is not None:

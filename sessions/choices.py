@@ -50,7 +50,7 @@ class Role(models.TextChoices):
     AGENT = "agent", "Agent"
 
 
-PARTS = {
+PART_NAMES = {
     "endpointing": "Waiting for silence",
     "stt": "Speech recognition",
     "llm": "Language model",
@@ -58,6 +58,7 @@ PARTS = {
     "avatar": "Face",
     "total": "Whole answer",
 }
+"""What the wait for an answer is made of, as people read it, and the whole of it."""
 TOLD = {
     "agent_late": "The agent was late",
     "agent_lost": "The agent was lost",

@@ -36,10 +36,10 @@ from sessions.admin.parts import (
     moment,
     short,
 )
-from sessions.choices import LIVE_STATES, TOLD, WARNINGS, EndReason, Role, SessionState
+from sessions.choices import LIVE_STATES, PART_NAMES, TOLD, WARNINGS, EndReason, Role, SessionState
 from sessions.models import LiveSession, Segment, SessionNotice, Turn
 from sessions.services import LONG_TEXTS, end_session, erase_session, offset_ms, say
-from sessions.timeline import PARTS, draw_timeline, draw_waits, percentiles
+from sessions.timeline import draw_timeline, draw_waits, percentiles
 from sessions.transcripts import CONTENT_TYPES, clock, speaker
 from sessions.views import answers_json, read_body, text_field, transcript_response, ws_path
 
@@ -412,7 +412,7 @@ def conversation_data(session: LiveSession, *, page: str) -> dict[str, Any]:
         "timeline": draw_timeline(
             session=session, segments=segments, notices=notices, first=number == 1, last=number == pages
         ),
-        "part_names": PARTS,
+        "part_names": PART_NAMES,
         "waits": draw_waits(list(turns[:MOST_TURNS])),
         "notices": [(clock(offset_ms(session, notice.created_at)), notice) for notice in notices],
         "usage": [

@@ -209,6 +209,20 @@ def make_long(agent: Agent, lines: int) -> LiveSession:
     return session
 
 
+def test_its_picture_leads_to_the_lines_and_names_parts_in_words(agent: Agent, vera: User, sign_in: SignIn) -> None:
+    session = make_session(agent)
+
+    html = page(sign_in(vera), session).content.decode()
+
+    for line in session.segments.all():
+        assert f'<a href="#line-{line.seq}" aria-label=' in html
+        assert f'id="line-{line.seq}"' in html
+    assert '<th scope="col">Waiting for silence</th>' in html
+    assert '<th scope="col">Whole answer</th>' in html
+    assert "<title>Waiting for silence 400 ms</title>" in html
+    assert '<th scope="col">endpointing</th>' not in html
+
+
 def test_a_long_conversation_comes_in_parts(agent: Agent, vera: User, sign_in: SignIn) -> None:
     session = make_long(agent, 10_000)
     client = sign_in(vera)
