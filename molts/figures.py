@@ -18,33 +18,16 @@ from django.db.models import Count, Q, Sum
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.http import urlencode
 
 from projects.models import Project
 from projects.scoped_admin import MOST_TO_CHOOSE, chosen_project, my_projects
-from sessions.choices import FAILURES, LIVE_STATES, SessionSource, SessionState
+from sessions.choices import FAILURES, LIVE_STATES, PART_NAMES, TOLD, WARNINGS, SessionSource, SessionState
 from sessions.models import LiveSession, SessionNotice, Turn
 
 MOST_CONVERSATIONS = 2_000
 """Of so many conversations the turns are read, for percentiles."""
 MOST_AGENTS = 20
-PARTS = {
-    "endpointing": "Waiting for silence",
-    "stt": "Speech recognition",
-    "llm": "Language model",
-    "tts": "Voice",
-    "avatar": "Avatar",
-    "total": "Whole answer",
-}
-TOLD = {
-    "agent_late": "The agent was late",
-    "agent_lost": "The agent was lost",
-    "avatar_lost": "The avatar was lost",
-    "stt_fallback": "Another speech recognition took over",
-    "llm_fallback": "Another language model took over",
-    "tts_fallback": "Another voice took over",
-    "offline_recogniser": "Only the offline recogniser could listen",
-    "limit_near": "The time was nearly over",
-}
 
 
 # -- The chosen time -------------------------------------------------------------------------------------------------
@@ -66,6 +49,11 @@ class Range:
         last = now.replace(minute=0, second=0, microsecond=0)
         last = last if self.is_hourly else last.replace(hour=0)
         return [last - self.bucket * back for back in reversed(range(self.buckets))]
+
+    def since(self, start: datetime) -> str:
+        """The query by which lists show what began at `start` or later: days have a filter of their own."""
+        exact = urlencode({"created_at__gte": start.isoformat()})
+        return exact if self.is_hourly else f"created_at_from={start:%Y-%m-%d}"
 
     def key_of(self, start: datetime) -> str:
         return f"{start:%Y-%m-%d %H}" if self.is_hourly else f"{start:%Y-%m-%d}"
@@ -240,8 +228,9 @@ def in_scope(request: HttpRequest, queryset: models.QuerySet[Any]) -> models.Que
 
 
 def conversations(request: HttpRequest) -> models.QuerySet[LiveSession]:
-    """Those that people held; the installation's talks with itself are none."""
-    return in_scope(request, LiveSession.objects.exclude(source=SessionSource.CHECK).order_by())
+    """Those that visitors held: neither the installation's talks with itself nor editors' trials."""
+    held = LiveSession.objects.exclude(source=SessionSource.CHECK).filter(link__trial_by=None)
+    return in_scope(request, held.order_by())
 
 
 def figures(request: HttpRequest, span: Range) -> dict[str, Any]:
@@ -255,10 +244,13 @@ def figures(request: HttpRequest, span: Range) -> dict[str, Any]:
     notices = count_notices(recent)
     failed = sum(row["failed"] for row in counts)
     live = sum(row["live"] for row in counts)
+    since = span.since(starts[0])
+    for row in notices:
+        row["url"] = list_url(since, notices=row["code"])
     return {
         "ranges": [(each.key, each.label, each is span) for each in RANGES],
         "range": span,
-        "cards": cards(total, failed, sum(row["seconds"] or 0 for row in counts), live, latencies, notices),
+        "cards": cards(total, failed, sum(row["seconds"] or 0 for row in counts), live, latencies, notices, since),
         "charts": [
             conversation_chart(counts, span, starts),
             minutes_chart(counts, span, starts),
@@ -289,17 +281,22 @@ def count_conversations(recent: models.QuerySet[LiveSession], span: Range) -> It
 def recent_turns(recent: models.QuerySet[LiveSession]) -> list[dict[str, Any]]:
     """Turns of the newest of these conversations."""
     newest = recent.order_by("-created_at").values("pk")[:MOST_CONVERSATIONS]
-    names = [f"{part}_ms" for part in PARTS]
+    names = [f"{part}_ms" for part in PART_NAMES]
     turns = Turn.objects.filter(session__in=newest).order_by().values("session__agent_id", *names)
     return list(turns[: 50 * MOST_CONVERSATIONS])
 
 
 def count_notices(recent: models.QuerySet[LiveSession]) -> list[dict[str, Any]]:
     """What visitors of these conversations were warned of, most frequent first."""
-    told = SessionNotice.objects.filter(session__in=recent.values("pk"), level__in=("warning", "error")).order_by()
+    told = SessionNotice.objects.filter(session__in=recent.values("pk"), level__in=WARNINGS).order_by()
     counted = told.values("code", "level").annotate(number=Count("pk"))
     rows = sorted(counted, key=lambda row: -row["number"])
     return [{**row, "text": TOLD.get(row["code"], row["code"])} for row in rows]
+
+
+def list_url(since: str, **query: str) -> str:
+    """The list of conversations in the same time, by the names of its own filters."""
+    return f"{reverse('admin:live_sessions_livesession_changelist')}?{urlencode(query)}{'&' if query else ''}{since}"
 
 
 def cards(
@@ -309,12 +306,12 @@ def cards(
     live: int,
     latencies: Sequence[Latency],
     notices: Sequence[dict[str, Any]],
+    since: str,
 ) -> list[Card]:
-    sessions = reverse("admin:live_sessions_livesession_changelist")
-    whole = next((latency for latency in latencies if latency.name == PARTS["total"]), None)
+    whole = next((latency for latency in latencies if latency.name == PART_NAMES["total"]), None)
     warned = sum(row["number"] for row in notices)
     return [
-        Card("Conversations", f"{total:,}", f"{live} now" if live else "none right now", sessions),
+        Card("Conversations", f"{total:,}", f"{live} now" if live else "none right now", list_url(since)),
         Card("Minutes", minutes(seconds), f"{seconds / total / 60:.1f} on average" if total else ""),
         Card(
             "Time to answer",
@@ -325,10 +322,16 @@ def cards(
             "Failed",
             f"{failed:,}",
             f"{100 * failed / total:.1f} % of all" if total else "",
-            f"{sessions}?state__exact={SessionState.FAILED}" if failed else "",
+            list_url(since, state=SessionState.FAILED) if failed else "",
             bad=failed > 0,
         ),
-        Card("Warnings", f"{warned:,}", "told to visitors", bad=warned > 0),
+        Card(
+            "Warnings",
+            f"{warned:,}",
+            "told to visitors",
+            list_url(since, notices="any") if warned else "",
+            bad=warned > 0,
+        ),
     ]
 
 
@@ -367,7 +370,7 @@ def _chart(title: str, unit: str, values: Sequence[tuple[str, float, int]]) -> C
 def latency_by_part(turns: Sequence[dict[str, Any]]) -> list[Latency]:
     """Percentiles of each part that was measured."""
     found = []
-    for part, name in PARTS.items():
+    for part, name in PART_NAMES.items():
         values = sorted(turn[f"{part}_ms"] for turn in turns if turn[f"{part}_ms"] is not None)
         p50, p95 = percentile(values, 50), percentile(values, 95)
         if p50 is not None and p95 is not None:

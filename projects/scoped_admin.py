@@ -56,7 +56,7 @@ else:
     ModelFormBase = forms.ModelForm
     ModelChoiceField = forms.ModelChoiceField
 
-PRIVATE_FIELDS = frozenset({"secret_cipher", "digest", "last_four", "password"})
+PRIVATE_FIELDS = frozenset({"secret_cipher", "digest", "last_four", "password", "public_id"})
 """Never to be filtered by: "starts with" questions would spell a value out letter by letter."""
 LOOKS: tuple[tuple[type[forms.Widget], list[str]], ...] = (
     (forms.CheckboxInput, CHECKBOX_CLASSES),
@@ -110,6 +110,12 @@ def in_chosen_project(request: HttpRequest, queryset: models.QuerySet[Any]) -> m
     if project is None:
         return queryset
     return queryset.filter(**{getattr(queryset.model, "project_path", "project"): project.pk})
+
+
+def shown_projects(request: HttpRequest) -> frozenset[Any] | None:
+    """Ids of the projects whose objects this request shows, in a list those of the chosen one; None means all."""
+    project = chosen_project(request) if _in_list(request) else None
+    return allowed_projects(request, Action.VIEW) if project is None else frozenset({project.pk})
 
 
 def is_scoped(model: type[models.Model]) -> bool:

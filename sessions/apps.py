@@ -1,4 +1,9 @@
+from collections.abc import Sequence
+from typing import Any
+
 from django.apps import AppConfig
+
+from avatars.signals import agents_leave
 
 
 class SessionsConfig(AppConfig):
@@ -7,3 +12,13 @@ class SessionsConfig(AppConfig):
     name = "sessions"
     label = "live_sessions"
     verbose_name = "Talk"
+
+    def ready(self) -> None:
+        agents_leave.connect(end_their_sessions)
+
+
+def end_their_sessions(*, agent_ids: Sequence[Any], **_: Any) -> None:
+    """What runs with agents that are about to be deleted is ended, so that nobody is left in a room with no record."""
+    from sessions.services import end_sessions_of_agents  # models are there only once the apps are
+
+    end_sessions_of_agents(agent_ids=agent_ids)

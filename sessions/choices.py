@@ -48,3 +48,26 @@ class ParticipantKind(models.TextChoices):
 class Role(models.TextChoices):
     USER = "user", "Visitor"
     AGENT = "agent", "Agent"
+
+
+PART_NAMES = {
+    "endpointing": "Waiting for silence",
+    "stt": "Speech recognition",
+    "llm": "Language model",
+    "tts": "Voice",
+    "avatar": "Face",
+    "total": "Whole answer",
+}
+"""What the wait for an answer is made of, as people read it, and the whole of it."""
+TOLD = {
+    "agent_late": "The agent was late",
+    "agent_lost": "The agent was lost",
+    "avatar_lost": "The face was lost",
+    "stt_fallback": "Another speech recognition took over",
+    "llm_fallback": "Another language model took over",
+    "tts_fallback": "Another voice took over",
+    "offline_recogniser": "Only the offline recogniser could listen",
+    "limit_near": "The time was nearly over",
+}
+WARNINGS = ("warning", "error")
+"""Levels of notices that somebody should look into."""

@@ -59,6 +59,7 @@ class RoomLink(models.Model):
     trial_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, blank=True, editable=False, on_delete=models.CASCADE, related_name="+"
     )  # whose door it is, opened from the agent's editor; nobody else's
+    claimed_at = models.DateTimeField(null=True, blank=True, editable=False)  # by the one browser of a one-session link
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ScopedQuerySet["RoomLink"].as_manager()
@@ -72,6 +73,11 @@ class RoomLink(models.Model):
 
     def get_absolute_url(self) -> str:
         return reverse("room", args=[self.public_id])
+
+    @property
+    def is_handed_out(self) -> bool:
+        """Whether it is for people to pass on: the others open the conversation of somebody in particular."""
+        return not self.one_session and self.trial_by_id is None
 
     @property
     def url(self) -> str:

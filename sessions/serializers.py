@@ -166,7 +166,7 @@ class RoomEntry(Output):
 class StartedSession(RoomEntry):
     id = serializers.UUIDField()
     room_name = serializers.CharField()
-    join_url = serializers.URLField(help_text="The conversation as a page, for whoever has this address.")
+    join_url = serializers.URLField(help_text="The conversation as a page, for the first browser that enters.")
     ws_url = serializers.CharField(help_text="Live events, for `Authorization: Bearer`.")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import unicodedata
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -69,6 +70,11 @@ def revoke_link(*, link: RoomLink) -> bool:
     return RoomLink.objects.filter(pk=link.pk, revoked_at=None).update(revoked_at=link.revoked_at) > 0
 
 
+def claim_link(*, link: RoomLink) -> bool:
+    """Keep a one-session link for the browser that asks. False: another has it."""
+    return RoomLink.objects.filter(pk=link.pk, claimed_at=None).update(claimed_at=timezone.now()) > 0
+
+
 def open_trial_link(*, agent: Agent, user: AbstractBaseUser) -> RoomLink:
     """The editor's own door to an agent, open for an hour; the same one each time.
 
@@ -78,7 +84,9 @@ def open_trial_link(*, agent: Agent, user: AbstractBaseUser) -> RoomLink:
     if link is None:
         name = f"Trial by {user.get_username()}"[:MAX_NAME]
         link = RoomLink(project_id=agent.project_id, agent=agent, name=name, trial_by_id=user.pk)
+    # Whatever was set on its page meanwhile: it is one editor's door, on our own pages, for one talk at a time.
     link.expires_at = timezone.now() + TRIAL_LASTS
+    link.on_start_page, link.allowed_origins, link.max_concurrent = False, [], 1
     link.save()
     for session in link.live_sessions.filter(state__in=LIVE_STATES):
         end_session(session_id=session.pk, reason=EndReason.ENDED_BY_USER)
@@ -403,6 +411,12 @@ def end_session(*, session_id: uuid.UUID, reason: str) -> bool:
     )
     close_room(session=session)
     return True
+
+
+def end_sessions_of_agents(*, agent_ids: Sequence[uuid.UUID]) -> None:
+    running = LiveSession.objects.filter(agent__in=agent_ids, state__in=LIVE_STATES).order_by()
+    for session_id in list(running.values_list("pk", flat=True)):
+        end_session(session_id=session_id, reason=EndReason.ENDED_BY_API)
 
 
 def close_room(*, session: LiveSession) -> bool:

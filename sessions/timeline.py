@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median, quantiles
 
+from sessions.choices import PART_NAMES
 from sessions.models import LiveSession, Segment, SessionNotice, Turn
 from sessions.services import offset_ms
 from sessions.transcripts import clock
 
-PARTS = ("endpointing", "stt", "llm", "tts", "avatar")
+PARTS = tuple(name for name in PART_NAMES if name != "total")
 LEAST_MS = 10_000  # a conversation of one word is not stretched over the whole width
 PIXELS_A_SECOND = 7
 MOST_PIXELS = 6_000
@@ -154,6 +155,10 @@ class Part:
     ms: int
     x: str
     width: str
+
+    @property
+    def title(self) -> str:
+        return f"{PART_NAMES.get(self.name, 'Not measured in parts')} {self.ms} ms"
 
 
 @dataclass(frozen=True)

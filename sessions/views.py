@@ -17,6 +17,7 @@ from django.http.response import HttpResponseBase
 from django.middleware.csrf import get_token
 from django.shortcuts import redirect, render
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext as _
 from django.views import View
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import conditional_page, require_POST, require_safe
@@ -24,7 +25,7 @@ from django.views.decorators.http import conditional_page, require_POST, require
 from avatars.models import Agent
 from avatars.portraits import portrait_url
 from molts.api import error_body
-from molts.errors import BadInput, Busy, Gone, MoltsError, NotFound
+from molts.errors import BadInput, Busy, Conflict, Gone, MoltsError, NotFound
 from projects.choices import Action
 from sessions import embed, services, visitor
 from sessions.catalog import page_words
@@ -146,12 +147,16 @@ class RoomPage(View):
         return room_page(request, link, visitor.find_running(request, link))
 
     def _joined(self, request: HttpRequest, link: RoomLink) -> HttpResponse:
-        """A link for one session: whoever has it takes part in that session, as long as it runs."""
+        """A link for one session: the first browser that enters keeps it. To look is not to enter: programs that show
+        previews of links only look."""
         session = LiveSession.objects.filter(link=link, state__in=LIVE_STATES).first()
-        response = room_page(request, link, session)
-        if session is not None:
-            visitor.give_cookie(response, session)
-        return response
+        if session is not None and link.claimed_at and not visitor.opens_session(request.COOKIES, session.pk):
+            told = {
+                "title": _("This conversation is already open in another browser"),
+                "text": _("Go on there, or ask whoever sent you the link for a new one."),
+            }
+            return render(request, "room/unavailable.html", told, status=409)
+        return room_page(request, link, session)
 
 
 def room_page(request: HttpRequest, link: RoomLink, running: LiveSession | None) -> HttpResponse:
@@ -271,12 +276,25 @@ class Start(View):
 
     def _resume(self, request: HttpRequest, link: RoomLink, session_id: str) -> HttpResponse:
         try:
-            session = visitor.get_visitor_session(request, link, uuid.UUID(session_id))
+            wanted = uuid.UUID(session_id)
         except ValueError as error:
             raise NotFound("There is no such conversation.") from error
+        if link.one_session and not visitor.opens_session(request.COOKIES, wanted):
+            return self._claim(link, wanted)
+        session = visitor.get_visitor_session(request, link, wanted)
         if not session.is_live:
             raise Gone("This conversation is over.", code="session_ended")
         return JsonResponse(entry(session))
+
+    def _claim(self, link: RoomLink, session_id: uuid.UUID) -> HttpResponse:
+        session = LiveSession.objects.filter(pk=session_id, link=link, state__in=LIVE_STATES).first()
+        if session is None:
+            raise NotFound("There is no such conversation.")
+        if not services.claim_link(link=link):
+            raise Conflict("This conversation is already open in another browser.", code="link_claimed")
+        response = JsonResponse(entry(session))
+        visitor.give_cookie(response, session)
+        return response
 
 
 class VisitorView(View):

@@ -9,6 +9,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, OuterRef, Prefetch, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
@@ -31,6 +32,7 @@ from avatars.languages import language_choices
 from avatars.models import Agent, AgentRevision
 from avatars.rehearsal import rehearse
 from avatars.services import duplicate_agent, edited_since, free_slug, snapshot_agent
+from avatars.signals import agents_leave
 from avatars.turn_taking import CUSTOM, FIELDS, PRESETS, preset_of, preset_values
 from molts.errors import BadInput
 from projects.audit import record_action
@@ -207,6 +209,37 @@ class AgentAdmin(ScopedAdmin):
     @property
     def media(self) -> forms.Media:
         return super().media + page_media("agents", "agents-rungs")
+
+    # -- Deleting -----------------------------------------------------------------------------------------------------
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[Any], list[Any]]:
+        """Conversations go with their agent, so an agent that has some is deleted by whoever may erase them. They are
+        counted and not listed: they may be too many."""
+        agents = list(objs)
+        talks: Any = Agent._meta.get_field("live_sessions").related_model
+        counted = talks.objects.filter(agent__in=agents).order_by().values_list("agent").annotate(Count("pk"))
+        held = dict(counted)
+        if not held:
+            return super().get_deleted_objects(agents, request)
+        refused = {str(self.opts.verbose_name) for agent in agents if not self.has_delete_permission(request, agent)}
+        kept = sum(held.get(agent.pk, 0) for agent in agents if not may_do(request, Action.MANAGE, agent.project_id))
+        if kept:
+            refused.add(f"{conversation_count(kept)}: only an owner of the project may erase them")
+        text = f"{conversation_count(sum(held.values()))} will be erased"
+        return [*map(str, agents), text], {"agents": len(agents), "conversations": sum(held.values())}, refused, []
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
+        if request.method == "POST":
+            # Before the page's transaction: ending calls the media server, and nothing may wait for that with locks.
+            agent = self.get_object(request, unquote(object_id))
+            if not self.get_deleted_objects([agent], request)[2]:
+                agents_leave.send(sender=Agent, agent_ids=[agent.pk])
+        return super().delete_view(request, object_id, extra_context)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        agents_leave.send(sender=Agent, agent_ids=list(queryset.values_list("pk", flat=True)))
+        super().delete_queryset(request, queryset)
 
     # -- The list -----------------------------------------------------------------------------------------------------
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
@@ -404,10 +437,14 @@ class AgentAdmin(ScopedAdmin):
 
 
 # -- What the editor shows --------------------------------------------------------------------------------------------
+def conversation_count(number: int) -> str:
+    return f"{number} conversation{'' if number == 1 else 's'}"
+
+
 def _open_links() -> Q:
-    """Links for everyone: doors to a single conversation, and those of an editor's own trial, are for nobody else."""
-    is_open = Q(revoked_at=None) & (Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
-    return is_open & Q(one_session=False, trial_by=None)
+    """Those to hand out: not the doors to one conversation or of one editor."""
+    handed_out = Q(revoked_at=None, one_session=False, trial_by=None)
+    return handed_out & (Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
 
 
 def _tabs(adminform: Any, steps: Any, answers: Any, *, saved: bool) -> list[Tab]:

@@ -13,7 +13,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import Count, Max, Q, QuerySet
+from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -26,12 +26,20 @@ from unfold.utils import parse_date_str
 
 from projects.audit import record_action
 from projects.choices import Action
-from projects.scoped_admin import ScopedAdmin, ScopedRelatedFilter, allowed_projects, may_do
-from sessions.admin.parts import CappedPaginator, CountedList, chip, conversations_url, has_several_projects, moment
-from sessions.choices import LIVE_STATES, EndReason, Role, SessionState
+from projects.scoped_admin import ScopedAdmin, ScopedRelatedFilter, may_do, shown_projects
+from sessions.admin.parts import (
+    CappedPaginator,
+    CountedList,
+    chip,
+    conversations_url,
+    has_several_projects,
+    moment,
+    short,
+)
+from sessions.choices import LIVE_STATES, PART_NAMES, TOLD, WARNINGS, EndReason, Role, SessionState
 from sessions.models import LiveSession, Segment, SessionNotice, Turn
 from sessions.services import LONG_TEXTS, end_session, erase_session, offset_ms, say
-from sessions.timeline import PARTS, draw_timeline, draw_waits, percentiles
+from sessions.timeline import draw_timeline, draw_waits, percentiles
 from sessions.transcripts import CONTENT_TYPES, clock, speaker
 from sessions.views import answers_json, read_body, text_field, transcript_response, ws_path
 
@@ -67,6 +75,23 @@ class StateFilter(admin.SimpleListFilter):
                 return queryset
 
 
+class NoticeFilter(admin.SimpleListFilter):
+    """What visitors were warned of, of any kind or of one."""
+
+    title = "had notices"
+    parameter_name = "notices"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("any", "Any warning"), *TOLD.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        code = self.value()
+        if not code:
+            return queryset
+        told = SessionNotice.objects.filter(session=OuterRef("pk"), level__in=WARNINGS).order_by()
+        return queryset.filter(Exists(told if code == "any" else told.filter(code=code)))
+
+
 class DayFilter(RangeDateFilter):  # type: ignore[misc]  # untyped
     """From one day to another, both of them whole. Half a range is one too; what is no date is left out."""
 
@@ -89,7 +114,7 @@ class LiveSessionAdmin(ScopedAdmin):
 
     list_display = (
         "began",
-        "agent",
+        "agent_name",
         "visitor",
         "came_by",
         "state_chip",
@@ -103,6 +128,7 @@ class LiveSessionAdmin(ScopedAdmin):
         StateFilter,
         ("created_at", DayFilter),
         ("agent", ScopedRelatedFilter),
+        NoticeFilter,
         "reason",
         "source",
         ("project", ScopedRelatedFilter),
@@ -128,8 +154,8 @@ class LiveSessionAdmin(ScopedAdmin):
     # -- the list ------------------------------------------------------------------------------------------------------
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """The user's, by the ids of their projects: of one project the database then reads its index in order."""
-        allowed = allowed_projects(request, Action.VIEW)
-        sessions = LiveSession.objects.all() if allowed is None else LiveSession.objects.filter(project__in=allowed)
+        shown = shown_projects(request)
+        sessions = LiveSession.objects.all() if shown is None else LiveSession.objects.filter(project__in=shown)
         return sessions.select_related("agent", "project", "link").defer(*LONG_TEXTS).order_by("-created_at")
 
     def get_list_display(self, request: HttpRequest) -> tuple[Any, ...]:
@@ -140,6 +166,7 @@ class LiveSessionAdmin(ScopedAdmin):
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changes = super().get_changelist_instance(request)
+        changes.search_cut = request.__dict__.get("_molts_search_cut", False)
         changes.live_count = self.get_queryset(request).filter(state__in=LIVE_STATES).order_by().count()
         return changes
 
@@ -151,7 +178,9 @@ class LiveSessionAdmin(ScopedAdmin):
         if not term:
             return queryset, False
         found = Q(visitor_name__icontains=term) | Q(agent__name__icontains=term) | Q(link__name__icontains=term)
-        found |= Q(room_name=term) | Q(pk__in=_sessions_that_said(term))
+        said, is_cut = sessions_that_said(term, projects=shown_projects(request))
+        request.__dict__["_molts_search_cut"] = is_cut
+        found |= Q(room_name=term) | Q(pk__in=said)
         if (number := _parse_id(term)) is not None:
             found |= Q(pk=number)
         return queryset.filter(found), False
@@ -172,15 +201,22 @@ class LiveSessionAdmin(ScopedAdmin):
     def began(self, session: LiveSession) -> SafeString:
         return moment(session.created_at)
 
+    @admin.display(description="agent", ordering="agent__name")
+    def agent_name(self, session: LiveSession) -> SafeString:
+        return short(session.agent.name)
+
     @admin.display(description="visitor", ordering="visitor_name")
-    def visitor(self, session: LiveSession) -> str:
-        return session.visitor_name or "Visitor"
+    def visitor(self, session: LiveSession) -> SafeString:
+        return short(visitor_name(session))
 
     @admin.display(description="by")
-    def came_by(self, session: LiveSession) -> str:
+    def came_by(self, session: LiveSession) -> SafeString:
+        return short(self._came_by(session))
+
+    def _came_by(self, session: LiveSession) -> str:
         if session.link is None or session.link.one_session:
             return session.get_source_display()
-        return session.link.name or "Room link"
+        return "Trial" if session.link.trial_by_id else session.link.name or "Room link"
 
     @admin.display(description="state", ordering="state")
     def state_chip(self, session: LiveSession) -> SafeString:
@@ -302,7 +338,7 @@ class LiveSessionAdmin(ScopedAdmin):
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "original": session,
-            "title": f"{session.agent} with {self.visitor(session)}",
+            "title": f"{session.agent} with {visitor_name(session)}",
             "may_steer": session.is_live and self.has_end_permission(request, session),
             "has_change_permission": False,
             "has_delete_permission": self.has_delete_permission(request, session),
@@ -312,15 +348,27 @@ class LiveSessionAdmin(ScopedAdmin):
         return TemplateResponse(request, "admin/live_sessions/livesession/conversation.html", context)
 
 
+def visitor_name(session: LiveSession) -> str:
+    return session.visitor_name or "Visitor"
+
+
 def state_chip(session: LiveSession) -> SafeString:
     text = {"waiting": "waiting", "active": "running"}.get(session.state, session.state)
     return chip(text, TONES[SessionState(session.state)])
 
 
-def _sessions_that_said(term: str) -> list[Any]:
-    newest = Segment.objects.aggregate(pk=Max("pk"))["pk"] or 0
-    lines = Segment.objects.filter(pk__gt=newest - SEARCHED_LINES, text__icontains=term).order_by()
-    return list(lines.values_list("session", flat=True).distinct()[:MOST_FOUND])
+def sessions_that_said(term: str, *, projects: frozenset[Any] | None) -> tuple[list[Any], bool]:
+    """Conversations with `term` among the latest lines of these projects (None: of all), the latest first, and
+    whether there may be more."""
+    lines = Segment.objects.order_by("-pk")
+    if projects is not None:
+        lines = lines.filter(session__project__in=projects)
+    oldest = lines.values_list("pk", flat=True)[SEARCHED_LINES : SEARCHED_LINES + 1].first()
+    if oldest is not None:
+        lines = lines.filter(pk__gt=oldest)
+    said = lines.filter(text__icontains=term).order_by().values("session").annotate(latest=Max("pk"))
+    found = list(said.order_by("-latest").values_list("session", flat=True)[: MOST_FOUND + 1])
+    return found[:MOST_FOUND], oldest is not None or len(found) > MOST_FOUND
 
 
 def _parse_id(term: str) -> uuid.UUID | None:
@@ -364,7 +412,7 @@ def conversation_data(session: LiveSession, *, page: str) -> dict[str, Any]:
         "timeline": draw_timeline(
             session=session, segments=segments, notices=notices, first=number == 1, last=number == pages
         ),
-        "part_names": PARTS,
+        "part_names": PART_NAMES,
         "waits": draw_waits(list(turns[:MOST_TURNS])),
         "notices": [(clock(offset_ms(session, notice.created_at)), notice) for notice in notices],
         "usage": [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 import segno
@@ -66,31 +67,44 @@ class RoomLinkForm(ScopedForm):
     class Meta:
         model = RoomLink
         fields = ("agent", "name", "expires_at", "max_minutes", "max_concurrent", "on_start_page", "allowed_origins")
+        help_texts = {"expires_at": "Times are UTC. None: it never ends."}
+
+    def clean_expires_at(self) -> datetime | None:
+        ends: datetime | None = self.cleaned_data["expires_at"]
+        if ends and ends <= timezone.now() and "expires_at" in self.changed_data:
+            raise forms.ValidationError("This time is over. Choose a later one; to close a link at once, revoke it.")
+        return ends
+
+
+APART = [("single", "For one conversation"), ("trial", "Trial")]
 
 
 class OpenFilter(admin.SimpleListFilter):
-    """Whether a link still lets anybody in. Those that programs make for one conversation stand apart: nobody hands
+    """Whether a link still lets anybody in. Those for one conversation or one editor's trial stand apart: nobody hands
     them out again."""
 
     title = "state"
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("open", "Open"), ("expired", "Expired"), ("revoked", "Revoked"), ("single", "For one conversation")]
+        return [("open", "Open"), ("expired", "Expired"), ("revoked", "Revoked"), *APART]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         over = Q(expires_at__lte=timezone.now())
+        handed_out = queryset.filter(one_session=False, trial_by=None)
         match self.value():
             case "open":
-                return queryset.filter(revoked_at=None, one_session=False).exclude(over)
+                return handed_out.filter(revoked_at=None).exclude(over)
             case "expired":
-                return queryset.filter(over, revoked_at=None, one_session=False)
+                return handed_out.filter(over, revoked_at=None)
             case "revoked":
-                return queryset.filter(one_session=False).exclude(revoked_at=None)
+                return handed_out.exclude(revoked_at=None)
             case "single":
                 return queryset.filter(one_session=True)
+            case "trial":
+                return queryset.exclude(trial_by=None)
             case _:
-                return queryset.filter(one_session=False)
+                return handed_out
 
 
 @admin.register(RoomLink)
@@ -100,7 +114,7 @@ class RoomLinkAdmin(ScopedAdmin):
     list_display = ("__str__", "agent", "state", "address", "talking_now", "conversations", "sites", "ends")
     list_select_related = ("agent", "project")
     list_filter = (OpenFilter, ("agent", ScopedRelatedFilter), ("project", ScopedRelatedFilter), "on_start_page")
-    search_fields = ("name", "agent__name", "public_id")
+    search_fields = ("name", "agent__name", "=public_id")
     search_help_text = "Search in names, agents and addresses."
     paginator = CappedPaginator
     show_full_result_count = False
@@ -187,9 +201,7 @@ class RoomLinkAdmin(ScopedAdmin):
                 "state": self.state(link),
                 "is_open": not link.revoked_at and not link.is_expired,
                 "may_revoke": self.has_change_permission(request, link) and not link.revoked_at,
-                "qr": qr_code(link.url),
-                "qr_file": segno.make(link.url, error="m").svg_data_uri(scale=8, light="white"),
-                "snippets": snippets(link),
+                **(ways_to_share(link) if link.is_handed_out else {}),
                 "talking_now": self.talking_now(link),
                 "conversations_url": conversations_url(link__id__exact=link.pk),
             }
@@ -197,7 +209,9 @@ class RoomLinkAdmin(ScopedAdmin):
 
     # -- columns -------------------------------------------------------------------------------------------------------
     @admin.display(description="address")
-    def address(self, link: RoomLink) -> SafeString:
+    def address(self, link: RoomLink) -> SafeString | str:
+        if not link.is_handed_out:
+            return "not shown"
         return format_html(
             '<span class="with-copy"><a href="{}" title="{}">/r/{}…</a> {}</span>',
             link.get_absolute_url(),
@@ -242,6 +256,14 @@ class RoomLinkAdmin(ScopedAdmin):
         for link in revoked:
             record_action(request_user=request.user, obj=link, text="Revoked.")
         messages.info(request, f"{len(revoked)} links revoked. Conversations that are running go on.")
+
+
+def ways_to_share(link: RoomLink) -> dict[str, Any]:
+    return {
+        "qr": qr_code(link.url),
+        "qr_file": segno.make(link.url, error="m").svg_data_uri(scale=8, light="white"),
+        "snippets": snippets(link),
+    }
 
 
 def qr_code(url: str) -> SafeString:

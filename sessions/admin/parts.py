@@ -71,6 +71,11 @@ def moment(value: datetime) -> SafeString:
     return format_html('<span class="nowrap">{}</span>', date_format(timezone.localtime(value), "j M Y, H:i"))
 
 
+def short(text: str) -> SafeString:
+    """A name that is cut where it would push the other columns away; all of it shows on pointing."""
+    return format_html('<span class="short" title="{}">{}</span>', text, text)
+
+
 def copy_button(text: str, *, label: str = "Copy", name: str = "") -> SafeString:
     """A button that puts `text` on the clipboard; `name` says what of, where several stand on one page."""
     return format_html(

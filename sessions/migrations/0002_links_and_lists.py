@@ -33,6 +33,11 @@ class Migration(migrations.Migration):
             name='trial_by',
             field=models.ForeignKey(blank=True, editable=False, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL),
         ),
+        migrations.AddField(
+            model_name='roomlink',
+            name='claimed_at',
+            field=models.DateTimeField(blank=True, editable=False, null=True),
+        ),
         migrations.AddIndex(
             model_name='livesession',
             index=models.Index(fields=['-created_at'], name='session_latest'),

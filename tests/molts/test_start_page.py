@@ -97,6 +97,16 @@ def test_a_talk_with_itself_is_no_conversation(agent: Agent, alice: User, sign_i
     assert sign_in(alice).get("/admin/").context["view"] == "steps"
 
 
+def test_an_editors_trial_is_no_conversation(agent: Agent, alice: User, sign_in: SignIn) -> None:
+    trial = RoomLink.objects.create(project=agent.project, agent=agent, trial_by=alice)
+    talk(agent, at=datetime.now(UTC), link=trial)
+    client = sign_in(alice)
+    assert client.get("/admin/").context["view"] == "steps"
+
+    talk(agent, at=datetime.now(UTC))
+    assert cards_of(client)["Conversations"][0] == "1"
+
+
 # -- Figures ---------------------------------------------------------------------------------------------------------
 @pytest.fixture
 def days(agent: Agent, other_agent: Agent) -> None:
@@ -128,6 +138,25 @@ def test_it_counts_the_own_projects_in_the_chosen_time(days: None, alice: User, 
     assert cards_of(client, "?range=24h")["Conversations"][0] == "1"
     assert cards_of(client, "?range=30d")["Conversations"][0] == "4"
     assert cards_of(client, "?range=nonsense")["Conversations"][0] == "3"
+
+
+@time_machine.travel(NOW, tick=False)
+@pytest.mark.parametrize("span", ["24h", "7d", "30d"])
+def test_its_figures_lead_to_the_conversations_behind_them(days: None, alice: User, sign_in: SignIn, span: str) -> None:
+    client = sign_in(alice)
+    context = client.get(f"/admin/?range={span}").context
+    cards = {card.title: card for card in context["cards"]}
+    failed = 0 if span == "24h" else 1
+    assert bool(cards["Failed"].url) == bool(failed)
+
+    def listed(url: str) -> int:
+        return len(client.get(url).context["cl"].result_list)
+
+    assert listed(cards["Conversations"].url) == int(cards["Conversations"].value)
+    assert listed(cards["Warnings"].url) == 1
+    assert listed(context["notices"][0]["url"]) == 1
+    assert not failed or listed(cards["Failed"].url) == failed
+    assert listed("/admin/live_sessions/livesession/?notices=agent_lost") == 0
 
 
 @time_machine.travel(NOW, tick=False)

@@ -66,6 +66,17 @@ def test_each_row_tells_how_it_went(agent: Agent, link: RoomLink, vera: User, si
     assert (row.waits, row.notice_count) == ([547, 1_000, None], 1)  # type: ignore[attr-defined]
 
 
+def test_long_names_are_cut_and_told_on_pointing(agent: Agent, vera: User, sign_in: SignIn) -> None:
+    session, name = make_session(agent), "<b>" + "n" * 90
+    LiveSession.objects.filter(pk=session.pk).update(visitor_name=name)
+
+    html = sign_in(vera).get(admin_url(LiveSession, "changelist")).content.decode()
+
+    assert f'<span class="short" title="&lt;b&gt;{"n" * 90}">' in html
+    assert html.count('class="short"') == 3
+    assert html.count("Times are UTC") == 1
+
+
 def test_it_says_who_runs_now(agent: Agent, vera: User, sign_in: SignIn) -> None:
     running, failed = make_session(agent), make_session(agent)
     LiveSession.objects.filter(pk=failed.pk).update(state="failed", reason="no_agent")
@@ -76,6 +87,24 @@ def test_it_says_who_runs_now(agent: Agent, vera: User, sign_in: SignIn) -> None
     assert (
         'Running now <span class="count">1</span>' in client.get(admin_url(LiveSession, "changelist")).content.decode()
     )
+
+
+def test_the_chosen_project_narrows_the_list_and_its_count(
+    agent: Agent, other_agent: Agent, vera: User, sign_in: SignIn
+) -> None:
+    Member.objects.create(project=other_agent.project, user=vera, role="viewer")
+    mine, other = make_session(agent), make_session(other_agent)
+    client = sign_in(vera)
+    changelist = admin_url(LiveSession, "changelist")
+    assert set(listed(client)) == {mine, other}
+
+    client.post(reverse("admin:choose_project"), {"project": str(agent.project_id)})
+
+    response = client.get(changelist)
+    assert list(response.context["cl"].result_list) == [mine]
+    assert response.context["cl"].live_count == 1
+    assert listed(client, q="Line 1 of") == [mine]
+    assert page(client, other).status_code == 200, "its own page opens still"
 
 
 def test_it_finds_by_id_and_room(agent: Agent, vera: User, sign_in: SignIn) -> None:
@@ -100,8 +129,27 @@ def test_words_are_looked_for_among_the_latest_lines_only(
     old, new = make_session(agent), make_session(agent)
     monkeypatch.setattr(conversations, "SEARCHED_LINES", 2)
 
+    html = sign_in(vera).get(admin_url(LiveSession, "changelist"), {"q": "line 1 of"}).content.decode()
+    assert "among the latest lines only" in html
     assert listed(sign_in(vera), q="line 1 of") == [new]
     assert old not in listed(sign_in(vera), q="line 1 of")
+
+
+def test_another_projects_lines_take_no_room_in_the_search(
+    agent: Agent, other_agent: Agent, vera: User, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = make_session(agent)
+    monkeypatch.setattr(conversations, "SEARCHED_LINES", mine.segments.count())
+    monkeypatch.setattr(conversations, "MOST_FOUND", 1)
+    for _ in range(3):
+        make_session(other_agent)
+    client = sign_in(vera)
+
+    assert listed(client, q="line 1 of") == [mine]
+    html = client.get(admin_url(LiveSession, "changelist"), {"q": "line 1 of"}).content.decode()
+    assert "among the latest lines only" not in html, "nothing was left out"
+    newer = make_session(agent)
+    assert listed(client, q="line 1 of") == [newer], "the newest are kept"
 
 
 def test_a_range_of_days_takes_both_days_whole(agent: Agent, vera: User, sign_in: SignIn) -> None:
@@ -159,6 +207,20 @@ def make_long(agent: Agent, lines: int) -> LiveSession:
     LiveSession.objects.filter(pk=session.pk).update(last_seq=lines)
     session.refresh_from_db()
     return session
+
+
+def test_its_picture_leads_to_the_lines_and_names_parts_in_words(agent: Agent, vera: User, sign_in: SignIn) -> None:
+    session = make_session(agent)
+
+    html = page(sign_in(vera), session).content.decode()
+
+    for line in session.segments.all():
+        assert f'<a href="#line-{line.seq}" aria-label=' in html
+        assert f'id="line-{line.seq}"' in html
+    assert '<th scope="col">Waiting for silence</th>' in html
+    assert '<th scope="col">Whole answer</th>' in html
+    assert "<title>Waiting for silence 400 ms</title>" in html
+    assert '<th scope="col">endpointing</th>' not in html
 
 
 def test_a_long_conversation_comes_in_parts(agent: Agent, vera: User, sign_in: SignIn) -> None:
@@ -292,6 +354,39 @@ def test_a_stranger_sees_neither_page_nor_file(agent: Agent, charlie: User, sign
 
     assert page(client, session).status_code == 404
     assert client.get(door("transcript", session)).status_code == 404
+
+
+# -- Deleting their agent --------------------------------------------------------------------------------------------
+def test_an_editor_erases_no_conversations_with_their_agent(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    make_session(agent)
+    client, url = sign_in(bob), admin_url(Agent, "delete", agent.pk)
+
+    assert "1 conversation: only an owner of the project may erase them" in client.get(url).content.decode()
+    assert client.post(url, {"post": "yes"}).status_code == 403
+    selected = {"action": "delete_selected", "_selected_action": str(agent.pk)}
+    assert "only an owner" in client.post(admin_url(Agent, "changelist"), selected).content.decode()
+    assert client.post(admin_url(Agent, "changelist"), {**selected, "post": "yes"}).status_code == 403
+    assert LiveSession.objects.get().is_live
+
+
+@pytest.mark.parametrize("selected", [False, True])
+def test_an_owner_is_told_what_goes_with_an_agent_and_running_ones_are_ended(
+    agent: Agent, alice: User, sign_in: SignIn, quiet_events: list[SessionEvent], selected: bool
+) -> None:
+    make_session(agent)
+    end(make_session(agent))
+    client, url = sign_in(alice), admin_url(Agent, "delete", agent.pk)
+    assert "2 conversations will be erased" in client.get(url).content.decode()
+
+    if selected:
+        url, data = admin_url(Agent, "changelist"), {"action": "delete_selected", "_selected_action": str(agent.pk)}
+    else:
+        data = {}
+    assert client.post(url, {**data, "post": "yes"}).status_code == 302
+
+    assert [getattr(event, "state", None) for event in quiet_events] == ["ended"]
+    assert not LiveSession.objects.exists()
+    assert not Agent.objects.filter(pk=agent.pk).exists()
 
 
 # -- Erasing ----------------------------------------------------------------------------------------------------------

@@ -131,6 +131,18 @@ def test_an_expired_link_says_how_to_open_it_again(link: RoomLink, bob: User, si
     assert "Give it a later end below" in link_page(sign_in(bob), link)
 
 
+def test_a_link_is_not_made_to_end_in_the_past(link: RoomLink, bob: User, sign_in: SignIn) -> None:
+    client, url = sign_in(bob), admin_url(RoomLink, "change", link.pk)
+    assert "Times are UTC" in link_page(client, link)
+    data = form_data(client.get(url)) | {"expires_at_0": "2020-01-01", "expires_at_1": "10:00:00"}
+
+    assert "This time is over" in str(form_errors(client.post(url, data))["expires_at"])
+
+    RoomLink.objects.filter(pk=link.pk).update(expires_at=timezone.now().replace(microsecond=0) - timedelta(days=1))
+    data = form_data(client.get(url)) | {"name": "Old"}
+    assert client.post(url, data).status_code == 302, "what is over already may be renamed"
+
+
 def test_links_for_one_conversation_stand_apart(link: RoomLink, bob: User, sign_in: SignIn) -> None:
     single = RoomLink.objects.create(project=link.project, agent=link.agent, one_session=True)
     client = sign_in(bob)
@@ -140,7 +152,30 @@ def test_links_for_one_conversation_stand_apart(link: RoomLink, bob: User, sign_
 
     assert listed() == [link]
     assert listed(state="single") == [single]
-    assert "Share this link" in link_page(client, single), "what a conversation points to can be looked at"
+    assert "This link" in link_page(client, single), "what a conversation points to can be looked at"
+
+
+@pytest.mark.parametrize("kind", ["single", "trial"])
+def test_the_address_of_somebody_s_own_conversation_is_not_shown(
+    link: RoomLink, bob: User, vera: User, sign_in: SignIn, kind: str
+) -> None:
+    own = {"one_session": True} if kind == "single" else {"trial_by": bob}
+    hidden = RoomLink.objects.create(project=link.project, agent=link.agent, **own)
+    make_session(link.agent, link=hidden)
+    client, url = sign_in(vera), admin_url(RoomLink, "changelist")
+
+    assert list(client.get(url).context["cl"].result_list) == [link]
+    listed = client.get(url, {"state": kind})
+    assert list(listed.context["cl"].result_list) == [hidden]
+    page = link_page(client, hidden)
+    for html in (listed.content.decode(), page):
+        assert hidden.public_id not in html
+        assert hidden.public_id[:6] not in html
+    assert "Its address is not shown" in page
+    assert 'class="qr"' not in page
+    guessed = client.get(url, {"state": kind, "public_id__startswith": hidden.public_id[:1]})
+    assert guessed.status_code != 200, "nor spelt out letter by letter"
+    assert not client.get(url, {"state": kind, "q": hidden.public_id[:8]}).context["cl"].result_list
 
 
 def test_an_empty_list_names_the_next_step(agent: Agent, bob: User, sign_in: SignIn) -> None:

@@ -47,6 +47,28 @@ def test_talking_again_ends_what_still_runs_and_keeps_the_door(agent: Agent, bob
     assert RoomLink.objects.count() == 1
 
 
+def test_it_stays_one_editors_door_whatever_was_set(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    client = sign_in(bob)
+    client.post(url(agent))
+    RoomLink.objects.update(on_start_page=True, allowed_origins=["https://a.example"], max_concurrent=9)
+
+    client.post(url(agent))
+
+    link = RoomLink.objects.get()
+    assert (link.on_start_page, link.allowed_origins, link.max_concurrent) == (False, [], 1)
+
+
+def test_its_talks_are_named_so(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    client = sign_in(bob)
+    client.post(url(agent))
+    make_session(agent, link=RoomLink.objects.get())
+
+    html = client.get(reverse("admin:live_sessions_livesession_changelist")).content.decode()
+
+    assert ">Trial<" in html
+    assert "Trial by bob" not in html
+
+
 def test_each_editor_has_a_door_of_their_own(agent: Agent, alice: User, bob: User, sign_in: SignIn) -> None:
     assert sign_in(alice).post(url(agent))["Location"] != sign_in(bob).post(url(agent))["Location"]
 

@@ -22,6 +22,7 @@ from avatars.models import Agent
 from molts.errors import Unavailable
 from sessions import rooms
 from sessions.models import LiveSession, RoomLink
+from sessions.tokens import cookie_name
 from tests.sessions.factories import make_session, say
 
 pytestmark = pytest.mark.usefixtures("quiet_events", "media_server_says_yes")
@@ -210,6 +211,28 @@ def test_it_lets_a_one_session_link_open_just_its_session(visitor: Client, link:
     assert error_code(start(visitor, link)) == "link_expired"
     LiveSession.objects.update(state="ended")
     assert boot(visitor.get(f"/r/{link.public_id}"))["state"] == "expired"
+
+
+def test_a_one_session_link_is_for_the_first_browser_that_enters(link: RoomLink, agent: Agent) -> None:
+    RoomLink.objects.filter(pk=link.pk).update(one_session=True)
+    session = make_session(agent, link=link)
+    url, mine = f"/r/{link.public_id}", f"/r/{link.public_id}/sessions/{session.pk}/"
+    preview, first, second = Client(), Client(), Client()
+    assert preview.get(url).status_code == second.get(url).status_code == first.get(url).status_code == 200
+    assert not preview.cookies.get(cookie_name(session.pk)), "to look is not to enter"
+    assert second.delete(mine).status_code == 404
+
+    assert start(first, link, resume=str(session.pk)).status_code == 200
+    refused = start(second, link, resume=str(session.pk))
+
+    assert (refused.status_code, error_code(refused)) == (409, "link_claimed")
+    page = second.get(url)
+    assert page.status_code == 409
+    assert "already open in another browser" in page.content.decode()
+    assert str(session.pk) not in page.content.decode()
+    assert second.delete(mine).status_code == 404
+    assert boot(first.get(url))["session"]["id"] == str(session.pk), "a reload goes on"
+    assert start(first, link, resume=str(session.pk)).status_code == 200
 
 
 def test_it_offers_only_open_links_on_the_start_page(visitor: Client, link: RoomLink, other_link: RoomLink) -> None:

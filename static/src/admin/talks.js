@@ -117,12 +117,16 @@ function hearFinal(segment) {
   partials.delete(segment.segment_id);
   const { role, text, start_ms: from, end_ms: to, interrupted, revised } = segment;
   const notes = [interrupted && "interrupted", revised && "revised"].filter(Boolean);
-  add(makeLine(role, from, text, notes));
+  const line = makeLine(role, from, text, notes);
+  line.id = `line-${lastSeq}`;
+  add(line);
   const kind = `${role}${interrupted ? " cut" : ""}`;
   const title = `${clock(from)}–${clock(to)}: ${text.slice(0, 200)}`;
-  find("bars").append(
+  const link = draw("a", { href: `#${line.id}`, "aria-label": title });
+  link.append(
     draw("rect", { class: kind, y: LANES[role], height: 28, rx: 3, "data-from": from, "data-to": to }, title),
   );
+  find("bars").append(link);
   find("fact-lines").textContent = String(lastSeq);
   if (interrupted) count("fact-cuts");
 }
@@ -194,7 +198,7 @@ function place() {
   const percent = (ms) => `${Math.max(0, Math.min(100, (100 * (ms - startMs)) / (end - startMs)))}%`;
   const pixels = Math.min(6_000, Math.round(((end - startMs) / 1000) * 7));
   timeline.setAttribute("width", pixels);
-  for (const bar of find("bars").children) {
+  for (const bar of find("bars").querySelectorAll("rect")) {
     const { from, to } = bar.dataset;
     bar.setAttribute("x", percent(from));
     bar.setAttribute("width", `${Math.max(0.3, (100 * (to - from)) / (end - startMs))}%`);
