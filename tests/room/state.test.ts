@@ -324,6 +324,24 @@ describe("trouble", () => {
     assert.equal(new Page({ state: "full" }).noticeKeys.length, 1);
   });
 
+  it("warns before the end, but not all through a short conversation", () => {
+    const near = (seconds: number): string[] => {
+      const page = Page.talking();
+      page.state = { ...page.state, maxSeconds: seconds };
+      return page.after((seconds - 30) * 1000).noticeKeys;
+    };
+    assert.deepEqual(near(180), ["limit_near"]);
+    assert.deepEqual(near(120), []);
+    assert.deepEqual(near(60), []);
+  });
+
+  it("says what to do about a full project and a name that is refused", () => {
+    const title = (code: string) =>
+      notices(new Page().do({ type: "talk" }, { type: "start.failed", code }).state)[0]?.title;
+    assert.equal(title("project_full"), title("link_full"));
+    assert.equal(title("invalid"), "This name cannot be used");
+  });
+
   it("quietly offers a new talk when a reload finds the old one over", () => {
     const page = new Page().do({ type: "resume", sessionId: "s1" }, { type: "start.failed", code: "session_ended" });
     assert.equal(page.state.phase, "lobby");
