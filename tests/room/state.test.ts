@@ -19,6 +19,7 @@ import {
   type State,
   wantsMicrophone,
 } from "../../static/src/room/state.ts";
+import { endTitle } from "../../static/src/room/words.ts";
 
 const boot: Boot = {
   link: "lnk_1",
@@ -350,6 +351,16 @@ describe("trouble", () => {
 });
 
 describe("the end", () => {
+  it("does not thank for a talk that may still run, until the server says it is over", () => {
+    const page = Page.talking().do({ type: "left" });
+    assert.equal(endTitle(page.state), "Thank you for talking");
+    page.do({ type: "left.refused" });
+    assert.equal(endTitle(page.state), "You have left");
+    page.hear(snapshot([], "ended"));
+    assert.equal(page.state.unheard, false);
+    assert.equal(page.do({ type: "talk" }).do({ type: "left.refused" }).state.unheard, false);
+  });
+
   it("takes reason and length from the server", () => {
     const page = Page.talking().hear({ type: "session.state", ...stamp(61_000), state: "ended", reason: "silence" });
     assert.equal(page.state.reason, "silence");

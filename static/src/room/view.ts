@@ -11,7 +11,7 @@ import { type NoticeAction, type NoticeView, notices } from "./notices.ts";
 import type { CaptionSize } from "./settings.ts";
 import { agentIsHere, type Blocked, caption, chip, elapsed, type MicStatus, remaining, type State } from "./state.ts";
 import { Timing } from "./timing.ts";
-import { blockedWords, chipWords, endTitle, endWords, foreignWords, isTrouble } from "./words.ts";
+import { blockedWords, chipWords, endTitle, endWords, foreignWords, isTrouble, unheardWords } from "./words.ts";
 
 interface Line {
   key: string;
@@ -288,7 +288,9 @@ export class View {
         ? t("Every line of this conversation has been deleted.")
         : state.foreign
           ? foreignWords()
-          : `${length}${endWords(state.reason, state.agentName)}`,
+          : state.unheard
+            ? unheardWords()
+            : `${length}${endWords(state.reason, state.agentName)}`,
     );
     this.erase.hidden = erased || state.foreign || !state.sessionId;
     const keep = element<HTMLAnchorElement>("keep");
