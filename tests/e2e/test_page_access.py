@@ -189,6 +189,7 @@ def test_nothing_stands_before_the_controls_on_a_phone(launch: Launch, room: Roo
         "agent", "a9", "I have put your name down for the blue room, which looks out to the harbour and the sea"
     )
     expect(notice(page, "mic")).to_be_visible()
+    expect(page.locator("#announcer, #alarm").get_by_text("Your microphone is blocked")).to_be_attached()
     covered = []
     for noticed in (True, False):
         if not noticed:
