@@ -17,6 +17,7 @@ from django.http.response import HttpResponseBase
 from django.middleware.csrf import get_token
 from django.shortcuts import redirect, render
 from django.utils.decorators import method_decorator
+from django.utils.translation import get_language, get_language_bidi, gettext
 from django.views import View
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import conditional_page, require_POST, require_safe
@@ -224,7 +225,8 @@ def embed_script(request: HttpRequest) -> HttpResponse:
 
 @method_decorator((readable_anywhere, answers_json), name="dispatch")
 class EmbedView(View):
-    """`GET /r/<public id>/embed`: whether the page that asks may show the link, and what to write on its button.
+    """`GET /r/<public id>/embed`: whether the page that asks may show the link, and what to write around it
+    in the browser's language.
 
     Every page may read the answer: who may not show the conversation shall be able to say so.
     """
@@ -234,7 +236,14 @@ class EmbedView(View):
         embed.check_origin(link=link, origin=request.headers.get("Origin", ""), request=request)
         if (state := link_state(link)) in ("expired", "revoked"):
             raise Gone("This conversation is no longer offered.", code=f"link_{state}")
-        return JsonResponse({"agent": link.agent.name})
+        words = {
+            "label": gettext("Talk to us"),
+            "title": gettext("Conversation with %(name)s") % {"name": link.agent.name},
+            "close": gettext("Close the conversation"),
+        }
+        return JsonResponse(
+            {"agent": link.agent.name, "language": get_language(), "rtl": get_language_bidi(), "words": words}
+        )
 
 
 # -- The visitor's endpoints ------------------------------------------------------------------------------------------

@@ -113,15 +113,24 @@
       }
       const answer = await response.json().catch(() => ({}));
       if (!response.ok) throw new Error(answer.errors?.[0]?.detail ?? "The conversation cannot be shown right now.");
-      return answer.agent;
+      return answer;
     }
 
-    show(agent, byHand) {
-      const title = `Conversation with ${agent}`;
-      const close = make("button", { class: "close", type: "button", "aria-label": "Close the conversation" }, "✕");
-      const frame = make("iframe", { src: room, title, allow: "microphone; autoplay; speaker-selection", referrerpolicy: "origin" });
-      const bar = make("div", { class: "bar" }, make("strong", {}, agent), close);
-      this.panel = make("section", { class: "panel", "aria-label": title }, bar, frame);
+    /** From now on the words are those of the browser's language. */
+    show({ agent, language, rtl, words }, byHand) {
+      const { title } = words;
+      const spoken = { lang: language, dir: rtl ? "rtl" : "ltr" };
+      Object.assign(this.button, spoken);
+      if (!label) this.words.textContent = words.label;
+      const close = make("button", { class: "close", type: "button", "aria-label": words.close }, "✕");
+      const frame = make("iframe", {
+        src: room,
+        title,
+        allow: "microphone; autoplay; speaker-selection",
+        referrerpolicy: "origin",
+      });
+      const bar = make("div", { class: "bar" }, make("strong", { dir: "auto" }, agent), close);
+      this.panel = make("section", { class: "panel", "aria-label": title, ...spoken }, bar, frame);
       close.addEventListener("click", () => this.close());
       this.problem.hidden = true;
       this.button.hidden = true;
