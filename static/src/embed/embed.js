@@ -120,8 +120,10 @@
     show({ agent, language, rtl, words }, byHand) {
       const { title } = words;
       const spoken = { lang: language, dir: rtl ? "rtl" : "ltr" };
-      Object.assign(this.button, spoken);
-      if (!label) this.words.textContent = words.label;
+      if (!label) {
+        this.words.textContent = words.label;
+        Object.assign(this.button, spoken);
+      }
       const close = make("button", { class: "close", type: "button", "aria-label": words.close }, "✕");
       const frame = make("iframe", {
         src: room,
