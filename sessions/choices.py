@@ -55,14 +55,14 @@ PART_NAMES = {
     "stt": "Speech recognition",
     "llm": "Language model",
     "tts": "Voice",
-    "avatar": "Face",
+    "avatar": "Avatar",
     "total": "Whole answer",
 }
 """What the wait for an answer is made of, as people read it, and the whole of it."""
 TOLD = {
     "agent_late": "The agent was late",
     "agent_lost": "The agent was lost",
-    "avatar_lost": "The face was lost",
+    "avatar_lost": "The avatar was lost",
     "stt_fallback": "Another speech recognition took over",
     "llm_fallback": "Another language model took over",
     "tts_fallback": "Another voice took over",

@@ -44,6 +44,7 @@ from sessions.publish import publish, publish_on_commit
 
 MAX_NAME = 100
 MAX_TEXT = 4_000
+JOINERS = "\u200c\u200d"  # part of words in Persian and Hindi, and of emoji
 # Long, and part of no list.
 LONG_TEXTS = ("spec", "agent__instructions", "agent__greeting", "agent__knowledge")
 TRIAL_LASTS = timedelta(hours=1)
@@ -117,13 +118,20 @@ def start_session(
 
 
 def clean_name(name: str) -> str:
-    """`name` fit to be shown. Raises BadInput when it is too long or holds control characters."""
-    name = name.strip()
+    """`name` fit to be shown: spaces of every kind are one kind, what cannot be seen is left out. Raises BadInput."""
+    name = "".join(_shown(character) for character in name).strip()
     if len(name) > MAX_NAME:
         raise BadInput(f"The name is too long: at most {MAX_NAME} characters.", attr="name")
-    if any(not character.isprintable() for character in name):
+    if any(not character.isprintable() and character not in JOINERS for character in name):
         raise BadInput("The name holds characters that cannot be shown.", attr="name")
     return name
+
+
+def _shown(character: str) -> str:
+    """Phones and copied text bring no-break spaces and direction marks along, which nobody typed."""
+    if character.isspace():
+        return " "
+    return "" if unicodedata.category(character) in ("Cc", "Cf") and character not in JOINERS else character
 
 
 def _create_session(*, agent: Agent, link: RoomLink | None, visitor_name: str, source: str) -> LiveSession:

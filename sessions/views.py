@@ -17,6 +17,7 @@ from django.http.response import HttpResponseBase
 from django.middleware.csrf import get_token
 from django.shortcuts import redirect, render
 from django.utils.decorators import method_decorator
+from django.utils.translation import get_language, get_language_bidi
 from django.utils.translation import gettext as _
 from django.views import View
 from django.views.decorators.cache import never_cache
@@ -229,7 +230,8 @@ def embed_script(request: HttpRequest) -> HttpResponse:
 
 @method_decorator((readable_anywhere, answers_json), name="dispatch")
 class EmbedView(View):
-    """`GET /r/<public id>/embed`: whether the page that asks may show the link, and what to write on its button.
+    """`GET /r/<public id>/embed`: whether the page that asks may show the link, and what to write around it
+    in the browser's language.
 
     Every page may read the answer: who may not show the conversation shall be able to say so.
     """
@@ -239,7 +241,14 @@ class EmbedView(View):
         embed.check_origin(link=link, origin=request.headers.get("Origin", ""), request=request)
         if (state := link_state(link)) in ("expired", "revoked"):
             raise Gone("This conversation is no longer offered.", code=f"link_{state}")
-        return JsonResponse({"agent": link.agent.name})
+        words = {
+            "label": _("Talk to us"),
+            "title": _("Conversation with %(name)s") % {"name": link.agent.name},
+            "close": _("Close the conversation"),
+        }
+        return JsonResponse(
+            {"agent": link.agent.name, "language": get_language(), "rtl": get_language_bidi(), "words": words}
+        )
 
 
 # -- The visitor's endpoints ------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import FloatRect, Locator, Page, expect
 
 from sessions import events
-from tests.e2e.conftest import Join
+from tests.e2e.conftest import Join, Launch
 from tests.e2e.page_harness import RoomServer, chip, notice, talk
 
 pytestmark = pytest.mark.slow
@@ -173,6 +173,37 @@ def test_the_face_stays_where_it_is_when_something_is_to_be_said(
     face, word = box(tile), box(page.locator("#state"))
     assert word["y"] > face["y"] + face["height"] * 0.7, "the word on the state leaves the face free"
     expect(page.locator("li.segment").last).to_be_in_viewport()
+
+
+PHONES = [(320, 568), (360, 640), (375, 667), (390, 664), (390, 844), (412, 732), (667, 375), (844, 390), (932, 430)]
+HIT = """(button) => {
+  const { x, y, width, height } = button.getBoundingClientRect();
+  return button.contains(document.elementFromPoint(x + width / 2, y + height / 2));
+}"""
+
+
+def test_nothing_stands_before_the_controls_on_a_phone(launch: Launch, room: RoomServer) -> None:
+    page = launch(["--use-fake-device-for-media-stream", "--deny-permission-prompts"])
+    live(page, room)
+    room.partial(
+        "agent", "a9", "I have put your name down for the blue room, which looks out to the harbour and the sea"
+    )
+    expect(notice(page, "mic")).to_be_visible()
+    expect(page.locator("#announcer, #alarm").get_by_text("Your microphone is blocked")).to_be_attached()
+    covered = []
+    for noticed in (True, False):
+        if not noticed:
+            notice(page, "mic").get_by_role("button", name="Continue by text").click()
+            expect(notice(page, "mic")).to_have_count(0)
+        for captions in ("small", "large", "off"):
+            page.evaluate("document.getElementById('captions-toggle').click()")
+            expect(page.locator(f"#room[data-captions={captions}]")).to_be_visible()
+            for width, height in PHONES:
+                page.set_viewport_size({"width": width, "height": height})
+                for name in ("leave", "mute", "say"):
+                    if not page.locator(f"#{name}").evaluate(HIT):
+                        covered.append(f"{name} at {width}x{height}, captions {captions}, notice {noticed}")
+    assert covered == []
 
 
 @pytest.mark.parametrize("direction", ["ltr", "rtl"])

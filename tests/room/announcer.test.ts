@@ -30,6 +30,17 @@ it("says trouble at once, and forgets what it overtakes", () => {
   assert.deepEqual(said, ["trouble"]);
 });
 
+it("ranks trouble above news", () => {
+  const ranks: [string, boolean][] = [];
+  const both = new Announcer((text, urgent) => ranks.push([text, urgent]));
+  both.tell("news");
+  both.interrupt("trouble");
+  assert.deepEqual(ranks, [
+    ["news", false],
+    ["trouble", true],
+  ]);
+});
+
 it("drops news that has grown old", () => {
   announcer.agentSpeaks(true);
   announcer.tell("news");

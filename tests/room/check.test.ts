@@ -1,12 +1,14 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import {
+  brokenOff,
   type Findings,
   ids,
   outcome,
   outcomeWords,
   report,
   type Status,
+  unfinished,
   untouched,
 } from "../../static/src/check/rows.ts";
 
@@ -33,6 +35,15 @@ describe("the outcome of the check", () => {
     assert.equal(outcome(all("ok", { microphone: "failed" })), "type");
     assert.equal(outcome(all("ok", { microphone: "skipped", secure: "failed" })), "type");
     assert.equal(outcome(all("ok", { microphone: "warning" })), "talk");
+  });
+
+  it("settles once what broke off has its finding", () => {
+    const broken = all("ok", { microphone: "running", udp: "waiting", tcp: "skipped", turn: "skipped" });
+    assert.deepEqual(unfinished(broken), ["microphone", "udp"]);
+    const ended = { ...broken, microphone: brokenOff("no answer"), udp: brokenOff("no answer") };
+    assert.deepEqual(unfinished(ended), []);
+    assert.equal(outcome(ended), "blocked");
+    assert.ok(report(ended, { url: "", browser: "", at: new Date(0) }).includes("udp: failed (no answer)"));
   });
 
   it("is blocked without the site or the media server", () => {

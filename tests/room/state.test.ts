@@ -19,6 +19,7 @@ import {
   type State,
   wantsMicrophone,
 } from "../../static/src/room/state.ts";
+import { endTitle } from "../../static/src/room/words.ts";
 
 const boot: Boot = {
   link: "lnk_1",
@@ -324,6 +325,24 @@ describe("trouble", () => {
     assert.equal(new Page({ state: "full" }).noticeKeys.length, 1);
   });
 
+  it("warns before the end, but not all through a short conversation", () => {
+    const near = (seconds: number): string[] => {
+      const page = Page.talking();
+      page.state = { ...page.state, maxSeconds: seconds };
+      return page.after((seconds - 30) * 1000).noticeKeys;
+    };
+    assert.deepEqual(near(180), ["limit_near"]);
+    assert.deepEqual(near(120), []);
+    assert.deepEqual(near(60), []);
+  });
+
+  it("says what to do about a full project and a name that is refused", () => {
+    const title = (code: string) =>
+      notices(new Page().do({ type: "talk" }, { type: "start.failed", code }).state)[0]?.title;
+    assert.equal(title("project_full"), title("link_full"));
+    assert.equal(title("invalid"), "This name cannot be used");
+  });
+
   it("quietly offers a new talk when a reload finds the old one over", () => {
     const page = new Page().do({ type: "resume", sessionId: "s1" }, { type: "start.failed", code: "session_ended" });
     assert.equal(page.state.phase, "lobby");
@@ -332,6 +351,16 @@ describe("trouble", () => {
 });
 
 describe("the end", () => {
+  it("does not thank for a talk that may still run, until the server says it is over", () => {
+    const page = Page.talking().do({ type: "left" });
+    assert.equal(endTitle(page.state), "Thank you for talking");
+    page.do({ type: "left.refused" });
+    assert.equal(endTitle(page.state), "You have left");
+    page.hear(snapshot([], "ended"));
+    assert.equal(page.state.unheard, false);
+    assert.equal(page.do({ type: "talk" }).do({ type: "left.refused" }).state.unheard, false);
+  });
+
   it("takes reason and length from the server", () => {
     const page = Page.talking().hear({ type: "session.state", ...stamp(61_000), state: "ended", reason: "silence" });
     assert.equal(page.state.reason, "silence");

@@ -35,6 +35,14 @@ it("adds up what it knows when the whole is not known, and leaves out what had n
   assert.deepEqual(turnBars([]), []);
 });
 
+it("leaves out a turn of which nothing is known", () => {
+  const unknown = { ...turn(2, null, null), tts_ms: null };
+  assert.deepEqual(
+    turnBars([turn(1, 300, null), unknown]).map(({ turn }) => turn),
+    [1],
+  );
+});
+
 it("rounds as one speaks", () => {
   assert.deepEqual([seconds(420), seconds(1_940), seconds(12_300)], ["0.42 s", "1.9 s", "12 s"]);
 });

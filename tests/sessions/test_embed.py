@@ -120,9 +120,33 @@ def test_an_allowed_site_learns_the_agents_name(shop_link: RoomLink, settings: S
     settings.MOLTS_PUBLIC_URL = "http://127.0.0.1:8000"
     response = ask(shop_link, origin)
 
-    assert (response.status_code, response.json()) == (200, {"agent": "Ada"})
+    assert response.status_code == 200
+    assert response.json() == {
+        "agent": "Ada",
+        "language": "en",
+        "rtl": False,
+        "words": {
+            "label": "Talk to us",
+            "title": "Conversation with Ada",
+            "close": "Close the conversation",
+        },
+    }
     assert response["Access-Control-Allow-Origin"] == "*"
     assert "Access-Control-Allow-Credentials" not in response
+
+
+@pytest.mark.parametrize(
+    ("language", "rtl", "close"), [("de-AT,de", False, "Gespräch schließen"), ("ar", True, "إغلاق المحادثة")]
+)
+def test_the_words_are_those_of_the_browsers_language(
+    shop_link: RoomLink, language: str, rtl: bool, close: str
+) -> None:
+    headers = {"origin": SHOP, "accept-language": language}
+    answer = Client().get(f"/r/{shop_link.public_id}/embed", headers=headers).json()
+
+    assert (answer["language"], answer["rtl"]) == (language[:2], rtl)
+    assert answer["words"]["close"] == close
+    assert "Ada" in answer["words"]["title"]
 
 
 @pytest.mark.parametrize("origin", ["https://other.example.org", "http://shop.example.org", f"{SHOP}:8443", "null"])

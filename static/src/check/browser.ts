@@ -1,5 +1,6 @@
 /** What can be found out about this browser, its devices and the way to the site, without the media server. */
 
+import { openMicrophone } from "../room/devices.ts";
 import { t } from "../room/i18n.ts";
 import { type Finding, operator, visitor } from "./rows.ts";
 
@@ -31,8 +32,12 @@ export function checkSecure(): Finding {
   };
 }
 
-/** Opens the microphone and listens for a few seconds; `onLevel` gets 0 to 1 many times a second. */
-export async function checkMicrophone(context: AudioContext, onLevel: (level: number) => void): Promise<Finding> {
+/** Opens the microphone `id`, as the room does, and listens for a few seconds; `onLevel` gets 0 to 1 many times a second. */
+export async function checkMicrophone(
+  context: AudioContext,
+  id: string,
+  onLevel: (level: number) => void,
+): Promise<Finding> {
   if (!navigator.mediaDevices?.getUserMedia) {
     return {
       status: "skipped",
@@ -40,15 +45,15 @@ export async function checkMicrophone(context: AudioContext, onLevel: (level: nu
       detail: "no mediaDevices",
     };
   }
-  let stream: MediaStream;
+  let track: MediaStreamTrack;
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+    track = await openMicrophone(id);
   } catch (error) {
     return microphoneRefused(error);
   }
-  const name = stream.getAudioTracks()[0]?.label ?? "";
+  const name = track.label;
   try {
-    const heard = await listen(context, stream, onLevel);
+    const heard = await listen(context, new MediaStream([track]), onLevel);
     if (heard) return { status: "ok", text: t("We hear you: {device}.", { device: name }), detail: name };
     return {
       status: "warning",
@@ -61,7 +66,7 @@ export async function checkMicrophone(context: AudioContext, onLevel: (level: nu
       detail: `${name}: silent`,
     };
   } finally {
-    for (const track of stream.getTracks()) track.stop();
+    track.stop();
     onLevel(0);
   }
 }
@@ -117,8 +122,15 @@ async function listen(context: AudioContext, stream: MediaStream, onLevel: (leve
   return loud >= ENOUGH_FRAMES;
 }
 
-/** Two short tones. Whether they were heard only the visitor knows. */
-export async function checkSpeaker(context: AudioContext): Promise<Finding> {
+/** Not every browser lets a page choose. */
+interface SinkChoice {
+  setSinkId(id: string): Promise<void>;
+}
+
+/** Two short tones from the speaker that the room uses. Whether they were heard only the visitor knows. */
+export async function checkSpeaker(context: AudioContext & Partial<SinkChoice>, speaker: string): Promise<Finding> {
+  // A speaker that is gone, or a browser that lets nobody choose, leaves the default.
+  await context.setSinkId?.(speaker).catch(() => {});
   await Promise.race([context.resume(), wait(1_500)]);
   if (context.state !== "running") {
     return {

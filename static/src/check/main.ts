@@ -1,9 +1,11 @@
 /** The check page: runs every test after a click, which also unlocks sound, and shows each finding as it comes. */
 
 import { t } from "../room/i18n.ts";
+import { loadSettings } from "../room/settings.ts";
 import { checkMicrophone, checkSecure, checkServer, checkSpeaker, playTone, wait } from "./browser.ts";
 import { checkMedia, type MediaBoot } from "./media.ts";
 import {
+  brokenOff,
   type Finding,
   type Findings,
   type Id,
@@ -13,6 +15,7 @@ import {
   report,
   statusWord,
   titleOf,
+  unfinished,
   untouched,
 } from "./rows.ts";
 
@@ -20,6 +23,8 @@ import {
  * granted, browsers offer more ways. */
 const MICROPHONE_FIRST_MS = 8_000;
 const DONE_MS = 2_500;
+/** For all tests together; an unanswered question for the microphone would last for ever. */
+const RUN_MS = 90_000;
 
 interface Boot extends MediaBoot {
   ws_path: string;
@@ -84,30 +89,48 @@ function found(id: Id, finding: Finding): void {
 
 // -- Running ----------------------------------------------------------------------------------------------------------
 
+/** Whatever becomes of the tests, every row gets its finding and another check can be started. */
 async function run(): Promise<void> {
   start.disabled = true;
   copy.hidden = true;
   findings = untouched();
   for (const id of ids) draw(id);
+  const tests = new AbortController(); // what comes after the end belongs to no check any more
+  let reason = `nothing within ${RUN_MS} ms`;
+  try {
+    await Promise.race([runTests((id, finding) => tests.signal.aborted || found(id, finding)), wait(RUN_MS)]);
+  } catch (error) {
+    reason = String(error);
+  } finally {
+    tests.abort();
+    for (const id of unfinished(findings)) found(id, brokenOff(reason));
+    start.disabled = false;
+    start.textContent = t("Check again");
+    copy.hidden = false;
+  }
+}
+
+/** Settles when every test has; fails with the first that broke. */
+async function runTests(tell: (id: Id, finding: Finding) => void): Promise<void> {
   context ??= new AudioContext();
   const sound = context;
-  found("secure", checkSecure());
-  found("microphone", { status: "running", text: t("Say something: the bar should move.") });
-  found("speaker", { status: "running", text: "" });
-  found("server", { status: "running", text: "" });
-  found("signalling", { status: "running", text: "" });
+  const settings = loadSettings(); // the devices that the room uses
+  tell("secure", checkSecure());
+  tell("microphone", { status: "running", text: t("Say something: the bar should move.") });
+  tell("speaker", { status: "running", text: "" });
+  tell("server", { status: "running", text: "" });
+  tell("signalling", { status: "running", text: "" });
   const unlocked = Promise.race([sound.resume(), wait(1_500)]);
-  const microphone = unlocked.then(() => checkMicrophone(sound, showLevel));
-  await Promise.all([
-    microphone.then((finding) => found("microphone", finding)),
+  const microphone = unlocked.then(() => checkMicrophone(sound, settings.microphone, showLevel));
+  const tests = await Promise.allSettled([
+    microphone.then((finding) => tell("microphone", finding)),
     // Not while the microphone listens: it would hear the tones and take them for the visitor.
-    microphone.then(() => checkSpeaker(sound)).then((finding) => found("speaker", finding)),
-    checkServer(boot.ws_path).then((finding) => found("server", finding)),
-    Promise.race([microphone, wait(MICROPHONE_FIRST_MS)]).then(() => checkMedia(boot, csrfToken, found)),
+    microphone.then(() => checkSpeaker(sound, settings.speaker)).then((finding) => tell("speaker", finding)),
+    checkServer(boot.ws_path).then((finding) => tell("server", finding)),
+    Promise.race([microphone, wait(MICROPHONE_FIRST_MS)]).then(() => checkMedia(boot, csrfToken, tell)),
   ]);
-  start.disabled = false;
-  start.textContent = t("Check again");
-  copy.hidden = false;
+  const broken = tests.find((test) => test.status === "rejected");
+  if (broken) throw broken.reason;
 }
 
 function showLevel(level: number): void {

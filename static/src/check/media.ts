@@ -1,5 +1,6 @@
 /** The way to the media server: signalling first, then each way that a voice can take, one at a time. */
 
+import type { Room as LiveKitRoom } from "livekit-client";
 import { t } from "../room/i18n.ts";
 import { wait } from "./browser.ts";
 import { type Finding, operator, visitor } from "./rows.ts";
@@ -231,8 +232,12 @@ async function fetchToken(url: string, csrfToken: string): Promise<Entry | Findi
       detail: String(error),
     };
   }
-  if (answer.ok) return (await answer.json()) as Entry;
-  return tokenRefused(answer.status);
+  if (!answer.ok) return tokenRefused(answer.status);
+  try {
+    return (await answer.json()) as Entry;
+  } catch (error) {
+    return { ...tokenRefused(answer.status), detail: `token: ${String(error)}` }; // such as a proxy's own page
+  }
 }
 
 function tokenRefused(status: number): Finding {
@@ -274,16 +279,18 @@ function tokenRefused(status: number): Finding {
 
 /** Enters the room by `way` alone and leaves again. Never throws: what went wrong is in `problem`. */
 async function attempt(entry: Entry, way: Way): Promise<Attempt> {
-  const { Room, RoomEvent } = await import("../room/livekit.ts");
-  const narrowed = narrow(way);
-  const room = new Room({ reconnectPolicy: { nextRetryDelayInMs: () => null } });
+  let room: LiveKitRoom | null = null;
+  let narrowed: Narrowed | null = null;
   let signalled = false;
-  room.once(RoomEvent.SignalConnected, () => {
-    signalled = true;
-  });
   let problem = "";
   let path = "";
   try {
+    const { Room, RoomEvent } = await import("../room/livekit.ts");
+    narrowed = narrow(way);
+    room = new Room({ reconnectPolicy: { nextRetryDelayInMs: () => null } });
+    room.once(RoomEvent.SignalConnected, () => {
+      signalled = true;
+    });
     const entered = room.connect(entry.server_url, entry.participant_token, {
       maxRetries: 0,
       websocketTimeout: SIGNAL_MS,
@@ -296,10 +303,16 @@ async function attempt(entry: Entry, way: Way): Promise<Attempt> {
   } catch (error) {
     problem = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   } finally {
-    narrowed.restore();
-    await Promise.race([room.disconnect(), failAfter(2_000)]).catch(() => {});
+    narrowed?.restore();
+    if (room) await Promise.race([room.disconnect(), failAfter(2_000)]).catch(() => {});
   }
-  return { signalled, problem, relays: narrowed.relays(), path };
+  return { signalled, problem, relays: narrowed?.relays() ?? [], path };
+}
+
+interface Narrowed {
+  restore(): void;
+  relays(): string[];
+  path(): Promise<string>;
 }
 
 const failAfter = (ms: number): Promise<never> =>
@@ -311,7 +324,7 @@ const isBy = (way: Way, path: string): boolean => (way === "turn" ? path.startsW
  * Until `restore`, every peer connection of this page knows only candidates of `way`: ours are not told to the server,
  * the server's are not told to the browser. So what connects has come that way.
  */
-function narrow(way: Way): { restore(): void; relays(): string[]; path(): Promise<string> } {
+function narrow(way: Way): Narrowed {
   const Whole = window.RTCPeerConnection;
   const made: { peer: RTCPeerConnection; relays: string[] }[] = [];
   const fits = (candidate: string): boolean => way === "turn" || protocolOf(candidate) === way;

@@ -59,6 +59,18 @@ export const untouched = (): Findings =>
 const isOpen = (finding: Finding): boolean => finding.status === "waiting" || finding.status === "running";
 const works = (finding: Finding): boolean => finding.status === "ok" || finding.status === "warning";
 
+/** What could not be found out, because a test broke or took too long. */
+export const unfinished = (all: Findings): Id[] => ids.filter((id) => isOpen(all[id]));
+
+export function brokenOff(reason: string): Finding {
+  return {
+    status: "failed",
+    text: t("This could not be checked."),
+    fixes: [visitor(t("Check that you are online, then check again."))],
+    detail: reason,
+  };
+}
+
 export type Outcome = "waiting" | "running" | "talk" | "type" | "blocked";
 
 /** What all findings together allow: one way for the voice is enough. */

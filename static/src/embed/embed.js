@@ -4,7 +4,7 @@
 //
 //   data-link      public id of the room link (needed)
 //   data-target    CSS selector of the element to show it in; without one a button floats in the corner
-//   data-label     words on the button; "Talk to <agent>" without any
+//   data-label     words on the button; "Talk to us" without any
 //   data-position  corner of the floating button: right (default) or left
 (() => {
   const script =
@@ -37,6 +37,7 @@
     .floating.right { right: 1.25em; align-items: flex-end; }
     .floating.left { left: 1.25em; align-items: flex-start; }
     .floating .panel { width: min(25rem, calc(100vw - 2.5em)); height: min(42rem, calc(100vh - 2.5em));
+      height: min(42rem, calc(100dvh - 2.5em)); /* a phone's browser shows less than 100vh */
       box-shadow: 0 10px 40px rgb(0 0 0 / .35); }
     .inline { display: grid; height: 100%; min-height: 100%; }
     .inline .panel { min-height: 36rem; }
@@ -112,17 +113,27 @@
       }
       const answer = await response.json().catch(() => ({}));
       if (!response.ok) throw new Error(answer.errors?.[0]?.detail ?? "The conversation cannot be shown right now.");
-      return answer.agent;
+      return answer;
     }
 
-    show(agent, byHand) {
-      const title = `Conversation with ${agent}`;
-      const close = make("button", { class: "close", type: "button", "aria-label": "Close the conversation" }, "✕");
-      const frame = make("iframe", { src: room, title, allow: "microphone; autoplay", referrerpolicy: "origin" });
-      const bar = make("div", { class: "bar" }, make("strong", {}, agent), close);
-      this.panel = make("section", { class: "panel", "aria-label": title }, bar, frame);
+    /** From now on the words are those of the browser's language. */
+    show({ agent, language, rtl, words }, byHand) {
+      const { title } = words;
+      const spoken = { lang: language, dir: rtl ? "rtl" : "ltr" };
+      if (!label) {
+        this.words.textContent = words.label;
+        Object.assign(this.button, spoken);
+      }
+      const close = make("button", { class: "close", type: "button", "aria-label": words.close }, "✕");
+      const frame = make("iframe", {
+        src: room,
+        title,
+        allow: "microphone; autoplay; speaker-selection",
+        referrerpolicy: "origin",
+      });
+      const bar = make("div", { class: "bar" }, make("strong", { dir: "auto" }, agent), close);
+      this.panel = make("section", { class: "panel", "aria-label": title, ...spoken }, bar, frame);
       close.addEventListener("click", () => this.close());
-      if (!label) this.words.textContent = `Talk to ${agent}`;
       this.problem.hidden = true;
       this.button.hidden = true;
       this.button.setAttribute("aria-expanded", "true");
@@ -142,7 +153,12 @@
   }
 
   function begin() {
-    const place = target ? document.querySelector(target) : null;
+    let place = null;
+    try {
+      if (target) place = document.querySelector(target);
+    } catch {
+      return console.error(`embed.js: data-target ${target} is not a CSS selector.`);
+    }
     if (target && !place) console.error(`embed.js: there is no element ${target} on this page.`);
     else new Talk(place);
   }

@@ -18,20 +18,20 @@ export class Announcer {
   private speaking = false;
 
   constructor(
-    private readonly show: (text: string) => void,
+    private readonly show: (text: string, urgent: boolean) => void,
     private readonly clock: Clock = Date,
   ) {}
 
   /** Something to know at once. What was waiting is old by then. */
   interrupt(text: string): void {
     this.waiting = [];
-    this.show(text);
+    this.show(text, true);
   }
 
   /** Something to know when there is a pause. The latest word on it is enough. */
   tell(text: string): void {
     if (this.speaking) this.waiting = [{ text, at: this.clock.now() }];
-    else this.show(text);
+    else this.show(text, false);
   }
 
   agentSpeaks(speaking: boolean): void {
@@ -40,6 +40,6 @@ export class Announcer {
     if (speaking) return;
     const fresh = this.waiting.filter((item) => this.clock.now() - item.at < KEEP_MS);
     this.waiting = [];
-    for (const item of fresh) this.show(item.text);
+    for (const item of fresh) this.show(item.text, false);
   }
 }

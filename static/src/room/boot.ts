@@ -24,11 +24,12 @@ export function readCsrfToken(document: Document): string {
   return document.querySelector<HTMLInputElement>("input[name=csrfmiddlewaretoken]")?.value ?? "";
 }
 
-/** In a frame on somebody's page only the room itself may be shown: other pages of ours open in a tab of their own, and
- * the menu of languages, whose cookie a frame may not set, goes. */
+/** In a frame on somebody's page only the room itself may be shown: other pages of ours open in a tab of their own. What
+ * needs the frame's own cookies there goes: the menu of languages, and the conversation's page. The brand is no link. */
 export function settleInFrame(window: Window, document: Document): void {
   if (window.top === window) return;
   document.body.classList.add("framed");
+  document.querySelector(".brand")?.removeAttribute("href");
   for (const link of document.querySelectorAll<HTMLAnchorElement>("a:not([download])")) {
     link.target = "_blank";
     link.rel = "noopener";

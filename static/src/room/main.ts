@@ -215,8 +215,10 @@ class Conversation {
   async leave(): Promise<void> {
     const { sessionId } = this;
     dispatch(sessionId ? { type: "left" } : { type: "cancel" });
-    if (sessionId) await endSession(sessionId);
-    else await this.finish();
+    if (!sessionId) return this.finish();
+    if (await endSession(sessionId)) return;
+    this.hear({ type: "left.refused" });
+    this.forget();
   }
 
   /** The network is back, or the page is: connections from before are not to be trusted. */
@@ -240,17 +242,21 @@ class Conversation {
   }
 }
 
-/** The server also notices by itself that a visitor has gone, only later; so a few tries are enough. */
-async function endSession(sessionId: string): Promise<void> {
+/** Whether the server knows now that it is over. It also notices by itself that a visitor has gone, only later; so a few
+ * tries are enough. */
+async function endSession(sessionId: string): Promise<boolean> {
   for (let attempt = 0; attempt < END_TRIES; attempt += 1) {
     try {
       await api.end(sessionId);
-      return;
+      return true;
     } catch (error) {
-      if (error instanceof ApiError && error.status >= 400 && error.status < 500) return;
+      const status = error instanceof ApiError ? error.status : 0;
+      if (status === 404 || status === 410) return true; // there is no such conversation any more
+      if (status >= 400 && status < 500) return false;
       await new Promise((resolve) => setTimeout(resolve, 1_000 * (attempt + 1)));
     }
   }
+  return false;
 }
 
 function talk(): void {

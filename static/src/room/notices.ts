@@ -55,7 +55,10 @@ function startError(code: string): NoticeView {
 
 function startWords(code: string): [string, string] {
   switch (code) {
+    case "invalid":
+      return [t("This name cannot be used"), t("Change your name below, or leave it empty.")];
     case "link_full":
+    case "project_full":
       return [
         t("Everyone is busy"),
         t("All places in this conversation are taken right now. Please try again in a few minutes."),
@@ -212,7 +215,7 @@ function moved(state: State): NoticeView | null {
 
 function time(state: State): NoticeView | null {
   const left = remaining(state);
-  if (left === null || left > 60_000) return null;
+  if (left === null || left > 60_000 || isShort(state)) return null;
   return {
     key: "limit_near",
     level: "info",
@@ -222,12 +225,17 @@ function time(state: State): NoticeView | null {
   };
 }
 
+/** So short a conversation is near its end all the time. */
+const isShort = (state: State): boolean => state.maxSeconds !== null && state.maxSeconds <= 120;
+
 const told: readonly string[] = ["agent_late", "agent_lost"];
 
 /** The server tells everybody the same words; the page says what it can in the visitor's language and by name. */
 function fromServer(state: State): NoticeView[] {
   return state.notices
-    .filter((notice) => !told.includes(notice.code) && !(notice.code === "limit_near" && time(state)))
+    .filter(
+      (notice) => !told.includes(notice.code) && !(notice.code === "limit_near" && (time(state) || isShort(state))),
+    )
     .map((notice) => {
       const [title, text] = serverWords(notice, state.agentName);
       return { key: notice.code, level: notice.level, title, text: text ?? notice.text, actions: [fine()] };

@@ -94,6 +94,8 @@ export interface State {
   at: number;
   liveSince: number;
   endedMs: number | null;
+  /** The visitor has left, but the server could not be told: it may not be over there. */
+  unheard: boolean;
   now: number;
 }
 
@@ -117,6 +119,7 @@ export type Change =
   | { type: "typed.status"; id: string; status: Typed["status"] }
   | { type: "dismiss"; key: string }
   | { type: "left" }
+  | { type: "left.refused" }
   | { type: "over" }
   | { type: "erase"; status: EraseStatus }
   | { type: "tick" };
@@ -178,6 +181,7 @@ function fresh(now: number) {
     at: now,
     liveSince: now,
     endedMs: null,
+    unheard: false,
     now,
   } as const satisfies globalThis.Partial<State>;
 }
@@ -244,6 +248,8 @@ export function reduce(state: State, action: Action): State {
       return { ...state, dismissed: [...state.dismissed, action.key], now };
     case "left":
       return end(state, "ended_by_user", now);
+    case "left.refused":
+      return state.phase === "ended" ? { ...state, unheard: true, now } : state;
     case "over":
       return end(state, state.reason, now);
     case "erase":
@@ -405,6 +411,7 @@ function end(state: State, reason: EndReason | null, now: number, lengthMs: numb
     // The server's word replaces the guess made when Leave was pressed.
     reason: reason ?? state.reason,
     endedMs: lengthMs ?? (first ? elapsed({ ...state, now }) : state.endedMs),
+    unheard: false,
     media: "idle",
     mic: "off",
     audioBlocked: false,

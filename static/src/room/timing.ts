@@ -24,12 +24,14 @@ export function partName(part: Part): string {
   return names[part];
 }
 
-/** The latest first; the slowest fills the whole width, so that turns can be compared by eye. */
+/** The latest first; a turn of which nothing is known is left out. The slowest fills the whole width: turns can be
+ * compared by eye. */
 export function turnBars(turns: readonly TurnTimes[]): TurnBar[] {
-  const known = turns.map((turn) => {
+  const measured = turns.map((turn) => {
     const parts = order.map((part) => ({ part, ms: turn[`${part}_ms`] ?? 0 })).filter(({ ms }) => ms > 0);
     return { turn: turn.turn, parts, totalMs: turn.total_ms ?? parts.reduce((sum, { ms }) => sum + ms, 0) };
   });
+  const known = measured.filter(({ totalMs }) => totalMs > 0);
   const slowest = Math.max(1, ...known.map(({ totalMs, parts }) => Math.max(totalMs, sum(parts))));
   return known
     .map(({ parts, ...turn }) => ({
@@ -59,8 +61,9 @@ export class Timing {
   render(turns: readonly TurnTimes[]): void {
     if (this.drawn === turns) return;
     this.drawn = turns;
-    this.empty.hidden = turns.length > 0;
-    this.list.replaceChildren(...turnBars(turns).map(turnItem));
+    const bars = turnBars(turns);
+    this.empty.hidden = bars.length > 0;
+    this.list.replaceChildren(...bars.map(turnItem));
   }
 }
 

@@ -11,7 +11,10 @@ import { type NoticeAction, type NoticeView, notices } from "./notices.ts";
 import type { CaptionSize } from "./settings.ts";
 import { agentIsHere, type Blocked, caption, chip, elapsed, type MicStatus, remaining, type State } from "./state.ts";
 import { Timing } from "./timing.ts";
-import { blockedWords, chipWords, endTitle, endWords, foreignWords, isTrouble } from "./words.ts";
+import { blockedWords, chipWords, endTitle, endWords, foreignWords, isTrouble, unheardWords } from "./words.ts";
+
+/** Long enough for any screen reader to have taken it up; it would be in the way of whoever reads the page later. */
+const ANNOUNCED_MS = 5_000;
 
 interface Line {
   key: string;
@@ -58,7 +61,7 @@ export class View {
   private readonly noticeCards = new Map<string, HTMLElement>();
   private readonly captionText = element("caption-text");
   private readonly timing = new Timing(element("timing-turns"), element("timing-empty"));
-  private readonly announcer = new Announcer((text) => this.announce(text));
+  private readonly announcer = new Announcer((text, urgent) => this.announce(text, urgent));
   private atEnd = true;
   private lastTop = 0;
   private drawn: State | null = null;
@@ -225,11 +228,12 @@ export class View {
     setText(element("talk-label"), again ? t("Try again") : t("Talk"));
   }
 
-  /** A live region that is told the same words twice says them once: it has to be emptied in between. */
-  private announce(text: string): void {
-    const region = element("announcer");
-    region.textContent = "";
-    setTimeout(() => setText(region, text), 60);
+  /** Each announcement is a line of its own, so that none overwrites another and the same words can be said twice. */
+  private announce(text: string, urgent: boolean): void {
+    const line = document.createElement("p");
+    line.textContent = text;
+    element(urgent ? "alarm" : "announcer").append(line);
+    setTimeout(() => line.remove(), ANNOUNCED_MS);
   }
 
   private renderLines(lines: Line[], state: State): void {
@@ -288,7 +292,9 @@ export class View {
         ? t("Every line of this conversation has been deleted.")
         : state.foreign
           ? foreignWords()
-          : `${length}${endWords(state.reason, state.agentName)}`,
+          : state.unheard
+            ? unheardWords()
+            : `${length}${endWords(state.reason, state.agentName)}`,
     );
     this.erase.hidden = erased || state.foreign || !state.sessionId;
     const keep = element<HTMLAnchorElement>("keep");

@@ -40,8 +40,12 @@ export const foreignWords = (): string =>
 export const isTrouble = (reason: EndReason | null): boolean =>
   reason === "no_agent" || reason === "agent_lost" || reason === "error";
 
+export const unheardWords = (): string =>
+  t("The server could not be told. The conversation may run on there for a short while, without you.");
+
 export function endTitle(state: State): string {
   if (state.foreign) return t("Not yours to open");
+  if (state.unheard) return t("You have left");
   if (isTrouble(state.reason) || state.sessionState === "failed") return t("Sorry about that");
   return state.reason === "ended_by_user" ? t("Thank you for talking") : t("That is all for now");
 }
