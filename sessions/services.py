@@ -131,7 +131,7 @@ def _shown(character: str) -> str:
     """Phones and copied text bring no-break spaces and direction marks along, which nobody typed."""
     if character.isspace():
         return " "
-    return "" if unicodedata.category(character) in ("Cc", "Cf") and character not in JOINERS else character
+    return "" if unicodedata.category(character) == "Cf" and character not in JOINERS else character
 
 
 def _create_session(*, agent: Agent, link: RoomLink | None, visitor_name: str, source: str) -> LiveSession:

@@ -50,6 +50,7 @@ def assert_nothing_was_made() -> None:
         ({"agent": str(uuid.uuid4())}, 404, "agent"),
         ({"agent": "ada", "participant_name": "x" * 101}, 400, "participant_name"),
         ({"agent": "ada", "participant_name": "a\ue000b"}, 400, "participant_name"),
+        ({"agent": "ada", "participant_name": "a\x00b"}, 400, "participant_name"),
         ({"agent": "ada", "participant_name": 12}, 400, "participant_name"),
         ({"agent": "ada", "participant_name": None}, 400, "participant_name"),
         ({"agent": "ada", "participantName": "x"}, 400, "participantName"),
