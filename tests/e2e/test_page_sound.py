@@ -12,8 +12,8 @@ from tests.e2e.page_harness import RoomServer, chip, notice, talk
 pytestmark = pytest.mark.slow
 
 SETTINGS = "JSON.parse(localStorage.getItem('molts.settings') ?? '{}')"
-MICROPHONE_IN_USE = """[...molts.room.localParticipant.trackPublications.values()][0]
-    .track.mediaStreamTrack.getSettings().deviceId"""
+MICROPHONE_IN_USE = """[...(molts.room?.localParticipant.trackPublications.values() ?? [])][0]
+    ?.track?.mediaStreamTrack.getSettings().deviceId"""
 QUIET, LOUD = 300, 1_500  # of 32,767; the browser's own test tone is far above
 
 
@@ -48,7 +48,7 @@ def test_it_checks_microphone_and_speaker_and_remembers_the_choice(page: Page, r
 
     live(page, room)
     expect(page.locator("#check")).not_to_have_attribute("open", "")
-    assert page.evaluate(MICROPHONE_IN_USE) == microphone
+    page.wait_for_function(f"() => {MICROPHONE_IN_USE} === '{microphone}'")
 
 
 def test_it_lets_go_of_the_microphone_when_the_check_is_closed(page: Page, room: RoomServer) -> None:
@@ -65,7 +65,7 @@ def test_it_lets_go_of_the_microphone_when_the_check_is_closed(page: Page, room:
     page.click("#check summary")
     expect(page.locator("#mic-hint")).not_to_be_empty()
     page.click("#check summary")
-    page.wait_for_function("opened.length > 0 && opened.every((track) => track.readyState === 'ended')")
+    page.wait_for_function("() => opened.length > 0 && opened.every((track) => track.readyState === 'ended')")
 
 
 @pytest.fixture
@@ -91,13 +91,13 @@ def test_it_changes_microphone_and_speaker_while_one_talks(page: Page, room: Roo
     live(page, room)
     agent = join()
     room.become("listening")
-    before = page.evaluate(MICROPHONE_IN_USE)
+    before = page.wait_for_function(f"() => {MICROPHONE_IN_USE}").json_value()
     page.click("#settings-open")
     chosen = second(page.locator("#microphone"))
     assert chosen != before
-    page.wait_for_function(f"{MICROPHONE_IN_USE} === '{chosen}'")
+    page.wait_for_function(f"() => {MICROPHONE_IN_USE} === '{chosen}'")
     speaker = second(page.locator("#speaker-choice"))
-    page.wait_for_function(f"document.querySelector('#speaker audio').sinkId === '{speaker}'")
+    page.wait_for_function(f"() => document.querySelector('#speaker audio').sinkId === '{speaker}'")
     page.get_by_role("button", name="Done").click()
     agent.heard_peak = 0
     page.wait_for_timeout(2_000)
@@ -236,10 +236,12 @@ def told(page: Page) -> list[str]:
     page.add_init_script("""
       addEventListener("DOMContentLoaded", () => {
         new MutationObserver((changes) => {
-          for (const { target } of changes) {
+          const regions = "[role=status], [role=alert], [aria-live=polite], [aria-live=assertive]";
+          for (const { target, type, addedNodes } of changes) {
             const node = target instanceof Element ? target : target.parentElement;
-            const region = node?.closest("[role=status], [role=alert], [aria-live=polite], [aria-live=assertive]");
-            if (region?.textContent) told(region.textContent);
+            if (!node?.closest(regions)) continue;
+            const news = type === "childList" ? [...addedNodes] : [target];
+            for (const { textContent } of news) if (textContent) told(textContent);
           }
         }).observe(document.body, { subtree: true, childList: true, characterData: true });
       });
