@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.conf import settings as django_settings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -372,7 +373,7 @@ async def test_no_body_is_ever_our_failure(words: list[bytes]) -> None:
 
 
 async def test_too_many_fields_are_the_callers_mistake(wav: bytes) -> None:
-    fields = {f"field{number}": "x" for number in range(2000)}
+    fields = {f"field{number}": "x" for number in range(django_settings.DATA_UPLOAD_MAX_NUMBER_FIELDS + 1)}
 
     status, _ = await Client(form(wav, **fields)).ask(api(StandIn()))
 
