@@ -7,7 +7,3 @@ class PipelineKind(models.TextChoices):
     STT = "stt", "Speech recognition"
     LLM = "llm", "Language model"
     TTS = "tts", "Voice"
-
-
-class AvatarEngine(models.TextChoices):
-    PORTRAIT = "portrait", "Portrait"

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
-from avatars.choices import AvatarEngine, PipelineKind
+from avatars.choices import PipelineKind
 from projects.access import ScopedQuerySet
 from projects.models import Project, ProviderKey
 
@@ -34,15 +34,20 @@ class Voice(models.Model):
 
 
 class Avatar(models.Model):
-    """A face. For now a portrait; engines that move it come with their own settings."""
+    """A face: an engine (or a hosted service, with its key), a picture or a character, and settings. Every saved change
+    is an AvatarVersion."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="avatars")
     name = models.CharField(max_length=100)
-    engine = models.CharField(max_length=30, choices=AvatarEngine.choices, default=AvatarEngine.PORTRAIT)
+    engine = models.CharField(max_length=50, default="puppet", help_text="What moves the face.")
+    provider_key = models.ForeignKey(ProviderKey, null=True, blank=True, on_delete=models.RESTRICT)
+    options = models.JSONField(default=dict, blank=True)
     portrait = models.ImageField(upload_to="portraits/", blank=True)
     builtin = models.CharField(max_length=50, blank=True, editable=False)  # name of a portrait shipped with molts
+    preview = models.FileField(upload_to="previews/", blank=True, editable=False)  # a short clip made by the engine
     created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
 
     objects = ScopedQuerySet["Avatar"].as_manager()
 
@@ -51,6 +56,27 @@ class Avatar(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class AvatarVersion(models.Model):
+    """The avatar as it was saved once: what `snapshot_avatar` gives."""
+
+    project_path = "avatar__project"
+
+    avatar = models.ForeignKey(Avatar, on_delete=models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField()
+    snapshot = models.JSONField()
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ScopedQuerySet["AvatarVersion"].as_manager()
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("avatar", "number"), name="version_number_unique_in_avatar"),)
+        ordering = ("-number",)
+
+    def __str__(self) -> str:
+        return f"{self.avatar} v{self.number}"
 
 
 class Agent(models.Model):

@@ -93,7 +93,8 @@ def snapshot_agent(agent: Agent) -> dict[str, Any]:
     name, slug, description, language, instructions, greeting, knowledge: str
     answers: [[question, answer], ...]
     voice: {name, provider, options, provider_key} or None
-    avatar: {name, engine, builtin, portrait} or None; `portrait` is a path in the media storage, or ""
+    avatar: {name, engine, options, provider_key, builtin, portrait} or None; `portrait` is a path in the media
+        storage, or ""
     pipeline: {"stt": [rung, ...], "llm": [...], "tts": [...]}: the steps as chosen; `resolve_pipeline` adds defaults
     turn: {end_of_turn_model, min_endpointing_ms, max_endpointing_ms, allow_interruptions}
     limits: {max_minutes, silence_seconds}
@@ -247,6 +248,8 @@ def snapshot_avatar(avatar: Avatar | None) -> dict[str, Any] | None:
     return {
         "name": avatar.name,
         "engine": avatar.engine,
+        "options": avatar.options,
+        "provider_key": str(avatar.provider_key_id) if avatar.provider_key_id else None,
         "builtin": avatar.builtin,
         "portrait": avatar.portrait.name or "",
     }

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from avatars.engines import STILL
 from molts.errors import NotFound
 from projects.models import ProviderKey
 from projects.providers.base import Credentials, Kind, Persona, Rung
@@ -37,6 +38,18 @@ class HistoryLine:
 
 
 @dataclass(frozen=True)
+class FaceSpec:
+    """The agent's face as the session started with it. `engine` is an engine of ours or a hosted service; `portrait` a
+    path in the media storage, or ""."""
+
+    name: str
+    engine: str
+    options: Mapping[str, Any]
+    portrait: str
+    credentials: Credentials
+
+
+@dataclass(frozen=True)
 class SessionSpec:
     """One conversation, resolved. `generation` is the dispatch this job answers."""
 
@@ -49,6 +62,7 @@ class SessionSpec:
     persona: Persona
     chains: Mapping[Kind, tuple[Rung, ...]]
     turn_taking: TurnTaking
+    face: FaceSpec | None
     history: tuple[HistoryLine, ...]
 
     @property
@@ -83,6 +97,7 @@ def build_spec(session: LiveSession) -> SessionSpec:
             max_endpointing=stored["turn"]["max_endpointing_ms"] / 1000,
             allow_interruptions=stored["turn"]["allow_interruptions"],
         ),
+        face=_face(session, stored.get("avatar")),
         history=_history(session),
     )
 
@@ -106,6 +121,19 @@ def _rungs(session: LiveSession, steps: Any) -> tuple[Rung, ...]:
             credentials=_credentials(session, step.get("provider_key")),
         )
         for step in steps
+    )
+
+
+def _face(session: LiveSession, stored: Mapping[str, Any] | None) -> FaceSpec | None:
+    """None for agents without a face, and for sessions from before faces had engines."""
+    if stored is None or "options" not in stored or stored["engine"] == STILL:
+        return None
+    return FaceSpec(
+        name=stored["name"],
+        engine=stored["engine"],
+        options=stored["options"],
+        portrait=stored["portrait"],
+        credentials=_credentials(session, stored["provider_key"]),
     )
 
 

@@ -83,7 +83,9 @@ def seed_demo_project() -> list[RoomLink]:
 
 
 def _create_agent(project: Project, demo: DemoAgent) -> None:
-    avatar = Avatar.objects.create(project=project, name=demo.name, builtin=demo.slug)
+    avatar = Avatar.objects.create(
+        project=project, name=demo.name, engine="puppet", options={"character": demo.slug}, builtin=demo.slug
+    )
     agent = Agent.objects.create(
         project=project,
         name=demo.name,
