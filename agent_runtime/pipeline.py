@@ -18,7 +18,7 @@ from livekit.agents.voice.room_io import (
 from livekit.agents.voice.turn import TurnHandlingOptions
 
 from projects.providers import get_provider
-from projects.providers.base import Kind
+from projects.providers.base import PIPELINE, Kind
 from projects.providers.chains import AvailabilityChange, Chain, build_chain
 from sessions.spec import SessionSpec
 
@@ -51,7 +51,7 @@ def load_vad() -> vad.VAD:
 
 def build_pipeline(spec: SessionSpec, *, vad: vad.VAD) -> Pipeline:
     """Raises BadConfiguration when a kind has no usable provider."""
-    chains = {kind: build_chain(kind, spec.chains[kind], spec.persona, vad=vad) for kind in Kind}
+    chains = {kind: build_chain(kind, spec.chains[kind], spec.persona, vad=vad) for kind in PIPELINE}
     session: AgentSession[None] = AgentSession(
         stt=chains[Kind.STT].component,
         llm=chains[Kind.LLM].component,
