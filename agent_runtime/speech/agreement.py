@@ -78,7 +78,8 @@ def _belongs_to_the_one_before(part: str, before: str) -> bool:
 
 def _is_unspaced(character: str) -> bool:
     """Whether no space is written beside it: the wide punctuation of those scripts counts too."""
-    return bool(_MARK.match(character)) or unicodedata.east_asian_width(character) in "WF" and not character.isalnum()
+    is_wide_sign = unicodedata.east_asian_width(character) in "WF" and not character.isalnum()
+    return is_wide_sign or bool(_MARK.match(character))
 
 
 def _same(units: Sequence[str], others: Sequence[str]) -> bool:

@@ -8,10 +8,12 @@ people can talk in that time and no longer, and what looks invented is dropped.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -261,6 +263,7 @@ class Engine:
         self._compute_type = compute_type
         self._threads = threads
         self._loaded: dict[str, Model] = {}
+        self._held: Counter[str] = Counter()
         self._active = ""
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="whisper")
         self._loader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="whisper-load")
@@ -296,9 +299,18 @@ class Engine:
         self._active = name
 
     def drop(self, name: str) -> None:
-        """Give the memory of `name` back; the active model stays."""
-        if name != self._active:
+        """Give the memory of `name` back; the active model stays, and one that is held."""
+        if name != self._active and not self._held[name]:
             self._loaded.pop(name, None)
+
+    @contextlib.contextmanager
+    def hold(self, name: str) -> Iterator[None]:
+        """Let nobody drop the model `name` within the block."""
+        self._held[name] += 1
+        try:
+            yield
+        finally:
+            self._held[name] -= 1
 
     async def decode(self, model: Model, tasks: Sequence[Task]) -> list[Transcript]:
         """Run `tasks`, which are of one kin, in the model thread."""
