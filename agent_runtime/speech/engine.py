@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agent_runtime.speech.transcript import SAMPLE_RATE, Segment, Transcript, Word
-from molts.errors import BadConfiguration
+from molts.errors import BadConfiguration, Unavailable
 from projects.providers.audio import is_silent
 from projects.providers.faster_whisper import Gates, is_credible, require_model, whisper_language
 
@@ -42,6 +42,7 @@ STEP_FRAMES = 250  # windows come in few sizes, so that requests meet in one cal
 TIMESTAMP_SECONDS = 0.02
 TOKENS_PER_SECOND, TOKENS_AT_LEAST = 15, 24
 WARM_UP_SECONDS = 1.0
+LOAD_SECONDS = 300.0  # the longest that a model may take to load
 # Marks that belong to the word before or behind them.
 OPENING_MARKS, CLOSING_MARKS = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001
 
@@ -285,11 +286,15 @@ class Engine:
     async def load(self, name: str) -> Model:
         """Have the model `name` in memory, tried out. Conversations go on meanwhile.
 
-        Raises BadConfiguration when it is not on this machine or cannot be used.
+        Raises BadConfiguration when it is not on this machine or cannot be used, Unavailable when it takes for ever.
         """
         if name not in self._loaded:
             loop = asyncio.get_running_loop()
-            self._loaded[name] = await loop.run_in_executor(self._loader, self._load, name)
+            try:
+                async with asyncio.timeout(LOAD_SECONDS):
+                    self._loaded[name] = await loop.run_in_executor(self._loader, self._load, name)
+            except TimeoutError:
+                raise Unavailable(f"Whisper model {name} took too long to load.") from None
         return self._loaded[name]
 
     def use(self, name: str) -> None:

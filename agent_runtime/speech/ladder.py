@@ -21,7 +21,6 @@ from molts.errors import MoltsError
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0
-LOAD_SECONDS = 300.0  # the longest that a model may take to load
 SMOOTHING_SECONDS = 6.0  # a short peak is no load
 UP_FACTOR = 3  # going back is tried after this many times the time of going down
 PATIENCE_AT_MOST = 8
@@ -182,7 +181,6 @@ class Ladder:
         *,
         read_load: Callable[[], Load],
         clock: Callable[[], float] = time.monotonic,
-        load_seconds: float = LOAD_SECONDS,
         reason: str = "",
     ) -> None:
         """`reason`: why the policy does not begin with the chosen model."""
@@ -190,7 +188,6 @@ class Ladder:
         self._policy = policy
         self._read_load = read_load
         self._clock = clock
-        self._load_seconds = load_seconds
         self._busy: float | None = None
         self._read_at = 0.0
         self._changing = asyncio.Lock()
@@ -247,12 +244,11 @@ class Ladder:
             if name == old:
                 return True
             try:
-                async with asyncio.timeout(self._load_seconds):
-                    await self._engine.load(name)
+                await self._engine.load(name)
                 self._engine.use(name)
-            except (MoltsError, TimeoutError) as error:
+            except MoltsError as error:
                 self._policy.failed(self._clock(), name)
-                self._error = error.detail if isinstance(error, MoltsError) else f"{name} took too long to load"
+                self._error = error.detail
                 logger.warning("speech model %s stays: %s", public_name(old), self._error)
                 return False
             self._policy.moved(self._clock(), name)

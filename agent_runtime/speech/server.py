@@ -56,7 +56,7 @@ LOOK_FOR_MODEL_SECONDS = 2.0
 TRY_MODEL_AGAIN_SECONDS = 60.0  # when none could be loaded: a GPU may be full for a while
 STOP_SECONDS = 3
 WAITING_MESSAGES = 1000
-GOING_AWAY, REFUSED, BAD = 1001, 4003, 4400
+REFUSED, BAD = 4003, 4400
 
 
 @dataclass
@@ -158,7 +158,7 @@ class SpeechServer:
         while name is not None:
             try:
                 model = await self.engine.load(name)
-            except BadConfiguration as error:
+            except MoltsError as error:
                 logger.error("speech model cannot be used: %s", error.detail)
                 policy.failed(time.monotonic(), name)
                 name = policy.below(time.monotonic())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agent_runtime.speech import engine as engine_module
 from agent_runtime.speech import scheduler as scheduler_module
 from agent_runtime.speech import server as module
 from agent_runtime.speech.engine import Engine, Task
@@ -50,10 +52,13 @@ class PretendingEngine(Engine):
         super().__init__()
         self.fits: Callable[[str], bool] = lambda name: True
         self.missing: set[str] = set()
+        self.slow: set[str] = set()
         self.loads: list[str] = []
 
     def _load(self, name: str) -> Any:
         self.loads.append(name)
+        if name in self.slow:
+            time.sleep(0.3)
         if name in self.missing:
             raise BadConfiguration(f"{name} cannot be loaded: out of memory")
         return PretendedModel(name, self.fits)
@@ -116,6 +121,20 @@ async def test_a_chosen_model_that_does_not_fit_is_told_with_its_stand_in(
         await until(lambda: server.ladder)
         ladder = server.state()["ladder"]
         assert (ladder["current"], ladder["below"], ladder["reason"]) == ("base", 1, "small could not be loaded")
+
+
+async def test_a_model_that_takes_for_ever_to_load_is_given_up(
+    engine: PretendingEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "s"
+    async with running(engine, path):
+        monkeypatch.setattr(engine_module, "LOAD_SECONDS", 0.1)
+        engine.slow = {"large"}
+        async with talking(path, opening=Open(model="large")) as talker:
+            refused = await talker.hear()
+            assert isinstance(refused, Refused)
+            assert "took too long to load" in refused.detail
+        assert engine.loaded == ("small",)
 
 
 async def test_it_tries_again_when_no_model_could_be_loaded(
