@@ -26,6 +26,7 @@ from projects.providers.chains import AvailabilityChange, Chain, build_chain
 from projects.providers.components import faster_whisper, speech_link
 from projects.providers.components.faster_whisper import WhisperSTT
 from projects.providers.components.speech_link import SpeechLink
+from projects.providers.faster_whisper import load_model
 from projects.providers.speech_protocol import Open
 from tests.agent_runtime.speech.live_server import serving, until
 from tests.projects.providers.conftest import Speak
@@ -222,11 +223,10 @@ async def test_the_model_is_loaded_here_once_the_server_is_known_to_be_away(
     """Not at the start of the conversation, for its memory; and before somebody has to wait for it."""
     monkeypatch.setattr(speech_link, "PATIENCE_SECONDS", 0.5)
     loaded: list[str] = []
-    load = faster_whisper.load_model
 
     def noting(*key: Any) -> Any:
         loaded.append(threading.current_thread().name)
-        return load(*key)
+        return load_model(*key)
 
     monkeypatch.setattr(faster_whisper, "load_model", noting)
     server = await box.start()
