@@ -126,7 +126,11 @@ class Conversation:
     async def start(self) -> None:
         self._heartbeat.start()
         try:
-            self._pipeline = build_pipeline(self._spec, vad=self._context.proc.userdata.get("vad") or load_vad())
+            self._pipeline = build_pipeline(
+                self._spec,
+                vad=self._context.proc.userdata.get("vad") or load_vad(),
+                on_final=self._recorder.note_heard,
+            )
         except MoltsError as error:
             await self._fail(error)
             return

@@ -192,11 +192,17 @@ async def test_a_secret_is_asked_for_on_the_network_and_pages_stay_out() -> None
     async with serving(places, secret="open sesame"):
         async with talking(url=url, headers={"Authorization": "Bearer open sesame"}) as talker:
             assert isinstance(await talker.hear(), Ready)
-        wrong: tuple[dict[str, str], ...] = ({}, {"Authorization": "Bearer wrong"}, {"Origin": "http://evil.example"})
+        wrong: tuple[dict[str, str], ...] = (
+            {},
+            {"Authorization": "Bearer wrong"},
+            {"Authorization": "Bearer öpen sesame"},
+            {"Origin": "http://evil.example"},
+        )
         for headers in wrong:
-            with pytest.raises(aiohttp.WSServerHandshakeError):
+            with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
                 async with talking(url=url, headers=headers):
                     pass
+            assert caught.value.status == 403
         async with aiohttp.ClientSession() as http:
             assert await (await http.get(f"{url}/healthz")).json() == {"ready": True}
             assert (await http.get(f"{url}/v1/models")).status == 401
