@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from typing import Any
 
@@ -12,8 +13,9 @@ _lock = threading.Lock()
 _engine: Any = None
 
 
-def rasterise(svg: str, *, width: int, height: int) -> NDArray[np.uint8]:
-    """(height, width, 4), RGBA with the colours multiplied by alpha. The drawing is stretched to the size.
+def rasterise(svg: str, *, width: int, height: int, over: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    """(height, width, 4), RGBA with the colours multiplied by alpha: the drawing stretched to the size, on nothing or
+    `over` a picture of this shape.
 
     ThorVG starts once per process, with no threads of its own; one drawing at a time is rendered in it.
     """
@@ -26,6 +28,10 @@ def rasterise(svg: str, *, width: int, height: int) -> NDArray[np.uint8]:
         canvas = tvg.SwCanvas(_engine)
         try:
             canvas.set_target(width, height)
+            buffer = canvas.buffer_arr
+            assert buffer is not None  # set_target made it
+            if over is not None:
+                ctypes.memmove(buffer, np.ascontiguousarray(over).ctypes.data, over.nbytes)
             picture = tvg.Picture(_engine)
             result = picture.load_data(svg.encode(), "svg", None, True)
             if result != tvg.Result.SUCCESS:
@@ -33,11 +39,9 @@ def rasterise(svg: str, *, width: int, height: int) -> NDArray[np.uint8]:
             picture.set_size(width, height)
             canvas.add(picture)
             canvas.update()
-            canvas.draw(True)
+            canvas.draw(clear=over is None)
             canvas.sync()
-            pixels: NDArray[np.uint8] = (
-                np.frombuffer(canvas.buffer_arr, dtype=np.uint8).reshape(height, width, 4).copy()
-            )
-            return pixels
         finally:
             canvas.destroy()
+    # The array keeps the buffer alive.
+    return np.ctypeslib.as_array(buffer).view(np.uint8).reshape(height, width, 4)

@@ -116,21 +116,20 @@ class Character(ABC):
     def render(self, head: Head, eyes: Eyes, mouth: Mouth, *, width: int, height: int) -> NDArray[np.uint8]:
         """(height, width, 3), RGB. The square of the drawing fills the height (or the width, when that is smaller);
         the scene goes on beside or above it."""
-        scene = _scene(self, width, height)
-        z = self.zoom
-        group = f'<g transform="matrix({z} 0 0 {z} {SIDE / 2 * (1 - z)} {SIDE * (1 - z)})">'
-        figure = rasterise(
-            _document(group + self.figure(head, eyes, mouth) + "</g>", width, height), width=width, height=height
-        )
-        clear = 255 - figure[..., 3:].astype(np.uint16)
-        picture: NDArray[np.uint8] = figure[..., :3] + ((scene * clear + 127) // 255).astype(np.uint8)
-        return picture
+        figure = _document(self._zoomed(head, eyes, mouth), width, height)
+        pixels = rasterise(figure, width=width, height=height, over=_scene(self, width, height))
+        return np.ascontiguousarray(pixels[..., :3])
 
     def still(self) -> str:
         """The figure at rest in its scene, as a square SVG document: the portrait of the page."""
+        return _document(self.scene() + self._zoomed(Head(), Eyes(), Mouth()), 512, 512)
+
+    def _zoomed(self, head: Head, eyes: Eyes, mouth: Mouth) -> str:
         z = self.zoom
-        group = f'<g transform="matrix({z} 0 0 {z} {SIDE / 2 * (1 - z)} {SIDE * (1 - z)})">'
-        return _document(f"{self.scene()}{group}{self.figure(Head(), Eyes(), Mouth())}</g>", 512, 512)
+        return (
+            f'<g transform="matrix({z} 0 0 {z} {SIDE / 2 * (1 - z):.3f} {SIDE * (1 - z):.3f})">'
+            f"{self.figure(head, eyes, mouth)}</g>"
+        )
 
 
 def _document(content: str, width: int, height: int) -> str:
@@ -146,9 +145,8 @@ def _document(content: str, width: int, height: int) -> str:
 
 
 @lru_cache(maxsize=8)
-def _scene(character: Character, width: int, height: int) -> NDArray[np.uint16]:
-    picture = rasterise(_document(character.scene(), width, height), width=width, height=height)
-    return picture[..., :3].astype(np.uint16)
+def _scene(character: Character, width: int, height: int) -> NDArray[np.uint8]:
+    return rasterise(_document(character.scene(), width, height), width=width, height=height)
 
 
 @lru_cache
