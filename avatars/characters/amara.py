@@ -6,7 +6,7 @@ import numpy as np
 
 from avatars.characters.human import Human, Look
 from avatars.characters.stage import Pose
-from avatars.characters.svg import Drawing, ellipse, fade, glow, gradient, placed, soft, strands
+from avatars.characters.svg import Drawing, ellipse, fade, glow, gradient, placed, soft
 
 SILVER, SILVER_LIGHT, SILVER_DARK = "#a9a6ad", "#ece9ea", "#5f5a66"
 
@@ -47,7 +47,7 @@ class Amara(Human):
         lip_light="#b35a60",
         iris="#2e1a10",
         iris_light="#6e4526",
-        brow="#57505a",
+        brow="#4b3f45",
         lash="#1c0f0c",
         lid="#6b3a2a",
         lash_wing=0.6,
@@ -178,7 +178,7 @@ class Amara(Human):
         draw.path(placed(shadow, pose.face()), self.look.deep, opacity=0.5, filter="soft4")
 
     def hair(self, draw: Drawing, pose: Pose) -> None:
-        place = pose.face(8)
+        place = pose.hair(8)
         shape = placed(HAIR, place)
         draw.path(shape, "@hair")
         draw.clip(shape)
@@ -197,8 +197,8 @@ class Amara(Human):
 
     def before(self, draw: Drawing, pose: Pose) -> None:
         for side in (-1, 1):
-            x = 256 + side * 88
-            place = pose.at(-2)
-            draw.path(placed(ellipse(x, 246, 5.2), place), "@bead")
-            draw.path(placed(ellipse(x, 263, 9.5, 12), place), "@stone")
-            draw.line(placed(ellipse(x, 263, 9.5, 12), place), "#c99643", 1.6)
+            x = 256 + side * 85
+            place = pose.at(4)
+            draw.path(placed(ellipse(x, 241, 5.2), place), "@bead")
+            draw.path(placed(ellipse(x, 258, 9.5, 12), place), "@stone")
+            draw.line(placed(ellipse(x, 258, 9.5, 12), place), "#c99643", 1.6)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from avatars.characters.human import Human, Look
 from avatars.characters.stage import Pose
-from avatars.characters.svg import Drawing, Place, Points, ellipse, fade, gradient, placed, soft, strands
+from avatars.characters.svg import Drawing, ellipse, fade, gradient, placed, soft, strands
 from avatars.engines.poses import Eyes, Mouth
 
 FUR, FUR_LIGHT, FUR_DARK, CREAM, CREAM_SHADE, BARK = "#e2762f", "#f7a558", "#b0501d", "#fff4e3", "#e6c9a6", "#3a211a"
@@ -15,6 +13,11 @@ HEAD = (
     "M256 102C206 100 166 128 154 178C148 206 136 226 106 244C120 250 128 252 138 252C128 264 118 272 104 278"
     "C122 285 140 286 154 283C172 318 212 344 256 348C300 344 340 318 358 283C372 286 390 285 408 278"
     "C394 272 384 264 374 252C384 252 392 250 406 244C376 226 364 206 358 178C346 128 306 100 256 102Z"
+)
+
+CHEEKS = (
+    "M96 262C126 268 152 262 172 246C192 236 216 238 230 246C242 254 250 262 256 270C262 262 270 254 282 246"
+    "C296 238 320 236 340 246C360 262 386 268 416 262L426 340L256 384L86 340Z"
 )
 
 
@@ -50,6 +53,7 @@ class Finn(Human):
         mouth_wide=30,
         smile=9,
         mouth_lift=30,
+        jaw_y=298,
         nose_y=262,
         folds=0,
     )
@@ -194,7 +198,7 @@ class Finn(Human):
     def _ears(self, draw: Drawing, pose: Pose) -> None:
         for side in (-1, 1):
 
-            def x(v: float) -> float:
+            def x(v: float, side: int = side) -> float:
                 return 256 + side * v
 
             ear = f"M{x(104)} 190C{x(122)} 150 {x(136)} 90 {x(126)} 30C{x(88)} 44 {x(48)} 78 {x(26)} 122Z"
@@ -214,19 +218,15 @@ class Finn(Human):
         jaw = self._jaw(pose, mouth)
         outline = placed(HEAD, jaw)
         face = pose.face()
-        draw.path(outline, "@fur")
         draw.clip(outline)
+        draw.path(placed("M96 96L416 96L416 380L96 380Z", pose.at(10)), "@fur")
         draw.path(placed(ellipse(226, 140, 60, 40), face), "@sheen", opacity=0.6)
+        draw.path(placed(CHEEKS, pose.face(4)), "@cream")
         for side in (-1, 1):
 
-            def x(v: float) -> float:
+            def x(v: float, side: int = side) -> float:
                 return 256 + side * v
 
-            cheek = (
-                f"M{x(160)} 262C{x(130)} 268 {x(104)} 262 {x(84)} 246C{x(64)} 236 {x(40)} 238 {x(26)} 246"
-                f"C{x(14)} 254 {x(6)} 262 256 270L{x(-8)} 270L{x(-8)} 380L{x(170)} 340Z"
-            )
-            draw.path(placed(cheek, pose.face(4)), "@cream")
             draw.line(
                 placed(
                     strands(
@@ -250,10 +250,14 @@ class Finn(Human):
         draw.path(placed("M410 130C380 220 350 310 270 360L420 380Z", pose.at(30)), "@turned", filter="soft8")
         draw.close()
         # Muzzle: a rounded shape in front of the face.
-        y = 9 * mouth.openness
-        muzzle = f"M256 236C226 238 200 266 196 292C194 {318 + y} 226 {338 + y} 256 {340 + y}C286 {338 + y} 318 {318 + y} 316 292C312 266 286 238 256 236Z"
-        draw.path(placed(muzzle, pose.face(18)), "#6b3416", opacity=0.22, filter="soft8")
-        draw.path(placed(muzzle, pose.face(20)), "@cream")
+        drop = 9 * mouth.openness
+        muzzle = (
+            "M256 236C226 238 200 266 196 292C194 {0} 226 {1} 256 {2}C286 {1} 318 {0} 316 292C312 266 286 238 256 236Z"
+        )
+        draw.path(placed(muzzle.format(318, 338, 340), pose.face(18)), "#6b3416", opacity=0.22, filter="soft8")
+        draw.clip(placed(muzzle.format(318 + drop, 338 + drop, 340 + drop), pose.face(20)))
+        draw.path(placed("M190 230L322 230L322 356L190 356Z", pose.face(20)), "@cream")
+        draw.close()
         draw.path(
             placed("M256 150C236 180 228 214 236 250C242 262 270 262 276 250C284 214 276 180 256 150Z", pose.face(20)),
             "@fur",

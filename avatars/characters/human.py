@@ -45,6 +45,7 @@ class Look:
     lips: float = 1.0  # fullness
     smile: float = 6.6
     mouth_lift: float = 6.0  # how far the mouth stands out from the egg of the head
+    jaw_y: float = 282.0  # the outline below goes down with the chin
     nose_y: float = 259.0
     nose_wide: float = 14.0
     jaw: str = (
@@ -181,8 +182,9 @@ class Human(Character):
         jaw = self._jaw(pose, mouth)
         outline = placed(look.jaw, jaw)
         face = pose.face()
-        draw.path(outline, "@skin")
         draw.clip(outline)
+        # A gradient is spread over its shape: this one must not move with the chin.
+        draw.path(placed("M160 92L352 92L352 380L160 380Z", pose.at(10)), "@skin")
         # The side away from the light.
         draw.path(placed("M344 120C352 210 330 300 262 346L360 350L360 120Z", pose.at(30)), "@turned", filter="soft8")
         draw.path(placed(ellipse(205, 250, 30, 24), face), "@blush")
@@ -204,10 +206,10 @@ class Human(Character):
     def _jaw(self, pose: Pose, mouth: Mouth) -> Place:
         """The outline of the face; the chin goes down with the opening mouth."""
         drop = 11.0 * mouth.openness
-        outline = pose.at(6)
+        outline = pose.at(10)
 
         def place(points: Points) -> Points:
-            share = np.clip((points[:, 1] - 282.0) / 45.0, 0.0, 1.0)
+            share = np.clip((points[:, 1] - self.look.jaw_y) / 45.0, 0.0, 1.0)
             moved = points.copy()
             moved[:, 1] += drop * share
             moved[:, 0] += (256 - points[:, 0]) * 0.04 * mouth.openness * share
@@ -216,7 +218,6 @@ class Human(Character):
         return place
 
     def _chin(self, draw: Drawing, pose: Pose, mouth: Mouth, jaw: Place) -> None:
-        look = self.look
         drop = 9.0 * mouth.openness
         draw.path(placed(ellipse(254, 318 + drop, 17, 9), pose.face()), "@sheen", opacity=0.4)
 

@@ -210,7 +210,7 @@ class Mira(Human):
         draw.path(placed(shadow, pose.face(0)), self.look.deep, opacity=0.5, filter="soft4")
 
     def hair(self, draw: Drawing, pose: Pose) -> None:
-        place = pose.face(9)
+        place = pose.hair(8)
         side = pose.at(16)
         left = (
             "M234 70C180 76 142 122 141 190C141 232 154 250 147 282C144 306 132 320 139 344C150 352 164 346 172 334"

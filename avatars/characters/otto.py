@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from avatars.characters.human import Human, Look
 from avatars.characters.stage import Pose
 from avatars.characters.svg import Drawing, Place, ellipse, fade, gradient, placed, soft, strands
@@ -206,7 +208,7 @@ class Otto(Human):
         chin = placed(ellipse(256, 334 + drop, 26, 14), place)
         draw.path(chin, GREY, opacity=0.42, filter="soft4")
         tuft = strands("M226 312C230 326 238 336 248 344", "M286 312C282 326 274 336 264 344", 16, 2, sway=1.5)
-        draw.line(placed(tuft, lambda points: place(points + [[0, drop]])), GREY, 1.1, opacity=0.22)
+        draw.line(placed(tuft, lambda points: place(np.add(points, (0, drop)))), GREY, 1.1, opacity=0.22)
         draw.close()
 
     def moustache(self, draw: Drawing, pose: Pose, mouth: Mouth) -> None:
@@ -238,7 +240,7 @@ class Otto(Human):
 
     def hair(self, draw: Drawing, pose: Pose) -> None:
         """Parted on the left of the picture, brushed over; grey at the temples."""
-        place = pose.face(10)
+        place = pose.hair(8)
         top = placed(
             "M172 196C163 150 166 100 196 78C214 52 262 42 302 55C340 66 355 104 349 152C348 168 345 182 341 196"
             "C339 174 336 154 328 140C318 126 300 122 280 121C256 120 234 122 214 110C207 126 193 134 186 150"
@@ -276,11 +278,13 @@ class Otto(Human):
                 f"C{x + 30} {y + 16} {x + 18} {y + 25} {x} {y + 25}C{x - 18} {y + 25} {x - 30} {y + 16} {x - 30} {y - 4}Z"
             )
         for rim in rims:
-            draw.line(placed(rim, lambda p: pose.face(6)(p + [1, 5])), self.look.deep, 4.0, opacity=0.22)
+            draw.line(
+                placed(rim, lambda points: pose.face(6)(np.add(points, (1, 5)))), self.look.deep, 4.0, opacity=0.22
+            )
         for rim in rims:
             draw.path(placed(rim, place), "@lens")
             draw.line(placed(rim, place), "#2b3236", 4.2)
-            draw.line(placed(rim, lambda p: place(p) - [0.6, 1.0]), "#7d8c92", 1.0, opacity=0.6)
+            draw.line(placed(rim, lambda points: np.subtract(place(points), (0.6, 1.0))), "#7d8c92", 1.0, opacity=0.6)
         draw.line(placed(f"M249 {y - 6}C252 {y - 11} 260 {y - 11} 263 {y - 6}", place), "#2b3236", 4.2)
         for side in (-1, 1):
             x = 256 + side * 67

@@ -20,21 +20,25 @@ def rasterise(svg: str, *, width: int, height: int, over: NDArray[np.uint8] | No
     ThorVG starts once per process, with no threads of its own; one drawing at a time is rendered in it.
     """
     global _engine
-    import thorvg_python as tvg  # loads a shared library: only when something is drawn
+    # They load a shared library: only when something is drawn.
+    from thorvg_python.base import Result
+    from thorvg_python.canvas.sw import SwCanvas
+    from thorvg_python.engine import Engine
+    from thorvg_python.paint.picture import Picture
 
     with _lock:
         if _engine is None:
-            _engine = tvg.Engine(threads=0)
-        canvas = tvg.SwCanvas(_engine)
+            _engine = Engine(threads=0)
+        canvas = SwCanvas(_engine)
         try:
             canvas.set_target(width, height)
             buffer = canvas.buffer_arr
             assert buffer is not None  # set_target made it
             if over is not None:
                 ctypes.memmove(buffer, np.ascontiguousarray(over).ctypes.data, over.nbytes)
-            picture = tvg.Picture(_engine)
+            picture = Picture(_engine)
             result = picture.load_data(svg.encode(), "svg", None, True)
-            if result != tvg.Result.SUCCESS:
+            if result != Result.SUCCESS:
                 raise ValueError(f"this drawing cannot be read: {result.name}")
             picture.set_size(width, height)
             canvas.add(picture)

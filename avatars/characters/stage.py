@@ -67,6 +67,15 @@ class Pose:
         """On the front of the head, `lift` above its surface."""
         return lambda points: self._turned(points, self.depth(points) + lift)
 
+    def hair(self, lift: float = 0.0) -> Place:
+        """Over the front of the head, as `face`, but flatter to the sides, so that it keeps covering the outline."""
+
+        def place(points: Points) -> Points:
+            rz = self._size[2]
+            return self._turned(points, self.depth(points) ** 2 / rz + lift)
+
+        return place
+
     def at(self, depth: float) -> Place:
         """Part of the head at one depth: 0 is its outline, negative behind."""
         return lambda points: self._turned(points, depth)
