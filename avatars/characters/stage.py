@@ -104,7 +104,8 @@ class Pose:
 
 
 class Character(ABC):
-    """An artist who draws. A subclass says what: the scene behind, which never moves, and the figure in a pose."""
+    """An artist who draws. A subclass says what, from back to front: the scene, which never moves; the body, which goes
+    with the head alone; and the face."""
 
     name: str
     zoom: float = 1.0
@@ -119,29 +120,22 @@ class Character(ABC):
         """SVG of what is behind, from x -400 to 912 and y -400 to 912 at least."""
 
     @abstractmethod
-    def figure(self, head: Head, eyes: Eyes, mouth: Mouth) -> str:
-        """SVG of the figure, with the definitions it uses."""
+    def body(self, head: Head) -> str:
+        """SVG of all that the face covers, with the definitions it uses."""
+
+    @abstractmethod
+    def face(self, head: Head, eyes: Eyes, mouth: Mouth) -> str:
+        """SVG of the face and what is before it, with the definitions it uses."""
 
     def render(self, head: Head, eyes: Eyes, mouth: Mouth, *, width: int, height: int) -> NDArray[np.uint8]:
         """(height, width, 3), RGB. The square of the drawing fills the height (or the width, when that is smaller);
         the scene goes on beside or above it."""
-        figure = _document(self._zoomed(head, eyes, mouth), width, height)
-        pixels = rasterise(figure, width=width, height=height, over=_scene(self, width, height))
+        face = _document(self.face(head, eyes, mouth), width, height, self.zoom)
+        pixels = rasterise(face, width=width, height=height, over=_without_face(self, head, width, height))
         return np.ascontiguousarray(pixels[..., :3])
 
-    def still(self) -> str:
-        """The figure at rest in its scene, as a square SVG document: the portrait of the page."""
-        return _document(self.scene() + self._zoomed(Head(), Eyes(), Mouth()), 512, 512)
 
-    def _zoomed(self, head: Head, eyes: Eyes, mouth: Mouth) -> str:
-        z = self.zoom
-        return (
-            f'<g transform="matrix({z} 0 0 {z} {SIDE / 2 * (1 - z):.3f} {SIDE * (1 - z):.3f})">'
-            f"{self.figure(head, eyes, mouth)}</g>"
-        )
-
-
-def _document(content: str, width: int, height: int) -> str:
+def _document(content: str, width: int, height: int, zoom: float = 1.0) -> str:
     if width >= height:
         wide, high = SIDE * width / height, SIDE
     else:
@@ -149,11 +143,19 @@ def _document(content: str, width: int, height: int) -> str:
     left, top = (SIDE - wide) / 2, (SIDE - high) * 0.6
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{left:.3f} {top:.3f} {wide:.3f} {high:.3f}"'
-        f' width="{width}" height="{height}">{content}</svg>'
+        f' width="{width}" height="{height}">'
+        f'<g transform="matrix({zoom} 0 0 {zoom} {SIDE / 2 * (1 - zoom):.3f} {SIDE * (1 - zoom):.3f})">{content}</g></svg>'
     )
 
 
-@lru_cache(maxsize=8)
+# Poses are made in rows that share a head: what does not change in a row is drawn once.
+@lru_cache(maxsize=4)
+def _without_face(character: Character, head: Head, width: int, height: int) -> NDArray[np.uint8]:
+    body = _document(character.body(head), width, height, character.zoom)
+    return rasterise(body, width=width, height=height, over=_scene(character, width, height))
+
+
+@lru_cache(maxsize=4)
 def _scene(character: Character, width: int, height: int) -> NDArray[np.uint8]:
     return rasterise(_document(character.scene(), width, height), width=width, height=height)
 
