@@ -21,6 +21,9 @@ from avatars.characters.pixels import rasterise
 from avatars.characters.svg import Drawing, Place, Points
 from avatars.engines.poses import Eyes, Head, Mouth
 
+Box = tuple[int, int, int, int]
+"""x, y, width and height of a part of a picture, in pixels."""
+
 SIDE = 512.0
 """Height of the drawing; also its width, when the picture is square."""
 
@@ -130,20 +133,27 @@ class Character(ABC):
     def render(self, head: Head, eyes: Eyes, mouth: Mouth, *, width: int, height: int) -> NDArray[np.uint8]:
         """(height, width, 3), RGB. The square of the drawing fills the height (or the width, when that is smaller);
         the scene goes on beside or above it."""
-        face = _document(self.face(head, eyes, mouth), width, height, self.zoom)
-        pixels = rasterise(face, width=width, height=height, over=_without_face(self, head, width, height))
+        return self.render_part(head, eyes, mouth, width=width, height=height, box=(0, 0, width, height))
+
+    def render_part(
+        self, head: Head, eyes: Eyes, mouth: Mouth, *, width: int, height: int, box: Box
+    ) -> NDArray[np.uint8]:
+        """What `render` gives within `box` (x, y, width, height), for less."""
+        left, top, wide, high = box
+        behind = _without_face(self, head, width, height)[top : top + high, left : left + wide]
+        face = _document(self.face(head, eyes, mouth), width, height, zoom=self.zoom, box=box)
+        pixels = rasterise(face, width=wide, height=high, over=behind)
         return np.ascontiguousarray(pixels[..., :3])
 
 
-def _document(content: str, width: int, height: int, zoom: float = 1.0) -> str:
-    if width >= height:
-        wide, high = SIDE * width / height, SIDE
-    else:
-        wide, high = SIDE, SIDE * height / width
-    left, top = (SIDE - wide) / 2, (SIDE - high) * 0.6
+def _document(content: str, width: int, height: int, *, zoom: float = 1.0, box: Box | None = None) -> str:
+    """An SVG document of a picture of this size, or of the part of it in `box`."""
+    x, y, wide, high = box or (0, 0, width, height)
+    unit = SIDE / min(width, height)  # units of the drawing a pixel
+    left, top = (SIDE - width * unit) / 2 + x * unit, (SIDE - height * unit) * 0.6 + y * unit
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{left:.3f} {top:.3f} {wide:.3f} {high:.3f}"'
-        f' width="{width}" height="{height}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{left:.6f} {top:.6f} {wide * unit:.6f} {high * unit:.6f}"'
+        f' width="{wide}" height="{high}">'
         f'<g transform="matrix({zoom} 0 0 {zoom} {SIDE / 2 * (1 - zoom):.3f} {SIDE * (1 - zoom):.3f})">{content}</g></svg>'
     )
 
@@ -151,7 +161,7 @@ def _document(content: str, width: int, height: int, zoom: float = 1.0) -> str:
 # Poses are made in rows that share a head: what does not change in a row is drawn once.
 @lru_cache(maxsize=4)
 def _without_face(character: Character, head: Head, width: int, height: int) -> NDArray[np.uint8]:
-    body = _document(character.body(head), width, height, character.zoom)
+    body = _document(character.body(head), width, height, zoom=character.zoom)
     return rasterise(body, width=width, height=height, over=_scene(character, width, height))
 
 
