@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from avatars.engines.faces.framing import Landmarks
 from avatars.engines.poses import Head
 
-YAW, PITCH = 0.085, 0.06
+YAW, PITCH = 0.14, 0.1
 """Of the tip of the nose at 1, in ipd."""
-ROLL = 0.045
+ROLL = 0.055
 """Radians at 1."""
 BREATH = 0.028
 """Rise of the shoulders from -1 to 1, in ipd."""

@@ -317,8 +317,12 @@ def _find_mouth(lab: NDArray[np.float32]) -> tuple[NDArray[np.floating[Any]], fl
         height = float(np.median([y for _, y in corners]))
         corners = [(-half, height), (half, height)]
         clear *= 0.6
-    centre = (corners[0][0] + corners[1][0]) / 2
-    return np.array([*corners, (centre, place[top]), (centre, place[bottom])]), clear
+    (left, _), (right, _) = corners
+    centre = (left + right) / 2
+    edges = place[top], place[bottom]
+    if teeth is not None:
+        edges = _arches_around_teeth(lab, corners, edges)
+    return np.array([*corners, (centre, edges[0]), (centre, edges[1])]), clear
 
 
 def _find_teeth(
@@ -335,10 +339,45 @@ def _find_teeth(
     usual = np.median(skin, axis=0)
     if strip[best] < TEETH_CONTRAST or (usual[1] > 4 and middle[best, 1] > usual[1] - 2):
         return None
-    half = light[best] - strip[best] / 2
-    top = best - int(np.argmax(light[best::-1] < half)) + 1
-    bottom = best + int(np.argmax(light[best:] < half)) - 1
-    return (top, bottom) if bottom - top >= 3 else None
+    return _strip_edges(light, best, float(strip[best]))
+
+
+def _strip_edges(light: NDArray[np.floating[Any]], best: int, contrast: float) -> tuple[int, int] | None:
+    """First and last row around `best` that are brighter than the lips, most of the way down to these."""
+    level = light[best] - 0.7 * contrast
+    top = best - int(np.argmax(light[best::-1] < level)) + 1
+    bottom = best + int(np.argmax(light[best:] < level)) - 1
+    return (top, bottom) if 3 <= bottom - top <= TEETH_ROWS else None
+
+
+def _arches_around_teeth(
+    lab: NDArray[np.float32], corners: Sequence[Point], edges: tuple[float, float]
+) -> tuple[float, float]:
+    """Rows of upper and lower edge in the middle, so that parabolas from corner to corner hold all teeth in between.
+
+    A parabola through the middle alone would leave slivers of teeth on the lips, which would move with these.
+    """
+    (left, left_y), (right, right_y) = corners
+    light = cv2.GaussianBlur(lab[..., 0], (0, 0), 1.0)
+    start = _row(min(edges) - 0.2)
+    highest, lowest = [edges[0]], [edges[1]]
+    for part in np.linspace(-0.66, 0.66, 23):
+        arch = 1 - part**2
+        base = left_y + (right_y - left_y) * (part + 1) / 2
+        column = light[start : _row(max(edges) + 0.2), _row(left + (right - left) * (part + 1) / 2)]
+        expected = (base + (np.mean(edges) - base) * arch) * Ruler.SCALE + Ruler.ORIGIN * Ruler.SCALE - start
+        near = slice(max(round(expected) - 5, 0), max(round(expected) - 5, 0) + 11)
+        best = near.start + int(column[near].argmax())
+        low = max(column[:best].min(initial=np.inf), column[best:].min(initial=np.inf))
+        strip = _strip_edges(column, best, float(column[best] - low))
+        if strip is None or column[best] - low < TEETH_CONTRAST:
+            continue
+        top, bottom = ((row + start) / Ruler.SCALE - Ruler.ORIGIN for row in strip)
+        highest.append(base + (top - base) / arch)
+        lowest.append(base + (bottom - base) / arch)
+    margin = 0.01
+    # Not the outermost: a shine on a lip may join the teeth.
+    return float(np.percentile(highest, 25)) - margin, float(np.percentile(lowest, 75)) + margin
 
 
 TEETH_ROWS = 24

@@ -19,17 +19,17 @@ from avatars.engines.faces.marks import Ruler
 from avatars.engines.faces.region import Region, fade
 from avatars.engines.poses import Mouth
 
-DROP = 0.30
+DROP = 0.27
 """Between the lips at openness 1."""
 UPPER_SHARE = 0.14
 """The upper lip's part of it."""
 CHIN_SHARE = 0.62
 """How much of the lower lip's way the chin goes."""
-SPREAD, ROUND = 0.2, 0.4
+SPREAD, ROUND = 0.2, 0.34
 """Of the corners outwards (width 0 to 1: half of it each way) and inwards (rounding 1), as part of half the mouth."""
 POUT = 0.05
 """Opening of rounded lips that are otherwise closed."""
-CHEEK, NOSE, NECK = 0.5, 0.28, 0.55
+CHEEK, NOSE, NECK = 0.6, 0.28, 0.55
 """How far from the mouth, upwards from it and downwards from the chin the skin moves."""
 
 Array = NDArray[np.float32]
@@ -72,6 +72,7 @@ class MouthArea:
             bottom=float(max(inside[0, 1], inside[1, 1])),
             bow=1.0,
         )
+        self._shows_teeth = self._rest.bottom - self._rest.top > 0.03
         self._chin = float(((chin - self._middle) @ self._turn)[1])
         reach = self._rest.half * (1 + SPREAD / 2) + CHEEK
         self.region = Region.of(
@@ -96,29 +97,34 @@ class MouthArea:
         # Beyond the corners the cheeks follow these.
         aside = fade(np.abs(u), shape.half, shape.half + CHEEK)
         up, down = (upper - upper_rest) * aside, (lower - lower_rest) * aside
-        own_teeth = upper + (lower_rest - upper_rest)
         jaw = CHIN_SHARE * (shape.bottom - rest.bottom) * fade(np.abs(u), 0.1, 0.95)
         near_lip = fade(v - lower, 0.1, 0.55)
         down = (down * near_lip + jaw * (1 - near_lip)) * fade(v, self._chin, self._chin + NECK)
-        up = up * fade(upper - v, 0.04, NOSE - 0.04 + min(rest.top, 0.0))
-        is_lower = v >= np.maximum((upper + lower) / 2, np.minimum(own_teeth, lower))
-        away_y = np.where(is_lower, down, up)
-        bent = self._sample(u_rest, v - away_y)
+        up = up * fade(upper - v, 0.04, NOSE - 0.04)
+        bent = self._sample(u_rest, v - np.where(v >= (upper + lower) / 2, down, up))
 
-        # What opens between the picture's own teeth, if it shows any, and the lower lip.
-        ceiling = np.maximum(upper, own_teeth)
-        opening = np.clip((v - ceiling) / self._soft, 0, 1) * np.clip((lower - v) / self._soft, 0, 1)
+        opening = np.clip((v - upper) / self._soft, 0, 1) * np.clip((lower - v) / self._soft, 0, 1)
         opening *= np.abs(u) < shape.half
         if not opening.any():
             return bent
-        filling = self._inside.paint(u, v, upper, lower, shape, own_teeth=rest.bottom - rest.top > 0.03)
-        edge = np.maximum(upper - v, v - lower)
-        gap = shape.bottom - shape.top - (rest.bottom - rest.top)
-        shade = 1 - 0.3 * np.clip(gap / 0.1, 0, 1) * np.exp(-np.square(np.maximum(edge, 0) / 0.025)) * (
-            np.abs(u) < shape.half
-        )
-        mixed = opening[..., None] * filling + ((1 - opening) * shade)[..., None] * bent
+        filling = self._inside.paint(u, v, upper, lower, shape, own_teeth=self._shows_teeth)
+        if self._shows_teeth:
+            filling = self._own_teeth(filling, shape, mouth)
+        beside = np.maximum(upper - v, v - lower)
+        opened = np.clip((shape.bottom - shape.top - rest.bottom + rest.top) / 0.1, 0, 1)
+        shade = 0.3 * opened * np.exp(-np.square(beside / 0.025)) * (np.abs(u) < shape.half)
+        mixed = opening[..., None] * filling + ((1 - opening) * (1 - shade))[..., None] * bent
         return np.asarray(np.clip(mixed + 0.5, 0, 255).astype(np.uint8))
+
+    def _own_teeth(self, filling: Array, shape: Arches, mouth: Mouth) -> Array:
+        """What the picture shows between its lips, in its place: the skull does not move with the lips. It only
+        follows an upper lip that rises and corners that spread, since nothing is known of what these uncover."""
+        u = self._u / max(1.0, shape.half / self._rest.half)
+        v = self._v - min(0.0, shape.top - self._rest.top)
+        _, bottom = self._rest.edges(u)
+        covers = np.clip((bottom - v) / self._soft + 0.5, 0, 1)
+        in_shadow = 1 - 0.55 * mouth.rounding
+        return np.asarray(_mix(filling, self._sample(u, v) * in_shadow, covers))
 
     def _shape(self, mouth: Mouth) -> Arches:
         rest = self._rest
