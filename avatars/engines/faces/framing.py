@@ -16,6 +16,8 @@ HEIGHT = 5.4
 """Of the frame, in ipd: head and shoulders."""
 EYE_LINE = 0.42
 """Where the eyes are, from the top, as a part of the height."""
+MOST_TILT = 4.0
+"""Degrees that a tilted head keeps: mouth and eyes then lie in rectangles one above the other."""
 WIDEST_CROP = 0.8
 """A picture that fills this part of the frame's width is cropped to fill all of it; a narrower one gets a background."""
 
@@ -54,9 +56,13 @@ def frame(picture: Picture, marks: FaceMarks, *, width: int, height: int) -> Fra
         wide, tall = size[0], size[0] * height / width
     left = _within(eyes[0] - wide / 2, wide, size[0])
     top = _within(eyes[1] - EYE_LINE * tall, tall, size[1])
-    scale = width / wide
-    framed = _cut(picture, left, top, scale, width, height)
-    return Framed(framed, _landmarks({name: (point - (left, top)) * scale for name, point in points.items()}))
+    # A tilted head is set nearly upright, about the point between its eyes.
+    tilt = np.degrees(np.arctan2(*ruler.axes[::-1, 0]))
+    matrix = cv2.getRotationMatrix2D(tuple(eyes), tilt - float(np.clip(tilt, -MOST_TILT, MOST_TILT)), width / wide)
+    matrix[:, 2] += (eyes - (left, top)) * width / wide - eyes
+    framed = _cut(picture, matrix, width, height)
+    moved = {name: matrix[:, :2] @ point + matrix[:, 2] for name, point in points.items()}
+    return Framed(framed, _landmarks(moved))
 
 
 POINTS = ("left_eye", "right_eye", "mouth_left", "mouth_right", "mouth_top", "mouth_bottom", "chin")
@@ -73,16 +79,12 @@ def _within(start: float, length: float, available: float) -> float:
     return float(np.clip(start, 0, available - length))
 
 
-def _cut(picture: Picture, left: float, top: float, scale: float, width: int, height: int) -> Picture:
-    matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]]) + np.array(
-        [[0, 0, (scale - 1) / 2], [0, 0, (scale - 1) / 2]]
-    )
-    source = picture
-    if scale < 1:  # so that fine structures do not flicker as noise
-        source = cv2.GaussianBlur(picture, (0, 0), 0.45 / scale)
-    crop = cv2.warpAffine(
-        source, matrix, (width, height), flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE
-    )
+def _cut(picture: Picture, matrix: NDArray[np.floating[Any]], width: int, height: int) -> Picture:
+    """(height, width, 3) of `picture`, moved by `matrix` (2, 3)."""
+    scale = float(np.hypot(*matrix[:, 0]))
+    # Blurred first where it shrinks, so that fine structures do not turn into noise.
+    source = cv2.GaussianBlur(picture, (0, 0), 0.45 / scale) if scale < 1 else picture
+    crop = cv2.warpAffine(source, matrix, (width, height), flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
     # 1 inside the picture, falling to 0 over its last few pixels.
     inside = cv2.warpAffine(
         np.ones(picture.shape[:2], np.float32), matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=0
@@ -90,7 +92,8 @@ def _cut(picture: Picture, left: float, top: float, scale: float, width: int, he
     if inside.min() >= 0.99:
         return np.asarray(crop)
     feather = 0.02 * width
-    inside = cv2.GaussianBlur(cv2.erode(inside, np.ones((2 * round(feather) + 1,) * 2, np.uint8), borderValue=1), (0, 0), feather / 2)
+    kernel = np.ones((2 * round(feather) + 1,) * 2, np.uint8)
+    inside = cv2.GaussianBlur(cv2.erode(inside, kernel, borderValue=1), (0, 0), feather / 2)
     mixed = inside[..., None] * crop + (1 - inside[..., None]) * _background(picture, width, height)
     return np.asarray(np.clip(mixed + 0.5, 0, 255).astype(np.uint8))
 
