@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -13,6 +13,9 @@ from avatars.engines.base import EngineOptions, Face, LipSyncEngine, LipSyncStre
 from avatars.engines.cache import cache_folder
 from avatars.engines.pose_stream import PoseStream
 from molts.errors import BadInput
+
+if TYPE_CHECKING:
+    from avatars.engines.faces.artist import PortraitArtist
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Point = tuple[Fraction, Fraction]
@@ -52,6 +55,36 @@ class Portrait(LipSyncEngine):
     needs_portrait: ClassVar[bool] = True
 
     def check_face(self, face: Face) -> None:
-        from avatars.engines.faces.checks import check_portrait
+        self._artist(face).check()
 
-        check_portrait(face.portrait, self._options(face))
+    def prepare(self, face: Face, video: VideoFormat, progress: Progress | None = None) -> None:
+        self._atlas(face, video, progress)
+
+    async def open_stream(self, face: Face, video: VideoFormat) -> LipSyncStream:
+        atlas = await asyncio.to_thread(self._atlas, face, video, None)
+        motion = self._options(face).motion
+        return PoseStream(atlas, video, motion=motion, seed=random.randrange(1 << 30))  # noqa: S311
+
+    def _options(self, face: Face) -> PortraitOptions:
+        options = self.parse_options(face.options)
+        assert isinstance(options, PortraitOptions)
+        return options
+
+    def _artist(self, face: Face) -> PortraitArtist:
+        from avatars.engines.faces.artist import PortraitArtist
+        from avatars.engines.faces.marks import Given
+
+        if face.portrait is None:
+            raise BadInput("This engine needs a picture: upload a photo of a face.", attr="portrait")
+        options = self._options(face)
+        return PortraitArtist(face.portrait, Given(options.face, options.eyes, options.mouth, options.chin))
+
+    def _atlas(self, face: Face, video: VideoFormat, progress: Progress | None) -> Atlas:
+        artist = self._artist(face)
+        try:
+            return open_atlas(artist, video.width, video.height, folder=cache_folder("poses"), progress=progress)
+        except PosesOverlap as error:
+            raise BadInput(
+                "Eyes and mouth lie too close together in this picture. Mark them by hand, or use another picture.",
+                attr="portrait",
+            ) from error

@@ -135,5 +135,7 @@ def _edges(size: int, sample_rate: int) -> NDArray[np.intp]:
     indices = np.ceil(np.array(BANDS) * size / sample_rate).astype(np.intp)
     last = size // 2
     for place in range(len(indices)):
-        indices[place] = min(max(indices[place], indices[place - 1] + 1 if place else 1), last - len(indices) + place + 1)
+        indices[place] = min(
+            max(indices[place], indices[place - 1] + 1 if place else 1), last - len(indices) + place + 1
+        )
     return indices

@@ -49,6 +49,10 @@ class PortraitArtist:
         """The same pixels within `box` (x, y, width, height)."""
         return self._stage(width, height).render(head, eyes, mouth, box)
 
+    def check(self) -> FaceMarks:
+        """Where the face is. Raises BadInput for a picture without a face that can be used."""
+        return self._found[1]
+
     @cached_property
     def _found(self) -> tuple[Picture, FaceMarks]:
         picture = read_picture(self._path)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avatars.engines.faces.marks import FaceMarks, Ruler
+from avatars.engines.faces.marks import POINTS, Array, FaceMarks, Ruler
 from avatars.engines.faces.picture import Picture
 
-HEIGHT = 5.4
+HEIGHT = 5.6
 """Of the frame, in ipd: head and shoulders."""
 EYE_LINE = 0.42
 """Where the eyes are, from the top, as a part of the height."""
 MOST_TILT = 4.0
 """Degrees that a tilted head keeps: mouth and eyes then lie in rectangles one above the other."""
 WIDEST_CROP = 0.8
-"""A picture that fills this part of the frame's width is cropped to fill all of it; a narrower one gets a background."""
+"""A picture that fills this part of the frame's width is cropped to fill it all; a narrower one gets a background."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +26,11 @@ class Landmarks:
     """One face in a frame, in its pixels: what is bent. All points (2,)."""
 
     ruler: Ruler
-    mouth_left: NDArray[np.floating[Any]]
-    mouth_right: NDArray[np.floating[Any]]
-    mouth_top: NDArray[np.floating[Any]]
-    mouth_bottom: NDArray[np.floating[Any]]
-    chin: NDArray[np.floating[Any]]
+    mouth_left: Array
+    mouth_right: Array
+    mouth_top: Array
+    mouth_bottom: Array
+    chin: Array
 
 
 @dataclass(frozen=True)
@@ -58,17 +57,16 @@ def frame(picture: Picture, marks: FaceMarks, *, width: int, height: int) -> Fra
     top = _within(eyes[1] - EYE_LINE * tall, tall, size[1])
     # A tilted head is set nearly upright, about the point between its eyes.
     tilt = np.degrees(np.arctan2(*ruler.axes[::-1, 0]))
-    matrix = cv2.getRotationMatrix2D(tuple(eyes), tilt - float(np.clip(tilt, -MOST_TILT, MOST_TILT)), width / wide)
+    matrix: Array = cv2.getRotationMatrix2D(
+        (float(eyes[0]), float(eyes[1])), tilt - float(np.clip(tilt, -MOST_TILT, MOST_TILT)), width / wide
+    )
     matrix[:, 2] += (eyes - (left, top)) * width / wide - eyes
     framed = _cut(picture, matrix, width, height)
     moved = {name: matrix[:, :2] @ point + matrix[:, 2] for name, point in points.items()}
     return Framed(framed, _landmarks(moved))
 
 
-POINTS = ("left_eye", "right_eye", "mouth_left", "mouth_right", "mouth_top", "mouth_bottom", "chin")
-
-
-def _landmarks(points: dict[str, NDArray[np.floating[Any]]]) -> Landmarks:
+def _landmarks(points: dict[str, Array]) -> Landmarks:
     return Landmarks(Ruler(points.pop("left_eye"), points.pop("right_eye")), **points)
 
 
@@ -79,7 +77,7 @@ def _within(start: float, length: float, available: float) -> float:
     return float(np.clip(start, 0, available - length))
 
 
-def _cut(picture: Picture, matrix: NDArray[np.floating[Any]], width: int, height: int) -> Picture:
+def _cut(picture: Picture, matrix: Array, width: int, height: int) -> Picture:
     """(height, width, 3) of `picture`, moved by `matrix` (2, 3)."""
     scale = float(np.hypot(*matrix[:, 0]))
     # Blurred first where it shrinks, so that fine structures do not turn into noise.

@@ -1,21 +1,20 @@
 """The mouth: lips and jaw are the picture bent, the opening is filled with teeth, tongue and the dark behind them.
 
 All measures are in ipd from the middle between the corners of the mouth, u along their line, v towards the chin.
-The opening is bounded by two arches over the corners, at rest the picture's own (they coincide when its lips are closed).
-A pose gives new arches; what lies above the upper one moves with the upper lip, what lies below the lower one with
-lower lip and jaw, both fading out towards nose, cheeks and neck. At rest every displacement is zero: the picture itself.
+The opening is bounded by two arches over the corners, at rest the picture's own (they coincide when its lips are
+closed). A pose gives new arches; what lies above the upper one moves with the upper lip, what lies below the lower one
+with lower lip and jaw, both fading out towards nose, cheeks and neck. At rest every displacement is zero: the picture.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avatars.engines.faces.framing import Landmarks
-from avatars.engines.faces.marks import Ruler
+from avatars.engines.faces.marks import Array, Ruler
 from avatars.engines.faces.region import Region, fade
 from avatars.engines.poses import Mouth
 
@@ -27,16 +26,14 @@ CORNER_SHARE = 0.14
 """How much of the lower lip's way the corners go."""
 CHIN_SHARE = 0.62
 """How much of the lower lip's way the chin goes."""
-SPREAD, ROUND = 0.2, 0.34
+SPREAD, ROUND = 0.2, 0.31
 """Of the corners outwards (width 0 to 1: half of it each way) and inwards (rounding 1), as part of half the mouth."""
 SEAM = 0.02
 """Width of the dark line between closed lips."""
 POUT = 0.05
 """Opening of rounded lips that are otherwise closed."""
-CHEEK, NOSE, NECK = 0.6, 0.28, 0.55
+CHEEK, NOSE, NECK = 0.5, 0.28, 0.42
 """How far from the mouth, upwards from it and downwards from the chin the skin moves."""
-
-Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -87,13 +84,13 @@ class MouthArea:
         self._turn = np.column_stack([along, [-along[1], along[0]]])  # (u, v) to face
         self._middle = (left + right) / 2
         inside = (np.array([top, bottom]) - self._middle) @ self._turn
-        top, bottom = float(inside[0, 1]), float(max(inside[0, 1], inside[1, 1]))
+        high, low = float(inside[0, 1]), float(max(inside[0, 1], inside[1, 1]))
         self._rest = Arches(
             half=float(np.hypot(*(right - left)) / 2),
             corner=0.0,
-            line=(top + bottom) / 2,
-            above=(bottom - top) / 2,
-            below=(bottom - top) / 2,
+            line=(high + low) / 2,
+            above=(low - high) / 2,
+            below=(low - high) / 2,
         )
         self._shows_teeth = self._rest.gap > 0.03
         self._chin = float(((chin - self._middle) @ self._turn)[1])
@@ -102,7 +99,7 @@ class MouthArea:
             ruler,
             picture,
             x=(self._middle[0] - reach, self._middle[0] + reach),
-            y=(self._middle[1] - NOSE - 0.14, self._middle[1] + self._chin + NECK),
+            y=(self._middle[1] - NOSE - 0.08, self._middle[1] + self._chin + NECK),
         )
         here = np.stack([self.region.x, self.region.y], axis=-1) - self._middle
         self._u, self._v = np.moveaxis((here @ self._turn).astype(np.float32), -1, 0)
@@ -120,16 +117,22 @@ class MouthArea:
         # Beyond the corners the cheeks follow these.
         aside = fade(np.abs(u), shape.half, shape.half + CHEEK)
         up, down = (upper - upper_rest) * aside, (lower - lower_rest) * aside
-        jaw = CHIN_SHARE * (shape.bottom - rest.bottom) * fade(np.abs(u), 0.1, 0.95)
+        jaw = CHIN_SHARE * (shape.bottom - rest.bottom) * fade(np.abs(u), 0.1, 0.88)
         near_lip = fade(v - lower, 0.1, 0.55)
         down = (down * near_lip + jaw * (1 - near_lip)) * fade(v, self._chin, self._chin + NECK)
         up = up * fade(upper - v, 0.04, NOSE - 0.04)
         # The line between closed lips is dark: parted ones show what was beside it.
         above, below = np.maximum(upper - v, 0), np.maximum(v - lower, 0)
-        parted = SEAM * np.clip((shape.gap - rest.gap) / 0.05 + mouth.rounding, 0, 1) * np.sqrt(np.clip(1 - (u / shape.half) ** 2, 0, 1))
+        parted = (
+            SEAM
+            * np.clip((shape.gap - rest.gap) / 0.05 + mouth.rounding, 0, 1)
+            * np.sqrt(np.clip(1 - (u / shape.half) ** 2, 0, 1))
+        )
         up = up + parted * np.exp(-above / (2 * SEAM))
         down = down - parted * np.exp(-below / (2 * SEAM))
-        bent = self._sample(u_rest, v - np.where(v >= (upper + lower) / 2, down, up))
+        # Between the lips their edges go on, so that the soft border of the opening mixes lips with what is inside.
+        middle = (upper + lower) / 2
+        bent = self._sample(u_rest, np.where(v < middle, np.minimum(v, upper) - up, np.maximum(v, lower) - down))
 
         opening = np.clip((v - upper) / self._soft, 0, 1) * np.clip((lower - v) / self._soft, 0, 1)
         opening *= np.abs(u) < shape.half
@@ -150,7 +153,7 @@ class MouthArea:
         v = self._v - min(0.0, shape.top - self._rest.top)
         _, bottom = self._rest.edges(u)
         covers = np.clip((bottom - v) / self._soft + 0.5, 0, 1)
-        in_shadow = 1 - mouth.rounding * np.array([0.45, 0.56, 0.6], np.float32)
+        in_shadow = 1 - mouth.rounding * np.array([0.62, 0.74, 0.76], np.float32)
         return np.asarray(_mix(filling, self._sample(u, v) * in_shadow, covers))
 
     def _shape(self, mouth: Mouth) -> Arches:
@@ -158,17 +161,15 @@ class MouthArea:
         width = 1 + SPREAD * (mouth.width - 0.5) - ROUND * mouth.rounding - 0.07 * mouth.openness
         gap = DROP * mouth.openness * (1 - 0.3 * mouth.rounding) + POUT * mouth.rounding
         # Corners travel along the line of the lips, and down with the jaw.
-        line = rest.line + 0.3 * rest.gap * mouth.rounding
         corner = 0.8 * rest.line * (1 - width**2) + CORNER_SHARE * gap
-        corner += 0.6 * mouth.rounding * (line - corner)
-        # Rounded lips close over the teeth, and open only in their middle.
-        purse = 1 - 0.9 * mouth.rounding
+        corner += 0.6 * mouth.rounding * (rest.line - corner)
+        # Rounded lips close over the teeth, the lower one more, and open only in their middle.
         return Arches(
             half=rest.half * width,
             corner=corner,
-            line=line,
-            above=rest.above * purse + UPPER_SHARE * gap,
-            below=rest.below * purse + (1 - UPPER_SHARE) * gap,
+            line=rest.line,
+            above=rest.above * (1 - 0.7 * mouth.rounding) + UPPER_SHARE * gap,
+            below=rest.below * (1 - 0.9 * mouth.rounding) + (1 - UPPER_SHARE) * gap,
             bow=1 - 0.25 * mouth.openness + 0.4 * mouth.rounding * (1 - mouth.openness),
         )
 
@@ -178,7 +179,7 @@ class MouthArea:
         lips = u * (1 - self._rest.half / shape.half)
         cheeks = np.sign(u) * (shape.half - self._rest.half) * fade(np.abs(u), shape.half, shape.half + CHEEK)
         # Beside the nose the cheeks move along far up, below it only the lip.
-        above = NOSE - 0.06 + 0.2 * (1 - fade(np.abs(u), 0.25, 0.5))
+        above = NOSE - 0.06 + 0.14 * (1 - fade(np.abs(u), 0.25, 0.5))
         rows = fade((np.minimum(shape.top, 0) - v) / above, 0.0, 1.0) * fade(v - shape.bottom, 0.2, 0.75)
         return np.asarray(np.where(np.abs(u) < shape.half, lips, cheeks) * rows, np.float32)
 
@@ -226,8 +227,8 @@ class _Inside:
         soft = 0.02
         covers = np.clip((bottom - v) / soft + 0.5, 0, 1) * fade(np.abs(u) / shape.half, 0.45, 0.92)
         below_lip = np.clip((v - upper) / 0.06, 0, 1)
-        shade = (0.65 + 0.35 * below_lip) * (1 - 0.5 * np.clip(np.abs(u) / shape.half, 0, 1) ** 2) * (
-            1 - 0.16 * within**6
+        shade = (
+            (0.65 + 0.35 * below_lip) * (1 - 0.5 * np.clip(np.abs(u) / shape.half, 0, 1) ** 2) * (1 - 0.16 * within**6)
         )
         return np.asarray(self._teeth * shade[..., None]), np.asarray(covers)
 
@@ -236,5 +237,5 @@ DARK, TONGUE, TEETH = (46, 16, 15), (140, 66, 63), (214, 202, 184)
 """RGB in even light on light skin."""
 
 
-def _mix(below: NDArray[Any], above: NDArray[Any], coverage: NDArray[Any]) -> NDArray[Any]:
-    return below + (above - below) * coverage[..., None]
+def _mix(below: Array, above: Array, coverage: Array) -> Array:
+    return np.asarray(below + (above - below) * coverage[..., None])
