@@ -13,11 +13,13 @@ from avatars.engines.faces.picture import Picture
 
 HEIGHT = 5.6
 """Of the frame, in ipd: head and shoulders."""
+LEAST_HEIGHT = 0.62
+"""Part of it that a picture may fall short of without getting a background above and below: chin to hair."""
 EYE_LINE = 0.42
 """Where the eyes are, from the top, as a part of the height."""
 MOST_TILT = 4.0
 """Degrees that a tilted head keeps: mouth and eyes then lie in rectangles one above the other."""
-WIDEST_CROP = 0.8
+WIDEST_CROP = 0.72
 """A picture that fills this part of the frame's width is cropped to fill it all; a narrower one gets a background."""
 
 
@@ -48,8 +50,7 @@ def frame(picture: Picture, marks: FaceMarks, *, width: int, height: int) -> Fra
     eyes = (points["left_eye"] + points["right_eye"]) / 2
     ruler = Ruler(points["left_eye"], points["right_eye"])
     tall = HEIGHT * ruler.ipd
-    # No more than the picture has, as long as chin and forehead have room.
-    tall = max(min(tall, size[1]), 0.8 * tall)
+    tall = max(min(tall, size[1]), LEAST_HEIGHT * tall)
     wide = tall * width / height
     if WIDEST_CROP * wide <= size[0] < wide:
         wide, tall = size[0], size[0] * height / width
@@ -84,10 +85,9 @@ def _cut(picture: Picture, matrix: Array, width: int, height: int) -> Picture:
     source = cv2.GaussianBlur(picture, (0, 0), 0.45 / scale) if scale < 1 else picture
     crop = cv2.warpAffine(source, matrix, (width, height), flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
     # 1 inside the picture, falling to 0 over its last few pixels.
-    inside = cv2.warpAffine(
-        np.ones(picture.shape[:2], np.float32), matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=0
-    )
-    if inside.min() >= 0.99:
+    ones = np.ones(picture.shape[:2], np.float32)
+    inside = (cv2.warpAffine(ones, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=0) > 0.4).astype(np.float32)
+    if inside.all():
         return np.asarray(crop)
     feather = 0.02 * width
     kernel = np.ones((2 * round(feather) + 1,) * 2, np.uint8)

@@ -221,7 +221,7 @@ def _overlap(one: Array, other: Array) -> float:
 
 
 def _pixels(box: Sequence[float], size: Array) -> Array:
-    return np.array(box) * np.tile(size, 2)
+    return np.asarray(np.array(box) * np.tile(size, 2))
 
 
 def _box_of_eyes(eyes: Array) -> Array:
@@ -330,7 +330,7 @@ def _find_mouth(lab: Array) -> tuple[Array, float]:
         line = top = bottom = near.start + int((middle[near, 0] - 4 * prior[near]).argmin())
 
     # The corners: along the dark valley that upper lip and line make, until it ends.
-    dark = cv2.morphologyEx(light, cv2.MORPH_CLOSE, np.ones((19, 1), np.uint8)) - light
+    dark: Array = cv2.morphologyEx(light, cv2.MORPH_CLOSE, np.ones((19, 1), np.uint8)) - light
     dark = cv2.GaussianBlur(dark, (0, 0), 1.5)
     start = rows[line] + int(np.argmax(dark[rows[line] - 4 : rows[line] + 5, _span(-0.1, 0.1)].mean(axis=1))) - 4
     usual = float(np.median(dark[start - 2 : start + 3, _span(-0.15, 0.15)].max(axis=0)))

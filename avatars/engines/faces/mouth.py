@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -193,12 +194,14 @@ class _Inside:
 
     def __init__(self, lab: NDArray[np.float32]) -> None:
         rows = slice(round((0.45 + Ruler.ORIGIN) * Ruler.SCALE), round((0.8 + Ruler.ORIGIN) * Ruler.SCALE))
-        skin = lab[rows].reshape(-1, 3)
-        light = float(np.clip(np.percentile(skin[:, 0], 80) / 75, 0.35, 1.15))
-        grey = bool(np.abs(skin[:, 1:]).max() < 2)
+        columns = slice(round((Ruler.ORIGIN - 0.6) * Ruler.SCALE), round((Ruler.ORIGIN + 0.6) * Ruler.SCALE))
+        skin = np.median(cv2.cvtColor(lab[rows, columns], cv2.COLOR_Lab2RGB).reshape(-1, 3), axis=0) * 255
+        light = np.clip(skin / LIGHT_SKIN, 0.2, 1.15)
+        # Light and skin cannot be told apart: half of the colour is taken for the light's.
+        light = (light + light.mean()) / 2
         colours = np.array([DARK, TONGUE, TEETH], np.float32) * light
-        if grey:
-            colours = np.repeat(colours @ np.array([[0.299], [0.587], [0.114]], np.float32), 3, axis=1)
+        if np.ptp(skin) < 2:  # a grey picture
+            colours = np.repeat(colours @ np.array([[0.299], [0.587], [0.114]]), 3, axis=1)
         self._dark, self._tongue, self._teeth = colours
 
     def paint(self, u: Array, v: Array, upper: Array, lower: Array, shape: Arches, *, own_teeth: bool) -> Array:
@@ -234,7 +237,8 @@ class _Inside:
 
 
 DARK, TONGUE, TEETH = (46, 16, 15), (140, 66, 63), (214, 202, 184)
-"""RGB in even light on light skin."""
+"""RGB, beside LIGHT_SKIN."""
+LIGHT_SKIN = np.array([222.0, 176.0, 150.0])
 
 
 def _mix(below: Array, above: Array, coverage: Array) -> Array:
