@@ -32,8 +32,10 @@ RANGE = 30.0
 """Decibels from a closed mouth to a wide open one."""
 RISE, FALL = 0.5, 0.012
 """How fast the scale follows a louder and a quieter speaker, a frame."""
-RELEASE = 0.25
-"""What is left of an open mouth in the next frame of softer sound, at least."""
+TALKING = 0.88
+"""How far a mouth opens that talks: the rest is for shouting."""
+ATTACK, RELEASE = 0.8, 0.25
+"""How much of its way an opening mouth goes in a frame; what is left of an open one in the next frame, at least."""
 EASE = 0.6
 """How much of their way to the next shape the lips go in a frame."""
 
@@ -78,8 +80,9 @@ class Visemes:
         self._vowels += step * (RISE if step > 0 else FALL)
         self._vowels = min(LOUDEST, max(QUIETEST, self._vowels))
         loudness = _clip(1.0 + (sound.level - self._vowels) / RANGE)
-        openness = loudness**1.5 * sound.jaw
-        self._mouth = self._eased(max(openness, RELEASE * self._mouth.openness), sound.lips)
+        openness, last = TALKING * loudness**1.5 * sound.jaw, self._mouth.openness
+        openness = last + ATTACK * (openness - last) if openness > last else max(openness, RELEASE * last)
+        self._mouth = self._eased(openness, sound.lips)
         return self._mouth
 
     def _eased(self, openness: float, lips: float) -> Mouth:
