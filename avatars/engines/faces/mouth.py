@@ -27,7 +27,7 @@ CORNER_SHARE = 0.14
 """How much of the lower lip's way the corners go."""
 CHIN_SHARE = 0.62
 """How much of the lower lip's way the chin goes."""
-SPREAD, ROUND = 0.2, 0.31
+SPREAD, ROUND = 0.26, 0.31
 """Of the corners outwards (width 0 to 1: half of it each way) and inwards (rounding 1), as part of half the mouth."""
 SEAM = 0.02
 """Width of the dark line between closed lips."""
