@@ -104,10 +104,11 @@ class TestMouth:
         upper, lower = column[: len(column) // 2], column[len(column) // 2 :]
         assert upper.max() > 1.5 * lower.min(), "teeth are light, and above"
 
-    def test_a_grey_picture_stays_grey(self, tmp_path: Path) -> None:
-        path = portraits.save(portraits.grey(portraits.closed()), tmp_path / "grey.png")
-        picture = draw(PortraitArtist(path, Given()), Mouth(1.0)).astype(int)
-        assert np.ptp(picture, axis=2).max() <= 4
+    @pytest.mark.parametrize(("picture", "mouth"), [(portraits.closed(), Mouth(1.0)), (portraits.smiling(), OO)])
+    def test_a_grey_picture_stays_grey(self, picture: Picture, mouth: Mouth, tmp_path: Path) -> None:
+        path = portraits.save(portraits.grey(picture), tmp_path / "grey.png")
+        picture = draw(PortraitArtist(path, Given()), mouth)
+        assert np.ptp(picture.astype(int), axis=2).max() <= 4
 
 
 class TestEyes:

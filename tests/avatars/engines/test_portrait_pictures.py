@@ -14,6 +14,7 @@ from tests.avatars.engines import portraits
 
 SHEET = Path(__file__).parents[3] / "docs/images/portrait.webp"
 SIZE = 320
+FACE = (86, 70, 426, 410)
 POSES = {
     "rest": (Head(), Eyes(), Mouth()),
     "half open": (Head(), Eyes(), Mouth(0.45)),
@@ -39,8 +40,8 @@ def test_the_contact_sheet_of_a_portrait() -> None:
         artist = PortraitArtist(path, Given())
         for number, (name, pose) in enumerate(POSES.items()):
             at = (number % columns * SIZE, (block * lines + number // columns) * SIZE)
-            # Drawn as large as in a room, shown smaller.
-            picture = Image.fromarray(artist.render(*pose, width=512, height=512))
+            # Drawn as large as in a room, cut to the face.
+            picture = Image.fromarray(artist.render(*pose, width=512, height=512)).crop(FACE)
             sheet.paste(picture.resize((SIZE, SIZE), Image.Resampling.LANCZOS), at)
             draw.text((at[0] + 10, at[1] + 8), name, fill="white", font=font, stroke_width=2, stroke_fill="black")
     sheet.save(SHEET, quality=85, method=6)
