@@ -31,8 +31,8 @@ class CharacterOptions(EngineOptions):
     character: Name = Field(
         default="",
         title="Character",
-        description="Name of the face that was trained or prepared for this engine. Empty: the one that its adapter was "
-        "started with.",
+        description="Name of the face that was trained or prepared for this engine. Empty: the one that its adapter "
+        "was started with.",
     )
 
 

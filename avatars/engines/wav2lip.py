@@ -41,8 +41,8 @@ class Wav2LipOptions(EngineOptions):
     box: tuple[Share, Share, Share, Share] | None = Field(
         default=None,
         title="Face",
-        description="Where the face is, as left, top, right, bottom, each a share of the picture from 0 to 1; from above "
-        "the eyebrows to just below the chin. Empty: found by itself.",
+        description="Where the face is, as left, top, right, bottom, each a share of the picture from 0 to 1; from "
+        "above the eyebrows to just below the chin. Empty: found by itself.",
     )
 
     @field_validator("box")
@@ -118,7 +118,7 @@ def read_portrait(path: Path | None) -> NDArray[np.uint8]:
         with Image.open(path) as picture:
             if picture.width * picture.height > MOST_PIXELS:
                 raise BadInput(
-                    f"The portrait has {picture.width}x{picture.height} pixels: at most {MOST_PIXELS / 1e6:.0f} million.",
+                    f"The portrait has {picture.width}x{picture.height} pixels: at most {MOST_PIXELS / 1e6:.0f} M.",
                     attr="portrait",
                 )
             return np.asarray(picture.convert("L"))

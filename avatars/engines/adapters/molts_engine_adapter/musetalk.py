@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from .model import SAMPLE_RATE, Face, Model, ModelError, Session, Video
+from .pictures import check
 
 FRAME = 640
 PIECE = 8  # frames of one job
@@ -122,8 +123,8 @@ class MuseTalk(Model):
             there = os.path.isdir(base + name)
             if not there and not video:
                 raise ModelError(
-                    f"MuseTalk has no avatar {name!r}: prepare it with scripts/realtime_inference.py, or set MUSETALK_AVATAR and "
-                    "MUSETALK_VIDEO.",
+                    f"MuseTalk has no avatar {name!r}: prepare it with scripts/realtime_inference.py, or set "
+                    "MUSETALK_AVATAR and MUSETALK_VIDEO.",
                     "bad_face",
                 )
             try:
@@ -202,7 +203,7 @@ class MuseTalk(Model):
         n = index % len(avatar.frame_list_cycle)
         box = avatar.coord_list_cycle[n]
         left, top, right, bottom = (int(side) for side in box)
-        face = cv2.resize(np.asarray(face).astype(np.uint8), (right - left, bottom - top))
+        face = cv2.resize(check(np.asarray(face).astype(np.uint8), self.label), (right - left, bottom - top))
         blended = self._script.get_image_blending(
             copy.deepcopy(avatar.frame_list_cycle[n]),
             face,

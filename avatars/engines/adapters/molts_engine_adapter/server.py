@@ -116,7 +116,9 @@ class Stream:
     def take_jobs(self) -> list[Any]:
         """Jobs that may be rendered now; an utterance whose last frames were made ends on the way."""
         jobs: list[Any] = []
-        while not self.closed and not self.in_flight and len(jobs) < self.model.jobs_at_once:
+        if self.closed or self.in_flight:
+            return jobs
+        while len(jobs) < self.model.jobs_at_once:
             room = self.credit - len(self.outbox) - len(jobs) * self.model.frames_per_job
             if room <= 0:
                 break
