@@ -29,7 +29,7 @@ AFTER_SECONDS = 0.6  # enough silence for the detector
 ANSWER_SECONDS = 5.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Clip:
     """A sentence and its sound, without quiet ends."""
 
