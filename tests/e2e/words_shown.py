@@ -43,8 +43,9 @@ WATCH = """
     const line = [...document.querySelectorAll("#transcript li.segment[data-role=user]")].at(-1);
     const text = line?.querySelector(".text")?.textContent ?? "";
     const last = watched.lines.at(-1);
-    if (line && text !== last?.text)
-      watched.lines.push({ at: performance.now(), text, final: line.classList.contains("final") });
+    const final = line?.classList.contains("final") ?? false;
+    if (line && (text !== last?.text || final !== last.final))
+      watched.lines.push({ at: performance.now(), text, final });
   };
   const options = { subtree: true, childList: true, characterData: true, attributes: true };
   new MutationObserver(look).observe(document, options);
