@@ -20,6 +20,7 @@ from projects.providers.speech_protocol import Cancel, End, Open, Partial, Pause
 from tests.agent_runtime.speech.live_server import serving, talking, until
 from tests.agent_runtime.speech.voices import SENTENCES, say, silence
 from tests.agent_runtime.stack import MICRO_WHISPER, free_port
+from tests.visitor import trim_silence
 
 TABLE = SENTENCES[1]
 
@@ -111,6 +112,16 @@ async def test_who_speaks_for_longer_than_whisper_listens_is_heard_in_full(
     assert final.text.endswith("tomorrow morning")
     assert max(word.end for word in final.words) > 27
     assert [word.start for word in final.words] == sorted(word.start for word in final.words)
+
+
+@pytest.mark.parametrize("word", ["yes", "no", "okay", "hello", "please", "goodbye"])
+async def test_a_single_word_is_heard(server: SpeechServer, path: Path, tmp_path: Path, word: str) -> None:
+    async with talking(path) as talker:
+        await talker.hear()
+        await talker.say(Start(utterance=1))
+        await talker.sound(np.concatenate([silence(0.5), trim_silence(say(word, tmp_path), level=200), silence(0.25)]))
+        await talker.say(End(utterance=1))
+        assert (await talker.until_final())[1].text == word
 
 
 async def test_a_cancelled_utterance_is_forgotten(server: SpeechServer, path: Path, tmp_path: Path) -> None:
