@@ -63,6 +63,15 @@ def find_engine(key: str) -> LipSyncEngine | None:
         return None
 
 
+def characters() -> tuple[str, ...]:
+    """Keys of the characters drawn for molts, the usual one first."""
+    try:
+        from avatars.characters import CHARACTERS
+    except ImportError:
+        return ("mira", "otto")
+    return tuple(CHARACTERS)
+
+
 def hosted_providers() -> list[Provider]:
     """Services that render and publish faces themselves."""
     return providers_for(HOSTED) if HOSTED else []
@@ -196,6 +205,8 @@ def validate_face(
         raise _bad_option(error) from error
     if chosen.needs_portrait and portrait is None:
         raise BadInput(f"{chosen.label} moves a picture: upload a portrait.", attr="portrait")
+    if engine == "puppet" and options.get("character", characters()[0]) not in characters():
+        raise BadInput(f"There is no such character. There are: {', '.join(characters())}.", attr="options.character")
     chosen.check_face(make_face(engine=engine, options=options, portrait=portrait))
 
 

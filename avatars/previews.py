@@ -234,6 +234,7 @@ def render_clip(
         "options": face.options,
         "speech": str(wav),
         "output": str(output),
+        "cache": str(settings.MOLTS_DATA_DIR / "faces"),
         "sound": sound,
     }
     last = _watch(request, tell, dropped or threading.Event(), seconds)

@@ -18,6 +18,5 @@ class WorkerState:
     """An avatar worker: on which machine, and how many faces it shows of how many it can."""
 
     host: str
-    engine: str
     used: int
     slots: int

@@ -14,7 +14,7 @@ from django.core.files.uploadedfile import UploadedFile
 
 from avatars.admin.rungs import PREFIX, SELECT, KeySelect, schema_field
 from avatars.engines import ENGINES, STILL
-from avatars.faces import HOSTED, engine_label, find_engine, find_hosted, hosted_providers, local_portrait, validate_face
+from avatars.faces import HOSTED, characters, engine_label, find_engine, find_hosted, hosted_providers, local_portrait, validate_face
 from avatars.media import clean_portrait
 from avatars.models import Avatar
 from avatars.portraits import character_url
@@ -22,7 +22,6 @@ from molts.errors import BadInput
 from projects.providers.base import Options
 from projects.scoped_admin import ScopedForm
 
-CHARACTER = f"{PREFIX}character"
 
 
 # -- From an engine's schema to fields --------------------------------------------------------------------------------
@@ -36,7 +35,9 @@ def engine_option_fields(key: str) -> dict[str, forms.Field]:
     else:
         return {}
     parts = schema.get("$defs", {})
-    return {f"{PREFIX}{name}": _field(name, _resolved(spec, parts)) for name, spec in schema.get("properties", {}).items()}
+    return {
+        f"{PREFIX}{name}": _field(name, _resolved(spec, parts)) for name, spec in schema.get("properties", {}).items()
+    }
 
 
 def _resolved(spec: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,10 +48,28 @@ def _resolved(spec: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, An
 
 
 def _field(name: str, spec: Mapping[str, Any]) -> forms.Field:
+    if name == "character":
+        return CharacterField()
     kinds = {spec.get("type"), *(part.get("type") for part in spec.get("anyOf", ()))}
     if kinds & {"array", "object"}:
         return MarksField(required=False)
     return schema_field(name, spec, None)
+
+
+class CharacterField(forms.ChoiceField):
+    """The characters that are drawn for molts, to be chosen by their pictures."""
+
+    widget = forms.RadioSelect
+
+    def __init__(self) -> None:
+        keys = characters()
+        choices = [(key, key.replace("_", " ").capitalize()) for key in keys]
+        super().__init__(choices=choices, initial=keys[0], required=False, label="Character")
+
+    @property
+    def pictures(self) -> list[tuple[str, str, str]]:
+        """(key, name, address of the still) of each."""
+        return [(str(key), str(name), character_url(str(key))) for key, name in self.choices]
 
 
 class MarksField(forms.JSONField):
@@ -195,14 +214,3 @@ class PreviewForm(AvatarForm):
 
     def _post_clean(self) -> None:
         """Nothing of it is stored."""
-
-
-def character_pictures(field: forms.BoundField) -> list[dict[str, Any]]:
-    """The characters that a field offers, with their stills."""
-    choices = getattr(field.field, "choices", ())
-    chosen = str(field.value() or "")
-    return [
-        {"key": key, "label": str(key).replace("_", " ").capitalize(), "url": character_url(str(key)), "chosen": key == chosen}
-        for key, _ in choices
-        if key
-    ]

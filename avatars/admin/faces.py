@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import io
-import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.core.files.base import ContentFile
-from django.core.files.uploadedfile import UploadedFile
 from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
 from django.urls import path, reverse
@@ -39,7 +33,6 @@ from avatars.faces import (
     resolve_face,
     restore_version,
     save_avatar_version,
-    validate_face,
 )
 from avatars.listening import MAX_TEXT
 from avatars.media import clean_portrait
@@ -348,7 +341,7 @@ def avatar_workers() -> list[WorkerState] | None:
     except MoltsError:
         return None
     states = [state for _, found in answers for state in found]
-    return sorted(states, key=lambda state: (state.host, state.engine))
+    return sorted(states, key=lambda state: state.host)
 
 
 def health_chip(choice: FaceChoice) -> SafeString:

@@ -36,6 +36,7 @@ from avatars.engines.base import (
     VideoFormat,
     VideoFrame,
 )
+from avatars.engines.cache import keep_in
 from molts.errors import BadConfiguration, MoltsError
 
 FPS = 25
@@ -49,7 +50,7 @@ NO_FFMPEG = "FFmpeg is missing on this server, so no clip can be made. Debian, U
 @dataclass(frozen=True)
 class Request:
     """What to render. `engine` is the dotted path of the engine's class, `speech` a mono 16 bit WAV file; the face is
-    idle for `lead` seconds before it and `tail` seconds after it."""
+    idle for `lead` seconds before it and `tail` seconds after it. Engines keep what they make once in `cache`."""
 
     engine: str
     face_key: str
@@ -57,6 +58,7 @@ class Request:
     options: Mapping[str, Any]
     speech: str
     output: str
+    cache: str
     size: int = 512
     lead: float = 0.6
     tail: float = 1.0
@@ -155,6 +157,7 @@ def choose_codec() -> tuple[str, str, str]:
 # -- Rendering --------------------------------------------------------------------------------------------------------
 async def render(request: Request) -> str:
     """Make the clip at `request.output`; returns its media type. Raises MoltsError with the reason."""
+    keep_in(Path(request.cache))
     engine = _load(request.engine)
     face = Face(
         key=request.face_key,
