@@ -1,4 +1,4 @@
-"""Where engines keep what they make once. Set at the start by whoever knows the data folder; engines know no settings."""
+"""Where engines keep what they make once. Whoever knows the data folder sets it; engines know no settings."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import numpy as np
 from numpy.typing import NDArray
 
-from avatars.engines.atlas import Atlas, Canvas, nearest_eyes, nearest_mouth
+from avatars.engines.atlas import Atlas, Canvas
 from avatars.engines.base import (
     AudioChunk,
     FaceState,
@@ -21,6 +21,7 @@ from avatars.engines.base import (
     VideoFrame,
 )
 from avatars.engines.behaviour import Behaviour
+from avatars.engines.pose_plan import nearest_eyes, nearest_mouth
 from avatars.engines.visemes import CONTEXT, Visemes
 from molts.errors import BadInput
 
@@ -178,7 +179,7 @@ class SpeechQueue:
 
     @property
     def _missing(self) -> float:
-        """Seconds of sound that belong to the next frame. From the utterance's start, so that roundings never add up."""
+        """Seconds of sound that the next frame still needs, by the utterance's start: roundings never add up."""
         return (self._frames + 1) / self._fps - self._heard
 
     def push(self, samples: Samples, sample_rate: int) -> None:

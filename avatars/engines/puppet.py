@@ -28,7 +28,7 @@ class Puppet(LipSyncEngine):
     key: ClassVar[str] = "puppet"
     label: ClassVar[str] = "Drawn character"
     description: ClassVar[str] = (
-        "A character drawn for molts. Speaks on any machine; needs no GPU, no model, no picture."
+        "A character drawn for molts: speaks on any machine and needs no GPU, model or picture."
     )
     options: ClassVar[type[EngineOptions]] = PuppetOptions
 
