@@ -18,9 +18,11 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.core.files.storage import default_storage
 from django.db import transaction
 
+from avatars.characters import CHARACTERS
 from avatars.engines import ENGINES, STILL, get_engine
 from avatars.engines.base import EngineHealth, Face, LipSyncEngine
 from avatars.models import Avatar, AvatarVersion
+from avatars.portraits import USUAL_CHARACTER
 from avatars.services import read_face, snapshot_avatar, validate_key
 from molts.errors import BadConfiguration, BadInput
 from projects.models import ProviderKey
@@ -61,15 +63,6 @@ def find_engine(key: str) -> LipSyncEngine | None:
     except (ImportError, AttributeError):
         log.warning("the engine %s cannot be loaded", key, exc_info=True)
         return None
-
-
-def characters() -> tuple[str, ...]:
-    """Keys of the characters drawn for molts, the usual one first."""
-    try:
-        from avatars.characters import CHARACTERS
-    except ImportError:
-        return ("mira", "otto")
-    return tuple(CHARACTERS)
 
 
 def hosted_providers() -> list[Provider]:
@@ -187,7 +180,7 @@ def validate_face(
             raise BadInput("Upload the picture that visitors see.", attr="portrait")
         return
     provider = find_hosted(engine)
-    if provider is not None:
+    if provider is not None and HOSTED is not None:
         try:
             provider.parse_options(HOSTED, options)
         except BadConfiguration as error:
@@ -205,8 +198,8 @@ def validate_face(
         raise _bad_option(error) from error
     if chosen.needs_portrait and portrait is None:
         raise BadInput(f"{chosen.label} moves a picture: upload a portrait.", attr="portrait")
-    if engine == "puppet" and options.get("character", characters()[0]) not in characters():
-        raise BadInput(f"There is no such character. There are: {', '.join(characters())}.", attr="options.character")
+    if engine == "puppet" and options.get("character", USUAL_CHARACTER) not in CHARACTERS:
+        raise BadInput(f"There is no such character. There are: {', '.join(CHARACTERS)}.", attr="options.character")
     chosen.check_face(make_face(engine=engine, options=options, portrait=portrait))
 
 

@@ -297,7 +297,7 @@ def _end_in_time(child: subprocess.Popen[str], dropped: threading.Event, over: t
 
 def _keep(job: Job, clip: bytes, media_type: str) -> None:
     """Store the clip as the avatar's preview; the one before is deleted."""
-    avatar = Avatar.objects.filter(pk=job.keep_for).first()
+    avatar = Avatar.objects.filter(pk=job.keep_for).first() if job.keep_for else None
     if avatar is None:
         return
     before = avatar.preview.name

@@ -13,20 +13,28 @@ from django.core.files.base import ContentFile
 from django.core.files.uploadedfile import UploadedFile
 
 from avatars.admin.rungs import PREFIX, SELECT, KeySelect, schema_field
+from avatars.characters import CHARACTERS
 from avatars.engines import ENGINES, STILL
-from avatars.faces import HOSTED, characters, engine_label, find_engine, find_hosted, hosted_providers, local_portrait, validate_face
+from avatars.faces import (
+    HOSTED,
+    engine_label,
+    find_engine,
+    find_hosted,
+    hosted_providers,
+    local_portrait,
+    validate_face,
+)
 from avatars.media import clean_portrait
 from avatars.models import Avatar
-from avatars.portraits import character_url
+from avatars.portraits import USUAL_CHARACTER, character_url
 from molts.errors import BadInput
 from projects.providers.base import Options
 from projects.scoped_admin import ScopedForm
 
 
-
 # -- From an engine's schema to fields --------------------------------------------------------------------------------
 def engine_option_fields(key: str) -> dict[str, forms.Field]:
-    """One form field for each option of an engine or hosted service, by its name with PREFIX. Empty means: the usual."""
+    """One form field for each option of an engine or hosted service, by its name with PREFIX. Empty: the usual."""
     engine, provider = find_engine(key), find_hosted(key)
     if engine is not None:
         schema = engine.options.model_json_schema()
@@ -62,14 +70,15 @@ class CharacterField(forms.ChoiceField):
     widget = forms.RadioSelect
 
     def __init__(self) -> None:
-        keys = characters()
-        choices = [(key, key.replace("_", " ").capitalize()) for key in keys]
-        super().__init__(choices=choices, initial=keys[0], required=False, label="Character")
+        choices = [(key, info.label) for key, info in CHARACTERS.items()]
+        super().__init__(choices=choices, initial=USUAL_CHARACTER, required=False, label="Character")
 
     @property
-    def pictures(self) -> list[tuple[str, str, str]]:
-        """(key, name, address of the still) of each."""
-        return [(str(key), str(name), character_url(str(key))) for key, name in self.choices]
+    def pictures(self) -> list[dict[str, str]]:
+        return [
+            {"key": key, "label": info.label, "description": info.description, "url": character_url(key)}
+            for key, info in CHARACTERS.items()
+        ]
 
 
 class MarksField(forms.JSONField):

@@ -21,7 +21,7 @@ from django.views.decorators.http import require_GET, require_POST
 from PIL import Image
 
 from avatars.admin.face_forms import AvatarForm, PreviewForm, engine_options
-from avatars.admin.pages import ago, answers_json, note_revisions, page_media, picture, used_by
+from avatars.admin.pages import ago, answers_json, clip_url, note_revisions, page_media, picture, used_by
 from avatars.explain import key_names
 from avatars.faces import (
     FaceChoice,
@@ -79,9 +79,7 @@ class AvatarAdmin(ScopedAdmin):
     )
     change_form_template = "admin/avatars/avatar/change_form.html"
     list_after_template = "admin/avatars/avatar/engines.html"
-    empty_text = (
-        "An avatar is the face that visitors see while they talk: one of the characters, or a portrait that comes alive."
-    )
+    empty_text = "An avatar is the face that visitors see while they talk: a character, or a portrait that comes alive."
 
     @property
     def media(self) -> forms.Media:
@@ -142,9 +140,7 @@ class AvatarAdmin(ScopedAdmin):
             path("preview/<str:ticket>/clip/", door(self.preview_clip), name="avatars_avatar_preview_clip"),
             path("marks/", door(self.marks), name="avatars_avatar_marks"),
             path("<uuid:avatar_id>/clip/", door(self.stored_clip), name="avatars_avatar_clip"),
-            path(
-                "<uuid:avatar_id>/versions/<int:number>/restore/", door(self.restore), name="avatars_avatar_restore"
-            ),
+            path("<uuid:avatar_id>/versions/<int:number>/restore/", door(self.restore), name="avatars_avatar_restore"),
             *super().get_urls(),
         ]
 
@@ -249,7 +245,7 @@ class AvatarAdmin(ScopedAdmin):
             if keep and not _is_saved_as(form.instance, face.key):
                 raise BadInput("Save your changes first: the preview shows the avatar as it is saved.")
             ticket = start_preview(
-                user_id=request.user.pk,
+                user_id=_user_id(request),
                 engine=form.cleaned_data["engine"],
                 face=face,
                 text=text,
@@ -316,7 +312,8 @@ class AvatarAdmin(ScopedAdmin):
         if upload is not None:
             data = clean_portrait(upload).read()
         else:
-            saved = Avatar.objects.for_actor(request.user).filter(pk=_as_id(request.POST.get("avatar"))).first()
+            asked = _as_id(request.POST.get("avatar"))
+            saved = Avatar.objects.for_actor(request.user).filter(pk=asked).first() if asked else None
             face = resolve_face(snapshot_avatar(saved) or {}) if saved else None
             if face is None or face.portrait is None:
                 raise BadInput("Choose a picture first.", attr="portrait")
@@ -337,10 +334,10 @@ def find_marks(data: bytes) -> dict[str, Any]:
 def avatar_workers() -> list[WorkerState] | None:
     """The avatar workers that beat, by machine; None when that is not known."""
     try:
-        answers = workers_asked.send(sender=None)
+        answers: list[tuple[Any, Any]] = workers_asked.send(sender=None)
     except MoltsError:
         return None
-    states = [state for _, found in answers for state in found]
+    states: list[WorkerState] = [state for _, found in answers for state in found or ()]
     return sorted(states, key=lambda state: state.host)
 
 
@@ -349,10 +346,6 @@ def health_chip(choice: FaceChoice) -> SafeString:
         return format_html("")
     look = "m-serves" if choice.health.ready else "m-skipped"
     return format_html('<span class="m-tag {}">{}</span>', look, "ready" if choice.health.ready else "not ready")
-
-
-def clip_url(avatar: Avatar) -> str:
-    return reverse("admin:avatars_avatar_clip", args=[avatar.pk]) if avatar.preview else ""
 
 
 def clip_attribute(avatar: Avatar) -> SafeString:

@@ -89,9 +89,9 @@ class Clip:
             self._encoder = self._start(frame)
         self.shown += frame.duration
         assert self._encoder.stdin is not None
-        pixels = memoryview(frame.data).cast("B") if not isinstance(frame.data, bytes) else frame.data
+        pixels = np.frombuffer(frame.data, np.uint8)
         while self._written < math.floor(self.shown * FPS + 1e-6):
-            self._encoder.stdin.write(pixels)
+            self._encoder.stdin.write(pixels.data)
             self._written += 1
 
     def finish(self, sound: bool) -> None:
@@ -182,9 +182,7 @@ async def render(request: Request) -> str:
     return media_type
 
 
-async def _play(
-    stream: LipSyncStream, clip: Clip, samples: NDArray[np.int16], rate: int, request: Request
-) -> None:
+async def _play(stream: LipSyncStream, clip: Clip, samples: NDArray[np.int16], rate: int, request: Request) -> None:
     """Listen for `lead` seconds, speak, then be idle for `tail` seconds."""
     total = min(request.lead + len(samples) / rate + request.tail, MOST_SECONDS)
     speech: asyncio.Task[None] | None = None
