@@ -20,6 +20,7 @@ HEAD = (
 
 class Finn(Human):
     name = "finn"
+    zoom = 0.98
     look = Look(
         light="#ffb871",
         skin=FUR,
@@ -33,14 +34,13 @@ class Finn(Human):
         brow="#8a3c14",
         lash="#2a1510",
         lid="#c4611f",
-        lid_opacity=0.5,
         eye_apart=48,
         eye_y=208,
-        eye_wide=23,
-        eye_up=17,
-        eye_down=10.5,
+        eye_wide=25,
+        eye_up=18.5,
+        eye_down=11,
         eye_tilt=4,
-        iris_radius=15,
+        iris_radius=16.5,
         lash_wing=0.8,
         brow_y=172,
         brow_thick=7,
@@ -48,7 +48,7 @@ class Finn(Human):
         lips=0.42,
         mouth_y=299,
         mouth_wide=30,
-        smile=8,
+        smile=9,
         mouth_lift=30,
         nose_y=262,
         folds=0,
@@ -204,20 +204,11 @@ class Finn(Human):
             draw.path(placed(ear, place), "#fur")
             draw.path(placed(tip, place), BARK)
             draw.path(placed(inside, pose.at(14)), "#earin")
-            draw.line(
-                placed(
-                    strands(
-                        f"M{x(56)} 128C{x(70)} 112 {x(84)} 96 {x(96)} 84",
-                        f"M{x(92)} 160C{x(100)} 136 {x(106)} 110 {x(110)} 90",
-                        9,
-                        sway=1.5,
-                    ),
-                    pose.at(18),
-                ),
-                CREAM,
-                2.4,
-                opacity=0.75,
+            tuft = (
+                f"M{x(46)} 130C{x(62)} 118 {x(74)} 106 {x(82)} 90C{x(84)} 102 {x(84)} 108 {x(82)} 116C{x(90)} 108 {x(98)} 98 {x(102)} 88"
+                f"C{x(104)} 102 {x(102)} 114 {x(98)} 124C{x(104)} 118 {x(108)} 112 {x(111)} 106C{x(112)} 130 {x(106)} 152 {x(98)} 172Z"
             )
+            draw.path(placed(tuft, pose.at(18)), "#cream", opacity=0.92)
 
     def _face(self, draw: Drawing, pose: Pose, eyes: Eyes, mouth: Mouth) -> None:
         jaw = self._jaw(pose, mouth)
@@ -233,7 +224,7 @@ class Finn(Human):
 
             cheek = (
                 f"M{x(160)} 262C{x(130)} 268 {x(104)} 262 {x(84)} 246C{x(64)} 236 {x(40)} 238 {x(26)} 246"
-                f"C{x(14)} 254 {x(6)} 262 256 270L256 380L{x(170)} 340Z"
+                f"C{x(14)} 254 {x(6)} 262 256 270L{x(-8)} 270L{x(-8)} 380L{x(170)} 340Z"
             )
             draw.path(placed(cheek, pose.face(4)), "#cream")
             draw.line(

@@ -28,6 +28,7 @@ class Look:
     iris_light: str
     brow: str
     lash: str
+    lid: str  # the edge of the upper lid
     eye_apart: float = 37.0  # from the middle of the face to the middle of an eye
     eye_y: float = 212.0
     eye_wide: float = 21.5
@@ -36,15 +37,13 @@ class Look:
     eye_tilt: float = 2.0  # outer corner higher than the inner one
     iris_radius: float = 11.8
     lash_wing: float = 1.0  # 0: none
-    lid: str = ""  # colour of the lids; the shade of the skin when empty
-    lid_opacity: float = 0.35
     brow_y: float = 183.0
     brow_thick: float = 6.0
     brow_arch: float = 5.0
     mouth_y: float = 287.0
     mouth_wide: float = 27.5
     lips: float = 1.0  # fullness
-    smile: float = 5.6
+    smile: float = 6.6
     mouth_lift: float = 6.0  # how far the mouth stands out from the egg of the head
     nose_y: float = 259.0
     nose_wide: float = 14.0
@@ -52,6 +51,7 @@ class Look:
         "M178 186C177 132 204 94 256 94C308 94 335 132 334 186C334 214 331 242 323 266C315 292 296 316 276 329"
         "C263 337 249 337 236 329C216 316 197 292 189 266C181 242 178 214 178 186Z"
     )
+    neck_wide: float = 34.0
     ears: bool = True
     folds: float = 0.35  # how deep the lines from nose to mouth are
 
@@ -114,7 +114,7 @@ class Human(Character):
                 gradient(
                     "turned", (f"0 {look.shade} 0", f".45 {look.shade} .25", f"1 {look.deep} .5"), (0, 0, 1, 0.15)
                 ),
-                gradient("underlid", (f"0 {look.deep} .34", f"1 {look.deep} 0")),
+                gradient("lid", (f"0 {look.skin} .2", f".45 {look.skin}", f"1 {look.lid}")),
                 glow(
                     "iris",
                     (f"0 {look.iris_light}", f".5 {look.iris_light}", f".82 {look.iris}", f"1 {look.lash}"),
@@ -138,14 +138,25 @@ class Human(Character):
 
     def _neck(self, draw: Drawing, pose: Pose) -> None:
         neck = pose.neck(290, 385)
+        w = self.look.neck_wide
         shape = placed(
-            "M222 270L222 338C220 362 196 376 160 388L160 520L352 520L352 388C316 376 292 362 290 338L290 270Z", neck
+            f"M{256 - w} 270L{256 - w} 338C{256 - w - 2} 362 196 376 160 388L160 520L352 520L352 388"
+            f"C316 376 {256 + w + 2} 362 {256 + w} 338L{256 + w} 270Z",
+            neck,
         )
         draw.path(shape, "#chest")
         draw.clip(shape)
-        shadow = placed("M214 280L298 280L298 338C296 362 276 384 250 384C230 384 216 356 214 330Z", neck)
+        shadow = placed(
+            f"M{248 - w} 280L{264 + w} 280L{264 + w} 338C{262 + w} 362 276 382 252 382C230 382 {250 - w} 356 {248 - w} 330Z",
+            neck,
+        )
         draw.path(shadow, self.look.deep, opacity=0.55, filter="soft4")
-        draw.path(placed("M268 300L300 300L330 400L276 392Z", neck), self.look.deep, opacity=0.22, filter="soft4")
+        draw.path(
+            placed(f"M{236 + w} 300L{268 + w} 300L330 400L{242 + w} 392Z", neck),
+            self.look.deep,
+            opacity=0.22,
+            filter="soft4",
+        )
         # Collarbones.
         for side in (-1, 1):
             x = 256 + side * 14
@@ -316,8 +327,7 @@ class Human(Character):
             f" {outer[0] - side * w * 0.20:.2f} {outer[1] - crease * 1.26:.2f} {outer[0] + side * 1.5:.2f} {outer[1] - 1:.2f}Z"
         )
         lid_skin = placed(skin, face)
-        draw.path(lid_skin, look.skin, opacity=1.0)
-        draw.path(lid_skin, look.lid or look.shade, opacity=look.lid_opacity)
+        draw.path(lid_skin, "#lid")
         fold = (
             f"M{outer[0] + side * 2:.2f} {outer[1] - 4:.2f}"
             f"C{outer[0] - side * w * 0.22:.2f} {outer[1] - crease * 1.26:.2f}"
@@ -382,7 +392,7 @@ class Human(Character):
         k = half * (0.50 + 0.1 * o)
         bulge = 1.26
         steep = r * 0.62 * gap
-        closed_dip = 1.8 * (1 - min(1.0, o * 6))
+        closed_dip = 2.6 * (1 - min(1.0, o * 6))
         upper_inner = (
             f"C{left + k * (1 - 0.55 * r):.2f} {corner + (top - corner) * bulge - steep * 0.1:.2f} {256 - half * 0.20:.2f} {top - 0.6:.2f} 256 {top + closed_dip:.2f}"
             f"C{256 + half * 0.20:.2f} {top - 0.6:.2f} {right - k * (1 - 0.55 * r):.2f} {corner + (top - corner) * bulge - steep * 0.1:.2f} {right:.2f} {corner:.2f}"

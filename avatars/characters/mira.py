@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from avatars.characters.human import Human, Look
 from avatars.characters.stage import Pose
-from avatars.characters.svg import Drawing, ellipse, fade, glow, gradient, placed, soft, strands
+from avatars.characters.svg import Drawing, Points, ellipse, fade, glow, gradient, placed, soft, strands
 
 HAIR, HAIR_LIGHT, HAIR_DARK = "#4a2a20", "#8a5338", "#2b1613"
 
@@ -31,7 +31,7 @@ class Mira(Human):
     def definitions(self) -> str:
         return "".join(
             (
-                gradient("hair", (f"0 {HAIR_LIGHT}", f".3 {HAIR}", f".6 {HAIR_DARK}", f"1 {HAIR}"), (0.2, 0, 0.7, 1)),
+                gradient("hair", (f"0 {HAIR_LIGHT}", f".35 {HAIR}", f".7 {HAIR_DARK}", f"1 {HAIR}"), (0.2, 0, 0.7, 1)),
                 gradient("hairback", (f"0 {HAIR}", f".6 {HAIR_DARK}", f"1 {HAIR}")),
                 gradient("shine", ("0 #c98d63 0", ".35 #c98d63 .75", ".7 #c98d63 0"), (0, 0, 0, 1)),
                 gradient("jacket", ("0 #3b937d", ".5 #226653", "1 #123f35"), (0, 0, 0.7, 1)),
@@ -102,12 +102,44 @@ class Mira(Human):
         return str(draw)
 
     def behind(self, draw: Drawing, pose: Pose) -> None:
-        back = (
-            "M256 62C190 60 144 104 142 176C140 222 150 250 140 292C133 322 122 342 134 368C150 394 200 398 256 396"
-            "C312 398 362 394 378 368C390 342 379 322 372 292C362 250 372 222 370 176C368 104 322 60 256 62Z"
+        swing = pose.neck(300, 540)
+        outline = pose.at(-30)
+
+        def place(points: Points) -> Points:
+            return 0.5 * (swing(points) + outline(points))
+
+        back = placed(
+            "M256 60C188 58 140 104 139 178C138 220 150 246 140 280C132 306 112 326 122 356C128 376 146 384 160 378"
+            "C170 392 190 396 206 390C220 398 292 398 306 390C322 396 342 392 352 378C366 384 384 376 390 356"
+            "C400 326 380 306 372 280C362 246 374 220 373 178C372 104 324 58 256 60Z",
+            place,
         )
-        place = pose.neck(300, 520)
-        draw.path(placed(back, lambda p: 0.5 * (place(p) + pose.at(-30)(p))), "#hairback")
+        draw.path(back, "#hairback")
+        draw.clip(back)
+        for phase, (colour, width, opacity) in enumerate(((HAIR_DARK, 2.4, 0.5), ("#7d4a33", 2.0, 0.5))):
+            left = strands(
+                "M170 180C170 230 190 270 178 310C170 340 190 366 204 392",
+                "M144 170C136 230 158 260 140 296C120 326 124 350 140 380",
+                13,
+                phase * 3,
+                sway=1.2,
+            )
+            right = strands(
+                "M342 180C342 230 322 270 334 310C342 340 322 366 308 392",
+                "M368 170C376 230 354 260 372 296C392 326 388 350 372 380",
+                13,
+                phase * 3 + 1,
+                sway=1.2,
+            )
+            draw.line(placed(left + right, place), colour, width, opacity=opacity)
+        # In the shade of the head.
+        draw.path(
+            placed("M190 240C196 300 200 340 196 400L316 400C312 340 316 300 322 240Z", place),
+            "#160a08",
+            opacity=0.6,
+            filter="soft8",
+        )
+        draw.close()
 
     def clothes(self, draw: Drawing, pose: Pose) -> None:
         body = pose.body()
@@ -181,12 +213,12 @@ class Mira(Human):
         place = pose.face(9)
         side = pose.at(16)
         left = (
-            "M234 84C186 92 152 130 150 194C149 236 158 254 152 288C148 318 134 338 142 362C156 372 172 366 178 350"
-            "C190 318 180 290 180 262C178 232 178 206 188 182C200 154 220 136 238 112C240 102 238 92 234 84Z"
+            "M234 80C184 88 148 128 146 194C145 232 156 250 149 282C144 306 132 320 139 344C150 352 164 346 172 334"
+            "C184 316 176 288 178 262C177 232 178 206 188 182C200 154 220 136 238 112C240 102 238 90 234 80Z"
         )
         right = (
-            "M228 84C262 66 320 74 346 118C366 152 362 204 358 240C355 268 362 284 368 306C374 330 380 344 370 362"
-            "C356 374 340 366 334 350C324 322 334 292 334 262C336 232 336 206 328 190C296 178 254 146 236 112C228 102 226 92 228 84Z"
+            "M228 80C262 62 322 70 350 118C370 152 366 204 361 240C359 264 366 280 370 300C375 320 382 330 374 346"
+            "C360 354 346 346 340 334C328 314 336 290 334 262C336 232 336 206 328 190C296 178 254 146 236 112C228 102 226 90 228 80Z"
         )
         draw.path(placed(right, place), "#hair")
         draw.path(placed(left, place), "#hair")

@@ -9,6 +9,9 @@ from avatars.engines.poses import Mouth
 
 HAIR, HAIR_LIGHT, HAIR_DARK, GREY = "#8a4e2f", "#b87748", "#5c301c", "#d8c9bb"
 
+LEFT_CHEEK, LEFT_CHIN = "M172 150C176 220 184 290 226 346", "M244 292C244 316 248 334 252 352"
+RIGHT_CHEEK, RIGHT_CHIN = "M340 150C336 220 328 290 286 346", "M268 292C268 316 264 334 260 352"
+
 
 class Otto(Human):
     name = "otto"
@@ -39,6 +42,8 @@ class Otto(Human):
         mouth_y=289,
         nose_wide=17,
         nose_y=260,
+        neck_wide=43,
+        smile=7.5,
         folds=0.3,
         jaw=(
             "M174 186C173 130 202 92 256 92C310 92 339 130 338 186C338 216 336 246 331 270C325 298 306 324 284 335"
@@ -51,6 +56,7 @@ class Otto(Human):
             (
                 gradient("hair", (f"0 {HAIR_LIGHT}", f".45 {HAIR}", f"1 {HAIR_DARK}"), (0.1, 0, 0.8, 1)),
                 gradient("beard", (f"0 {HAIR}", f".55 {HAIR_DARK}", "1 #7d5540")),
+                gradient("stache", (f"0 {HAIR_LIGHT}", f".6 {HAIR}", f"1 {HAIR_DARK}")),
                 gradient("shine", ("0 #e2a773 0", ".4 #e2a773 .8", "1 #e2a773 0")),
                 gradient("knit", ("0 #efc063", ".5 #d99d3c", "1 #a86f20"), (0, 0, 0.7, 1)),
                 gradient("collar", ("0 #ffffff", "1 #dfe6ea"), (0, 0, 0.3, 1)),
@@ -145,6 +151,10 @@ class Otto(Human):
             "#c98c30",
         )
         draw.line(placed("M184 370C192 420 220 456 256 460C292 456 320 420 328 370", body), "#8f5c18", 1.8, opacity=0.6)
+        shirt = "M196 350C204 384 230 404 256 406C282 404 308 384 316 350L334 372L284 446L228 446L178 372Z"
+        draw.path(placed(shirt, body), "#d3dbe0")
+        draw.line(placed("M256 406L256 446", body), "#aab6bd", 1.4)
+        draw.path(placed(ellipse(256, 432, 3.2), body), "#f7f9fa", stroke="#9aa8b0")
         draw.path(
             placed("M200 352C188 362 182 368 178 378C190 408 210 432 228 446L256 416C232 404 212 384 200 352Z", body),
             "#collar",
@@ -177,138 +187,83 @@ class Otto(Human):
         )
 
     def beard(self, draw: Drawing, pose: Pose, mouth: Mouth, jaw: Place) -> None:
-        y = self.look.mouth_y
+        beard = placed(
+            "M160 140L183 140C187 176 184 208 189 232C193 252 204 262 216 266C224 268 238 268 256 268C274 268 288 268 296 266"
+            "C308 262 319 252 323 232C328 208 325 176 329 140L352 140L356 260L330 356L256 370L182 356L156 260Z",
+            pose.face(2),
+        )
+        draw.path(beard, "#3a1c0e", opacity=0.35, filter="soft4")
+        draw.path(beard, "#beard")
+        draw.clip(beard)
+        place = pose.face(3)
+        left, right = strands(LEFT_CHEEK, LEFT_CHIN, 20, sway=2), strands(RIGHT_CHEEK, RIGHT_CHIN, 20, 4, sway=2)
+        draw.line(placed(left + right, place), HAIR_DARK, 1.5, opacity=0.35)
+        left, right = strands(LEFT_CHEEK, LEFT_CHIN, 16, 7, sway=2), strands(RIGHT_CHEEK, RIGHT_CHIN, 16, 9, sway=2)
+        draw.line(placed(left + right, place), HAIR_LIGHT, 1.3, opacity=0.5)
+        for side in (-1, 1):
+            draw.path(placed(ellipse(256 + side * 76, 196, 9, 34), place), GREY, opacity=0.5, filter="soft4")
         drop = 11 * mouth.openness
-        beard = (
-            "M170 196C176 226 182 250 194 262C206 272 220 268 232 266C244 264 250 266 256 268C262 266 268 264 280 266"
-            "C292 268 306 272 318 262C330 250 336 226 342 196L356 260L330 350L256 364L182 350L156 260Z"
-        )
-        draw.path(placed(beard, pose.face(2)), "#beard", opacity=0.96)
-        draw.line(
-            placed(
-                strands("M176 214C180 262 196 310 240 344", "M250 300C250 320 252 334 254 350", 16, sway=2),
-                pose.face(3),
-            ),
-            HAIR_LIGHT,
-            1.3,
-            opacity=0.35,
-        )
-        draw.line(
-            placed(
-                strands("M336 214C332 262 316 310 272 344", "M262 300C262 320 260 334 258 350", 16, 4, sway=2),
-                pose.face(3),
-            ),
-            HAIR_LIGHT,
-            1.3,
-            opacity=0.25,
-        )
-        draw.line(
-            placed(
-                strands("M226 318C234 330 244 338 250 342", "M286 318C278 330 268 338 262 342", 12, 2),
-                lambda p: pose.face(3)(p + [0, drop]),
-            ),
-            GREY,
-            1.4,
-            opacity=0.5,
-        )
+        chin = placed(ellipse(256, 334 + drop, 26, 14), place)
+        draw.path(chin, GREY, opacity=0.35, filter="soft4")
+        tuft = strands("M226 312C230 326 238 336 248 344", "M286 312C282 326 274 336 264 344", 16, 2, sway=1.5)
+        draw.line(placed(tuft, lambda points: place(points + [[0, drop]])), GREY, 1.2, opacity=0.4)
+        draw.close()
 
     def moustache(self, draw: Drawing, pose: Pose, mouth: Mouth) -> None:
-        y = self.look.mouth_y - 36 * 0.2 * mouth.openness
-        o = 5 * mouth.openness
-        half = 34 * (1 - 0.28 * mouth.rounding) + 6 * max(0.0, mouth.width - 0.5)
+        y = self.look.mouth_y - 7.2 * mouth.openness
+        o = 6 * mouth.openness
+        half = 38 * (1 - 0.30 * mouth.rounding) + 6 * max(0.0, mouth.width - 0.5)
+        place = pose.face(9)
         for side in (-1, 1):
-            d = (
-                f"M256 {y - 16}C{256 + side * 10} {y - 21} {256 + side * 22} {y - 18} {256 + side * half} {y - 2 + o}"
-                f"C{256 + side * (half + 2)} {y + 2 + o} {256 + side * (half - 2)} {y + 5 + o} {256 + side * (half - 6)} {y + 3 + o}"
-                f"C{256 + side * 20} {y - 3} {256 + side * 8} {y - 4} 256 {y - 4}Z"
+
+            def x(v: float, side: int = side) -> float:
+                return 256 + side * v
+
+            wing = placed(
+                f"M{x(-1)} {y - 17}C{x(8)} {y - 23} {x(24)} {y - 22} {x(half)} {y - 3 + o}"
+                f"C{x(half + 3)} {y + 2 + o} {x(half - 1)} {y + 7 + o} {x(half - 7)} {y + 4 + o}"
+                f"C{x(22)} {y - 3} {x(8)} {y - 4} {x(-1)} {y - 4}Z",
+                place,
             )
-            draw.path(placed(d, pose.face(9)), "#hair")
-            draw.line(
-                placed(
-                    strands(
-                        f"M{256 + side * 3} {y - 15}C{256 + side * 12} {y - 17} {256 + side * 22} {y - 14} {256 + side * (half - 2)} {y + o}",
-                        f"M{256 + side * 3} {y - 6}C{256 + side * 10} {y - 7} {256 + side * 20} {y - 6} {256 + side * (half - 6)} {y + 1 + o}",
-                        7,
-                        1,
-                        sway=0.5,
-                    ),
-                    pose.face(9),
-                ),
-                HAIR_LIGHT,
-                1.1,
-                opacity=0.5,
+            draw.path(wing, "#3a1c0e", opacity=0.3, filter="soft2")
+            draw.path(wing, "#stache")
+            hairs = strands(
+                f"M{x(1)} {y - 17}C{x(12)} {y - 20} {x(24)} {y - 17} {x(half - 1)} {y + o}",
+                f"M{x(1)} {y - 5}C{x(10)} {y - 6} {x(20)} {y - 5} {x(half - 6)} {y + 3 + o}",
+                9,
+                1,
+                sway=0.5,
             )
+            draw.line(placed(hairs, place), HAIR_DARK, 1.1, opacity=0.4)
 
     def hair(self, draw: Drawing, pose: Pose) -> None:
+        """Parted on the left of the picture, brushed over; grey at the temples."""
         place = pose.face(10)
-        for side in (-1, 1):
-            x = 256 + side * 83
-            burn = f"M{x - side * 4} 150C{x + side * 2} 160 {x + side * 3} 190 {x + side * 1} 214L{x - side * 9} 218C{x - side * 8} 196 {x - side * 10} 176 {x - side * 12} 158Z"
-            draw.path(placed(burn, pose.face(3)), HAIR)
-            draw.line(
-                placed(
-                    strands(
-                        f"M{x - side * 8} 160C{x - side * 6} 180 {x - side * 6} 200 {x - side * 7} 214",
-                        f"M{x + side * 1} 156C{x + side * 1} 180 {x + side * 1} 200 {x - side * 1} 214",
-                        6,
-                        sway=0.5,
-                    ),
-                    pose.face(4),
-                ),
-                GREY,
-                1.4,
-                opacity=0.6,
-            )
-        top = (
-            "M172 190C160 140 166 96 200 76C222 58 262 48 300 60C334 68 354 100 348 150C347 166 344 178 340 190"
-            "C338 168 334 150 322 136C306 138 284 132 268 122C244 138 214 140 192 140C182 152 176 170 172 190Z"
+        top = placed(
+            "M172 196C163 150 166 100 196 78C214 52 262 42 302 55C340 66 355 104 349 152C348 168 345 182 341 196"
+            "C339 174 336 154 328 140C318 126 300 122 280 121C256 120 234 122 214 110C207 126 193 134 186 150"
+            "C180 164 176 180 172 196Z",
+            place,
         )
-        draw.path(placed(top, place), "#hair")
-        draw.line(
-            placed(
-                strands(
-                    "M188 138C196 112 220 92 262 92C300 92 324 110 326 134",
-                    "M174 170C166 110 200 66 262 58C320 56 350 100 344 160",
-                    14,
-                    sway=1.2,
-                ),
-                place,
-            ),
+        draw.path(top, "#hair")
+        draw.clip(top)
+        for side, grey in ((-1, 0.6), (1, 0.5)):
+            draw.path(placed(ellipse(256 + side * 84, 172, 13, 36), place), GREY, opacity=grey, filter="soft4")
+        over = ("M213 112C250 128 306 112 334 172", "M206 82C236 30 336 40 352 150")
+        down = ("M212 112C202 126 190 144 180 190", "M206 82C180 84 164 124 170 186")
+        locks = strands(*over, 22, sway=1.2) + strands(*down, 12, sway=1.0)
+        draw.line(placed(locks, place), HAIR_DARK, 1.5, opacity=0.4)
+        shine = strands(*over, 18, 3, sway=1.2)
+        draw.line(placed(shine, place), "#shine", 2.0, opacity=0.75)
+        draw.line(placed(strands(*down, 9, 3, sway=1.0), place), "#shine", 1.8, opacity=0.6)
+        draw.line(placed("M213 112C208 102 205 92 206 82", place), HAIR_DARK, 2.4, opacity=0.6)
+        draw.path(
+            placed("M214 104C250 116 306 108 336 170L340 200L320 150C296 116 250 132 214 118Z", place),
             HAIR_DARK,
-            1.5,
-            opacity=0.35,
-        )
-        draw.line(
-            placed(
-                strands(
-                    "M192 134C206 110 236 96 268 100C300 100 318 116 322 130",
-                    "M178 150C180 104 214 70 268 62C316 62 340 96 342 140",
-                    13,
-                    3,
-                    sway=1.2,
-                ),
-                place,
-            ),
-            "#shine",
-            2.0,
-            opacity=0.8,
-        )
-        draw.line(
-            placed(
-                strands("M180 180C180 160 186 146 194 140", "M172 180C170 150 174 130 184 118", 7, 2, sway=0.6), place
-            ),
-            GREY,
-            1.4,
-            opacity=0.55,
-        )
-        draw.line(
-            placed(
-                strands("M332 180C332 160 328 146 320 138", "M342 180C344 150 340 130 332 118", 7, 2, sway=0.6), place
-            ),
-            GREY,
-            1.4,
             opacity=0.5,
+            filter="soft4",
         )
+        draw.close()
 
     def before(self, draw: Drawing, pose: Pose) -> None:
         place = pose.face(16)

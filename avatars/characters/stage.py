@@ -116,12 +116,18 @@ class Character(ABC):
     def render(self, head: Head, eyes: Eyes, mouth: Mouth, *, width: int, height: int) -> NDArray[np.uint8]:
         """(height, width, 3), RGB. The square of the drawing fills the height (or the width, when that is smaller);
         the scene goes on beside or above it."""
-        scene = _scene(self, width, height)
+        return self.render_part(head, eyes, mouth, width=width, height=height, box=(0, 0, width, height))
+
+    def render_part(
+        self, head: Head, eyes: Eyes, mouth: Mouth, *, width: int, height: int, box: tuple[int, int, int, int]
+    ) -> NDArray[np.uint8]:
+        """What `render` gives within `box` (x, y, width, height), for less."""
+        left, top, wide, high = box
+        scene = _scene(self, width, height)[top : top + high, left : left + wide]
         z = self.zoom
         group = f'<g transform="matrix({z} 0 0 {z} {SIDE / 2 * (1 - z)} {SIDE * (1 - z)})">'
-        figure = rasterise(
-            _document(group + self.figure(head, eyes, mouth) + "</g>", width, height), width=width, height=height
-        )
+        drawn = _document(group + self.figure(head, eyes, mouth) + "</g>", width, height, box)
+        figure = rasterise(drawn, width=wide, height=high)
         clear = 255 - figure[..., 3:].astype(np.uint16)
         picture: NDArray[np.uint8] = figure[..., :3] + ((scene * clear + 127) // 255).astype(np.uint8)
         return picture
@@ -133,15 +139,14 @@ class Character(ABC):
         return _document(f"{self.scene()}{group}{self.figure(Head(), Eyes(), Mouth())}</g>", 512, 512)
 
 
-def _document(content: str, width: int, height: int) -> str:
-    if width >= height:
-        wide, high = SIDE * width / height, SIDE
-    else:
-        wide, high = SIDE, SIDE * height / width
-    left, top = (SIDE - wide) / 2, (SIDE - high) * 0.6
+def _document(content: str, width: int, height: int, box: tuple[int, int, int, int] | None = None) -> str:
+    """An SVG document of a picture of this size, or of the part of it in `box`."""
+    x, y, wide, high = box or (0, 0, width, height)
+    unit = SIDE / min(width, height)  # units of the drawing a pixel
+    left, top = (SIDE - width * unit) / 2 + x * unit, (SIDE - height * unit) * 0.6 + y * unit
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{left:.3f} {top:.3f} {wide:.3f} {high:.3f}"'
-        f' width="{width}" height="{height}">{content}</svg>'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{left:.6f} {top:.6f} {wide * unit:.6f} {high * unit:.6f}"'
+        f' width="{wide}" height="{high}">{content}</svg>'
     )
 
 

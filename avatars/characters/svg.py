@@ -86,9 +86,9 @@ def fade(name: str, colour: str, opacity: float) -> str:
 
 
 def soft(name: str, deviation: float) -> str:
-    """A blur; the region is generous, so that nothing is cut off."""
+    """A blur; its region is larger than the drawing, so that nothing is cut off."""
     return (
-        f'<filter id="{name}" x="-60%" y="-60%" width="220%" height="220%">'
+        f'<filter id="{name}" filterUnits="userSpaceOnUse" x="-1000" y="-1000" width="2600" height="2600">'
         f'<feGaussianBlur in="SourceGraphic" stdDeviation="{deviation}"/></filter>'
     )
 

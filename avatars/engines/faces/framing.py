@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avatars.engines.faces.marks import FaceMarks, Ruler
+from avatars.engines.faces.marks import POINTS, Array, FaceMarks, Ruler
 from avatars.engines.faces.picture import Picture
 
-HEIGHT = 5.4
+HEIGHT = 5.6
 """Of the frame, in ipd: head and shoulders."""
+LEAST_HEIGHT = 0.62
+"""Part of it that a picture may fall short of without getting a background above and below: chin to hair."""
 EYE_LINE = 0.42
 """Where the eyes are, from the top, as a part of the height."""
-WIDEST_CROP = 0.8
-"""A picture that fills this part of the frame's width is cropped to fill all of it; a narrower one gets a background."""
+MOST_TILT = 4.0
+"""Degrees that a tilted head keeps: mouth and eyes then lie in rectangles one above the other."""
+WIDEST_CROP = 0.72
+"""A picture that fills this part of the frame's width is cropped to fill it all; a narrower one gets a background."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +28,11 @@ class Landmarks:
     """One face in a frame, in its pixels: what is bent. All points (2,)."""
 
     ruler: Ruler
-    mouth_left: NDArray[np.floating[Any]]
-    mouth_right: NDArray[np.floating[Any]]
-    mouth_top: NDArray[np.floating[Any]]
-    mouth_bottom: NDArray[np.floating[Any]]
-    chin: NDArray[np.floating[Any]]
+    mouth_left: Array
+    mouth_right: Array
+    mouth_top: Array
+    mouth_bottom: Array
+    chin: Array
 
 
 @dataclass(frozen=True)
@@ -47,22 +50,24 @@ def frame(picture: Picture, marks: FaceMarks, *, width: int, height: int) -> Fra
     eyes = (points["left_eye"] + points["right_eye"]) / 2
     ruler = Ruler(points["left_eye"], points["right_eye"])
     tall = HEIGHT * ruler.ipd
-    # No more than the picture has, as long as chin and forehead have room.
-    tall = max(min(tall, size[1]), 0.8 * tall)
+    tall = max(min(tall, size[1]), LEAST_HEIGHT * tall)
     wide = tall * width / height
     if WIDEST_CROP * wide <= size[0] < wide:
         wide, tall = size[0], size[0] * height / width
     left = _within(eyes[0] - wide / 2, wide, size[0])
     top = _within(eyes[1] - EYE_LINE * tall, tall, size[1])
-    scale = width / wide
-    framed = _cut(picture, left, top, scale, width, height)
-    return Framed(framed, _landmarks({name: (point - (left, top)) * scale for name, point in points.items()}))
+    # A tilted head is set nearly upright, about the point between its eyes.
+    tilt = np.degrees(np.arctan2(*ruler.axes[::-1, 0]))
+    matrix: Array = cv2.getRotationMatrix2D(
+        (float(eyes[0]), float(eyes[1])), tilt - float(np.clip(tilt, -MOST_TILT, MOST_TILT)), width / wide
+    )
+    matrix[:, 2] += (eyes - (left, top)) * width / wide - eyes
+    framed = _cut(picture, matrix, width, height)
+    moved = {name: matrix[:, :2] @ point + matrix[:, 2] for name, point in points.items()}
+    return Framed(framed, _landmarks(moved))
 
 
-POINTS = ("left_eye", "right_eye", "mouth_left", "mouth_right", "mouth_top", "mouth_bottom", "chin")
-
-
-def _landmarks(points: dict[str, NDArray[np.floating[Any]]]) -> Landmarks:
+def _landmarks(points: dict[str, Array]) -> Landmarks:
     return Landmarks(Ruler(points.pop("left_eye"), points.pop("right_eye")), **points)
 
 
@@ -73,24 +78,20 @@ def _within(start: float, length: float, available: float) -> float:
     return float(np.clip(start, 0, available - length))
 
 
-def _cut(picture: Picture, left: float, top: float, scale: float, width: int, height: int) -> Picture:
-    matrix = np.array([[scale, 0, -left * scale], [0, scale, -top * scale]]) + np.array(
-        [[0, 0, (scale - 1) / 2], [0, 0, (scale - 1) / 2]]
-    )
-    source = picture
-    if scale < 1:  # so that fine structures do not flicker as noise
-        source = cv2.GaussianBlur(picture, (0, 0), 0.45 / scale)
-    crop = cv2.warpAffine(
-        source, matrix, (width, height), flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE
-    )
+def _cut(picture: Picture, matrix: Array, width: int, height: int) -> Picture:
+    """(height, width, 3) of `picture`, moved by `matrix` (2, 3)."""
+    scale = float(np.hypot(*matrix[:, 0]))
+    # Blurred first where it shrinks, so that fine structures do not turn into noise.
+    source = cv2.GaussianBlur(picture, (0, 0), 0.45 / scale) if scale < 1 else picture
+    crop = cv2.warpAffine(source, matrix, (width, height), flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
     # 1 inside the picture, falling to 0 over its last few pixels.
-    inside = cv2.warpAffine(
-        np.ones(picture.shape[:2], np.float32), matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=0
-    )
-    if inside.min() >= 0.99:
+    ones = np.ones(picture.shape[:2], np.float32)
+    inside = (cv2.warpAffine(ones, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=0) > 0.4).astype(np.float32)
+    if inside.all():
         return np.asarray(crop)
     feather = 0.02 * width
-    inside = cv2.GaussianBlur(cv2.erode(inside, np.ones((2 * round(feather) + 1,) * 2, np.uint8), borderValue=1), (0, 0), feather / 2)
+    kernel = np.ones((2 * round(feather) + 1,) * 2, np.uint8)
+    inside = cv2.GaussianBlur(cv2.erode(inside, kernel, borderValue=1), (0, 0), feather / 2)
     mixed = inside[..., None] * crop + (1 - inside[..., None]) * _background(picture, width, height)
     return np.asarray(np.clip(mixed + 0.5, 0, 255).astype(np.uint8))
 

@@ -7,18 +7,17 @@ background gives a little.
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from avatars.engines.faces.framing import Landmarks
+from avatars.engines.faces.region import fade
 from avatars.engines.poses import Head
 
-YAW, PITCH = 0.14, 0.1
+YAW, PITCH = 0.2, 0.14
 """Of the tip of the nose at 1, in ipd."""
-ROLL = 0.055
+ROLL = 0.09
 """Radians at 1."""
 BREATH = 0.028
 """Rise of the shoulders from -1 to 1, in ipd."""
@@ -40,12 +39,12 @@ class HeadFields:
         # The head is an ellipse from the top of the hair to the chin; what moves fades out around it.
         middle, radius_x, radius_y = 0.35, 1.35, 1.75
         distance = np.hypot(x / radius_x, (y - middle) / radius_y)
-        self._head = _fade(distance, 0.95, 1.75)
+        self._head = fade(distance, 0.95, 1.75)
         # A dome over the face, with the nose on it.
-        dome = np.sqrt(np.clip(1 - np.minimum(distance / 1.3, 1) ** 2, 0, 1)) * _fade(distance, 0.6, 1.3)
+        dome = np.sqrt(np.clip(1 - np.minimum(distance / 1.3, 1) ** 2, 0, 1)) * fade(distance, 0.6, 1.3)
         nose = np.exp(-((x / 0.28) ** 2) - ((y - 0.55) / 0.4) ** 2)
         self._depth = (0.75 * dome + 0.25 * nose).astype(np.float32)
-        self._body = _fade(-y, -2.6, -1.2)
+        self._body = fade(-y, -2.6, -1.2)
         self._body *= 1 - 0.6 * self._head
 
     def sources(self, head: Head) -> Field:
@@ -63,12 +62,6 @@ class HeadFields:
 
 
 def bend(picture: NDArray[np.uint8], sources: Field) -> NDArray[np.uint8]:
-    """`picture` with every pixel from its source."""
+    """The pixels of `picture` at `sources` (height, width, 2)."""
     x, y = np.ascontiguousarray(sources[..., 0]), np.ascontiguousarray(sources[..., 1])
     return np.asarray(cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101))
-
-
-def _fade(value: NDArray[Any], full: float, none: float) -> NDArray[np.float32]:
-    """1 up to `full`, 0 from `none` on, smooth between."""
-    part = np.clip((value - full) / (none - full), 0, 1)
-    return (1 - part * part * (3 - 2 * part)).astype(np.float32)

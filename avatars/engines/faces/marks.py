@@ -20,6 +20,7 @@ from avatars.engines.faces.picture import Picture
 from molts.errors import BadInput
 
 Point = tuple[float, float]
+Array = NDArray[Any]
 
 MIN_FACE = 64
 """Pixels across. Below that a mouth is a dozen pixels: nothing to move."""
@@ -41,7 +42,11 @@ class FaceMarks:
     mouth_top: Point
     mouth_bottom: Point
     chin: Point
-    confidence: float = 1.0
+    confidence: float
+
+
+POINTS = ("left_eye", "right_eye", "mouth_left", "mouth_right", "mouth_top", "mouth_bottom", "chin")
+"""The points of `FaceMarks`."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ def find_face(picture: Picture, given: Given | None = None) -> FaceMarks:
     Raises BadInput (`portrait`) when there is none, several of like size, or only a tiny one.
     """
     given = given or Given()
+    _check_given(given)
     height, width = picture.shape[:2]
     size = np.array([width, height], float)
     gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
@@ -85,25 +91,42 @@ def find_face(picture: Picture, given: Given | None = None) -> FaceMarks:
         mouth = ruler.to_picture(found)
     chin = np.array(given.chin) * size if given.chin else ruler.to_picture(_find_chin(upright, ruler.to_face(mouth)))
 
-    def fraction(point: NDArray[np.floating[Any]]) -> Point:
+    def fraction(point: Array) -> Point:
         x, y = np.clip(point / size, 0.0, 1.0)
         return round(float(x), 5), round(float(y), 5)
 
     left, top = fraction(box[:2])
     right, bottom = fraction(box[:2] + box[2:])
+    named = dict(zip(POINTS, (*eyes, *mouth, chin), strict=True))
     return FaceMarks(
-        (left, top, right - left, bottom - top),
-        *map(fraction, (*eyes, *mouth, chin)),
+        box=(left, top, round(right - left, 5), round(bottom - top, 5)),
+        **{name: fraction(point) for name, point in named.items()},
         confidence=round(float(certainty * (0.5 + 0.5 * clear)), 3),
     )
+
+
+def _check_given(given: Given) -> None:
+    """Raises BadInput (`options.<name>`) for marks that cannot be a face's."""
+    if given.box is not None and min(given.box[2:]) <= 0:
+        raise BadInput("The marked face is empty.", attr="options.face")
+    if given.eyes is not None and given.eyes[0][0] >= given.eyes[1][0]:
+        raise BadInput("Mark the eye on the left of the picture first, then the right one.", attr="options.eyes")
+    if given.mouth is not None:
+        left, right, top, bottom = given.mouth
+        if left[0] >= right[0] or bottom[1] < top[1]:
+            raise BadInput("Mark the mouth as left and right corner, then upper and lower lip.", attr="options.mouth")
+        if given.eyes is not None and top[1] <= max(given.eyes[0][1], given.eyes[1][1]):
+            raise BadInput("The mouth is marked above the eyes: turn the picture upright.", attr="options.mouth")
+    if given.chin is not None and given.mouth is not None and given.chin[1] <= given.mouth[3][1]:
+        raise BadInput("The chin is marked above the mouth.", attr="options.chin")
 
 
 @dataclass(frozen=True)
 class Ruler:
     """Measures a face by its eyes: to and from coordinates in `ipd`, x along the eyes, y towards the chin."""
 
-    left_eye: NDArray[np.floating[Any]]
-    right_eye: NDArray[np.floating[Any]]
+    left_eye: Array
+    right_eye: Array
 
     SCALE = 80
     """Pixels per ipd of the upright copy, whose point between the eyes is at (ORIGIN, ORIGIN) ipd."""
@@ -115,20 +138,21 @@ class Ruler:
         return float(np.hypot(*(self.right_eye - self.left_eye)))
 
     @property
-    def axes(self) -> NDArray[np.floating[Any]]:
+    def axes(self) -> Array:
         """Columns: one ipd along the eyes, one ipd towards the chin, in pixels."""
         along = self.right_eye - self.left_eye
         return np.column_stack([along, [-along[1], along[0]]])
 
-    def to_picture(self, points: Any) -> NDArray[np.floating[Any]]:
+    def to_picture(self, points: Any) -> Array:
         """(..., 2) in ipd to pixels."""
         return np.asarray(points) @ self.axes.T + (self.left_eye + self.right_eye) / 2
 
-    def to_face(self, points: Any) -> NDArray[np.floating[Any]]:
+    def to_face(self, points: Any) -> Array:
         """(..., 2) in pixels to ipd."""
-        return (np.asarray(points) - (self.left_eye + self.right_eye) / 2) @ np.linalg.inv(self.axes).T
+        away = np.asarray(points) - (self.left_eye + self.right_eye) / 2
+        return np.asarray(away @ np.linalg.inv(self.axes).T)
 
-    def upright(self, picture: Picture) -> NDArray[np.float32]:
+    def upright(self, picture: Picture) -> Array:
         """The face upright and of one size: (3.2 ipd, 2.4 ipd) in CIE L*a*b* (L 0 to 100)."""
         corner = self.to_picture((-self.ORIGIN, -self.ORIGIN))
         matrix = np.column_stack([self.axes / self.SCALE, corner]).astype(np.float32)
@@ -143,19 +167,19 @@ class Ruler:
 # Finding the face
 
 
-def _detect(name: str, gray: NDArray[np.uint8], smallest: int) -> list[tuple[NDArray[np.floating[Any]], int]]:
+def _detect(name: str, gray: Array, smallest: int) -> list[tuple[Array, int]]:
     """Boxes (left, top, width, height) with the number of windows that agreed on each."""
     # A classifier keeps buffers: one that is used by two threads at once crashes, so each call has its own copy.
-    classifier = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / f"haarcascade_{name}.xml"))
+    classifier = cv2.CascadeClassifier(str(Path(cv2.__file__).parent / "data" / f"haarcascade_{name}.xml"))
     boxes, counts = classifier.detectMultiScale2(gray, 1.08, 2, minSize=(smallest, smallest))
     return [(np.array(box, float), int(count)) for box, count in zip(boxes, counts, strict=True)]
 
 
-def _find_box(gray: NDArray[np.uint8]) -> tuple[NDArray[np.floating[Any]], float]:
+def _find_box(gray: Array) -> tuple[Array, float]:
     """The face that stands out: its box in pixels, and how sure it is one."""
     small = min(1.0, 720 / max(gray.shape))
     look = cv2.equalizeHist(cv2.resize(gray, None, fx=small, fy=small, interpolation=cv2.INTER_AREA))
-    groups: list[list[tuple[NDArray[np.floating[Any]], int]]] = []
+    groups: list[list[tuple[Array, int]]] = []
     for name in ("frontalface_default", "frontalface_alt2", "frontalface_alt"):
         for box, count in _detect(name, look, smallest=28):
             near = next((group for group in groups if _overlap(group[0][0], box) > 0.4), None)
@@ -163,7 +187,7 @@ def _find_box(gray: NDArray[np.uint8]) -> tuple[NDArray[np.floating[Any]], float
     faces = []
     for group in groups:
         votes = sum(count for _, count in group)
-        box = sum(box * count for box, count in group) / votes / small
+        box = np.sum([box * count for box, count in group], axis=0) / votes / small
         if votes >= SURE or (votes >= LIKELY and _find_eyes(gray, box)[1] == 1):
             faces.append((box, votes))
     if not faces:
@@ -189,18 +213,18 @@ DOMINANT = 1.6
 """A face so many times as wide as the next one is the one meant."""
 
 
-def _overlap(one: NDArray[np.floating[Any]], other: NDArray[np.floating[Any]]) -> float:
+def _overlap(one: Array, other: Array) -> float:
     """Intersection over union."""
     corner = np.maximum(one[:2], other[:2])
     shared = np.prod(np.maximum(0, np.minimum(one[:2] + one[2:], other[:2] + other[2:]) - corner))
     return float(shared / (np.prod(one[2:]) + np.prod(other[2:]) - shared))
 
 
-def _pixels(box: Sequence[float], size: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    return np.array(box) * np.tile(size, 2)
+def _pixels(box: Sequence[float], size: Array) -> Array:
+    return np.asarray(np.array(box) * np.tile(size, 2))
 
 
-def _box_of_eyes(eyes: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+def _box_of_eyes(eyes: Array) -> Array:
     ipd = np.hypot(*(eyes[1] - eyes[0]))
     return np.array([*(eyes.mean(axis=0) - ipd * np.array([1.15, 0.9])), 2.3 * ipd, 2.3 * ipd])
 
@@ -208,7 +232,7 @@ def _box_of_eyes(eyes: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
 # Finding the eyes
 
 
-def _find_eyes(gray: NDArray[np.uint8], box: NDArray[np.floating[Any]]) -> tuple[NDArray[np.floating[Any]], float]:
+def _find_eyes(gray: Array, box: Array) -> tuple[Array, float]:
     """Pupils, left first, in pixels; and 1 when both were seen, less when they are where eyes usually are."""
     left, top, width, height = (round(float(side)) for side in box)
     left, top = max(left, 0), max(top, 0)
@@ -226,14 +250,14 @@ def _find_eyes(gray: NDArray[np.uint8], box: NDArray[np.floating[Any]]) -> tuple
         ]
         near = [(centre, count) for centre, count in votes if np.hypot(*(centre - target)) < 45]
         if near:
-            target = sum(centre * count for centre, count in near) / sum(count for _, count in near)
+            target = np.average([centre for centre, _ in near], axis=0, weights=[count for _, count in near])
         else:
             seen -= 0.3
         pupils.append(_refine_pupil(face, target) / scale + (left, top))
     return np.array(pupils), seen
 
 
-def _refine_pupil(face: NDArray[np.uint8], guess: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+def _refine_pupil(face: Array, guess: Array) -> Array:
     """The point from which the picture's gradients point away, near `guess`, dark places first.
 
     Timm and Barth, "Accurate eye centre localisation by means of gradients", VISAPP 2011.
@@ -273,20 +297,22 @@ MOUTH_HALF, MOUTH_HALF_RANGE = 0.42, (0.3, 0.56)
 CHIN_ROW, CHIN_ROW_SPREAD = 1.78, 0.1
 
 
-def _cheeks(lab: NDArray[np.float32]) -> NDArray[np.float32]:
+def _cheeks(lab: Array) -> Array:
     """(pixels, 3): skin, beside the nose."""
     rows = _span(0.45, 0.8)
     return np.concatenate([lab[rows, _span(-0.6, -0.3)].reshape(-1, 3), lab[rows, _span(0.3, 0.6)].reshape(-1, 3)])
 
 
-def _lipness(lab: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
+def _lipness(lab: Array) -> Array:
     """How much each pixel looks like lips: redder and darker than the skin of the cheeks, in its deviations."""
     skin = _cheeks(lab)
-    away = (cv2.GaussianBlur(lab, (0, 0), 1.2) - np.median(skin, axis=0)) / (skin.std(axis=0) + (6.0, 1.5, 1.5))
+    away = (cv2.GaussianBlur(lab, (0, 0), 1.2) - np.median(skin, axis=0)) / (
+        skin.std(axis=0) + np.array([6.0, 1.5, 1.5])
+    )
     return np.asarray(np.clip(away[..., 1], -2, 4) - 0.6 * np.clip(away[..., 0], -4, 2))
 
 
-def _find_mouth(lab: NDArray[np.float32]) -> tuple[NDArray[np.floating[Any]], float]:
+def _find_mouth(lab: Array) -> tuple[Array, float]:
     """Left and right corner, top and bottom of the opening, in ipd; and how clearly they were seen, 0 to 1."""
     rows = np.arange(_row(0.8), _row(1.4))
     place = rows / Ruler.SCALE - Ruler.ORIGIN
@@ -304,7 +330,7 @@ def _find_mouth(lab: NDArray[np.float32]) -> tuple[NDArray[np.floating[Any]], fl
         line = top = bottom = near.start + int((middle[near, 0] - 4 * prior[near]).argmin())
 
     # The corners: along the dark valley that upper lip and line make, until it ends.
-    dark = cv2.morphologyEx(light, cv2.MORPH_CLOSE, np.ones((19, 1), np.uint8)) - light
+    dark: Array = cv2.morphologyEx(light, cv2.MORPH_CLOSE, np.ones((19, 1), np.uint8)) - light
     dark = cv2.GaussianBlur(dark, (0, 0), 1.5)
     start = rows[line] + int(np.argmax(dark[rows[line] - 4 : rows[line] + 5, _span(-0.1, 0.1)].mean(axis=1))) - 4
     usual = float(np.median(dark[start - 2 : start + 3, _span(-0.15, 0.15)].max(axis=0)))
@@ -325,12 +351,10 @@ def _find_mouth(lab: NDArray[np.float32]) -> tuple[NDArray[np.floating[Any]], fl
     return np.array([*corners, (centre, edges[0]), (centre, edges[1])]), clear
 
 
-def _find_teeth(
-    middle: NDArray[np.floating[Any]], skin: NDArray[np.floating[Any]], prior: NDArray[np.floating[Any]]
-) -> tuple[int, int] | None:
+def _find_teeth(middle: Array, skin: Array, prior: Array) -> tuple[int, int] | None:
     """First and last row of teeth between open lips: clearly brighter than what is above and below, less red than skin.
 
-    middle: (rows, 3) colours down the middle of the mouth, L*a*b*; skin: (pixels, 3); prior: (rows,) of a mouth's place.
+    middle: (rows, 3) colours down the middle of the mouth, L*a*b*; skin: (pixels, 3); prior: (rows,) of its place.
     """
     light = middle[:, 0]
     opened = cv2.morphologyEx(light.reshape(-1, 1), cv2.MORPH_OPEN, np.ones((TEETH_ROWS, 1), np.uint8))
@@ -342,7 +366,7 @@ def _find_teeth(
     return _strip_edges(light, best, float(strip[best]))
 
 
-def _strip_edges(light: NDArray[np.floating[Any]], best: int, contrast: float) -> tuple[int, int] | None:
+def _strip_edges(light: Array, best: int, contrast: float) -> tuple[int, int] | None:
     """First and last row around `best` that are brighter than the lips, most of the way down to these."""
     level = light[best] - 0.7 * contrast
     top = best - int(np.argmax(light[best::-1] < level)) + 1
@@ -350,9 +374,7 @@ def _strip_edges(light: NDArray[np.floating[Any]], best: int, contrast: float) -
     return (top, bottom) if 3 <= bottom - top <= TEETH_ROWS else None
 
 
-def _arches_around_teeth(
-    lab: NDArray[np.float32], corners: Sequence[Point], edges: tuple[float, float]
-) -> tuple[float, float]:
+def _arches_around_teeth(lab: Array, corners: Sequence[Point], edges: tuple[float, float]) -> tuple[float, float]:
     """Rows of upper and lower edge in the middle, so that parabolas from corner to corner hold all teeth in between.
 
     A parabola through the middle alone would leave slivers of teeth on the lips, which would move with these.
@@ -385,7 +407,7 @@ TEETH_CONTRAST = 7.0
 """How much brighter (L*) teeth are than the lips around them, at least."""
 
 
-def _follow(dark: NDArray[np.floating[Any]], row: int, side: int, least: float) -> Point:
+def _follow(dark: Array, row: int, side: int, least: float) -> Point:
     """The end of a dark valley that starts at the middle column in `row`, in ipd."""
     middle = _row(0)
     column, quiet, end = middle, 0, (middle, row)
@@ -399,7 +421,7 @@ def _follow(dark: NDArray[np.floating[Any]], row: int, side: int, least: float) 
     return end[0] / Ruler.SCALE - Ruler.ORIGIN, end[1] / Ruler.SCALE - Ruler.ORIGIN
 
 
-def _find_chin(lab: NDArray[np.float32], mouth: NDArray[np.floating[Any]]) -> Point:
+def _find_chin(lab: Array, mouth: Array) -> Point:
     """Where the skin of the chin ends above the shadow of the neck, in ipd."""
     lowest = float(mouth[3, 1]) + 0.4
     rows = np.arange(_row(max(1.5, lowest)), _row(2.05))
@@ -410,5 +432,3 @@ def _find_chin(lab: NDArray[np.float32], mouth: NDArray[np.floating[Any]]) -> Po
     edges = (weighted > max(3.0, 0.3 * float(weighted.max()))) & (weighted >= np.roll(weighted, -1))
     row = rows[int(edges.argmax())] if edges.any() else _row(max(CHIN_ROW, lowest))
     return float(mouth[:2, 0].mean()) * 0.5, row / Ruler.SCALE - Ruler.ORIGIN
-
-

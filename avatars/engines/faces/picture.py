@@ -33,9 +33,7 @@ def read_picture(path: Path) -> Picture:
     except Image.DecompressionBombError as error:
         raise BadInput(_too_large(), attr="portrait") from error
     except UnidentifiedImageError as error:
-        raise BadInput(
-            "This is no picture that can be used: upload a PNG, JPEG or WebP.", attr="portrait"
-        ) from error
+        raise BadInput("This is no picture that can be used: upload a PNG, JPEG or WebP.", attr="portrait") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise BadInput("The picture is broken: save it again and upload the copy.", attr="portrait") from error
     opaque = Image.new("RGBA", upright.size, (*BEHIND, 255))

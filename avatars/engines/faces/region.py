@@ -38,9 +38,7 @@ class Region:
         """The picture's colours at points of the face."""
         sources = self.ruler.to_picture(np.stack([x, y], axis=-1)).astype(np.float32)
         columns, rows = np.ascontiguousarray(sources[..., 0]), np.ascontiguousarray(sources[..., 1])
-        return np.asarray(
-            cv2.remap(self.picture, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
-        )
+        return np.asarray(cv2.remap(self.picture, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101))
 
 
 def fade(value: NDArray[Any], full: float, none: float) -> NDArray[np.float32]:
