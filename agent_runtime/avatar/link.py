@@ -24,7 +24,7 @@ from livekit.agents.voice.io import AudioOutput
 
 from agent_runtime.avatar.call import AvatarCall
 from agent_runtime.avatar.job import SPEECH_RATE
-from agent_runtime.avatar.route import SpeechRoute, install
+from agent_runtime.avatar.route import SpeechRoute, install, tail_of
 from agent_runtime.recorder import SessionRecorder
 from molts.errors import MoltsError, Unavailable
 from sessions import presence, rooms
@@ -158,11 +158,11 @@ class HostedFace(FaceSource):
 
     async def call(self) -> LiveFace:
         avatar = self._build()
-        route = _tail(self._session)
+        route = tail_of(self._session.output)
         try:
             await avatar.start(self._session, self._room)
             # The plugin has put its own output where ours was. The route goes back to its place, above it.
-            output = _tail(self._session)
+            output = tail_of(self._session.output)
             self._session.output.replace_audio_tail(route)
             await _until_seen(self._room, avatar.avatar_identity)
         except BaseException:
@@ -183,7 +183,7 @@ class HostedAvatar(LiveFace):
         self._avatar = avatar
 
     async def lost(self) -> float:
-        while self.identity in self._room.remote_participants:
+        while self.identity in self._room.remote_participants:  # noqa: ASYNC110 - simpler than LiveKit's events
             await asyncio.sleep(WATCH_SECONDS)
         return time.time() - WATCH_SECONDS
 
@@ -191,14 +191,6 @@ class HostedAvatar(LiveFace):
         with contextlib.suppress(Exception):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._avatar.aclose()
-
-
-def _tail(session: AgentSession[Any]) -> AudioOutput:
-    output = session.output.audio
-    assert output is not None
-    while output.next_in_chain is not None:
-        output = output.next_in_chain
-    return output
 
 
 # -- The link ----------------------------------------------------------------------------------------------------------

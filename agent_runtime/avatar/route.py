@@ -7,11 +7,13 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from functools import partial
 
 import numpy as np
 from livekit import rtc
 from livekit.agents.voice.io import (
+    AgentOutput,
     AudioOutput,
     AudioOutputCapabilities,
     PlaybackFinishedEvent,
@@ -26,7 +28,14 @@ CUT_SECONDS = 2.5  # how long it may take to say where it was cut
 REPEAT_SECONDS = 0.3  # what is said again, when somebody else goes on in mid-sentence
 PAUSE_WITHIN_SECONDS = 1.2  # better from the last pause, if there is one so close
 PAUSE_SECONDS = 0.06
+ALL_BUT_SECONDS = 0.05  # who has heard all but so much has heard it all
 PAUSE_LEVEL = 0.05  # of the loudest around
+
+
+class _Phase(Enum):
+    PLAYING = auto()  # the sink is given frames, or says the last of them
+    CUTTING = auto()  # the sink was told to stop and has not said yet how far it got
+    HELD = auto()  # no sink has anything of it; `base` is from where to go on
 
 
 @dataclass(eq=False)
@@ -39,9 +48,10 @@ class _Utterance:
     flushed: bool = False
     handed: int = 0  # frames that the present sink has been given since `base`
     base: float = 0.0
+    phase: _Phase = _Phase.HELD
     started_at: float | None = None  # epoch seconds: when the present sink began
     announced: bool = False
-    after_cut: Callable[[], None] | None = None  # what is to be done once the sink has said where it stopped
+    then: Callable[[], None] = lambda: None  # what is to be done once the sink has said where it stopped
     more: asyncio.Event = field(default_factory=asyncio.Event)
     pump: asyncio.Task[None] | None = None
     watch: asyncio.TimerHandle | None = None
@@ -109,18 +119,15 @@ class SpeechRoute(AudioOutput):
         utterance = self._current
         if utterance is None or utterance.sink is not face:
             return
-        was_ended = utterance.after_cut is not None and not self._paused
-        is_cut = utterance.after_cut is not None or (utterance.pump is None and not utterance.flushed)
-        heard = utterance.base if is_cut and utterance.after_cut is None else utterance.heard(heard_until)
-        utterance.stop()
-        utterance.after_cut = None
-        if was_ended:
-            self._finish(utterance, heard, interrupted=True)
-        elif utterance.complete and heard >= utterance.seconds - 0.05:
-            self._finish(utterance, utterance.seconds, interrupted=False)
-        else:
-            utterance.sink = self._room_output
-            self._go_on(utterance, beginning_before(utterance.frames, heard))
+        heard, utterance.sink = utterance.heard(heard_until), self._room_output
+        if utterance.phase is _Phase.CUTTING:
+            self._stopped(utterance, heard)
+        elif utterance.phase is _Phase.PLAYING:
+            utterance.stop()
+            if utterance.complete and heard > utterance.seconds - ALL_BUT_SECONDS:
+                self._finish(utterance, utterance.seconds, interrupted=False)
+            else:
+                self._go_on(utterance, beginning_before(utterance.frames, heard))
 
     def _listen_to(self, sink: AudioOutput) -> None:
         started, finished = partial(self._on_started, sink), partial(self._on_finished, sink)
@@ -158,37 +165,34 @@ class SpeechRoute(AudioOutput):
         """Not every sink can: it is cut, and `resume` says the rest."""
         self._paused = True
         utterance = self._current
-        if utterance is not None and utterance.after_cut is None:
+        if utterance is not None and utterance.phase is _Phase.PLAYING:
             self._cut(utterance, lambda: None)
 
     def resume(self) -> None:
-        if not self._paused:
-            return
-        self._paused = False
+        was_paused, self._paused = self._paused, False
         utterance = self._current
-        if utterance is None:
+        if utterance is None or not was_paused:
             return
-        if utterance.after_cut is not None:
-            utterance.after_cut = lambda: self._go_on(utterance, utterance.base)
-        else:
+        if utterance.phase is _Phase.HELD:
             self._go_on(utterance, utterance.base)
+        elif utterance.phase is _Phase.CUTTING:
+            utterance.then = lambda: self._go_on(utterance, utterance.base)
 
     # -- one utterance -------------------------------------------------------------------------------------------------
     def _begin(self) -> _Utterance:
         if self._current is not None:  # the session waits for an end before it says more; should it not, the rest falls
             self._finish(self._current, self._current.heard(time.time()), interrupted=True)
         utterance = self._current = _Utterance(self._face or self._room_output)
-        if not self._paused:
-            self._go_on(utterance, 0.0)
+        self._go_on(utterance, 0.0)
         return utterance
 
     def _go_on(self, utterance: _Utterance, position: float) -> None:
         """Say the rest from `position` seconds on."""
-        utterance.base, utterance.started_at, utterance.handed, utterance.flushed = position, None, 0, False
-        if self._paused:
-            return
         first, utterance.base = _frame_at(utterance.frames, position)
-        utterance.pump = asyncio.create_task(self._pump(utterance, first), name="speech-route")
+        utterance.started_at, utterance.handed, utterance.flushed = None, 0, False
+        utterance.phase = _Phase.HELD if self._paused else _Phase.PLAYING
+        if not self._paused:
+            utterance.pump = asyncio.create_task(self._pump(utterance, first), name="speech-route")
 
     async def _pump(self, utterance: _Utterance, first: int) -> None:
         sink, index = utterance.sink, first
@@ -229,28 +233,25 @@ class SpeechRoute(AudioOutput):
 
     def _cut(self, utterance: _Utterance, then: Callable[[], None]) -> None:
         """Stop the sink; `then` is called when it has said how far it got, which is `base` from then on."""
-        already = utterance.after_cut is not None
-        was_handed = utterance.handed > 0
-        is_held = utterance.pump is None and not already
-        utterance.stop()
-        if is_held or not was_handed:
-            utterance.after_cut = None
-            then()
+        utterance.then = then
+        if utterance.phase is _Phase.CUTTING:
             return
-        utterance.after_cut = then
-        utterance.watch = asyncio.get_running_loop().call_later(CUT_SECONDS, self._after_cut, utterance, time.time())
-        if not already:
-            if not utterance.flushed:
-                utterance.sink.flush()
-            utterance.sink.clear_buffer()
-
-    def _after_cut(self, utterance: _Utterance, cut_at: float) -> None:
-        then, utterance.after_cut = utterance.after_cut, None
-        heard = utterance.heard(cut_at)
         utterance.stop()
-        utterance.base, utterance.started_at, utterance.handed = heard, None, 0
-        if then is not None:
-            then()
+        if utterance.phase is _Phase.HELD or not utterance.handed:
+            self._stopped(utterance, utterance.base)
+            return
+        utterance.phase = _Phase.CUTTING
+        give_up = partial(self._stopped, utterance, utterance.heard(time.time()))
+        utterance.watch = asyncio.get_running_loop().call_later(CUT_SECONDS, give_up)
+        if not utterance.flushed:
+            utterance.sink.flush()
+        utterance.sink.clear_buffer()
+
+    def _stopped(self, utterance: _Utterance, heard: float) -> None:
+        utterance.stop()
+        utterance.phase, utterance.base, utterance.started_at, utterance.handed = _Phase.HELD, heard, None, 0
+        then, utterance.then = utterance.then, lambda: None
+        then()
 
     def _finish(self, utterance: _Utterance, position: float, *, interrupted: bool) -> None:
         utterance.stop()
@@ -266,7 +267,7 @@ class SpeechRoute(AudioOutput):
         utterance.started_at = event.created_at
         if utterance.flushed:
             self._expect_end(utterance)
-        elif utterance.watch is not None and utterance.after_cut is None:
+        elif utterance.watch is not None and utterance.phase is _Phase.PLAYING:
             utterance.watch.cancel()
             utterance.watch = None
         if not utterance.announced:
@@ -278,31 +279,31 @@ class SpeechRoute(AudioOutput):
         if utterance is None or utterance.sink is not sink:
             return
         position = min(utterance.base + event.playback_position, utterance.seconds)
+        if utterance.phase is _Phase.HELD:
+            return  # it said so too late
         if not event.interrupted and utterance.flushed:
             self._finish(utterance, position, interrupted=False)
-        elif utterance.after_cut is not None:
-            # A sink that was not there any more says that all was heard; no more can have been than there was time for.
-            then, utterance.after_cut = utterance.after_cut, None
-            heard = min(position, utterance.heard(time.time()))
-            utterance.stop()
-            utterance.base, utterance.started_at, utterance.handed = heard, None, 0
-            then()
+        elif utterance.phase is _Phase.CUTTING:
+            # LiveKit says for a sink that does not answer that all was heard; there was no time for more than this.
+            self._stopped(utterance, min(position, utterance.heard(time.time())))
         elif event.interrupted:
             self._finish(utterance, position, interrupted=True)
 
 
-def install(session_output: object) -> SpeechRoute:
-    """Put a route where the room's own output is in `AgentSession.output`, below whatever wraps it."""
-    from livekit.agents.voice.io import AgentOutput
+def install(output: AgentOutput) -> SpeechRoute:
+    """Put a route where the room's own output is in a session's, below whatever wraps it."""
+    route = SpeechRoute(tail_of(output))
+    output.replace_audio_tail(route)
+    return route
 
-    assert isinstance(session_output, AgentOutput)
-    tail = session_output.audio
+
+def tail_of(output: AgentOutput) -> AudioOutput:
+    """The last of a session's audio outputs: what really takes the sound."""
+    tail = output.audio
     assert tail is not None, "the session has no audio output"
     while tail.next_in_chain is not None:
         tail = tail.next_in_chain
-    route = SpeechRoute(tail)
-    session_output.replace_audio_tail(route)
-    return route
+    return tail
 
 
 def _frame_at(frames: list[rtc.AudioFrame], position: float) -> tuple[int, float]:

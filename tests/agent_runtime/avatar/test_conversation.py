@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
 from avatars.models import Agent, Avatar
 from projects.models import Project
 from tests.agent_runtime.stack import Stack
-from tests.agent_runtime.talk import STORY, TABLE, Desk
+from tests.agent_runtime.talk import TABLE, Desk
 
 pytestmark = pytest.mark.slow
 
