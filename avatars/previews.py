@@ -29,6 +29,7 @@ from redis import RedisError
 
 from avatars.engines import ENGINES
 from avatars.engines.base import Face
+from avatars.engines.config import engine_config
 from avatars.listening import speak_sample
 from avatars.models import Avatar
 from avatars.services import Rung, default_pipeline
@@ -39,7 +40,7 @@ log = logging.getLogger(__name__)
 
 MOST_AT_ONCE = 2  # children of one web process
 MOST_WAITING = 6
-RENDER_SECONDS = 150.0  # a new portrait is prepared within it
+RENDER_SECONDS = 300.0  # a new face is prepared within it, on a slow machine that is busy
 KEPT_SECONDS = 600
 BEAT_SECONDS = 20  # a ticket that is not renewed for so long belongs to a process that is gone
 
@@ -227,6 +228,7 @@ def render_clip(
     """
     wav, output = folder / "speech.wav", folder / "clip"
     wav.write_bytes(speech)
+    config = engine_config()
     request = {
         "engine": ENGINES[engine],
         "face_key": face.key,
@@ -235,6 +237,7 @@ def render_clip(
         "speech": str(wav),
         "output": str(output),
         "cache": str(settings.MOLTS_DATA_DIR / "faces"),
+        "config": {**asdict(config), "run_dir": str(config.run_dir), "addresses": dict(config.addresses)},
         "sound": sound,
     }
     last = _watch(request, tell, dropped or threading.Event(), seconds)

@@ -37,6 +37,7 @@ from avatars.engines.base import (
     VideoFrame,
 )
 from avatars.engines.cache import keep_in
+from avatars.engines.config import EngineConfig, configure
 from molts.errors import BadConfiguration, MoltsError
 
 FPS = 25
@@ -50,7 +51,8 @@ NO_FFMPEG = "FFmpeg is missing on this server, so no clip can be made. Debian, U
 @dataclass(frozen=True)
 class Request:
     """What to render. `engine` is the dotted path of the engine's class, `speech` a mono 16 bit WAV file; the face is
-    idle for `lead` seconds before it and `tail` seconds after it. Engines keep what they make once in `cache`."""
+    idle for `lead` seconds before it and `tail` seconds after it. Engines keep what they make once in `cache`;
+    `config` are the fields of EngineConfig."""
 
     engine: str
     face_key: str
@@ -59,6 +61,7 @@ class Request:
     speech: str
     output: str
     cache: str
+    config: Mapping[str, Any] = field(default_factory=dict)
     size: int = 512
     lead: float = 0.6
     tail: float = 1.0
@@ -158,6 +161,8 @@ def choose_codec() -> tuple[str, str, str]:
 async def render(request: Request) -> str:
     """Make the clip at `request.output`; returns its media type. Raises MoltsError with the reason."""
     keep_in(Path(request.cache))
+    if request.config:
+        configure(EngineConfig(**{**request.config, "run_dir": Path(request.config["run_dir"])}))
     engine = _load(request.engine)
     face = Face(
         key=request.face_key,

@@ -6,7 +6,7 @@ import os
 import time
 from typing import ClassVar
 
-from avatars.engines.base import Face, LipSyncStream, Progress, VideoFormat
+from avatars.engines.base import EngineHealth, Face, LipSyncStream, Progress, VideoFormat
 from avatars.engines.poses import Artist
 from avatars.engines.puppet import Puppet, PuppetOptions
 from molts.errors import BadInput
@@ -40,3 +40,9 @@ class Endless(Round):
 
 class NeedsPortrait(Round):
     needs_portrait: ClassVar[bool] = True
+
+
+class Silent(Round):
+    def health(self) -> EngineHealth:
+        time.sleep(1)
+        return EngineHealth(True, "ready")

@@ -99,7 +99,8 @@ export function setUpMarks(box, form, changed) {
     for (const [option, names] of Object.entries(OPTIONS)) {
       const value = form.elements[option]?.value;
       const points = value && value !== "null" ? JSON.parse(value) : null;
-      if (points) names.forEach((name, index) => (marks[name] = names.length === 1 ? points : points[index]));
+      if (!points) continue;
+      for (const [index, name] of names.entries()) marks[name] = names.length === 1 ? points : points[index];
     }
     return marks.left_eye ? marks : null;
   }

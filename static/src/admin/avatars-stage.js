@@ -6,7 +6,7 @@
 
 const PAUSE_MS = 700;
 const ASK_MS = 400;
-const LONGEST_MS = 200_000;
+const LONGEST_MS = 330_000;
 
 export function setUpStage(stage, form) {
   const video = stage.querySelector("[data-video]");
@@ -57,8 +57,12 @@ export function setUpStage(stage, form) {
 
   function say() {
     if (fact?.renders === false)
-      tell(fact.hosted ? "The vendor renders this face: it is seen in conversations." : "This face stays still.", "m-help");
-    else if (fact && !fact.ready) tell(`${fact.label} is not ready on this server, so it cannot be shown here.`, "m-help");
+      tell(
+        fact.hosted ? "The vendor renders this face: it is seen in conversations." : "This face stays still.",
+        "m-help",
+      );
+    else if (fact && !fact.ready)
+      tell(`${fact.label} is not ready on this server, so it cannot be shown here.`, "m-help");
     else tell("", "m-help");
     if (again) again.disabled = !fact?.renders;
     if (render) render.disabled = !fact?.renders;
@@ -78,7 +82,9 @@ export function setUpStage(stage, form) {
     busy({ stage: "Asking", progress: 0 });
     tell("", "m-help");
     try {
-      const { news } = await answer(await fetch(stage.dataset.url, { method: "POST", body, signal: AbortSignal.timeout(30_000) }));
+      const { news } = await answer(
+        await fetch(stage.dataset.url, { method: "POST", body, signal: AbortSignal.timeout(30_000) }),
+      );
       const done = await follow(news, mine);
       if (!done) return;
       play(done.clip, { aloud: keep });

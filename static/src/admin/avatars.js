@@ -26,7 +26,8 @@ function setUpFace(form, stage) {
   const marks = setUpMarks(portraitField, form, () => stage.refresh());
   let engine = form.elements.engine.value;
 
-  for (const choice of form.querySelectorAll("[name=engine]")) choice.addEventListener("change", () => choose(choice.value));
+  for (const choice of form.querySelectorAll("[name=engine]"))
+    choice.addEventListener("change", () => choose(choice.value));
   options.addEventListener("input", () => stage.refresh());
   setUpPicture(portraitField, () => {
     marks.forget();
