@@ -125,7 +125,7 @@ class AvatarForm(ScopedForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._options: dict[str, forms.Field] = {}
-        if "engine" not in self.fields:
+        if "provider_key" not in self.fields:
             return  # may only be looked at
         key = self.fields["provider_key"]
         assert isinstance(key, forms.ModelChoiceField)

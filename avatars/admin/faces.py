@@ -201,7 +201,7 @@ class AvatarAdmin(ScopedAdmin):
                     "is_first": earlier is None,
                     "is_newest": version is versions[0],
                 }
-                for version, earlier in list(zip(versions, before, strict=True))[:SHOWN_VERSIONS]
+                for version, earlier in list(zip(versions, before, strict=False))[:SHOWN_VERSIONS]
             ],
         }
 
