@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 HOSTED = next((kind for kind in Kind if kind.value == "avatar"), None)
 HEALTH_SECONDS = 2.0
+ICONS = {"puppet": "face_5", "portrait": "portrait"}
 HOSTED_HEALTH = EngineHealth(True, "rendered by the vendor")
 
 
@@ -51,6 +52,7 @@ class FaceChoice:
     takes_portrait: bool = False
     live: bool = True
     renders: bool = True
+    icon: str = "neurology"
     """Whether previews can be made of it here."""
 
 
@@ -89,6 +91,7 @@ def face_choices() -> list[FaceChoice]:
             health=EngineHealth(True, "always there"),
             takes_portrait=True,
             renders=False,
+            icon="image",
         ),
     ]
 
@@ -104,6 +107,7 @@ def _engine_choice(engine: LipSyncEngine, health: EngineHealth) -> FaceChoice:
         needs_portrait=engine.needs_portrait,
         takes_portrait=engine.needs_portrait,
         live=engine.live,
+        icon=ICONS.get(engine.key, "neurology"),
     )
 
 
@@ -117,6 +121,7 @@ def _hosted_choice(provider: Provider) -> FaceChoice:
         hosted=True,
         takes_portrait=True,  # shown until the vendor's picture is there
         renders=False,
+        icon="cloud",
     )
 
 

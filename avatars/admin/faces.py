@@ -74,8 +74,8 @@ class AvatarAdmin(ScopedAdmin):
     list_filter = (("project", ScopedRelatedFilter), EngineFilter)
     search_fields = ("name",)
     fieldsets = (
-        ("who", {"fields": ("project", "name")}),
-        ("face", {"fields": ("engine", "provider_key", "portrait")}),
+        ("who", {"classes": ("tab",), "fields": ("project", "name")}),
+        ("face", {"classes": ("tab",), "fields": ("engine", "provider_key", "portrait")}),
     )
     change_form_template = "admin/avatars/avatar/change_form.html"
     list_after_template = "admin/avatars/avatar/engines.html"
@@ -162,12 +162,14 @@ class AvatarAdmin(ScopedAdmin):
         form = context["adminform"].form
         may_edit = self.has_change_permission(request, obj) if obj else True
         choices = face_choices()
+        now = str(form["engine"].value()) if may_edit else obj.engine
         context |= {
             "who": next(iter(context["adminform"])),
             "face_form": form if may_edit else None,
             "may_edit": may_edit,
-            "choices": choices,
-            "chosen": form["engine"].value() if may_edit else obj.engine,
+            "choices": [choice for choice in choices if _in_sight(choice, now)],
+            "more_choices": [choice for choice in choices if not _in_sight(choice, now)],
+            "chosen": now,
             "face_facts": {choice.key: _facts(choice) for choice in choices},
             "option_templates": [(choice.key, engine_options(choice.key)) for choice in choices] if may_edit else [],
             "picture": picture(obj, name=obj.name if obj else "?", size="large"),
@@ -367,6 +369,11 @@ def version_changes(before: AvatarVersion, after: AvatarVersion, names: dict[str
     return changes
 
 
+def _in_sight(choice: FaceChoice, chosen: str) -> bool:
+    """What can be used at once stands first; the rest is a click away."""
+    return choice.key == chosen or (choice.health.ready and not choice.hosted)
+
+
 def _facts(choice: FaceChoice) -> dict[str, Any]:
     """What the page's script must know of an engine."""
     return {
@@ -398,8 +405,8 @@ def _voice_of(request: HttpRequest) -> tuple[tuple[Rung, ProviderKey | None] | N
     """The voice and language of the agent that shall be heard; (None, "en") is this server's usual voice."""
     asked = _as_id(request.POST.get("agent"))
     agent = Agent.objects.for_actor(request.user, Action.EDIT).filter(pk=asked).first() if asked else None
-    if agent is None:
-        return None, "en"
+    if agent is None or agent.voice is None:
+        return None, agent.language if agent else "en"
     rung = resolve_pipeline(snapshot=snapshot_agent(agent))["tts"][0]
     key = ProviderKey.objects.filter(pk=rung["provider_key"], project_id=agent.project_id).first()
     return (rung, key), agent.language

@@ -326,7 +326,9 @@ def test_options_are_checked_at_their_fields(
     assert list(errors) == list(options)
 
 
-def test_viewers_and_strangers_change_no_face(project: Project, vera: User, charlie: User, sign_in: SignIn) -> None:
+def test_viewers_and_strangers_change_no_face(
+    project: Project, vera: User, charlie: User, other_project: Project, sign_in: SignIn
+) -> None:
     avatar = Avatar.objects.create(project=project, name="Mira", options={"character": "mira"})
     save_avatar_version(avatar=avatar)
     restore, clip = admin_url(Avatar, "restore", avatar.pk, 1), admin_url(Avatar, "clip", avatar.pk)
