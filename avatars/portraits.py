@@ -33,4 +33,4 @@ def picture_url(stored: Mapping[str, Any] | None) -> str | None:
 
 def character_url(character: str) -> str:
     """The still of a character that is drawn for molts."""
-    return static(f"src/portraits/{character}.svg")
+    return static(f"src/portraits/{character}.webp")

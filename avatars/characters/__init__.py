@@ -29,6 +29,11 @@ CHARACTERS: dict[str, CharacterInfo] = {
     "otto": CharacterInfo(
         "Otto", "A bearded man with glasses and a yellow jumper, among his books.", "avatars.characters.otto:Otto"
     ),
+    "amara": CharacterInfo(
+        "Amara",
+        "A retired teacher with silver curls and a plum dress, on her veranda.",
+        "avatars.characters.amara:Amara",
+    ),
     "finn": CharacterInfo("Finn", "A friendly fox with a scarf, in an autumn wood.", "avatars.characters.finn:Finn"),
 }
 """By key, as it is stored with a face."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from avatars.characters.human import Human, Look
 from avatars.characters.stage import Pose
-from avatars.characters.svg import Drawing, Place, Points, ellipse, fade, gradient, placed, soft, strands
+from avatars.characters.svg import Drawing, ellipse, fade, gradient, placed, soft, strands
 from avatars.engines.poses import Eyes, Mouth
 
 FUR, FUR_LIGHT, FUR_DARK, CREAM, CREAM_SHADE, BARK = "#e2762f", "#f7a558", "#b0501d", "#fff4e3", "#e6c9a6", "#3a211a"
@@ -15,6 +13,11 @@ HEAD = (
     "M256 102C206 100 166 128 154 178C148 206 136 226 106 244C120 250 128 252 138 252C128 264 118 272 104 278"
     "C122 285 140 286 154 283C172 318 212 344 256 348C300 344 340 318 358 283C372 286 390 285 408 278"
     "C394 272 384 264 374 252C384 252 392 250 406 244C376 226 364 206 358 178C346 128 306 100 256 102Z"
+)
+
+CHEEKS = (
+    "M96 262C126 268 152 262 172 246C192 236 216 238 230 246C242 254 250 262 256 270C262 262 270 254 282 246"
+    "C296 238 320 236 340 246C360 262 386 268 416 262L426 340L256 384L86 340Z"
 )
 
 
@@ -50,6 +53,7 @@ class Finn(Human):
         mouth_wide=30,
         smile=9,
         mouth_lift=30,
+        jaw_y=298,
         nose_y=262,
         folds=0,
     )
@@ -79,7 +83,7 @@ class Finn(Human):
             + "</defs>"
         )
         draw.raw('<rect x="-500" y="-500" width="1512" height="1512" fill="url(#wood)"/>')
-        draw.path(ellipse(330, 60, 380, 330), "#sun", opacity=0.95)
+        draw.path(ellipse(330, 60, 380, 330), "@sun", opacity=0.95)
         draw.open(filter="b10")
         for i in range(12):
             x = -430 + i * 118 + (i * 53) % 40
@@ -107,7 +111,7 @@ class Finn(Human):
             draw.path(
                 ellipse(x, y, r), ("#fff0bd", "#ffd98a", "#f7b765")[i % 3], opacity=0.28 + 0.06 * (i % 4), filter="b3"
             )
-        draw.path(ellipse(256, 580, 720, 220), "#vignette")
+        draw.path(ellipse(256, 580, 720, 220), "@vignette")
         return str(draw)
 
     def behind(self, draw: Drawing, pose: Pose) -> None:
@@ -118,14 +122,14 @@ class Finn(Human):
                 "M372 560C430 520 470 450 452 372C448 350 436 332 420 318C484 330 520 400 512 470C506 530 470 580 420 610Z",
                 body,
             ),
-            "#fur",
+            "@fur",
         )
         draw.path(
             placed(
                 "M420 318C446 322 470 338 486 360C470 364 462 372 458 384C450 376 444 378 440 386C440 358 434 336 420 318Z",
                 body,
             ),
-            "#cream",
+            "@cream",
         )
 
     def clothes(self, draw: Drawing, pose: Pose) -> None:
@@ -135,7 +139,7 @@ class Finn(Human):
                 "M178 330C150 370 112 400 96 452C84 500 84 600 84 720L428 720C428 600 428 500 416 452C400 400 362 370 334 330Z",
                 body,
             ),
-            "#fur",
+            "@fur",
         )
         draw.path(
             placed("M416 452C400 400 362 370 334 330L320 400C380 440 372 560 372 720L440 720Z", body),
@@ -144,7 +148,7 @@ class Finn(Human):
             filter="soft8",
         )
         bib = "M190 350C176 400 168 440 186 476C182 484 190 494 200 500C200 512 214 520 226 522C232 540 246 552 256 566C266 552 280 540 286 522C298 520 312 512 312 500C322 494 330 484 326 476C344 440 336 400 322 350Z"
-        draw.path(placed(bib, body), "#bib")
+        draw.path(placed(bib, body), "@bib")
         draw.line(
             placed(strands("M196 420C198 450 204 470 214 490", "M316 420C314 450 308 470 298 490", 18, sway=2), body),
             CREAM_SHADE,
@@ -161,7 +165,7 @@ class Finn(Human):
             opacity=0.4,
             filter="soft4",
         )
-        draw.path(placed(end, body), "#scarf")
+        draw.path(placed(end, body), "@scarf")
         for y in (430, 448):
             draw.line(placed(f"M304 {y}C318 {y + 4} 336 {y + 4} 350 {y}", body), "#f2d08a", 5.0, opacity=0.85)
         draw.path(
@@ -170,7 +174,7 @@ class Finn(Human):
             opacity=0.35,
             filter="soft4",
         )
-        draw.path(placed(scarf, body), "#scarf")
+        draw.path(placed(scarf, body), "@scarf")
         shape = placed(scarf, body)
         draw.clip(shape)
         draw.path(
@@ -194,39 +198,35 @@ class Finn(Human):
     def _ears(self, draw: Drawing, pose: Pose) -> None:
         for side in (-1, 1):
 
-            def x(v: float) -> float:
+            def x(v: float, side: int = side) -> float:
                 return 256 + side * v
 
             ear = f"M{x(104)} 190C{x(122)} 150 {x(136)} 90 {x(126)} 30C{x(88)} 44 {x(48)} 78 {x(26)} 122Z"
             inside = f"M{x(98)} 172C{x(112)} 140 {x(120)} 96 {x(116)} 54C{x(92)} 66 {x(66)} 92 {x(50)} 124Z"
             tip = f"M{x(133)} 84C{x(134)} 66 {x(131)} 48 {x(126)} 30C{x(108)} 37 {x(92)} 46 {x(78)} 60C{x(96)} 66 {x(116)} 72 {x(133)} 84Z"
             place = pose.at(4)
-            draw.path(placed(ear, place), "#fur")
+            draw.path(placed(ear, place), "@fur")
             draw.path(placed(tip, place), BARK)
-            draw.path(placed(inside, pose.at(14)), "#earin")
+            draw.path(placed(inside, pose.at(14)), "@earin")
             tuft = (
                 f"M{x(46)} 130C{x(62)} 118 {x(74)} 106 {x(82)} 90C{x(84)} 102 {x(84)} 108 {x(82)} 116C{x(90)} 108 {x(98)} 98 {x(102)} 88"
                 f"C{x(104)} 102 {x(102)} 114 {x(98)} 124C{x(104)} 118 {x(108)} 112 {x(111)} 106C{x(112)} 130 {x(106)} 152 {x(98)} 172Z"
             )
-            draw.path(placed(tuft, pose.at(18)), "#cream", opacity=0.92)
+            draw.path(placed(tuft, pose.at(18)), "@cream", opacity=0.92)
 
     def _face(self, draw: Drawing, pose: Pose, eyes: Eyes, mouth: Mouth) -> None:
         jaw = self._jaw(pose, mouth)
         outline = placed(HEAD, jaw)
         face = pose.face()
-        draw.path(outline, "#fur")
         draw.clip(outline)
-        draw.path(placed(ellipse(226, 140, 60, 40), face), "#sheen", opacity=0.6)
+        draw.path(placed("M96 96L416 96L416 380L96 380Z", pose.at(10)), "@fur")
+        draw.path(placed(ellipse(226, 140, 60, 40), face), "@sheen", opacity=0.6)
+        draw.path(placed(CHEEKS, pose.face(4)), "@cream")
         for side in (-1, 1):
 
-            def x(v: float) -> float:
+            def x(v: float, side: int = side) -> float:
                 return 256 + side * v
 
-            cheek = (
-                f"M{x(160)} 262C{x(130)} 268 {x(104)} 262 {x(84)} 246C{x(64)} 236 {x(40)} 238 {x(26)} 246"
-                f"C{x(14)} 254 {x(6)} 262 256 270L{x(-8)} 270L{x(-8)} 380L{x(170)} 340Z"
-            )
-            draw.path(placed(cheek, pose.face(4)), "#cream")
             draw.line(
                 placed(
                     strands(
@@ -247,16 +247,20 @@ class Finn(Human):
             2.0,
             opacity=0.5,
         )
-        draw.path(placed("M410 130C380 220 350 310 270 360L420 380Z", pose.at(30)), "#turned", filter="soft8")
+        draw.path(placed("M410 130C380 220 350 310 270 360L420 380Z", pose.at(30)), "@turned", filter="soft8")
         draw.close()
         # Muzzle: a rounded shape in front of the face.
-        y = 9 * mouth.openness
-        muzzle = f"M256 236C226 238 200 266 196 292C194 {318 + y} 226 {338 + y} 256 {340 + y}C286 {338 + y} 318 {318 + y} 316 292C312 266 286 238 256 236Z"
-        draw.path(placed(muzzle, pose.face(18)), "#6b3416", opacity=0.22, filter="soft8")
-        draw.path(placed(muzzle, pose.face(20)), "#cream")
+        drop = 9 * mouth.openness
+        muzzle = (
+            "M256 236C226 238 200 266 196 292C194 {0} 226 {1} 256 {2}C286 {1} 318 {0} 316 292C312 266 286 238 256 236Z"
+        )
+        draw.path(placed(muzzle.format(318, 338, 340), pose.face(18)), "#6b3416", opacity=0.22, filter="soft8")
+        draw.clip(placed(muzzle.format(318 + drop, 338 + drop, 340 + drop), pose.face(20)))
+        draw.path(placed("M190 230L322 230L322 356L190 356Z", pose.face(20)), "@cream")
+        draw.close()
         draw.path(
             placed("M256 150C236 180 228 214 236 250C242 262 270 262 276 250C284 214 276 180 256 150Z", pose.face(20)),
-            "#fur",
+            "@fur",
             opacity=0.9,
             filter="soft4",
         )
@@ -289,7 +293,7 @@ class Finn(Human):
                 "M228 252C228 242 242 239 256 239C270 239 284 242 284 252C284 264 268 275 256 276C244 275 228 264 228 252Z",
                 place,
             ),
-            "#nose",
+            "@nose",
         )
         draw.path(placed(ellipse(248, 246, 10, 3.6), place), "#ffffff", opacity=0.5, filter="soft2")
         for side in (-1, 1):
@@ -303,7 +307,7 @@ class Finn(Human):
                 "M232 112C236 96 244 88 254 78C254 88 258 92 264 96C268 90 274 88 282 86C278 96 280 104 284 114C268 122 246 122 232 112Z",
                 place,
             ),
-            "#fur",
+            "@fur",
         )
         draw.line(
             placed(strands("M240 110C244 98 250 92 253 86", "M276 112C274 102 276 96 278 92", 5, sway=0.8), place),

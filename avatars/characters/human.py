@@ -45,6 +45,7 @@ class Look:
     lips: float = 1.0  # fullness
     smile: float = 6.6
     mouth_lift: float = 6.0  # how far the mouth stands out from the egg of the head
+    jaw_y: float = 282.0  # the outline below goes down with the chin
     nose_y: float = 259.0
     nose_wide: float = 14.0
     jaw: str = (
@@ -144,7 +145,7 @@ class Human(Character):
             f"C316 376 {256 + w + 2} 362 {256 + w} 338L{256 + w} 270Z",
             neck,
         )
-        draw.path(shape, "#chest")
+        draw.path(shape, "@chest")
         draw.clip(shape)
         shadow = placed(
             f"M{248 - w} 280L{264 + w} 280L{264 + w} 338C{262 + w} 362 276 382 252 382C230 382 {250 - w} 356 {248 - w} 330Z",
@@ -181,15 +182,16 @@ class Human(Character):
         jaw = self._jaw(pose, mouth)
         outline = placed(look.jaw, jaw)
         face = pose.face()
-        draw.path(outline, "#skin")
         draw.clip(outline)
+        # A gradient is spread over its shape: this one must not move with the chin.
+        draw.path(placed("M160 92L352 92L352 380L160 380Z", pose.at(10)), "@skin")
         # The side away from the light.
-        draw.path(placed("M344 120C352 210 330 300 262 346L360 350L360 120Z", pose.at(30)), "#turned", filter="soft8")
-        draw.path(placed(ellipse(205, 250, 30, 24), face), "#blush")
-        draw.path(placed(ellipse(307, 250, 30, 24), face), "#blush")
-        draw.path(placed(ellipse(232, 150, 46, 34), face), "#sheen", opacity=0.7)
-        draw.path(placed(ellipse(207, 234, 24, 15), face), "#sheen", opacity=0.5)
-        draw.path(placed(ellipse(304, 236, 20, 13), face), "#sheen", opacity=0.3)
+        draw.path(placed("M344 120C352 210 330 300 262 346L360 350L360 120Z", pose.at(30)), "@turned", filter="soft8")
+        draw.path(placed(ellipse(205, 250, 30, 24), face), "@blush")
+        draw.path(placed(ellipse(307, 250, 30, 24), face), "@blush")
+        draw.path(placed(ellipse(232, 150, 46, 34), face), "@sheen", opacity=0.7)
+        draw.path(placed(ellipse(207, 234, 24, 15), face), "@sheen", opacity=0.5)
+        draw.path(placed(ellipse(304, 236, 20, 13), face), "@sheen", opacity=0.3)
         self.hairline(draw, pose)
         self._chin(draw, pose, mouth, jaw)
         self.beard(draw, pose, mouth, jaw)
@@ -204,10 +206,10 @@ class Human(Character):
     def _jaw(self, pose: Pose, mouth: Mouth) -> Place:
         """The outline of the face; the chin goes down with the opening mouth."""
         drop = 11.0 * mouth.openness
-        outline = pose.at(6)
+        outline = pose.at(10)
 
         def place(points: Points) -> Points:
-            share = np.clip((points[:, 1] - 282.0) / 45.0, 0.0, 1.0)
+            share = np.clip((points[:, 1] - self.look.jaw_y) / 45.0, 0.0, 1.0)
             moved = points.copy()
             moved[:, 1] += drop * share
             moved[:, 0] += (256 - points[:, 0]) * 0.04 * mouth.openness * share
@@ -216,9 +218,8 @@ class Human(Character):
         return place
 
     def _chin(self, draw: Drawing, pose: Pose, mouth: Mouth, jaw: Place) -> None:
-        look = self.look
         drop = 9.0 * mouth.openness
-        draw.path(placed(ellipse(254, 318 + drop, 17, 9), pose.face()), "#sheen", opacity=0.4)
+        draw.path(placed(ellipse(254, 318 + drop, 17, 9), pose.face()), "@sheen", opacity=0.4)
 
     # -- nose ------------------------------------------------------------------------------------------------------
 
@@ -238,7 +239,7 @@ class Human(Character):
             opacity=0.26,
             filter="soft2",
         )
-        draw.path(placed(ellipse(256, y + 6, w + 4, 6), wing), "#dusk", opacity=0.5)
+        draw.path(placed(ellipse(256, y + 6, w + 4, 6), wing), "@dusk", opacity=0.5)
         # Wings and nostrils.
         for side in (-1, 1):
             x = 256 + side * w
@@ -266,7 +267,7 @@ class Human(Character):
             1.6,
             opacity=0.4,
         )
-        draw.path(placed(ellipse(253, y - 8, 9, 8), tip), "#sheen", opacity=0.8)
+        draw.path(placed(ellipse(253, y - 8, 9, 8), tip), "@sheen", opacity=0.8)
         draw.path(
             placed("M250 200C249 216 249 232 250 242C253 242 256 240 256 232C256 220 255 210 254 200Z", bridge),
             "#fff6e8",
@@ -301,13 +302,13 @@ class Human(Character):
         opening = placed(start + lid(up) + lower, face)
 
         # Socket.
-        draw.path(placed(ellipse(x - side * 2, y - 6, w + 9, 18), face), "#dusk", opacity=0.34)
+        draw.path(placed(ellipse(x - side * 2, y - 6, w + 9, 18), face), "@dusk", opacity=0.34)
         if closing < 0.97:
-            draw.path(opening, "#white")
+            draw.path(opening, "@white")
             draw.clip(opening)
             ix, iy = x + eyes.gaze_x * 6.0 - side * 0.5, y - 1.2 - eyes.gaze_y * 4.2
             r = look.iris_radius
-            draw.path(placed(ellipse(ix, iy, r), face), "#iris")
+            draw.path(placed(ellipse(ix, iy, r), face), "@iris")
             draw.path(placed(ellipse(ix, iy, r * 0.44), face), "#140c0a")
             draw.path(placed(ellipse(ix - 3.6, iy - 4.2, 2.9, 3.1), face), "#ffffff", opacity=0.95)
             draw.path(placed(ellipse(ix + 3.8, iy + 4.4, 1.5), face), "#ffffff", opacity=0.45)
@@ -327,7 +328,7 @@ class Human(Character):
             f" {outer[0] - side * w * 0.20:.2f} {outer[1] - crease * 1.26:.2f} {outer[0] + side * 1.5:.2f} {outer[1] - 1:.2f}Z"
         )
         lid_skin = placed(skin, face)
-        draw.path(lid_skin, "#lid")
+        draw.path(lid_skin, "@lid")
         fold = (
             f"M{outer[0] + side * 2:.2f} {outer[1] - 4:.2f}"
             f"C{outer[0] - side * w * 0.22:.2f} {outer[1] - crease * 1.26:.2f}"
@@ -427,7 +428,7 @@ class Human(Character):
             f"C{256 - half * 0.50:.2f} {bottom + low:.2f} {left + reach * 0.3 - out:.2f} {corner + (bottom + low - corner) * 0.80:.2f} {left - out * 0.8:.2f} {corner:.2f}Z"
         )
         # Shadow under the lower lip, and the dimples of the corners.
-        draw.path(placed(ellipse(256, bottom + low + 3.5, half * 0.72, 5), face), "#dusk", opacity=0.6)
+        draw.path(placed(ellipse(256, bottom + low + 3.5, half * 0.72, 5), face), "@dusk", opacity=0.6)
         for side in (-1, 1):
             x = 256 + side * (half + out)
             draw.line(
@@ -450,15 +451,15 @@ class Human(Character):
                 opacity=look.folds * (0.5 + 0.6 * max(0.0, spread) + 0.3 * o),
                 filter="soft2",
             )
-        draw.path(placed(upper, face), "#upperlip")
-        draw.path(placed(lower, face), "#lowerlip")
+        draw.path(placed(upper, face), "@upperlip")
+        draw.path(placed(lower, face), "@lowerlip")
         if gap > 0.6:
             shape = placed(inner, face)
-            draw.path(shape, "#inside")
+            draw.path(shape, "@inside")
             draw.clip(shape)
             if o > 0.25:
                 rise = (o - 0.25) / 0.75
-                draw.path(placed(ellipse(256, bottom + 7 - 8.5 * rise, half * 0.66, 5 + 7 * rise), face), "#tongue")
+                draw.path(placed(ellipse(256, bottom + 7 - 8.5 * rise, half * 0.66, 5 + 7 * rise), face), "@tongue")
             bite = min(0.46 * gap, 8.5) * (1 - 0.85 * r)
             if bite > 0.5:
                 wide = half * 0.86
@@ -467,7 +468,7 @@ class Human(Character):
                     f"C{256 + wide:.2f} {top + bite * 0.8:.2f} {256 + wide * 0.6:.2f} {top + bite:.2f} 256 {top + bite:.2f}"
                     f"C{256 - wide * 0.6:.2f} {top + bite:.2f} {256 - wide:.2f} {top + bite * 0.8:.2f} {256 - wide:.2f} {top - 8:.2f}Z"
                 )
-                draw.path(placed(teeth, face), "#teeth")
+                draw.path(placed(teeth, face), "@teeth")
             draw.path(
                 placed(
                     f"M{left:.2f} {corner:.2f}{upper_inner}L{right} {corner + 3}C{right - k} {top + 3.4:.2f} {left + k} {top + 3.4:.2f} {left} {corner + 3}Z",

@@ -64,7 +64,7 @@ class Mira(Human):
         draw.raw('<rect x="312" y="-460" width="306" height="818" fill="url(#sky)"/>')
         draw.raw('<rect x="312" y="262" width="306" height="96" fill="url(#sea)"/>')
         draw.path("M312 268C370 252 420 258 470 266L470 272L312 272Z", "#7fae9f", opacity=0.8)
-        draw.path(ellipse(452, 168, 96), "#sun")
+        draw.path(ellipse(452, 168, 96), "@sun")
         draw.path(ellipse(452, 168, 34), "#fffdf6")
         draw.raw('<rect x="404" y="266" width="96" height="5" rx="2.500" fill="#fff6e4" opacity=".8"/>')
         draw.raw('<rect x="420" y="284" width="70" height="4" rx="2" fill="#fff6e4" opacity=".6"/>')
@@ -81,11 +81,11 @@ class Mira(Human):
                     draw.path(ellipse(x + 21, y + 34, 6), "#f2cf8e", opacity=0.9)
         draw.close()
         draw.open(filter="b8")
-        draw.path(ellipse(742, 330, 110, 160), "#leaf", opacity=0.75)
+        draw.path(ellipse(742, 330, 110, 160), "@leaf", opacity=0.75)
         draw.path("M700 420C690 300 660 240 610 200C640 260 660 330 672 420Z", "#3d7a63", opacity=0.8)
         draw.path("M720 420C730 300 760 240 800 190C780 270 760 340 752 420Z", "#2f6b57", opacity=0.8)
         draw.close()
-        draw.path(ellipse(40, 60, 210), "#bokeh", opacity=0.8)
+        draw.path(ellipse(40, 60, 210), "@bokeh", opacity=0.8)
         draw.open(filter="b8")
         draw.raw('<rect x="-500" y="392" width="1512" height="600" fill="#8a5a3e"/>')
         draw.raw('<rect x="-500" y="386" width="1512" height="22" fill="#c99a72"/>')
@@ -98,7 +98,7 @@ class Mira(Human):
             (640, 90, 26, 0.4),
         ):
             draw.path(ellipse(x, y, r), "#fff0d2", opacity=o, filter="b3")
-        draw.path(ellipse(256, 560, 620, 190), "#vignette", opacity=0.8)
+        draw.path(ellipse(256, 560, 620, 190), "@vignette", opacity=0.8)
         return str(draw)
 
     def behind(self, draw: Drawing, pose: Pose) -> None:
@@ -114,7 +114,7 @@ class Mira(Human):
             "C400 326 380 306 372 280C362 246 374 220 373 178C372 104 324 58 256 60Z",
             place,
         )
-        draw.path(back, "#hairback")
+        draw.path(back, "@hairback")
         draw.clip(back)
         for phase, (colour, width, opacity) in enumerate(((HAIR_DARK, 2.4, 0.5), ("#7d4a33", 2.0, 0.5))):
             left = strands(
@@ -145,7 +145,7 @@ class Mira(Human):
         body = pose.body()
         draw.path(
             placed("M204 372C220 400 236 440 256 470C276 440 292 400 308 372L344 392L330 520L182 520L168 392Z", body),
-            "#blouse",
+            "@blouse",
         )
         draw.path(
             placed("M204 372C218 404 236 440 256 470C250 476 246 482 244 490C222 456 200 420 186 384Z", body), "#fffaf2"
@@ -157,7 +157,7 @@ class Mira(Human):
             "M194 368C176 380 132 390 104 404C70 422 56 470 50 560L50 700L462 700L462 560C456 470 442 422 408 404"
             "C380 390 336 380 318 368C312 410 290 470 258 530C222 470 200 410 194 368Z"
         )
-        draw.path(placed(jacket, body), "#jacket")
+        draw.path(placed(jacket, body), "@jacket")
         draw.path(
             placed("M104 404C84 430 96 480 98 700L50 700L50 560C56 470 70 422 104 404Z", body),
             "#5cb59c",
@@ -184,14 +184,14 @@ class Mira(Human):
                 "M194 364C178 376 160 384 150 392C150 412 152 428 158 446L184 444L172 462C196 496 230 516 256 534C224 480 204 420 194 364Z",
                 body,
             ),
-            "#lapel",
+            "@lapel",
         )
         draw.path(
             placed(
                 "M318 364C334 376 352 384 362 392C362 412 360 428 354 446L328 444L340 462C316 496 284 516 256 534C288 480 308 420 318 364Z",
                 body,
             ),
-            "#lapel",
+            "@lapel",
         )
         draw.path(
             placed(
@@ -203,30 +203,30 @@ class Mira(Human):
         )
         draw.line(placed("M158 446L184 444L172 462", body), "#0c332a", 1.6, opacity=0.6)
         draw.line(placed("M354 446L328 444L340 462", body), "#0c332a", 1.6, opacity=0.6)
-        draw.path(placed("M372 440L410 437L411 449L373 452Z", body), "#gold")
+        draw.path(placed("M372 440L410 437L411 449L373 452Z", body), "@gold")
 
     def hairline(self, draw: Drawing, pose: Pose) -> None:
         shadow = "M168 250C172 190 190 150 236 118C262 140 300 158 322 172C336 190 340 220 340 260L352 90L160 90Z"
         draw.path(placed(shadow, pose.face(0)), self.look.deep, opacity=0.5, filter="soft4")
 
     def hair(self, draw: Drawing, pose: Pose) -> None:
-        place = pose.face(9)
+        place = pose.hair(8)
         side = pose.at(16)
         left = (
-            "M234 80C184 88 148 128 146 194C145 232 156 250 149 282C144 306 132 320 139 344C150 352 164 346 172 334"
-            "C184 316 176 288 178 262C177 232 178 206 188 182C200 154 220 136 238 112C240 102 238 90 234 80Z"
+            "M234 70C180 76 142 122 141 190C141 232 154 250 147 282C144 306 132 320 139 344C150 352 164 346 172 334"
+            "C184 316 176 288 178 262C177 232 178 206 188 182C200 154 220 136 238 112C240 102 238 84 234 70Z"
         )
         right = (
-            "M228 80C262 62 322 70 350 118C370 152 366 204 361 240C359 264 366 280 370 300C375 320 382 330 374 346"
-            "C360 354 346 346 340 334C328 314 336 290 334 262C336 232 336 206 328 190C296 178 254 146 236 112C228 102 226 90 228 80Z"
+            "M226 70C264 54 330 62 356 112C376 150 371 204 364 240C359 264 366 280 370 300C375 320 382 330 374 346"
+            "C360 354 346 346 340 334C328 314 336 290 334 262C336 232 336 206 328 190C296 178 254 146 236 112C228 102 224 86 226 70Z"
         )
-        draw.path(placed(right, place), "#hair")
-        draw.path(placed(left, place), "#hair")
+        draw.path(placed(right, place), "@hair")
+        draw.path(placed(left, place), "@hair")
         draw.line(
             placed(
                 strands(
                     "M236 94C276 118 326 130 340 200C350 260 340 300 352 356",
-                    "M240 80C300 70 356 120 356 190C352 260 362 300 368 350",
+                    "M240 70C304 58 366 116 366 190C352 260 362 300 368 350",
                     16,
                 ),
                 place,
@@ -239,20 +239,20 @@ class Mira(Human):
             placed(
                 strands(
                     "M236 100C270 140 312 160 332 186C340 240 332 300 344 350",
-                    "M236 82C300 70 350 116 354 190C350 260 360 300 366 350",
+                    "M236 74C304 62 358 112 360 190C350 260 360 300 366 350",
                     14,
                     3,
                 ),
                 place,
             ),
-            "#shine",
+            "@shine",
             2.2,
         )
         draw.line(
             placed(
                 strands(
                     "M234 96C206 120 184 160 178 210C178 260 184 300 164 360",
-                    "M232 86C186 96 156 140 154 200C156 260 160 300 146 356",
+                    "M232 74C180 80 148 130 147 200C150 260 156 300 144 352",
                     12,
                 ),
                 place,
@@ -265,15 +265,15 @@ class Mira(Human):
             placed(
                 strands(
                     "M236 106C212 136 190 160 182 206C178 250 184 300 168 354",
-                    "M232 86C186 96 156 140 154 200C156 260 160 300 148 352",
+                    "M232 78C180 84 150 134 149 200C152 260 156 300 146 350",
                     12,
                     5,
                 ),
                 place,
             ),
-            "#shine",
+            "@shine",
             2.2,
         )
         for s in (-1, 1):
             x = 256 + s * 84
-            draw.path(placed(ellipse(x, 262, 5), side), "#gold")
+            draw.path(placed(ellipse(x, 262, 5), side), "@gold")

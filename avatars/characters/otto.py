@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from avatars.characters.human import Human, Look
 from avatars.characters.stage import Pose
 from avatars.characters.svg import Drawing, Place, ellipse, fade, gradient, placed, soft, strands
@@ -100,14 +102,14 @@ class Otto(Human):
             draw.raw(f'<rect x="-500" y="{y + 98}" width="1512" height="4" fill="#a8775056"/>')
         draw.close()
         draw.raw('<rect x="-500" y="-500" width="1512" height="1512" fill="#234852" opacity=".38"/>')
-        draw.path(ellipse(62, 150, 330), "#lamp", opacity=0.9)
-        draw.path(ellipse(62, 150, 130), "#lamp", opacity=0.9)
+        draw.path(ellipse(62, 150, 330), "@lamp", opacity=0.9)
+        draw.path(ellipse(62, 150, 130), "@lamp", opacity=0.9)
         draw.open(filter="b2")
         draw.path("M18 120L92 120L124 196L-14 196Z", "#fff1cf")
         draw.raw('<rect x="50" y="196" width="10" height="330" fill="#b08345"/>')
         draw.close()
-        draw.path(ellipse(520, 260, 260, 330), "#fill", opacity=0.5)
-        draw.path(ellipse(256, 560, 720, 230), "#vignette")
+        draw.path(ellipse(520, 260, 260, 330), "@fill", opacity=0.5)
+        draw.path(ellipse(256, 560, 720, 230), "@vignette")
         return str(draw)
 
     def behind(self, draw: Drawing, pose: Pose) -> None:
@@ -120,7 +122,7 @@ class Otto(Human):
             "M198 362C176 378 124 388 92 404C52 424 36 480 32 570L32 720L480 720L480 570C476 480 460 424 420 404"
             "C388 388 336 378 314 362C306 408 284 436 256 440C228 436 206 408 198 362Z"
         )
-        draw.path(placed(jumper, body), "#knit")
+        draw.path(placed(jumper, body), "@knit")
         shape = placed(jumper, body)
         draw.clip(shape)
         draw.line(
@@ -157,11 +159,11 @@ class Otto(Human):
         draw.path(placed(ellipse(256, 432, 3.2), body), "#f7f9fa", stroke="#9aa8b0")
         draw.path(
             placed("M200 352C188 362 182 368 178 378C190 408 210 432 228 446L256 416C232 404 212 384 200 352Z", body),
-            "#collar",
+            "@collar",
         )
         draw.path(
             placed("M312 352C324 362 330 368 334 378C322 408 302 432 284 446L256 416C280 404 300 384 312 352Z", body),
-            "#collar",
+            "@collar",
         )
         draw.path(
             placed("M312 352C324 362 330 368 334 378C322 408 302 432 284 446L256 416C280 404 300 384 312 352Z", body),
@@ -193,7 +195,7 @@ class Otto(Human):
             pose.face(2),
         )
         draw.path(beard, "#3a1c0e", opacity=0.35, filter="soft4")
-        draw.path(beard, "#beard")
+        draw.path(beard, "@beard")
         draw.clip(beard)
         place = pose.face(3)
         left, right = strands(LEFT_CHEEK, LEFT_CHIN, 20, sway=2), strands(RIGHT_CHEEK, RIGHT_CHIN, 20, 4, sway=2)
@@ -204,9 +206,9 @@ class Otto(Human):
             draw.path(placed(ellipse(256 + side * 76, 196, 9, 34), place), GREY, opacity=0.5, filter="soft4")
         drop = 11 * mouth.openness
         chin = placed(ellipse(256, 334 + drop, 26, 14), place)
-        draw.path(chin, GREY, opacity=0.35, filter="soft4")
+        draw.path(chin, GREY, opacity=0.42, filter="soft4")
         tuft = strands("M226 312C230 326 238 336 248 344", "M286 312C282 326 274 336 264 344", 16, 2, sway=1.5)
-        draw.line(placed(tuft, lambda points: place(points + [[0, drop]])), GREY, 1.2, opacity=0.4)
+        draw.line(placed(tuft, lambda points: place(np.add(points, (0, drop)))), GREY, 1.1, opacity=0.22)
         draw.close()
 
     def moustache(self, draw: Drawing, pose: Pose, mouth: Mouth) -> None:
@@ -226,7 +228,7 @@ class Otto(Human):
                 place,
             )
             draw.path(wing, "#3a1c0e", opacity=0.3, filter="soft2")
-            draw.path(wing, "#stache")
+            draw.path(wing, "@stache")
             hairs = strands(
                 f"M{x(1)} {y - 17}C{x(12)} {y - 20} {x(24)} {y - 17} {x(half - 1)} {y + o}",
                 f"M{x(1)} {y - 5}C{x(10)} {y - 6} {x(20)} {y - 5} {x(half - 6)} {y + 3 + o}",
@@ -238,24 +240,24 @@ class Otto(Human):
 
     def hair(self, draw: Drawing, pose: Pose) -> None:
         """Parted on the left of the picture, brushed over; grey at the temples."""
-        place = pose.face(10)
+        place = pose.hair(8)
         top = placed(
             "M172 196C163 150 166 100 196 78C214 52 262 42 302 55C340 66 355 104 349 152C348 168 345 182 341 196"
             "C339 174 336 154 328 140C318 126 300 122 280 121C256 120 234 122 214 110C207 126 193 134 186 150"
             "C180 164 176 180 172 196Z",
             place,
         )
-        draw.path(top, "#hair")
+        draw.path(top, "@hair")
         draw.clip(top)
-        for side, grey in ((-1, 0.6), (1, 0.5)):
+        for side, grey in ((-1, 0.5), (1, 0.4)):
             draw.path(placed(ellipse(256 + side * 84, 172, 13, 36), place), GREY, opacity=grey, filter="soft4")
         over = ("M213 112C250 128 306 112 334 172", "M206 82C236 30 336 40 352 150")
         down = ("M212 112C202 126 190 144 180 190", "M206 82C180 84 164 124 170 186")
         locks = strands(*over, 22, sway=1.2) + strands(*down, 12, sway=1.0)
         draw.line(placed(locks, place), HAIR_DARK, 1.5, opacity=0.4)
         shine = strands(*over, 18, 3, sway=1.2)
-        draw.line(placed(shine, place), "#shine", 2.0, opacity=0.75)
-        draw.line(placed(strands(*down, 9, 3, sway=1.0), place), "#shine", 1.8, opacity=0.6)
+        draw.line(placed(shine, place), "@shine", 2.0, opacity=0.75)
+        draw.line(placed(strands(*down, 9, 3, sway=1.0), place), "@shine", 1.8, opacity=0.6)
         draw.line(placed("M213 112C208 102 205 92 206 82", place), HAIR_DARK, 2.4, opacity=0.6)
         draw.path(
             placed("M214 104C250 116 306 108 336 170L340 200L320 150C296 116 250 132 214 118Z", place),
@@ -276,11 +278,13 @@ class Otto(Human):
                 f"C{x + 30} {y + 16} {x + 18} {y + 25} {x} {y + 25}C{x - 18} {y + 25} {x - 30} {y + 16} {x - 30} {y - 4}Z"
             )
         for rim in rims:
-            draw.line(placed(rim, lambda p: pose.face(6)(p + [1, 5])), self.look.deep, 4.0, opacity=0.22)
+            draw.line(
+                placed(rim, lambda points: pose.face(6)(np.add(points, (1, 5)))), self.look.deep, 4.0, opacity=0.22
+            )
         for rim in rims:
-            draw.path(placed(rim, place), "#lens")
+            draw.path(placed(rim, place), "@lens")
             draw.line(placed(rim, place), "#2b3236", 4.2)
-            draw.line(placed(rim, lambda p: place(p) - [0.6, 1.0]), "#7d8c92", 1.0, opacity=0.6)
+            draw.line(placed(rim, lambda points: np.subtract(place(points), (0.6, 1.0))), "#7d8c92", 1.0, opacity=0.6)
         draw.line(placed(f"M249 {y - 6}C252 {y - 11} 260 {y - 11} 263 {y - 6}", place), "#2b3236", 4.2)
         for side in (-1, 1):
             x = 256 + side * 67

@@ -67,6 +67,15 @@ class Pose:
         """On the front of the head, `lift` above its surface."""
         return lambda points: self._turned(points, self.depth(points) + lift)
 
+    def hair(self, lift: float = 0.0) -> Place:
+        """Over the front of the head, as `face`, but flatter to the sides, so that it keeps covering the outline."""
+
+        def place(points: Points) -> Points:
+            rz = self._size[2]
+            return self._turned(points, self.depth(points) ** 2 / rz + lift)
+
+        return place
+
     def at(self, depth: float) -> Place:
         """Part of the head at one depth: 0 is its outline, negative behind."""
         return lambda points: self._turned(points, depth)
@@ -124,19 +133,20 @@ class Character(ABC):
         """What `render` gives within `box` (x, y, width, height), for less."""
         left, top, wide, high = box
         scene = _scene(self, width, height)[top : top + high, left : left + wide]
-        z = self.zoom
-        group = f'<g transform="matrix({z} 0 0 {z} {SIDE / 2 * (1 - z)} {SIDE * (1 - z)})">'
-        drawn = _document(group + self.figure(head, eyes, mouth) + "</g>", width, height, box)
-        figure = rasterise(drawn, width=wide, height=high)
-        clear = 255 - figure[..., 3:].astype(np.uint16)
-        picture: NDArray[np.uint8] = figure[..., :3] + ((scene * clear + 127) // 255).astype(np.uint8)
-        return picture
+        figure = _document(self._zoomed(head, eyes, mouth), width, height, box)
+        pixels = rasterise(figure, width=wide, height=high, over=scene)
+        return np.ascontiguousarray(pixels[..., :3])
 
     def still(self) -> str:
         """The figure at rest in its scene, as a square SVG document: the portrait of the page."""
+        return _document(self.scene() + self._zoomed(Head(), Eyes(), Mouth()), 512, 512)
+
+    def _zoomed(self, head: Head, eyes: Eyes, mouth: Mouth) -> str:
         z = self.zoom
-        group = f'<g transform="matrix({z} 0 0 {z} {SIDE / 2 * (1 - z)} {SIDE * (1 - z)})">'
-        return _document(f"{self.scene()}{group}{self.figure(Head(), Eyes(), Mouth())}</g>", 512, 512)
+        return (
+            f'<g transform="matrix({z} 0 0 {z} {SIDE / 2 * (1 - z):.3f} {SIDE * (1 - z):.3f})">'
+            f"{self.figure(head, eyes, mouth)}</g>"
+        )
 
 
 def _document(content: str, width: int, height: int, box: tuple[int, int, int, int] | None = None) -> str:
@@ -151,9 +161,8 @@ def _document(content: str, width: int, height: int, box: tuple[int, int, int, i
 
 
 @lru_cache(maxsize=8)
-def _scene(character: Character, width: int, height: int) -> NDArray[np.uint16]:
-    picture = rasterise(_document(character.scene(), width, height), width=width, height=height)
-    return picture[..., :3].astype(np.uint16)
+def _scene(character: Character, width: int, height: int) -> NDArray[np.uint8]:
+    return rasterise(_document(character.scene(), width, height), width=width, height=height)
 
 
 @lru_cache

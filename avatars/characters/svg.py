@@ -103,7 +103,7 @@ def _stops(stops: Iterable[str]) -> str:
 
 
 class Drawing:
-    """Shapes one over the other. Attributes are SVG's, with `_` for `-`."""
+    """Shapes one over the other. A paint is a colour, or "@name" of a gradient; attributes are SVG's, with `_` for `-`."""
 
     def __init__(self) -> None:
         self._parts: list[str] = []
@@ -140,7 +140,7 @@ class Drawing:
 
 
 def _paint(fill: str) -> str:
-    return f"url({fill})" if fill.startswith("#") and not re.fullmatch(r"#[0-9a-fA-F]{3,8}", fill) else fill
+    return f"url(#{fill[1:]})" if fill.startswith("@") else fill
 
 
 def _attributes(attributes: dict[str, object]) -> str:

@@ -265,7 +265,9 @@ def _map(path: Path) -> Atlas | None:
 
 def _described(text: bytes) -> Layout:
     values: dict[str, Any] = json.loads(text)
-    return Layout(**{name: Box(*value) if name.endswith("_box") else value for name, value in values.items()})
+    for name in ("moving_box", "mouth_box", "eyes_box"):
+        values[name] = Box(*values[name])
+    return Layout(**values)
 
 
 def _aligned(offset: int) -> int:

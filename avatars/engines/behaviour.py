@@ -99,11 +99,8 @@ class Behaviour:
         x = self._x + self._sway * _wander(self._phase)
         y = self._y + 0.6 * self._sway * _wander(self._phase + 31.7) + breath + 0.4 * emphasis
         y -= self._nod.depth_at(self._time)
-        return Posture(
-            math.tanh(x * self._motion),
-            math.tanh(y * self._motion),
-            Eyes(self._lids(), *self._look(manner), self._brows),
-        )
+        eyes = Eyes(self._lids(), *self._look(manner), self._brows)
+        return Posture(math.tanh(x * self._motion), math.tanh(y * self._motion), eyes)
 
     def _enter(self, state: FaceState) -> None:
         """People look, and often blink, when something begins."""

@@ -97,8 +97,7 @@ class PoseStream(LipSyncStream):
                 continue
             if self._speech.in_utterance and not self._speech.has_frame and not self._starved:
                 await self._wait_for_more()
-            if self._closed:
-                return
+                continue
             epoch = self._epoch
             heard, sound, sample_rate = self._speech.take()
             self._room.set()

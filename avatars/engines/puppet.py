@@ -6,22 +6,31 @@ import asyncio
 import random
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from avatars.characters import CHARACTERS, get_artist
 from avatars.engines.atlas import Atlas, open_atlas
 from avatars.engines.base import EngineOptions, Face, LipSyncEngine, LipSyncStream, Progress, VideoFormat
 from avatars.engines.cache import cache_folder
 from avatars.engines.pose_stream import PoseStream
-from avatars.engines.poses import Artist
 
 
 class PuppetOptions(EngineOptions):
     """Which character, and how lively."""
 
-    character: str = Field("mira", title="Character", description="Who it is.")
+    character: str = Field(
+        next(iter(CHARACTERS)), title="Character", description="Who it is.", json_schema_extra={"enum": [*CHARACTERS]}
+    )
     motion: float = Field(
         1.0, ge=0.0, le=1.0, title="Motion", description="How far the head moves: 0 is nearly still, 1 is lively."
     )
+
+    @field_validator("character")
+    @classmethod
+    def _is_drawn(cls, character: str) -> str:
+        if character not in CHARACTERS:
+            raise ValueError(f"there is no character {character!r}, choose one of {', '.join(CHARACTERS)}")
+        return character
 
 
 class Puppet(LipSyncEngine):
@@ -46,10 +55,5 @@ class Puppet(LipSyncEngine):
         return options
 
     def _atlas(self, face: Face, video: VideoFormat, progress: Progress | None) -> Atlas:
-        artist = self._artist(self._options(face))
+        artist = get_artist(self._options(face).character)
         return open_atlas(artist, video.width, video.height, folder=cache_folder("poses"), progress=progress)
-
-    def _artist(self, options: PuppetOptions) -> Artist:
-        from avatars.characters import get_artist
-
-        return get_artist(options.character)

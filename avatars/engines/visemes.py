@@ -95,8 +95,8 @@ class Visemes:
 
 def analyse(samples: Samples, sample_rate: int) -> Sound:
     """Loudness and spectral shape of a few hundredths of a second, at any rate from 8 kHz."""
-    if len(samples) < 16:
-        return Sound(-120.0)
+    if len(samples) < 2 * len(BANDS):
+        return Sound(-120.0)  # too short to be seen
     wave = samples * np.float32(1.0 / 32768.0)
     wave -= wave.mean()
     wave *= _window(len(wave))
@@ -136,9 +136,8 @@ def _window(length: int) -> NDArray[np.float32]:
 def _edges(size: int, sample_rate: int) -> NDArray[np.intp]:
     """Indices of BANDS in a spectrum: each band has a value at least, also those above a low rate's highest."""
     indices = np.ceil(np.array(BANDS) * size / sample_rate).astype(np.intp)
-    last = size // 2
+    room = size // 2 + 1 - len(indices)  # what lies above the rate's highest frequency shares the topmost values
     for place in range(len(indices)):
-        indices[place] = min(
-            max(indices[place], indices[place - 1] + 1 if place else 1), last - len(indices) + place + 1
-        )
+        least = indices[place - 1] + 1 if place else 1
+        indices[place] = min(max(indices[place], least), room + place)
     return indices

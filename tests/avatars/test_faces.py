@@ -221,9 +221,9 @@ def test_a_revision_from_before_is_no_change(agent: Agent) -> None:
 
 # -- Shown ------------------------------------------------------------------------------------------------------------
 def test_the_still_is_the_characters_or_the_picture(avatar: Avatar) -> None:
-    assert str(portrait_url(avatar)).endswith("portraits/mira.svg")
+    assert str(portrait_url(avatar)).endswith("portraits/mira.webp")
     with_portrait(avatar)
-    assert str(portrait_url(avatar)).endswith("portraits/mira.svg"), "a character shows itself"
+    assert str(portrait_url(avatar)).endswith("portraits/mira.webp"), "a character shows itself"
     avatar.engine = "portrait"
     assert portrait_url(avatar) == avatar.portrait.url
 
