@@ -86,12 +86,13 @@ def _cut(picture: Picture, matrix: Array, width: int, height: int) -> Picture:
     crop = cv2.warpAffine(source, matrix, (width, height), flags=cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
     # 1 inside the picture, falling to 0 over its last few pixels.
     ones = np.ones(picture.shape[:2], np.float32)
-    inside = (cv2.warpAffine(ones, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=0) > 0.4).astype(np.float32)
-    if inside.all():
+    covered = cv2.warpAffine(ones, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=0) > 0.4
+    if covered.all():
         return np.asarray(crop)
     feather = 0.02 * width
     kernel = np.ones((2 * round(feather) + 1,) * 2, np.uint8)
-    inside = cv2.GaussianBlur(cv2.erode(inside, kernel, borderValue=1), (0, 0), feather / 2)
+    core = cv2.erode(covered.astype(np.float32), kernel, borderValue=1)
+    inside: Array = cv2.GaussianBlur(core, (0, 0), feather / 2)
     mixed = inside[..., None] * crop + (1 - inside[..., None]) * _background(picture, width, height)
     return np.asarray(np.clip(mixed + 0.5, 0, 255).astype(np.uint8))
 

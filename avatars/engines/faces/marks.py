@@ -177,11 +177,11 @@ def _detect(name: str, gray: Array, smallest: int) -> list[tuple[Array, int]]:
 
 def _find_box(gray: Array) -> tuple[Array, float]:
     """The face that stands out: its box in pixels, and how sure it is one."""
-    small = min(1.0, 720 / max(gray.shape))
+    small = min(1.0, 600 / max(gray.shape))
     look = cv2.equalizeHist(cv2.resize(gray, None, fx=small, fy=small, interpolation=cv2.INTER_AREA))
     groups: list[list[tuple[Array, int]]] = []
     for name in ("frontalface_default", "frontalface_alt2", "frontalface_alt"):
-        for box, count in _detect(name, look, smallest=28):
+        for box, count in _detect(name, look, smallest=30):
             near = next((group for group in groups if _overlap(group[0][0], box) > 0.4), None)
             groups.append([(box, count)]) if near is None else near.append((box, count))
     faces = []

@@ -27,13 +27,13 @@ CORNER_SHARE = 0.14
 """How much of the lower lip's way the corners go."""
 CHIN_SHARE = 0.62
 """How much of the lower lip's way the chin goes."""
-SPREAD, ROUND = 0.2, 0.31
+SPREAD, ROUND = 0.26, 0.31
 """Of the corners outwards (width 0 to 1: half of it each way) and inwards (rounding 1), as part of half the mouth."""
 SEAM = 0.02
 """Width of the dark line between closed lips."""
 POUT = 0.05
 """Opening of rounded lips that are otherwise closed."""
-CHEEK, NOSE, NECK = 0.5, 0.28, 0.42
+CHEEK, NOSE, NECK = 0.42, 0.28, 0.42
 """How far from the mouth, upwards from it and downwards from the chin the skin moves."""
 
 
@@ -139,23 +139,26 @@ class MouthArea:
         opening *= np.abs(u) < shape.half
         if not opening.any():
             return bent
-        filling = self._inside.paint(u, v, upper, lower, shape, own_teeth=self._shows_teeth)
+        # How much of the opening upper teeth fill: most of it when lips are spread, little when they are rounded.
+        teeth = 0.0 if self._shows_teeth else 0.5 + 0.35 * max(0.0, 2 * mouth.width - 1) - 0.42 * mouth.rounding
+        filling = self._inside.paint(u, v, upper, lower, shape, teeth)
         if self._shows_teeth:
-            filling = self._own_teeth(filling, shape, mouth)
+            filling = self._own_teeth(filling, upper, shape, mouth)
         opened = np.clip((shape.gap - rest.gap) / 0.1, 0, 1)
         shade = 0.3 * opened * np.exp(-np.square((above + below) / 0.025)) * (np.abs(u) < shape.half)
         mixed = opening[..., None] * filling + ((1 - opening) * (1 - shade))[..., None] * bent
         return np.asarray(np.clip(mixed + 0.5, 0, 255).astype(np.uint8))
 
-    def _own_teeth(self, filling: Array, shape: Arches, mouth: Mouth) -> Array:
+    def _own_teeth(self, filling: Array, upper: Array, shape: Arches, mouth: Mouth) -> Array:
         """What the picture shows between its lips, in its place: the skull does not move with the lips. It only
         follows an upper lip that rises and corners that spread, since nothing is known of what these uncover."""
         u = self._u / max(1.0, shape.half / self._rest.half)
         v = self._v - min(0.0, shape.top - self._rest.top)
         _, bottom = self._rest.edges(u)
         covers = np.clip((bottom - v) / self._soft + 0.5, 0, 1)
-        in_shadow = 1 - mouth.rounding * np.array([0.62, 0.74, 0.76], np.float32)
-        return np.asarray(_mix(filling, self._sample(u, v) * in_shadow, covers))
+        # Rounded lips stand out and shade what is behind them.
+        light = 1 - mouth.rounding * (0.8 - 0.45 * np.clip((self._v - upper) / 0.1, 0, 1))
+        return np.asarray(_mix(filling, self._sample(u, v) * light[..., None] ** self._inside.shadow, covers))
 
     def _shape(self, mouth: Mouth) -> Arches:
         rest = self._rest
@@ -181,7 +184,7 @@ class MouthArea:
         cheeks = np.sign(u) * (shape.half - self._rest.half) * fade(np.abs(u), shape.half, shape.half + CHEEK)
         # Beside the nose the cheeks move along far up, below it only the lip.
         above = NOSE - 0.06 + 0.14 * (1 - fade(np.abs(u), 0.25, 0.5))
-        rows = fade((np.minimum(shape.top, 0) - v) / above, 0.0, 1.0) * fade(v - shape.bottom, 0.2, 0.75)
+        rows = fade((np.minimum(shape.top, 0) - v) / above, 0.0, 1.0) * fade(v - shape.bottom, 0.1, 0.5)
         return np.asarray(np.where(np.abs(u) < shape.half, lips, cheeks) * rows, np.float32)
 
     def _sample(self, u: Array, v: Array) -> NDArray[np.uint8]:
@@ -190,7 +193,7 @@ class MouthArea:
 
 
 class _Inside:
-    """Colours of a mouth's inside, in the light of its picture."""
+    """Colours of a mouth's inside, in the light of its picture. `shadow`: powers by which a shadow darkens each."""
 
     def __init__(self, lab: NDArray[np.float32]) -> None:
         rows = slice(round((0.45 + Ruler.ORIGIN) * Ruler.SCALE), round((0.8 + Ruler.ORIGIN) * Ruler.SCALE))
@@ -200,11 +203,13 @@ class _Inside:
         # Light and skin cannot be told apart: half of the colour is taken for the light's.
         light = (light + light.mean()) / 2
         colours = np.array([DARK, TONGUE, TEETH], np.float32) * light
+        self.shadow = WARM
         if np.ptp(skin) < 2:  # a grey picture
+            self.shadow = np.ones(3)
             colours = np.repeat(colours @ np.array([[0.299], [0.587], [0.114]]), 3, axis=1)
         self._dark, self._tongue, self._teeth = colours
 
-    def paint(self, u: Array, v: Array, upper: Array, lower: Array, shape: Arches, *, own_teeth: bool) -> Array:
+    def paint(self, u: Array, v: Array, upper: Array, lower: Array, shape: Arches, teeth: float) -> Array:
         """(rows, columns, 3) for every pixel; only what is between the lips will be seen."""
         gap = shape.gap
         t = u / shape.half
@@ -217,13 +222,12 @@ class _Inside:
         seen = fade(tongue, 0.3, 1.15) * float(fade(np.array(-gap), -0.28, -0.12))
         lit = 0.45 + 0.55 * fade(tongue, 0.1, 1.0)
         colour = _mix(colour, self._tongue * lit[..., None], seen)
-        if not own_teeth:
-            colour = _mix(colour, *self._upper_teeth(u, v, upper, shape, gap))
+        if teeth:
+            colour = _mix(colour, *self._upper_teeth(u, v, upper, shape, min(teeth * gap, 0.105)))
         return np.asarray(colour)
 
-    def _upper_teeth(self, u: Array, v: Array, upper: Array, shape: Arches, gap: float) -> tuple[Array, Array]:
+    def _upper_teeth(self, u: Array, v: Array, upper: Array, shape: Arches, long: float) -> tuple[Array, Array]:
         """Colour and coverage: a row of teeth under the upper lip, narrower ones at the sides, in its shadow."""
-        long = min(0.5 * gap, 0.105)
         place = np.abs(u) / 0.135  # in front teeth
         within = np.abs(place % 1 - 0.5) * 2  # 0 in the middle of a tooth, 1 between two
         bottom = upper + long * (1 - 0.1 * within**4) * np.sqrt(np.clip(1 - (u / (0.95 * shape.half)) ** 2, 0, 1))
@@ -231,14 +235,18 @@ class _Inside:
         covers = np.clip((bottom - v) / soft + 0.5, 0, 1) * fade(np.abs(u) / shape.half, 0.45, 0.92)
         below_lip = np.clip((v - upper) / 0.06, 0, 1)
         shade = (
-            (0.65 + 0.35 * below_lip) * (1 - 0.5 * np.clip(np.abs(u) / shape.half, 0, 1) ** 2) * (1 - 0.16 * within**6)
+            (0.72 + 0.28 * below_lip) * (1 - 0.4 * np.clip(np.abs(u) / shape.half, 0, 1) ** 2) * (1 - 0.16 * within**6)
         )
         return np.asarray(self._teeth * shade[..., None]), np.asarray(covers)
 
 
-DARK, TONGUE, TEETH = (46, 16, 15), (140, 66, 63), (214, 202, 184)
+DARK, TONGUE, TEETH = (46, 16, 15), (140, 66, 63), (236, 223, 204)
 """RGB, beside LIGHT_SKIN."""
 LIGHT_SKIN = np.array([222.0, 176.0, 150.0])
+
+
+WARM = np.array([1.0, 1.4, 1.55])
+"""Shadows in a mouth are red: how much faster than red green and blue fall off in them."""
 
 
 def _mix(below: Array, above: Array, coverage: Array) -> Array:
