@@ -28,9 +28,11 @@ from livekit.agents import AgentSession, JobContext, JobProcess
 from livekit.agents.voice.events import CloseEvent, CloseReason, ErrorEvent
 from livekit.agents.voice.room_io import TextInputEvent
 
+from agent_runtime.avatar.link import FaceLink, WorkerFace
 from agent_runtime.db import DatabaseThread
 from agent_runtime.early import hear_early_words
 from agent_runtime.heartbeat import Heartbeat
+from agent_runtime.job_logs import log_through_parent
 from agent_runtime.pipeline import Pipeline, build_pipeline, describe_change, load_vad, room_options
 from agent_runtime.recorder import SessionRecorder
 from molts.errors import MoltsError, NotFound
@@ -55,18 +57,12 @@ def prewarm(process: JobProcess) -> None:
     from projects.providers import faster_whisper, supertonic
 
     connections.close_all()
-    _log_through_parent()
+    log_through_parent()
     # Other threads (database, recogniser) hand the interpreter back sooner: each step of an answer waits for it anew.
     sys.setswitchinterval(SWITCH_SECONDS)
     process.userdata["vad"] = load_vad()
     faster_whisper.prewarm()
     supertonic.prewarm()
-
-
-def _log_through_parent() -> None:
-    """LiveKit sends a job's records to the worker, which prints them; printing them here too would double each line."""
-    root = logging.getLogger()
-    root.handlers = [handler for handler in root.handlers if type(handler) is not logging.StreamHandler]
 
 
 async def run_job(context: JobContext) -> None:
@@ -102,7 +98,7 @@ class Conversation:
         self._context = context
         self._spec = spec
         self._database = database
-        self._recorder = SessionRecorder(spec=spec, database=database)
+        self._recorder = SessionRecorder(spec=spec, database=database, has_avatar=spec.face is not None)
         self._heartbeat = Heartbeat(
             session_id=spec.session_id,
             generation=spec.generation,
@@ -111,6 +107,7 @@ class Conversation:
             on_superseded=self._leave,
         )
         self._pipeline: Pipeline | None = None
+        self._face: FaceLink | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def claim(self) -> bool:
@@ -147,6 +144,7 @@ class Conversation:
             record=False,
             session_host=False,
         )
+        self._call_face(session)
         session.room_io.set_participant(self._spec.visitor_identity)  # whoever else may be in the room
         self._context.room.on("disconnected", lambda *_: self._context.shutdown(reason="room closed"))
         await self._database.run(
@@ -163,6 +161,8 @@ class Conversation:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
+        if self._face is not None:
+            await self._face.aclose()
         await self._recorder.aclose()
         await self._heartbeat.aclose()
         if self._pipeline is not None:
@@ -171,6 +171,15 @@ class Conversation:
                     await self._pipeline.aclose()
         self._database.close()
 
+    def _call_face(self, session: AgentSession[None]) -> None:
+        if self._spec.face is None:
+            return
+        source = WorkerFace(
+            spec=self._spec, room=self._context.room, agent_identity=self._context.local_participant_identity
+        )
+        self._face = FaceLink(source=source, session=session, recorder=self._recorder)
+        self._spawn(self._face.run())
+
     # -- what it says by itself ----------------------------------------------------------------------------------------
     async def _greet(self, session: AgentSession[None]) -> None:
         """Greet once the visitor is there to hear it. A job that replaces another one goes on without."""
@@ -178,6 +187,8 @@ class Conversation:
             return
         with contextlib.suppress(RuntimeError):  # the visitor left before: room or session is closing
             visitor = await self._context.wait_for_participant(identity=self._spec.visitor_identity)
+            if self._face is not None:
+                await self._face.settled()
             await hear_early_words(session, visitor, self._recorder)
             if not self._recorder.visitor_has_spoken:  # else the answer is the greeting
                 session.say(self._spec.persona.greeting)

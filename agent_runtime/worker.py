@@ -1,4 +1,5 @@
-"""The agent worker: takes conversations from the media server, one process each, as many as it has slots."""
+"""Workers take jobs from the media server, one process each, as many as they have slots: conversations (`AgentWorker`)
+and their faces (`agent_runtime.avatar.worker`)."""
 
 from __future__ import annotations
 
@@ -10,17 +11,19 @@ import signal
 import socket
 import threading
 import uuid
-from collections.abc import Awaitable
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
-from livekit.agents import AgentServer, JobRequest
+from livekit.agents import AgentServer, JobContext, JobProcess, JobRequest
 from livekit.agents.worker import WorkerPermissions
 
 from agent_runtime import entrypoint
 from molts.errors import Unavailable
 from sessions import presence
-from sessions.presence import WorkerInfo
+from sessions.presence import WorkerInfo, WorkerKind
 
 logger = logging.getLogger(__name__)
 
@@ -28,11 +31,29 @@ CLOSE_SECONDS = 30
 JOB_MEMORY_LIMIT_MB = 3000
 
 
-class Worker:
+@dataclass(frozen=True)
+class WorkerOptions:
+    """What a kind of worker is: under which name jobs are asked for, how many it takes, what runs in them."""
+
+    kind: WorkerKind
+    name: str
+    slots: int
+    health_port: int
+    drain_seconds: int
+    run_job: Callable[[JobContext], Awaitable[None]]
+    prewarm: Callable[[JobProcess], None]
+    preload: str
+    """A module that LiveKit's fork server imports, so that its job processes share it."""
+    shutdown_seconds: int = 30
+    """How long a job may take to end before it is killed."""
+
+
+class Worker(ABC):
     """An AgentServer of ours: load is used slots, health on loopback, signs of life in Redis."""
 
-    def __init__(self) -> None:
-        self.slots: int = settings.MOLTS_AGENT_SLOTS
+    def __init__(self, options: WorkerOptions) -> None:
+        self._options = options
+        self.slots = options.slots
         self.id = f"{socket.gethostname()}-{os.getpid()}"
         self._stopped = threading.Event()
         self._beats: threading.Thread | None = None
@@ -41,21 +62,36 @@ class Worker:
             api_key=settings.LIVEKIT_API_KEY,
             api_secret=settings.LIVEKIT_API_SECRET,
             host="127.0.0.1",
-            port=settings.MOLTS_AGENT_HEALTH_PORT,
+            port=options.health_port,
             # By CPU load the server would refuse a dispatch once, at the worst moment, and never ask again.
             load_fnc=lambda server: len(server.active_jobs) / self.slots,
             load_threshold=1.0,
             num_idle_processes=1,
             initialize_process_timeout=60,
-            shutdown_process_timeout=30,
+            shutdown_process_timeout=options.shutdown_seconds,
             job_memory_limit_mb=JOB_MEMORY_LIMIT_MB,
-            setup_fnc=entrypoint.prewarm,
-            preload_modules=["agent_runtime.preload"],
+            setup_fnc=options.prewarm,
+            preload_modules=[options.preload],
             permissions=WorkerPermissions(can_update_metadata=True, hidden=False),
         )
-        self.server.rtc_session(entrypoint.run_job, agent_name=settings.MOLTS_AGENT_NAME, on_request=self._accept)
+        self.server.rtc_session(options.run_job, agent_name=options.name, on_request=self._take)
         self.server.on("worker_started", self._on_started)
         self.server.on("worker_registered", self._on_registered)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.server.active_jobs) >= self.slots
+
+    @abstractmethod
+    async def _take(self, request: JobRequest) -> None:
+        """Accept a job of ours while there is a free slot, else reject it."""
+
+    def _on_ready(self) -> None:  # noqa: B027 - optional
+        """Called once, in a thread, when the first sign of life was sent."""
+
+    @abstractmethod
+    def _on_job_gone(self, metadata: str, identity: str) -> None:
+        """Called in a thread when the process of a job is gone, however it went."""
 
     async def run(self) -> None:
         """Until SIGINT or SIGTERM. Then no new jobs are taken and running ones may go on for the drain time; a second
@@ -78,12 +114,12 @@ class Worker:
         """No new conversations: the reconciler no longer counts on this worker."""
         self._stopped.set()
         try:
-            await asyncio.to_thread(presence.forget_worker, self.id)
+            await asyncio.to_thread(presence.forget_worker, self.id, self._options.kind)
         except Unavailable:
             logger.info("worker not signed off: Redis is away")
 
     async def _drain(self) -> None:
-        seconds: int = settings.MOLTS_AGENT_DRAIN_SECONDS
+        seconds = self._options.drain_seconds
         if seconds and self.server.active_jobs:
             logger.info("draining", extra={"jobs": len(self.server.active_jobs), "seconds": seconds})
             with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
@@ -99,22 +135,6 @@ class Worker:
         if not serving.done():
             serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
-
-    async def _accept(self, request: JobRequest) -> None:
-        """Take a conversation of ours while there is a free slot. The identity says nothing about anyone."""
-        try:
-            uuid.UUID(request.job.metadata)
-        except ValueError:
-            logger.warning("refused a job without a session id")
-            await request.reject()
-            return
-        if len(self.server.active_jobs) >= self.slots:
-            await request.reject()
-            return
-        with contextlib.suppress(Unavailable):
-            # Starting a process can take a while; without this mark the reconciler would call another agent meanwhile.
-            await asyncio.to_thread(presence.note_taken, uuid.UUID(request.job.metadata), self.id)
-        await request.accept(identity=f"agent-{uuid.uuid4().hex[:12]}", name="agent")
 
     # -- signs of life -------------------------------------------------------------------------------------------------
     def _on_started(self) -> None:
@@ -138,21 +158,61 @@ class Worker:
                 used=len(self.server.active_jobs),
             )
             try:
-                presence.beat_worker(info)
+                presence.beat_worker(info, self._options.kind)
                 if first:
-                    _wake_reconciler()  # conversations may be waiting for somebody like us
                     first = False
+                    self._on_ready()
             except Unavailable:
                 logger.warning("worker beat not sent: Redis is away")
             self._stopped.wait(presence.BEAT_SECONDS)
 
     def _on_process_closed(self, process: Any) -> None:
-        """A job process is gone, however it went: its session must not wait for missing beats to show it."""
         running = getattr(process, "running_job", None)
         if running is None:
             return
         exited = (running.job.metadata, running.accept_arguments.identity)
-        threading.Thread(target=_wake_reconciler, args=exited, daemon=True).start()
+        threading.Thread(target=self._on_job_gone, args=exited, daemon=True).start()
+
+
+class AgentWorker(Worker):
+    """Holds conversations."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            WorkerOptions(
+                kind=WorkerKind.AGENT,
+                name=settings.MOLTS_AGENT_NAME,
+                slots=settings.MOLTS_AGENT_SLOTS,
+                health_port=settings.MOLTS_AGENT_HEALTH_PORT,
+                drain_seconds=settings.MOLTS_AGENT_DRAIN_SECONDS,
+                run_job=entrypoint.run_job,
+                prewarm=entrypoint.prewarm,
+                preload="agent_runtime.preload",
+            )
+        )
+
+    async def _take(self, request: JobRequest) -> None:
+        """The identity says nothing about anyone."""
+        try:
+            session_id = uuid.UUID(request.job.metadata)
+        except ValueError:
+            logger.warning("refused a job without a session id")
+            await request.reject()
+            return
+        if self.is_full:
+            await request.reject()
+            return
+        with contextlib.suppress(Unavailable):
+            # Starting a process can take a while; without this mark the reconciler would call another agent meanwhile.
+            await asyncio.to_thread(presence.note_taken, session_id, self.id)
+        await request.accept(identity=f"agent-{uuid.uuid4().hex[:12]}", name="agent")
+
+    def _on_ready(self) -> None:
+        _wake_reconciler()  # conversations may be waiting for somebody like us
+
+    def _on_job_gone(self, metadata: str, identity: str) -> None:
+        """Its session must not wait for missing beats to show it."""
+        _wake_reconciler(metadata, identity)
 
 
 async def _first(one: Awaitable[Any], other: Awaitable[Any]) -> bool:

@@ -59,6 +59,13 @@ class Env:
             raise bad(name, value, expected)
         return number
 
+    def even(self, name: str, default: int, *, minimum: int = 64, maximum: int) -> int:
+        """An even whole number, as video wants for its sides."""
+        number = self.number(name, default, minimum=minimum, maximum=maximum)
+        if number % 2:
+            raise bad(name, str(number), f"an even number of at least {minimum} and at most {maximum}")
+        return number
+
     def window(self, name: str) -> float | None:
         """Seconds between 1 and 30; "full" is 30, and "auto" None."""
         value = self.text(name, "auto").lower()

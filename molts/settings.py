@@ -91,6 +91,16 @@ MOLTS_AGENT_NAME = f"{MOLTS_INSTANCE}-agent"
 MOLTS_AGENT_SLOTS = env.number("MOLTS_AGENT_SLOTS", max(4, 6 * (os.cpu_count() or 1)), minimum=1, maximum=10_000)
 MOLTS_AGENT_DRAIN_SECONDS = env.number("MOLTS_AGENT_DRAIN_SECONDS", 600, maximum=86_400)
 MOLTS_AGENT_HEALTH_PORT = env.number("MOLTS_AGENT_HEALTH_PORT", 0, maximum=65535)  # 0: any free port, on loopback
+MOLTS_AVATAR_NAME = f"{MOLTS_INSTANCE}-avatar"
+# A drawn face takes about a fifth of a core while it speaks.
+MOLTS_AVATAR_SLOTS = env.number("MOLTS_AVATAR_SLOTS", max(2, 4 * (os.cpu_count() or 1)), minimum=1, maximum=10_000)
+MOLTS_AVATAR_DRAIN_SECONDS = env.number("MOLTS_AVATAR_DRAIN_SECONDS", 600, maximum=86_400)
+MOLTS_AVATAR_HEALTH_PORT = env.number("MOLTS_AVATAR_HEALTH_PORT", 0, maximum=65535)
+MOLTS_AVATAR_WIDTH = env.even("MOLTS_AVATAR_WIDTH", env.even("AVATAR_WIDTH", 512, maximum=4096), maximum=4096)
+MOLTS_AVATAR_HEIGHT = env.even("MOLTS_AVATAR_HEIGHT", env.even("AVATAR_HEIGHT", 512, maximum=4096), maximum=4096)
+MOLTS_AVATAR_FPS = env.number(
+    "MOLTS_AVATAR_FPS", env.number("AVATAR_FPS", 25, minimum=5, maximum=60), minimum=5, maximum=60
+)
 
 # -- Speech ----------------------------------------------------------------------------------------------------------
 MOLTS_WHISPER_MODEL = env.text("MOLTS_WHISPER_MODEL") or env.text("WHISPER_MODEL")

@@ -3,7 +3,7 @@ from typing import Any
 
 from django.apps import AppConfig
 
-from avatars.signals import agents_leave
+from avatars.signals import WorkerState, agents_leave, workers_asked
 
 
 class SessionsConfig(AppConfig):
@@ -15,6 +15,7 @@ class SessionsConfig(AppConfig):
 
     def ready(self) -> None:
         agents_leave.connect(end_their_sessions)
+        workers_asked.connect(tell_avatar_workers)
 
 
 def end_their_sessions(*, agent_ids: Sequence[Any], **_: Any) -> None:
@@ -22,3 +23,10 @@ def end_their_sessions(*, agent_ids: Sequence[Any], **_: Any) -> None:
     from sessions.services import end_sessions_of_agents  # models are there only once the apps are
 
     end_sessions_of_agents(agent_ids=agent_ids)
+
+
+def tell_avatar_workers(**_: Any) -> list[WorkerState]:
+    """Raises Unavailable when Redis is out of reach."""
+    from sessions.presence import WorkerKind, workers
+
+    return [WorkerState(host=each.host, used=each.used, slots=each.slots) for each in workers(WorkerKind.AVATAR)]

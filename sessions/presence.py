@@ -8,6 +8,10 @@ are hints: losing Redis makes everyone look absent, and callers must treat `Unav
     <instance>:taken:<session id>     worker that accepted the call for an agent and is starting its job
     <instance>:missed:<session id>    since when the visitor was missed, on the page and in the room
     <instance>:worker:<worker id>     JSON about an agent worker: {"host", "slots", "used", "pid"}
+    <instance>:avatar-worker:<id>     the same of an avatar worker
+    <instance>:avatar:<identity>      JSON figures of an avatar that is in a room, named as it is there
+    <instance>:face:<session id>      identity of the avatar that the agent of the session called last
+    <instance>:avatar-figures         hash of sums over all avatars: joins, join_seconds, lost, ...
     <instance>:clock                  the reconciler ran lately
 """
 
@@ -15,10 +19,12 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from functools import lru_cache
+from typing import Any
 
 import redis
 import redis.asyncio
@@ -30,20 +36,37 @@ BEAT_SECONDS = 1.0
 AGENT_LOST_AFTER_MS = 4_000
 VISITOR_GONE_AFTER_MS = 4_000
 WORKER_GONE_AFTER_MS = 4_000
+AVATAR_LOST_AFTER_MS = 4_000
+FACE_MEMORY_MS = 86_400_000
 CLOCK_LATE_AFTER_MS = 30_000
 MISSED_MEMORY_MS = 600_000
 STARTING_MS = 30_000  # longest that a job may take from being accepted to claiming its session
 
 
+class WorkerKind(StrEnum):
+    """What a worker's jobs are; the value is a part of its key."""
+
+    AGENT = "worker"
+    AVATAR = "avatar-worker"
+
+
 @dataclass(frozen=True)
 class WorkerInfo:
-    """What an agent worker says about itself."""
+    """What a worker says about itself."""
 
     id: str
     host: str
     pid: int
     slots: int
     used: int
+
+
+@dataclass(frozen=True)
+class AvatarBeat:
+    """The last sign of life of an avatar: `age` seconds ago, with what it measured (`AvatarFigures`)."""
+
+    age: float
+    figures: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -83,8 +106,12 @@ def visitor_key(session_id: uuid.UUID) -> str:
     return _key("visitor", session_id)
 
 
-def worker_key(worker_id: str) -> str:
-    return _key("worker", worker_id)
+def worker_key(worker_id: str, kind: WorkerKind = WorkerKind.AGENT) -> str:
+    return _key(kind, worker_id)
+
+
+def avatar_key(identity: str) -> str:
+    return _key("avatar", identity)
 
 
 @lru_cache(maxsize=4)
@@ -171,22 +198,93 @@ def forget_missed(session_id: uuid.UUID) -> None:
         client().delete(_key("missed", session_id))
 
 
-def beat_worker(info: WorkerInfo) -> None:
+def beat_worker(info: WorkerInfo, kind: WorkerKind = WorkerKind.AGENT) -> None:
     with _reachable():
-        client().set(worker_key(info.id), json.dumps(asdict(info)), px=WORKER_GONE_AFTER_MS)
+        client().set(worker_key(info.id, kind), json.dumps(asdict(info)), px=WORKER_GONE_AFTER_MS)
 
 
-def forget_worker(worker_id: str) -> None:
+def forget_worker(worker_id: str, kind: WorkerKind = WorkerKind.AGENT) -> None:
     with _reachable():
-        client().delete(worker_key(worker_id))
+        client().delete(worker_key(worker_id, kind))
 
 
-def workers() -> list[WorkerInfo]:
-    """Agent workers that beat. Raises Unavailable when Redis is out of reach."""
+def workers(kind: WorkerKind = WorkerKind.AGENT) -> list[WorkerInfo]:
+    """Workers of a kind that beat. Raises Unavailable when Redis is out of reach."""
+    return [WorkerInfo(**value) for value in _values(kind)]
+
+
+def _values(name: str) -> list[Any]:
+    """The JSON under every key `<instance>:<name>:*`."""
     with _reachable():
-        keys = list(client().scan_iter(_key("worker", "*"), count=100))
+        keys = list(client().scan_iter(_key(name, "*"), count=100))
         values = client().mget(keys) if keys else []
-    return [WorkerInfo(**json.loads(value)) for value in values if value]
+    return [json.loads(value) for value in values if value]
+
+
+# -- Avatars -----------------------------------------------------------------------------------------------------------
+def beat_avatar(identity: str, figures: Mapping[str, float]) -> None:
+    with _reachable():
+        client().set(avatar_key(identity), json.dumps(dict(figures)), px=AVATAR_LOST_AFTER_MS)
+
+
+def avatar_beat(identity: str) -> AvatarBeat | None:
+    """None when this avatar is silent. Raises Unavailable when Redis is out of reach."""
+    with _reachable(), client().pipeline(transaction=True) as pipeline:
+        pipeline.get(avatar_key(identity))
+        pipeline.pttl(avatar_key(identity))
+        value, left = pipeline.execute()
+    return AvatarBeat((AVATAR_LOST_AFTER_MS - left) / 1000, json.loads(value)) if value else None
+
+
+def forget_avatar(identity: str) -> None:
+    """This avatar has ended: whoever listens for its beat need not wait."""
+    with _reachable():
+        client().delete(avatar_key(identity))
+
+
+def avatar_figures() -> list[dict[str, float]]:
+    """What the avatars that are in rooms measure."""
+    return _values("avatar")
+
+
+def want_avatar(session_id: uuid.UUID, identity: str) -> None:
+    """The agent has called this avatar; any other of the session is one too many."""
+    with _reachable():
+        client().set(_key("face", session_id), identity, px=FACE_MEMORY_MS)
+
+
+def wanted_avatar(session_id: uuid.UUID) -> str | None:
+    """Identity of the avatar that was called last, None when none is wanted (any more)."""
+    with _reachable():
+        found = client().get(_key("face", session_id))
+    return None if found is None else str(found)
+
+
+def agent_and_avatar(session_id: uuid.UUID) -> tuple[AgentBeat | None, str | None]:
+    """Who beats as the session's agent, and which avatar it called last: what an avatar must know to stay."""
+    with _reachable():
+        agent, wanted = client().mget(agent_key(session_id), _key("face", session_id))
+    return AgentBeat.parse(agent) if agent else None, None if wanted is None else str(wanted)
+
+
+def forget_face(session_id: uuid.UUID) -> None:
+    """The session wants no avatar any more."""
+    with _reachable():
+        client().delete(_key("face", session_id))
+
+
+def count_avatar(**amounts: float) -> None:
+    """Add to the sums over all avatars that ever were."""
+    with _reachable(), client().pipeline(transaction=False) as pipeline:
+        for name, amount in amounts.items():
+            pipeline.hincrbyfloat(_key("avatar-figures"), name, amount)
+        pipeline.execute()
+
+
+def avatar_sums() -> dict[str, float]:
+    with _reachable():
+        found = client().hgetall(_key("avatar-figures"))
+    return {str(name): float(value) for name, value in found.items()}
 
 
 def forget_agent(session_id: uuid.UUID, identity: str) -> None:

@@ -122,12 +122,21 @@ async def open_check_room(room_name: str) -> None:
 
 async def dispatch_agent(room_name: str, *, metadata: str) -> str:
     """Ask for an agent in the room; returns the dispatch id. Earlier dispatches of the room are withdrawn."""
+    return await _dispatch(settings.MOLTS_AGENT_NAME, room_name, metadata)
+
+
+async def dispatch_avatar(room_name: str, *, metadata: str) -> str:
+    """Ask for an avatar in the room; returns the dispatch id. Earlier ones are withdrawn, and with them their jobs."""
+    return await _dispatch(settings.MOLTS_AVATAR_NAME, room_name, metadata)
+
+
+async def _dispatch(worker_name: str, room_name: str, metadata: str) -> str:
     async with _server() as server:
         for old in await _dispatches(server, room_name):
-            if old.agent_name == settings.MOLTS_AGENT_NAME:
+            if old.agent_name == worker_name:
                 await _ignore_missing(server.agent_dispatch.delete_dispatch(old.id, room_name))
         dispatch = await server.agent_dispatch.create_dispatch(
-            api.CreateAgentDispatchRequest(agent_name=settings.MOLTS_AGENT_NAME, room=room_name, metadata=metadata)
+            api.CreateAgentDispatchRequest(agent_name=worker_name, room=room_name, metadata=metadata)
         )
         return dispatch.id
 

@@ -79,6 +79,14 @@ def load_spec(session_id: uuid.UUID) -> SessionSpec:
     return build_spec(session)
 
 
+def load_face(session_id: uuid.UUID) -> FaceSpec | None:
+    """The face of a session, None when it has none. Raises NotFound for an unknown session."""
+    session = LiveSession.objects.filter(pk=session_id).first()
+    if session is None:
+        raise NotFound("There is no such session.")
+    return _face(session, session.spec.get("avatar"))
+
+
 def build_spec(session: LiveSession) -> SessionSpec:
     stored = session.spec
     last = session.turns.order_by("-index").values_list("index", flat=True).first()

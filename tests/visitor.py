@@ -72,6 +72,18 @@ class Heard:
         return now
 
 
+@dataclass
+class Seen:
+    """Received video: when each frame came, and the frame itself while `keep` is set."""
+
+    at: list[float] = field(default_factory=list)
+    frames: list[rtc.VideoFrame] = field(default_factory=list)
+    keep: bool = False
+
+    def between(self, since: float, until: float) -> list[float]:
+        return [at for at in self.at if since <= at < until]
+
+
 class Visitor:
     """`async with Visitor(url, token) as visitor: await visitor.speak(samples)`."""
 
@@ -79,6 +91,7 @@ class Visitor:
         self._url, self._token = url, token
         self.room = rtc.Room()
         self.heard = Heard()
+        self.seen = Seen()
         self.transcripts: list[tuple[str, str]] = []
         self._source = rtc.AudioSource(RATE, 1, queue_size_ms=100)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -142,6 +155,18 @@ class Visitor:
     def _on_track(self, track: rtc.Track, *_: object) -> None:
         if track.kind == rtc.TrackKind.KIND_AUDIO:
             self._spawn(self._listen(track))
+        elif track.kind == rtc.TrackKind.KIND_VIDEO:
+            self._spawn(self._watch(track))
+
+    async def _watch(self, track: rtc.Track) -> None:
+        stream = rtc.VideoStream(track)
+        try:
+            async for event in stream:
+                self.seen.at.append(time.time())
+                if self.seen.keep:
+                    self.seen.frames.append(event.frame)
+        finally:
+            await stream.aclose()
 
     async def _listen(self, track: rtc.Track) -> None:
         stream = rtc.AudioStream(track, sample_rate=16_000, num_channels=1, frame_size_ms=10)

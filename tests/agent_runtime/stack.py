@@ -126,6 +126,7 @@ class Stack:
             "MOLTS_SPEECH_LISTEN": f"unix://{folder / 'speech.sock'}",
             "MOLTS_AGENT_SLOTS": str(slots),
             "MOLTS_AGENT_DRAIN_SECONDS": "0",
+            "MOLTS_AVATAR_DRAIN_SECONDS": "0",
             "MOLTS_OFFLINE": "1",
             "MOLTS_ALLOWED_NETWORKS": "127.0.0.0/8",
             "OMP_NUM_THREADS": "1",
@@ -159,6 +160,13 @@ class Stack:
         wait_for("an agent worker", lambda: len(self.workers()) > before or self._died(name))
         # One process is warm before the first conversation comes, as on a machine that has been up for a while.
         wait_for("a warm job process", lambda: self.job_processes(name) or self._died(name))
+
+    def start_avatars(self, name: str = "avatar", *, slots: int = 6) -> None:
+        """`manage.py run_avatar`; returns when it takes calls and has a process waiting for one."""
+        before = len(self.workers("avatar-worker"))
+        self._spawn(name, [sys.executable, "manage.py", "run_avatar"], {"MOLTS_AVATAR_SLOTS": str(slots)})
+        wait_for("an avatar worker", lambda: len(self.workers("avatar-worker")) > before or self._died(name))
+        wait_for("a warm avatar process", lambda: self.job_processes(name) or self._died(name))
 
     def start_speech(self) -> None:
         """`manage.py run_speech`; returns when it has its model."""
@@ -196,9 +204,9 @@ class Stack:
         """All that the part has printed so far."""
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
-    def workers(self) -> list[str]:
+    def workers(self, kind: str = "worker") -> list[str]:
         with Redis.from_url(self.env["REDIS_URL"], decode_responses=True) as client:
-            return list(client.scan_iter(f"{self.env['MOLTS_INSTANCE']}:worker:*"))
+            return list(client.scan_iter(f"{self.env['MOLTS_INSTANCE']}:{kind}:*"))
 
     def pid(self, name: str = "agent") -> int:
         return self._processes[name].pid
@@ -242,6 +250,7 @@ class Stack:
             MOLTS_INSTANCE=instance,
             MOLTS_ALLOWED_NETWORKS=["127.0.0.0/8"],
             MOLTS_AGENT_NAME=f"{instance}-agent",
+            MOLTS_AVATAR_NAME=f"{instance}-avatar",
             MOLTS_WHISPER_MODEL=env["MOLTS_WHISPER_MODEL"],
         )
         with settings, _database_file(Path(urlsplit(env["DATABASE_URL"]).path)):

@@ -8,7 +8,7 @@ import pytest
 from pytest_django import Settings
 
 from agent_runtime import worker as worker_module
-from agent_runtime.worker import Worker
+from agent_runtime.worker import AgentWorker
 from sessions import presence, tasks
 from tests.agent_runtime.stack import wait_for
 
@@ -38,21 +38,21 @@ class BusyServer:
 
 
 @pytest.fixture
-def worker(settings: Settings) -> Worker:
+def worker(settings: Settings) -> AgentWorker:
     settings.MOLTS_AGENT_SLOTS = 4
     settings.LIVEKIT_URL = "ws://127.0.0.1:1"
-    return Worker()
+    return AgentWorker()
 
 
-async def ask(worker: Worker, metadata: str) -> tuple[str, dict[str, str]]:
+async def ask(worker: AgentWorker, metadata: str) -> tuple[str, dict[str, str]]:
     request = Request(metadata)
-    await worker._accept(request)  # type: ignore[arg-type]
+    await worker._take(request)  # type: ignore[arg-type]
     assert request.answer is not None
     return request.answer
 
 
 @pytest.mark.usefixtures("own_redis")
-async def test_it_takes_a_session_under_a_name_that_tells_nothing(worker: Worker) -> None:
+async def test_it_takes_a_session_under_a_name_that_tells_nothing(worker: AgentWorker) -> None:
     worker.server = BusyServer(0)  # type: ignore[assignment]
     session_id = str(uuid.uuid4())
     answer, given = await ask(worker, session_id)
@@ -64,7 +64,7 @@ async def test_it_takes_a_session_under_a_name_that_tells_nothing(worker: Worker
 
 @pytest.mark.parametrize("metadata", ["", "hello", '{"session": 1}', "x" * 100_000])
 async def test_it_refuses_a_job_that_names_no_session(
-    worker: Worker, metadata: str, caplog: pytest.LogCaptureFixture
+    worker: AgentWorker, metadata: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert await ask(worker, metadata) == ("rejected", {})
     assert "without a session id" in caplog.text
@@ -72,7 +72,7 @@ async def test_it_refuses_a_job_that_names_no_session(
 
 
 @pytest.mark.usefixtures("own_redis")
-async def test_it_refuses_one_more_than_it_has_slots_for(worker: Worker) -> None:
+async def test_it_refuses_one_more_than_it_has_slots_for(worker: AgentWorker) -> None:
     worker.server = BusyServer(3)  # type: ignore[assignment]
     assert (await ask(worker, str(uuid.uuid4())))[0] == "accepted"
     worker.server = BusyServer(4)  # type: ignore[assignment]
@@ -80,16 +80,16 @@ async def test_it_refuses_one_more_than_it_has_slots_for(worker: Worker) -> None
 
 
 @pytest.mark.parametrize(("jobs", "load"), [(0, 0.0), (1, 0.25), (4, 1.0)])
-def test_its_load_is_the_share_of_its_slots(worker: Worker, jobs: int, load: float) -> None:
+def test_its_load_is_the_share_of_its_slots(worker: AgentWorker, jobs: int, load: float) -> None:
     assert worker.server._load_fnc(BusyServer(jobs)) == load  # type: ignore[call-arg, arg-type, misc]
 
 
-def test_it_listens_on_the_loopback_only(worker: Worker) -> None:
+def test_it_listens_on_the_loopback_only(worker: AgentWorker) -> None:
     assert worker.server._host == "127.0.0.1"
 
 
 @pytest.mark.usefixtures("own_redis")
-async def test_it_says_that_it_is_there_and_signs_off(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_says_that_it_is_there_and_signs_off(worker: AgentWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     woken: list[None] = []
     monkeypatch.setattr(worker_module, "_wake_reconciler", lambda: woken.append(None))
     worker.server = BusyServer(0)  # type: ignore[assignment]
@@ -103,7 +103,7 @@ async def test_it_says_that_it_is_there_and_signs_off(worker: Worker, monkeypatc
     assert presence.workers() == []
 
 
-def test_it_reports_which_job_of_which_session_ended(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_reports_which_job_of_which_session_ended(worker: AgentWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     reported: list[tuple[str, ...]] = []
     monkeypatch.setattr(tasks.report_agent_exit, "delay", lambda *arguments: reported.append(arguments))
 

@@ -16,10 +16,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         # One thread a library: job processes share the cores, and pools of threads would fight over them.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
-        from agent_runtime.worker import Worker
+        from agent_runtime.worker import AgentWorker
 
         try:
-            asyncio.run(Worker().run())
+            asyncio.run(AgentWorker().run())
         except KeyboardInterrupt:
             pass
         except (RuntimeError, ValueError, OSError) as error:

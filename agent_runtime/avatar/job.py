@@ -1,0 +1,229 @@
+"""What runs inside an avatar's process: one face in one room.
+
+LiveKit starts jobs from a fork server that imports this module by name, so Django is set up here and nothing of the
+parent (connections, loops) is relied on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Callable
+
+import django
+from django.apps import apps
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "molts.settings")
+if not apps.ready:
+    django.setup()
+
+from django.conf import settings
+from livekit import rtc
+from livekit.agents import AutoSubscribe, JobContext, JobProcess
+from livekit.agents.types import ATTRIBUTE_AGENT_STATE
+from livekit.agents.voice.avatar import DataStreamAudioReceiver
+
+from agent_runtime.avatar.call import AvatarCall
+from agent_runtime.avatar.publisher import AvatarFigures, FacePublisher
+from agent_runtime.db import DatabaseThread
+from agent_runtime.heartbeat import Pulse
+from agent_runtime.job_logs import log_through_parent
+from avatars.engines import get_engine
+from avatars.engines.base import Face, FaceState, LipSyncStream, VideoFormat
+from avatars.faces import local_portrait, make_face
+from molts.errors import MoltsError, NotFound, Unavailable
+from sessions import presence
+from sessions.spec import FaceSpec, load_face
+
+logger = logging.getLogger(__name__)
+
+SPEECH_RATE = 24_000
+"""Hz of the speech that agents send and rooms hear, the same as without a face."""
+RECEIVED_MS = 20  # the pieces in which speech is handed to the engine
+HUNG_SECONDS = 2.0  # a loop that has not come round for so long shows nothing
+ALONE_SECONDS = 5.0  # how long a face stays without its agent
+PREPARE_SECONDS = 120.0
+
+STATES = {
+    "initializing": FaceState.IDLE,
+    "idle": FaceState.IDLE,
+    "listening": FaceState.LISTENING,
+    "thinking": FaceState.THINKING,
+    "speaking": FaceState.SPEAKING,
+}
+
+
+def prewarm(process: JobProcess) -> None:
+    """Before a job is assigned: connections of the parent are dropped."""
+    from django.db import connections
+
+    connections.close_all()
+    log_through_parent()
+
+
+async def run_job(context: JobContext) -> None:
+    """Entry point of a job. The dispatch's metadata is an `AvatarCall`."""
+    call = AvatarCall.decode(context.job.metadata)
+    try:
+        stream = await _open_stream(call)
+        if stream is None or not await _is_wanted(call):
+            if stream is not None:
+                await stream.aclose()
+            context.shutdown(reason="no face to show")
+            return
+    except (MoltsError, TimeoutError) as error:
+        logger.error("face cannot be shown: %s", error)
+        context.shutdown(reason="face cannot be shown")
+        return
+    avatar = Avatar(context=context, call=call, stream=stream)
+    context.add_shutdown_callback(avatar.aclose)
+    await avatar.start()
+
+
+def video_format() -> VideoFormat:
+    return VideoFormat(
+        width=settings.MOLTS_AVATAR_WIDTH, height=settings.MOLTS_AVATAR_HEIGHT, fps=float(settings.MOLTS_AVATAR_FPS)
+    )
+
+
+async def _open_stream(call: AvatarCall) -> LipSyncStream | None:
+    """The engine's stream of the session's face, prepared; None for a session without one."""
+    database = DatabaseThread()
+    try:
+        spec = await database.run(load_face, call.session_id)
+    except NotFound:
+        logger.warning("avatar job without a session")
+        return None
+    finally:
+        database.close()
+    if spec is None:
+        return None
+    engine, video = get_engine(spec.engine), video_format()
+    async with asyncio.timeout(PREPARE_SECONDS):
+        face = await asyncio.to_thread(_resolve, spec)
+        await asyncio.to_thread(engine.prepare, face, video)
+        return await engine.open_stream(face, video)
+
+
+def _resolve(spec: FaceSpec) -> Face:
+    return make_face(engine=spec.engine, options=spec.options, portrait=local_portrait(spec.portrait), name=spec.name)
+
+
+async def _is_wanted(call: AvatarCall) -> bool:
+    """False when the agent has called another one meanwhile. Redis being away is no reason not to show a face."""
+    try:
+        wanted = await asyncio.to_thread(presence.wanted_avatar, call.session_id)
+    except Unavailable:
+        return True
+    return wanted == call.avatar
+
+
+class Avatar:
+    """One face in one room: leaves with its agent, with the room, and when it is no longer wanted."""
+
+    def __init__(self, *, context: JobContext, call: AvatarCall, stream: LipSyncStream) -> None:
+        self._context = context
+        self._room = context.room
+        self._call = call
+        self._stream = stream
+        self._receiver = DataStreamAudioReceiver(
+            self._room, sender_identity=call.agent, frame_size_ms=RECEIVED_MS, rpc_max_retries=1
+        )
+        self._publisher: FacePublisher | None = None
+        self._pulse: AvatarPulse | None = None
+        self._leaving: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        room = self._room
+        room.on("participant_attributes_changed", self._on_attributes)
+        room.on("participant_disconnected", self._on_left)
+        room.on("participant_connected", self._on_joined)
+        room.on("disconnected", lambda *_: self._leave("room closed"))
+        await self._context.connect(auto_subscribe=AutoSubscribe.SUBSCRIBE_NONE)
+        agent = room.remote_participants.get(self._call.agent)
+        if agent is None:
+            self._leave_soon()
+        else:
+            self._show_state(agent)
+        try:
+            async with asyncio.timeout(ALONE_SECONDS):
+                await self._receiver.start()  # waits for the agent
+        except TimeoutError:
+            self._leave("no agent")
+            return
+        self._publisher = FacePublisher(
+            room, speech=self._receiver, stream=self._stream, video=video_format(), sample_rate=SPEECH_RATE
+        )
+        await self._publisher.start()
+        self._publisher.failed.add_done_callback(self._on_failed)
+        self._pulse = AvatarPulse(self._call, self._publisher.figures, on_unwanted=lambda: self._leave("not wanted"))
+        self._pulse.start()
+
+    async def aclose(self) -> None:
+        """Called once by the job's shutdown."""
+        if self._pulse is not None:
+            await self._pulse.aclose()
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(2):
+                await self._receiver.aclose()
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(2):
+                await (self._publisher or self._stream).aclose()
+
+    # -- the agent -----------------------------------------------------------------------------------------------------
+    def _on_attributes(self, changed: dict[str, str], participant: rtc.Participant) -> None:
+        if participant.identity == self._call.agent and ATTRIBUTE_AGENT_STATE in changed:
+            self._show_state(participant)
+
+    def _show_state(self, agent: rtc.Participant) -> None:
+        state = STATES.get(agent.attributes.get(ATTRIBUTE_AGENT_STATE, ""))
+        if state is not None:
+            self._stream.set_state(state)
+
+    def _on_joined(self, participant: rtc.RemoteParticipant) -> None:
+        if participant.identity == self._call.agent and self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
+
+    def _on_left(self, participant: rtc.RemoteParticipant) -> None:
+        if participant.identity == self._call.agent:
+            self._leave_soon()
+
+    # -- leaving -------------------------------------------------------------------------------------------------------
+    def _leave_soon(self) -> None:
+        """An agent that lost its connection may come back."""
+        if self._leaving is None:
+            self._leaving = asyncio.get_running_loop().call_later(ALONE_SECONDS, self._leave, "agent gone")
+
+    def _on_failed(self, failed: asyncio.Future[None]) -> None:
+        if not failed.cancelled():
+            failed.exception()  # logged where it happened
+            self._leave("face ended")
+
+    def _leave(self, reason: str) -> None:
+        self._context.shutdown(reason=reason)
+
+
+class AvatarPulse(Pulse):
+    """Beats for an avatar and looks whether its agent is alive and still wants it."""
+
+    def __init__(self, call: AvatarCall, figures: AvatarFigures, *, on_unwanted: Callable[[], object]) -> None:
+        super().__init__(hung_seconds=HUNG_SECONDS)
+        self._call = call
+        self._figures = figures
+        self._on_unwanted = on_unwanted
+        self._agent_seen_at = time.monotonic()
+
+    def _beat(self, gap: float) -> Callable[[], object] | None:
+        presence.beat_avatar(self._call.avatar, self._figures.as_dict())
+        agent, wanted = presence.agent_and_avatar(self._call.session_id)
+        if agent is not None and agent.identity == self._call.agent:
+            self._agent_seen_at = time.monotonic()
+        alone = time.monotonic() - self._agent_seen_at > ALONE_SECONDS
+        return self._on_unwanted if alone or wanted != self._call.avatar else None
+
+    def _withdraw(self) -> None:
+        presence.forget_avatar(self._call.avatar)

@@ -1,0 +1,316 @@
+"""The agent's side of a face: calls one, keeps watch over it, and goes on without it, and with the next one.
+
+Where a face comes from is a `FaceSource`, and there are two kinds. `WorkerFace` asks for a job of our own avatar worker
+(`agent_runtime.avatar.job`), which joins the room as a participant of its own. `HostedFace` starts a vendor's
+`AvatarSession` in this job; the vendor joins the room in the same way. Both give a `LiveFace`: an audio output that
+takes the speech, and a way to learn that it is lost. Everything else (waiting, notices, calling again, where the speech
+goes) is the same for both and is here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from livekit import rtc
+from livekit.agents import AgentSession
+from livekit.agents.voice.avatar import AvatarSession, DataStreamAudioOutput
+from livekit.agents.voice.io import AudioOutput
+
+from agent_runtime.avatar.call import AvatarCall
+from agent_runtime.avatar.job import SPEECH_RATE
+from agent_runtime.avatar.route import SpeechRoute, install, tail_of
+from agent_runtime.recorder import SessionRecorder
+from molts.errors import MoltsError, Unavailable
+from sessions import presence, rooms
+from sessions.presence import WorkerKind
+from sessions.spec import SessionSpec
+
+logger = logging.getLogger(__name__)
+
+JOIN_SECONDS = 3.0
+WATCH_SECONDS = 0.5
+CALL_AGAIN_SECONDS = (2.0, 5.0, 10.0, 20.0, 30.0)
+CLOSE_SECONDS = 3.0
+CUT_SECONDS = 1.0  # a face that does not say where it was cut is asked no longer
+
+
+class FaceMissing(MoltsError):
+    """No face came."""
+
+    code = "face_missing"
+    http_status = 503
+    retryable = True
+
+
+class LiveFace(ABC):
+    """A face that is in the room and can speak."""
+
+    output: AudioOutput
+    identity: str
+
+    @abstractmethod
+    async def lost(self) -> float:
+        """Return once the face is lost, with when it was last known to be well (epoch seconds)."""
+
+    @abstractmethod
+    async def dismiss(self) -> None:
+        """Put it out of the room and free what it holds. Raises nothing."""
+
+
+class FaceSource(ABC):
+    """Whoever can bring a face into the room."""
+
+    join_seconds = JOIN_SECONDS
+
+    @abstractmethod
+    async def call(self) -> LiveFace:
+        """A face that has joined and shows its picture. Takes longer than `join_seconds` only when it is cancelled
+        then. Raises FaceMissing or Unavailable when none can come now."""
+
+
+# -- Our own worker ----------------------------------------------------------------------------------------------------
+class WorkerFace(FaceSource):
+    """Asks for a job of the avatar worker by explicit dispatch: the media server spreads faces over boxes."""
+
+    def __init__(self, *, spec: SessionSpec, room: rtc.Room, agent_identity: str) -> None:
+        self._spec = spec
+        self._room = room
+        self._agent = agent_identity
+
+    async def call(self) -> LiveFace:
+        if not await _has_free_worker():
+            raise FaceMissing("No avatar worker has a free slot.")
+        call = AvatarCall.new(self._spec.session_id, self._agent)
+        with contextlib.suppress(Unavailable):
+            await asyncio.to_thread(presence.want_avatar, call.session_id, call.avatar)
+        await rooms.dispatch_avatar(self._spec.room_name, metadata=call.encode())
+        await _until_seen(self._room, call.avatar)
+        return WorkerAvatar(self._room, self._spec, call)
+
+
+class WorkerAvatar(LiveFace):
+    """An avatar job of ours in the room. It beats once a second; LiveKit itself would miss it after twenty."""
+
+    def __init__(self, room: rtc.Room, spec: SessionSpec, call: AvatarCall) -> None:
+        self.identity = call.avatar
+        self.output = DataStreamAudioOutput(
+            room,
+            destination_identity=call.avatar,
+            sample_rate=SPEECH_RATE,
+            clear_buffer_timeout=CUT_SECONDS,
+            wait_playback_start=True,
+        )
+        self._room = room
+        self._spec = spec
+        self._well_at = time.time()
+
+    async def lost(self) -> float:
+        silent_since = time.time()
+        while self.identity in self._room.remote_participants:
+            await asyncio.sleep(WATCH_SECONDS)
+            asked_at = time.time()
+            try:
+                beat = await asyncio.to_thread(presence.avatar_beat, self.identity)
+            except Unavailable:
+                silent_since = time.time()  # unknown is not gone
+                continue
+            if beat is not None:
+                self._well_at = max(self._well_at, asked_at - beat.age)
+                silent_since = asked_at
+            elif self._has_beaten or time.time() - silent_since > presence.AVATAR_LOST_AFTER_MS / 1000:
+                break
+            self._has_beaten = beat is not None
+        return self._well_at
+
+    _has_beaten = False
+
+    async def dismiss(self) -> None:
+        with contextlib.suppress(MoltsError, TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await rooms.remove_participant(self._spec.room_name, self.identity)
+
+
+async def _has_free_worker() -> bool:
+    """Not knowing is no reason not to ask."""
+    try:
+        workers = await asyncio.to_thread(presence.workers, WorkerKind.AVATAR)
+    except Unavailable:
+        return True
+    return any(worker.used < worker.slots for worker in workers)
+
+
+# -- Hosted services ---------------------------------------------------------------------------------------------------
+class HostedFace(FaceSource):
+    """A vendor's avatar. `build` makes a new `AvatarSession` of the vendor's LiveKit plugin, with its credentials."""
+
+    join_seconds = 15.0  # a vendor's machine is far away and has to start
+
+    def __init__(self, *, build: Callable[[], AvatarSession[Any]], session: AgentSession[Any], room: rtc.Room) -> None:
+        self._build = build
+        self._session = session
+        self._room = room
+
+    async def call(self) -> LiveFace:
+        avatar = self._build()
+        route = tail_of(self._session.output)
+        try:
+            await avatar.start(self._session, self._room)
+            # The plugin has put its own output where ours was. The route goes back to its place, above it.
+            output = tail_of(self._session.output)
+            self._session.output.replace_audio_tail(route)
+            await _until_seen(self._room, avatar.avatar_identity)
+        except BaseException:
+            self._session.output.replace_audio_tail(route)
+            with contextlib.suppress(Exception):
+                await avatar.aclose()
+            raise
+        return HostedAvatar(self._room, avatar, output)
+
+
+class HostedAvatar(LiveFace):
+    """Lost when it leaves the room; one that stays and is silent is found out by the route."""
+
+    def __init__(self, room: rtc.Room, avatar: AvatarSession[Any], output: AudioOutput) -> None:
+        self.identity = avatar.avatar_identity
+        self.output = output
+        self._room = room
+        self._avatar = avatar
+
+    async def lost(self) -> float:
+        while self.identity in self._room.remote_participants:  # noqa: ASYNC110 - simpler than LiveKit's events
+            await asyncio.sleep(WATCH_SECONDS)
+        return time.time() - WATCH_SECONDS
+
+    async def dismiss(self) -> None:
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._avatar.aclose()
+
+
+# -- The link ----------------------------------------------------------------------------------------------------------
+class FaceLink:
+    """Keeps a face beside one agent for as long as the conversation lasts. `run` until cancelled, then `aclose`."""
+
+    def __init__(self, *, source: FaceSource, session: AgentSession[Any], recorder: SessionRecorder) -> None:
+        self._source = source
+        self._recorder = recorder
+        self._route: SpeechRoute = install(session.output)
+        self._failure = asyncio.Event()
+        self._route.on_face_failed = self._on_face_failed
+        self._settled = asyncio.Event()
+        self._face: LiveFace | None = None
+        self._missed = False
+
+    async def settled(self) -> None:
+        """Return when the face is there, or is not waited for any more: the first words are said then."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(JOIN_SECONDS):
+                await self._settled.wait()
+
+    async def run(self) -> None:
+        misses = 0
+        while True:
+            try:
+                self._face = await self._call(tries=2 if misses == 0 else 1)
+            except (MoltsError, TimeoutError) as error:
+                logger.info("no face", extra={"reason": getattr(error, "code", "late")})
+                self._note_lost("The face is missing for now. The conversation goes on with voice only.")
+                self._settled.set()
+                await asyncio.sleep(CALL_AGAIN_SECONDS[min(misses, len(CALL_AGAIN_SECONDS) - 1)])
+                misses += 1
+                continue
+            misses = 0
+            self._note_there()
+            heard_until = await self._watch(self._face)
+            self._route.drop_face(heard_until)
+            self._note_lost("The face was lost. The conversation goes on with voice only.")
+            await self._dismiss()
+
+    async def aclose(self) -> None:
+        """The avatar leaves with the session."""
+        self._route.drop_face(time.time())
+        await self._dismiss()
+
+    async def _call(self, *, tries: int) -> LiveFace:
+        """Raises FaceMissing, Unavailable or TimeoutError."""
+        for left in reversed(range(tries)):
+            began = time.monotonic()
+            try:
+                async with asyncio.timeout(self._source.join_seconds):
+                    face = await self._source.call()
+            except TimeoutError:
+                if not left:
+                    raise
+                continue
+            took = time.monotonic() - began
+            logger.info("face joined", extra={"seconds": round(took, 2)})
+            await _count(joins=1, join_seconds=took)
+            return face
+        raise FaceMissing("No face came.")
+
+    async def _watch(self, face: LiveFace) -> float:
+        """Until the face is lost or fails; when it was last known to be well (epoch seconds)."""
+        self._failure.clear()
+        self._route.use_face(face.output)
+        self._settled.set()
+        lost = asyncio.create_task(face.lost())
+        failed = asyncio.create_task(self._failure.wait())
+        try:
+            await asyncio.wait({lost, failed}, return_when=asyncio.FIRST_COMPLETED)
+            return lost.result() if lost.done() else time.time()
+        finally:
+            lost.cancel()
+            failed.cancel()
+
+    def _on_face_failed(self, reason: str) -> None:
+        logger.warning("face failed", extra={"reason": reason})
+        self._failure.set()
+
+    async def _dismiss(self) -> None:
+        face, self._face = self._face, None
+        if face is not None:
+            await face.dismiss()
+
+    def _note_lost(self, text: str) -> None:
+        if not self._missed:
+            self._missed = True
+            self._recorder.notice(level="warning", code="avatar_lost", text=text)
+
+    def _note_there(self) -> None:
+        if self._missed:
+            self._missed = False
+            self._recorder.notice(level="info", code="avatar_back", text="The face is back.")
+
+
+async def _until_seen(room: rtc.Room, identity: str) -> None:
+    """Until this participant is in the room and publishes video."""
+
+    def is_seen() -> bool:
+        participant = room.remote_participants.get(identity)
+        return participant is not None and any(
+            publication.kind == rtc.TrackKind.KIND_VIDEO for publication in participant.track_publications.values()
+        )
+
+    seen = asyncio.Event()
+
+    def look(*_: Any) -> None:
+        if is_seen():
+            seen.set()
+
+    room.on("track_published", look)
+    try:
+        look()
+        await seen.wait()
+    finally:
+        room.off("track_published", look)
+
+
+async def _count(**amounts: float) -> None:
+    with contextlib.suppress(Unavailable):
+        await asyncio.to_thread(presence.count_avatar, **amounts)

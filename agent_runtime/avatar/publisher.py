@@ -1,0 +1,273 @@
+"""Shows a face in a room: the engine's frames as a video track, its audio as an audio track, in step."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from livekit import rtc
+from livekit.agents.voice.avatar import AudioSegmentEnd
+
+from avatars.engines.base import AudioChunk, LipSyncStream, Pixels, SegmentEnd, VideoFormat, VideoFrame
+
+logger = logging.getLogger(__name__)
+
+AHEAD_SECONDS = 0.08  # audio that the media library holds, so that a late loop is not heard
+AUDIO_QUEUE_MS = 400
+LATE_FRAMES = 1.0  # a frame that is later than so many of its own durations is skipped when a newer one waits
+VIDEO_BITRATE = 900_000
+INTERVALS_KEPT = 1_500
+
+FORMATS = {Pixels.I420: rtc.VideoBufferType.I420, Pixels.RGB24: rtc.VideoBufferType.RGB24}
+
+
+class SpeechSource(Protocol):
+    """Where the agent's speech comes from: LiveKit's `DataStreamAudioReceiver`."""
+
+    def on(self, event: Any, callback: Any) -> Any: ...
+
+    def __aiter__(self) -> AsyncIterator[rtc.AudioFrame | AudioSegmentEnd]: ...
+
+    def notify_playback_started(self) -> Any: ...
+
+    def notify_playback_finished(self, playback_position: float, interrupted: bool) -> Any: ...
+
+
+@dataclass
+class AvatarFigures:
+    """What an avatar measures of itself. Milliseconds are of the frames captured lately."""
+
+    frames: int = 0
+    dropped: int = 0
+    gaps: int = 0
+    """How often the audio ran dry inside an utterance."""
+    _moments: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=INTERVALS_KEPT))
+
+    def note_frame(self, at: float, late: float) -> None:
+        self.frames += 1
+        self._moments.append((at, late))
+
+    def as_dict(self) -> dict[str, float]:
+        """frames, dropped, gaps; `interval_p50_ms` and `interval_p99_ms` between frames, `skew_p99_ms` of lips behind
+        the audio."""
+        report: dict[str, float] = {"frames": self.frames, "dropped": self.dropped, "gaps": self.gaps}
+        if len(self._moments) > 1:
+            at, late = np.array(self._moments).T
+            p50, p99 = np.percentile(np.diff(at), (50, 99)) * 1000
+            skew = float(np.percentile(late, 99)) * 1000
+            report |= {
+                "interval_p50_ms": round(p50, 1),
+                "interval_p99_ms": round(p99, 1),
+                "skew_p99_ms": round(skew, 1),
+            }
+        return report
+
+
+@dataclass
+class _Pending:
+    """A frame that waits for its moment (`due`, loop time)."""
+
+    due: float
+    frame: rtc.VideoFrame
+    duration: float
+
+
+class FacePublisher:
+    """Publishes one face until closed. Audio is the clock: it is handed over a little ahead, and each frame is shown
+    when its own audio is heard. What is late is skipped, never heard late.
+    """
+
+    def __init__(
+        self, room: rtc.Room, *, speech: SpeechSource, stream: LipSyncStream, video: VideoFormat, sample_rate: int
+    ) -> None:
+        self.figures = AvatarFigures()
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when the face can show no more, with the reason as its exception."""
+        self._room = room
+        self._speech = speech
+        self._stream = stream
+        self._loop = asyncio.get_running_loop()
+        self._audio = rtc.AudioSource(sample_rate, 1, queue_size_ms=AUDIO_QUEUE_MS)
+        self._picture = rtc.VideoSource(video.width, video.height)
+        self._fps = video.fps
+        self._sample_rate = sample_rate
+        self._heard_until = 0.0  # loop time at which the audio handed over so far has been heard
+        self._frame_due: float | None = None  # when the next frame's audio begins
+        self._shown_until = 0.0
+        self._pending: deque[_Pending] = deque()
+        self._wake_show = asyncio.Event()
+        self._wake_read = asyncio.Event()
+        self._era = 0  # grows with every interruption: what was made before it is not played
+        self._receiving = False
+        self._position = 0.0  # seconds of the utterance that were handed over
+        self._playing = False
+        self._ending: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def start(self) -> None:
+        """Publish both tracks and begin. The video begins at once: whoever waits for the face sees it idle."""
+        self._speech.on("clear_buffer", self.interrupt)
+        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+        audio = rtc.LocalAudioTrack.create_audio_track("avatar_audio", self._audio)
+        await self._room.local_participant.publish_track(audio, options)
+        options = rtc.TrackPublishOptions(
+            source=rtc.TrackSource.SOURCE_CAMERA,
+            simulcast=False,  # one small picture: every further layer would be encoded again
+            video_codec=rtc.VideoCodec.VP8,
+            video_encoding=rtc.VideoEncoding(max_bitrate=VIDEO_BITRATE, max_framerate=self._fps),
+        )
+        video = rtc.LocalVideoTrack.create_video_track("avatar_video", self._picture)
+        await self._room.local_participant.publish_track(video, options)
+        for work in (self._receive(), self._read(), self._show()):
+            self._spawn(self._guard(work))
+
+    async def aclose(self) -> None:
+        for task in (tasks := list(self._tasks)):
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._stream.aclose()
+        await self._audio.aclose()
+        await self._picture.aclose()
+
+    def interrupt(self) -> None:
+        """Cut audio and lips: the next frame closes the mouth."""
+        self._era += 1
+        self._stream.clear_buffer()
+        self._audio.clear_queue()
+        self._pending.clear()
+        now = self._loop.time()
+        heard = max(0.0, self._position - max(0.0, self._heard_until - now))
+        self._heard_until, self._frame_due, self._shown_until = now, None, now
+        self._receiving = False
+        self._wake_read.set()
+        if self._playing:
+            self._report_end(heard, interrupted=True)
+
+    # -- in ------------------------------------------------------------------------------------------------------------
+    async def _receive(self) -> None:
+        async for item in self._speech:
+            if isinstance(item, rtc.AudioFrame):
+                self._receiving = True
+                samples = np.frombuffer(item.data, dtype=np.int16)
+                await self._stream.push_audio(AudioChunk(samples, item.sample_rate))
+            elif self._receiving:  # else the end of what was interrupted
+                self._receiving = False
+                await self._stream.flush()
+            self._wake_read.set()
+
+    # -- through -------------------------------------------------------------------------------------------------------
+    async def _read(self) -> None:
+        async for item in self._stream:
+            match item:
+                case AudioChunk():
+                    await self._play(item)
+                case VideoFrame():
+                    await self._line_up(item)
+                case SegmentEnd():
+                    self._end_utterance()
+
+    async def _play(self, chunk: AudioChunk) -> None:
+        """Hand audio over, not more than a little ahead of its time."""
+        era = self._era
+        now = self._loop.time()
+        if self._playing and now > self._heard_until + 0.005:
+            self.figures.gaps += 1
+        if self._heard_until - now > AHEAD_SECONDS:
+            await asyncio.sleep(self._heard_until - now - AHEAD_SECONDS)
+            if era != self._era:
+                return
+            now = self._loop.time()
+        begins = max(self._heard_until, now)
+        self._heard_until = begins + chunk.duration
+        if not self._playing:
+            self._begin_utterance(begins)
+        if self._frame_due is None:
+            self._frame_due = begins
+        self._position += chunk.duration
+        data = chunk.samples.tobytes()
+        await self._audio.capture_frame(rtc.AudioFrame(data, chunk.sample_rate, 1, len(chunk.samples)))
+
+    async def _line_up(self, frame: VideoFrame) -> None:
+        """Put a frame in line for the moment at which its audio is heard; without audio, after the frame before it."""
+        now = self._loop.time()
+        speaks = self._frame_due is not None
+        due = self._frame_due if self._frame_due is not None else max(self._shown_until, now)
+        self._frame_due = None
+        self._shown_until = due + frame.duration
+        if not frame.unchanged:
+            # Copied, since the engine may use its memory again for the next frame.
+            copy = rtc.VideoFrame(frame.width, frame.height, FORMATS[frame.pixels], bytearray(frame.data))
+            self._pending.append(_Pending(due, copy, frame.duration))
+            self._wake_show.set()
+        if not speaks:
+            await self._rest(self._shown_until - now)
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait between idle frames, at most until something new is in the stream."""
+        self._wake_read.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._wake_read.wait()
+
+    def _begin_utterance(self, begins: float) -> None:
+        self._playing, self._position = True, 0.0
+        self._loop.call_at(begins, self._speech.notify_playback_started)
+        while self._pending and self._pending[-1].due > begins:  # idle frames that were read ahead
+            self._pending.pop()
+
+    def _end_utterance(self) -> None:
+        if self._playing and self._ending is None:
+            self._ending = self._loop.call_at(self._heard_until, self._report_end, self._position)
+
+    def _report_end(self, position: float, *, interrupted: bool = False) -> None:
+        self._playing = False
+        if self._ending is not None:
+            self._ending.cancel()
+            self._ending = None
+        self._speech.notify_playback_finished(playback_position=position, interrupted=interrupted)
+
+    # -- out -----------------------------------------------------------------------------------------------------------
+    async def _show(self) -> None:
+        while True:
+            if not self._pending:
+                self._wake_show.clear()
+                await self._wake_show.wait()
+                continue
+            first = self._pending[0]
+            wait = first.due - self._loop.time()
+            if wait > 0:
+                await asyncio.sleep(wait)
+                if not self._pending or self._pending[0] is not first:
+                    continue  # interrupted meanwhile
+            self._pending.popleft()
+            late = self._loop.time() - first.due
+            if late > LATE_FRAMES * first.duration and self._pending:
+                self.figures.dropped += 1
+                continue
+            self._picture.capture_frame(first.frame)
+            self.figures.note_frame(time.monotonic(), max(0.0, late))
+
+    # -- tasks ---------------------------------------------------------------------------------------------------------
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+        """Whichever part ends, the face has ended."""
+        try:
+            await work
+        except Exception as error:
+            logger.exception("face failed")
+            if not self.failed.done():
+                self.failed.set_exception(error)
+        else:
+            if not self.failed.done():
+                self.failed.set_result(None)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

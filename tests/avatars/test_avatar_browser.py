@@ -1,0 +1,135 @@
+"""The avatar's editor in Chromium: choosing, marking, looking at the face while it is edited."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.conf import settings as stored_settings
+from PIL import Image
+from playwright.sync_api import Page, expect
+from pytest_django import Settings
+
+from avatars import previews
+from avatars.engines import ENGINES, get_engine
+from avatars.faces import save_avatar_version
+from avatars.models import Agent, Avatar
+from tests.avatars.stand_in import HERE
+from tests.avatars.test_previews import tone
+from tests.forms import admin_url
+
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
+
+AXE = Path(stored_settings.BASE_DIR) / "node_modules" / "axe-core" / "axe.min.js"
+
+
+@pytest.fixture(autouse=True)
+def _stand_ins(monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path) -> Iterator[None]:
+    settings.CACHES = {
+        "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": str(tmp_path)}
+    }
+    monkeypatch.setitem(ENGINES, "puppet", f"{HERE}.Round")
+    monkeypatch.setattr(previews, "speak_sample", lambda **_: tone())
+    get_engine.cache_clear()
+    yield
+    get_engine.cache_clear()
+
+
+@pytest.fixture
+def avatar(agent: Agent) -> Avatar:
+    avatar = Avatar.objects.create(
+        project=agent.project, name="Mira", engine="puppet", options={"character": "mira"}, builtin="mira"
+    )
+    save_avatar_version(avatar=avatar)
+    agent.avatar = avatar
+    agent.save()
+    return avatar
+
+
+def picture() -> bytes:
+    output = io.BytesIO()
+    Image.new("RGB", (300, 300), "teal").save(output, "PNG")
+    return output.getvalue()
+
+
+def violations(page: Page) -> list[str]:
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run(document.querySelector('#content-main')).then((result) => result.violations)")
+    return [f"{item['id']}: {node['target']}" for item in found for node in item["nodes"]]
+
+
+def test_the_face_moves_while_it_is_edited_and_its_preview_is_kept(page: Page, avatar: Avatar) -> None:
+    page.goto(admin_url(Avatar, "change", avatar.pk))
+    video = page.locator("[data-video]")
+    expect(video).to_be_visible(timeout=60_000)  # by itself: nothing is kept yet
+    first = video.get_attribute("src")
+    assert page.evaluate("document.querySelector('[data-video]').muted")
+
+    page.locator(".m-character", has_text="Otto").click()
+    expect(video).not_to_have_attribute("src", first or "", timeout=60_000)
+    page.locator("[data-render]").click()
+    expect(page.locator("[data-stage-status]")).to_contain_text("Save your changes first")
+    with page.expect_navigation():
+        page.locator("button[name=_continue]").click()
+    expect(video).to_be_visible(timeout=60_000)
+    page.locator("[data-render]").click()
+    expect(page.locator("[data-stage-status]")).to_have_text("Rendered and kept.", timeout=60_000)
+
+    assert page.evaluate("document.querySelector('[data-video]').videoWidth") == 512
+    avatar.refresh_from_db()
+    assert avatar.options["character"] == "otto"
+    assert avatar.preview
+    assert violations(page) == []
+    page.goto(admin_url(Agent, "change", avatar.agents.get().pk))
+    face = page.locator(".m-picker [aria-checked=true]")
+    expect(face).to_contain_text("Mira")
+    face.hover()
+    expect(face.locator("video.m-shown")).to_be_visible()
+
+
+def test_versions_come_back(page: Page, avatar: Avatar) -> None:
+    avatar.options = {"character": "finn"}
+    avatar.save()
+    save_avatar_version(avatar=avatar)
+    page.goto(f"{admin_url(Avatar, 'change', avatar.pk)}#versions")
+
+    with page.expect_navigation():
+        page.get_by_role("button", name="Restore v1").click()
+
+    expect(page.get_by_text("It is saved as v3.")).to_be_visible()
+    avatar.refresh_from_db()
+    assert avatar.options == {"character": "mira"}
+    assert violations(page) == []
+
+
+def test_a_picture_without_a_face_is_marked_by_hand(page: Page, avatar: Avatar) -> None:
+    page.goto(admin_url(Avatar, "change", avatar.pk))
+    page.locator("[name=engine][value=portrait]").check()
+    page.locator("input[type=file][name=portrait]").set_input_files(
+        {"name": "face.png", "mimeType": "image/png", "buffer": picture()}
+    )
+    status = page.locator("[data-marks-status]")
+    expect(status).to_contain_text("No face was found", timeout=20_000)
+
+    page.get_by_role("button", name="Mark by hand").click()
+    eye = page.get_by_role("button", name="Eye on the left")
+    eye.focus()
+    page.keyboard.press("ArrowRight")
+
+    assert page.locator("[name=option_eyes]").input_value() == "[[0.394,0.42],[0.61,0.42]]"
+    box = eye.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] - 30, box["y"] + 20)
+    page.mouse.up()
+    assert page.locator("[name=option_eyes]").input_value() != "[[0.394,0.42],[0.61,0.42]]"
+    assert violations(page) == []
+
+
+def test_the_list_passes(page: Page, avatar: Avatar) -> None:
+    page.goto(admin_url(Avatar, "changelist"))
+    expect(page.get_by_role("heading", name="Engines on this server")).to_be_visible()
+    assert violations(page) == []
