@@ -6,6 +6,10 @@ import asyncio
 
 import pytest
 
+from avatars.engines import get_engine
+from avatars.engines.base import VideoFormat
+from avatars.engines.cache import keep_in
+from avatars.faces import make_face
 from avatars.models import Agent, Avatar
 from projects.models import Project
 from tests.agent_runtime.stack import Stack
@@ -16,6 +20,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="session")
 def faces(stack: Stack) -> Stack:
+    """An avatar worker, with the face of the tests prepared as on a machine that has been up for a while."""
+    keep_in(stack.folder / "faces")
+    get_engine("puppet").prepare(make_face(engine="puppet", options={}, portrait=None), VideoFormat())
     stack.start_avatars()
     return stack
 
