@@ -1,32 +1,338 @@
-"""What an engine is given of an avatar."""
+"""Avatars as faces: what can move them, whether one can be used, what an engine is given of it, and its versions."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import logging
+import uuid
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as TooLate
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser
 from django.core.files.storage import default_storage
+from django.db import transaction
 
-from avatars.engines.base import Face
-from molts.errors import BadInput
+from avatars.characters import CHARACTERS
+from avatars.engines import ENGINES, STILL, get_engine
+from avatars.engines.base import EngineHealth, Face, LipSyncEngine
+from avatars.models import Avatar, AvatarVersion
+from avatars.portraits import USUAL_CHARACTER
+from avatars.services import read_face, snapshot_avatar, validate_key
+from molts.errors import BadConfiguration, BadInput
+from projects.models import ProviderKey
+from projects.providers import get_provider, providers_for
+from projects.providers.base import Kind, Provider
+
+log = logging.getLogger(__name__)
+
+HOSTED = next((kind for kind in Kind if kind.value == "avatar"), None)
+HEALTH_SECONDS = 2.0
+HOSTED_HEALTH = EngineHealth(True, "rendered by the vendor")
+
+
+# -- What can move a face ---------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class FaceChoice:
+    """One thing to choose for a face: an engine of ours, a hosted service, or a picture that stays still."""
+
+    key: str
+    label: str
+    description: str
+    needs: str
+    health: EngineHealth
+    hosted: bool = False
+    needs_portrait: bool = False
+    takes_portrait: bool = False
+    live: bool = True
+    renders: bool = True
+    """Whether previews can be made of it here."""
+
+
+def find_engine(key: str) -> LipSyncEngine | None:
+    """The engine of this name; None for another kind of face, and for an engine whose code this copy cannot load."""
+    if key not in ENGINES:
+        return None
+    try:
+        return get_engine(key)
+    except (ImportError, AttributeError):
+        log.warning("the engine %s cannot be loaded", key, exc_info=True)
+        return None
+
+
+def hosted_providers() -> list[Provider]:
+    """Services that render and publish faces themselves."""
+    return providers_for(HOSTED) if HOSTED else []
+
+
+def find_hosted(key: str) -> Provider | None:
+    return next((provider for provider in hosted_providers() if provider.key == key), None)
+
+
+def face_choices() -> list[FaceChoice]:
+    """Everything that an avatar's engine can be, with how it stands on this machine right now."""
+    engines = [engine for key in ENGINES if (engine := find_engine(key))]
+    health = _health_of(engines)
+    return [
+        *(_engine_choice(engine, health[engine.key]) for engine in engines),
+        *(_hosted_choice(provider) for provider in hosted_providers()),
+        FaceChoice(
+            key=STILL,
+            label="Still picture",
+            description="The picture alone; conversations have a voice and no video.",
+            needs="A picture.",
+            health=EngineHealth(True, "always there"),
+            takes_portrait=True,
+            renders=False,
+        ),
+    ]
+
+
+def _engine_choice(engine: LipSyncEngine, health: EngineHealth) -> FaceChoice:
+    needs = "A portrait." if engine.needs_portrait else "Nothing else."
+    return FaceChoice(
+        key=engine.key,
+        label=engine.label,
+        description=engine.description,
+        needs=needs if engine.live else f"{needs} For videos only, not for conversations.",
+        health=health,
+        needs_portrait=engine.needs_portrait,
+        takes_portrait=engine.needs_portrait,
+        live=engine.live,
+    )
+
+
+def _hosted_choice(provider: Provider) -> FaceChoice:
+    return FaceChoice(
+        key=provider.key,
+        label=provider.label,
+        description="A face that the vendor renders and sends into the conversation.",
+        needs="A key of the vendor, and the name of a face there.",
+        health=HOSTED_HEALTH,
+        hosted=True,
+        takes_portrait=True,  # shown until the vendor's picture is there
+        renders=False,
+    )
+
+
+def _health_of(engines: Iterable[LipSyncEngine]) -> dict[str, EngineHealth]:
+    """Asked side by side: one that hangs must not keep the page waiting."""
+    pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="engine-health")
+    asked = {engine.key: pool.submit(engine.health) for engine in engines}
+    found = {}
+    for key, answer in asked.items():
+        try:
+            found[key] = answer.result(timeout=HEALTH_SECONDS)
+        except TooLate:
+            found[key] = EngineHealth(False, f"does not answer within {HEALTH_SECONDS:g} s", "Restart its engine host.")
+        except Exception as error:  # whatever a broken installation of a model raises
+            log.warning("the health of the engine %s is unknown", key, exc_info=True)
+            found[key] = EngineHealth(False, f"cannot be asked: {error}")
+    pool.shutdown(wait=False, cancel_futures=True)
+    return found
+
+
+def engine_label(key: str) -> str:
+    if key == STILL:
+        return "Still picture"
+    engine = find_engine(key)
+    if engine is not None:
+        return engine.label
+    try:
+        return get_provider(key).label
+    except BadConfiguration:
+        return key
+
+
+# -- Whether a face can be used ---------------------------------------------------------------------------------------
+def validate_avatar(avatar: Avatar) -> None:
+    """Raise BadInput when the stored avatar could not be shown; `attr` is the field to mend."""
+    stored = snapshot_avatar(avatar)
+    assert stored is not None
+    validate_face(
+        project_id=avatar.project_id,
+        engine=avatar.engine,
+        options=avatar.options,
+        provider_key=avatar.provider_key,
+        portrait=local_portrait(stored["portrait"]),
+    )
+
+
+def validate_face(
+    *,
+    project_id: uuid.UUID,
+    engine: str,
+    options: Mapping[str, Any],
+    provider_key: ProviderKey | None,
+    portrait: Path | None,
+) -> None:
+    """Check one face, with its picture as a local file. May take a second: an engine looks for the face in it.
+
+    Raises BadInput; `attr` is the field to mend: engine, provider_key, portrait, options, or `options.<name>`.
+    """
+    if engine == STILL:
+        if portrait is None:
+            raise BadInput("Upload the picture that visitors see.", attr="portrait")
+        return
+    provider = find_hosted(engine)
+    if provider is not None and HOSTED is not None:
+        try:
+            provider.parse_options(HOSTED, options)
+        except BadConfiguration as error:
+            raise _bad_option(error) from error
+        validate_key(project_id=project_id, provider=engine, provider_key=provider_key)
+        return
+    chosen = find_engine(engine)
+    if chosen is None:
+        raise BadInput(f"There is no engine {engine!r} on this server. Choose another one.", attr="engine")
+    if provider_key is not None:
+        raise BadInput(f"{chosen.label} runs on this server and takes no provider key.", attr="provider_key")
+    try:
+        chosen.parse_options(options)
+    except BadConfiguration as error:
+        raise _bad_option(error) from error
+    if chosen.needs_portrait and portrait is None:
+        raise BadInput(f"{chosen.label} moves a picture: upload a portrait.", attr="portrait")
+    if engine == "puppet" and options.get("character", USUAL_CHARACTER) not in CHARACTERS:
+        raise BadInput(f"There is no such character. There are: {', '.join(CHARACTERS)}.", attr="options.character")
+    chosen.check_face(make_face(engine=engine, options=options, portrait=portrait))
+
+
+def _bad_option(error: BadConfiguration) -> BadInput:
+    named = error.attr and error.attr != "options"
+    return BadInput(error.detail, attr=f"options.{error.attr}" if named else "options")
+
+
+# -- What an engine is given ------------------------------------------------------------------------------------------
+def resolve_face(snapshot: Mapping[str, Any]) -> Face:
+    """The face of a snapshot (`snapshot_avatar`, or an agent's or session's part of it) as an engine takes it.
+
+    Reads the storage: call it in a thread. Raises BadInput when the picture is gone.
+    """
+    stored = read_face(snapshot)
+    assert stored is not None
+    return make_face(
+        engine=stored["engine"],
+        options=stored["options"],
+        portrait=local_portrait(stored["portrait"]),
+        name=stored["name"],
+    )
 
 
 def make_face(*, engine: str, options: Mapping[str, Any], portrait: Path | None, name: str = "") -> Face:
     """A face with the key that names this very version: the same engine, options and picture have the same key."""
-    digest = hashlib.sha256(json.dumps([engine, dict(options)], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([engine, options], sort_keys=True).encode())
     if portrait is not None:
         digest.update(portrait.read_bytes())
     return Face(key=digest.hexdigest()[:32], name=name, portrait=portrait, options=dict(options))
 
 
 def local_portrait(name: str) -> Path | None:
-    """The stored picture as a file on this machine; None without one. Raises BadInput when it is gone."""
+    """The stored picture as a file on this machine, fetched once where the storage is elsewhere; None without one.
+
+    Raises BadInput when it is gone.
+    """
     if not name:
         return None
-    path = Path(default_storage.path(name))
+    try:
+        path = Path(default_storage.path(name))
+    except NotImplementedError:
+        path = settings.MOLTS_DATA_DIR / "cache" / "portraits" / Path(name).name
+        if not path.exists():
+            _fetch(name, path)
     if not path.is_file():
         raise BadInput("The picture of this face is gone. Upload it again.", attr="portrait")
     return path
+
+
+def _fetch(name: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{uuid.uuid4().hex}.part")  # two may fetch at once; each moves a whole file into place
+    try:
+        with default_storage.open(name) as source:
+            part.write_bytes(source.read())
+        part.replace(path)
+    except FileNotFoundError:
+        part.unlink(missing_ok=True)
+
+
+# -- Versions ---------------------------------------------------------------------------------------------------------
+def save_avatar_version(*, avatar: Avatar, user: AbstractBaseUser | None = None) -> AvatarVersion:
+    """Keep the avatar as it is stored now. Returns the last version when nothing differs from it, else a new one."""
+    with transaction.atomic():
+        # The avatar's row is the lock: two editors who save at once get two numbers, one after the other.
+        stored = Avatar.objects.select_for_update(of=("self",)).get(pk=avatar.pk)
+        snapshot = snapshot_avatar(stored)
+        last = stored.versions.order_by("-number").first()
+        if last is not None and read_face(last.snapshot) == snapshot:
+            return last
+        return AvatarVersion.objects.create(
+            avatar=stored,
+            number=last.number + 1 if last else 1,
+            snapshot=snapshot,
+            created_by_id=user.pk if user else None,
+        )
+
+
+def restore_version(*, version: AvatarVersion, user: AbstractBaseUser | None = None) -> AvatarVersion:
+    """Make the avatar what it was in `version`; returns the version that says so, a new one if anything differs.
+
+    Raises BadInput, and changes nothing, when its picture or key is gone or it cannot be used any more.
+    """
+    then = read_face(version.snapshot)
+    assert then is not None
+    with transaction.atomic():
+        avatar = Avatar.objects.select_for_update(of=("self",)).get(pk=version.avatar_id)
+        for name in ("name", "engine", "options", "builtin", "portrait"):
+            setattr(avatar, name, then[name])
+        avatar.provider_key = _key_as_then(avatar, then["provider_key"])
+        validate_avatar(avatar)
+        avatar.save()
+        return save_avatar_version(avatar=avatar, user=user)
+
+
+def _key_as_then(avatar: Avatar, key_id: str | None) -> ProviderKey | None:
+    if key_id is None:
+        return None
+    key = ProviderKey.objects.filter(pk=key_id, project_id=avatar.project_id).first()
+    if key is None:
+        raise BadInput("The provider key of this version was deleted. Choose another key in the editor.")
+    return key
+
+
+# -- In words ---------------------------------------------------------------------------------------------------------
+def face_details(stored: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, str]:
+    """Everything of a face's snapshot by its label, as text. "" is not set."""
+    face = read_face(stored)
+    assert face is not None
+    key = face["provider_key"]
+    options = {name.replace("_", " ").capitalize(): _in_words(value) for name, value in face["options"].items()}
+    return {
+        "Name": face["name"],
+        "Engine": engine_label(face["engine"]),
+        "Key": names.get(key, "a key that no longer exists") if key else "",
+        "Picture": "uploaded" if face["portrait"] else "",
+        **options,
+    }
+
+
+def describe_face(stored: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """ "Puppet, character mira" in one line, without its name."""
+    details = face_details(stored, names)
+    del details["Name"]
+    engine, picture = details.pop("Engine"), details.pop("Picture")
+    parts = [f"{label.lower()} {value}" for label, value in details.items() if value]
+    return ", ".join([engine, *(["with a portrait"] if picture else []), *parts])
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, list | dict):
+        return "marked by hand"
+    return str(value)

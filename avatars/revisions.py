@@ -14,9 +14,17 @@ from django.db import transaction
 
 from avatars.choices import PipelineKind
 from avatars.explain import KeyNames, describe_rung
+from avatars.faces import describe_face
 from avatars.languages import language_name
 from avatars.models import Agent, AgentAnswer, AgentRevision, Avatar, PipelineStep, Voice
-from avatars.services import save_agent_revision, snapshot_avatar, snapshot_voice, validate_agent
+from avatars.services import (
+    read_face,
+    read_snapshot,
+    save_agent_revision,
+    snapshot_avatar,
+    snapshot_voice,
+    validate_agent,
+)
 from avatars.turn_taking import describe_turn_taking
 from molts.errors import BadInput
 from projects.models import ProviderKey
@@ -54,9 +62,9 @@ def describe_snapshot(*, snapshot: Mapping[str, Any], names: KeyNames) -> dict[s
     described["Questions and answers"] = "\n".join(
         f"{question.replace(chr(10), ' | ')} → {answer}" for question, answer in snapshot.get("answers", ())
     )
-    voice, avatar = snapshot.get("voice"), snapshot.get("avatar")
+    voice, avatar = snapshot.get("voice"), read_face(snapshot.get("avatar"))
     described["Voice"] = f"{voice['name']} ({describe_rung(Kind.TTS, voice, names)})" if voice else ""
-    described["Face"] = avatar["name"] + (" with a portrait" if avatar["portrait"] else "") if avatar else ""
+    described["Face"] = f"{avatar['name']} ({describe_face(avatar, names)})" if avatar else ""
     for kind in PipelineKind:
         rungs = snapshot.get("pipeline", {}).get(kind.value, ())
         described[f"Pipeline: {kind.label.lower()}"] = "\n".join(
@@ -72,6 +80,7 @@ def describe_snapshot(*, snapshot: Mapping[str, Any], names: KeyNames) -> dict[s
 
 def compare_snapshots(*, before: Mapping[str, Any], after: Mapping[str, Any], names: KeyNames) -> list[Change]:
     """What differs, in words, in the order of the editor."""
+    before, after = read_snapshot(before), read_snapshot(after)
     old, new = (describe_snapshot(snapshot=snapshot, names=names) for snapshot in (before, after))
     changes = [_change(label, old[label], new[label]) for label in new if old[label] != new[label]]
     # The same words can hide another object: a portrait that was replaced, a key of the same name.
@@ -120,7 +129,8 @@ def roll_back(*, revision: AgentRevision, user: AbstractBaseUser | None = None) 
         voices = Voice.objects.filter(project_id=agent.project_id)
         avatars = Avatar.objects.filter(project_id=agent.project_id)
         agent.voice = _as_then(snapshot["voice"], voices, own=agent.voice_id, read=snapshot_voice, what="voice")
-        agent.avatar = _as_then(snapshot["avatar"], avatars, own=agent.avatar_id, read=snapshot_avatar, what="face")
+        then = read_face(snapshot["avatar"])
+        agent.avatar = _as_then(then, avatars, own=agent.avatar_id, read=snapshot_avatar, what="face")
         _save_checked(agent)
         agent.answers.all().delete()
         AgentAnswer.objects.bulk_create(

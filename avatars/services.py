@@ -32,7 +32,7 @@ def save_agent_revision(*, agent: Agent, user: AbstractBaseUser | None = None) -
         stored = Agent.objects.select_for_update(of=("self",)).get(pk=agent.pk)
         snapshot = snapshot_agent(stored)
         last = stored.revisions.order_by("-number").first()
-        if last is not None and last.snapshot == snapshot:
+        if last is not None and read_snapshot(last.snapshot) == snapshot:
             return last
         return AgentRevision.objects.create(
             agent=stored,
@@ -121,6 +121,30 @@ def snapshot_agent(agent: Agent) -> dict[str, Any]:
     }
 
 
+def read_snapshot(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored snapshot as `snapshot_agent` would write it today, so that both can be compared."""
+    return {**stored, "avatar": read_face(stored.get("avatar"))}
+
+
+def read_face(stored: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The face of a stored snapshot as `snapshot_avatar` would write it today.
+
+    Before there were engines, a face was a shipped picture or an uploaded one; they became what migration 0002 made of
+    the avatars of that time.
+    """
+    if stored is None:
+        return None
+    if "options" in stored:
+        return dict(stored)
+    drawn = bool(stored["builtin"]) or not stored["portrait"]
+    return {
+        **stored,
+        "engine": "puppet" if drawn else "portrait",
+        "options": {"character": stored["builtin"]} if stored["builtin"] else {},
+        "provider_key": None,
+    }
+
+
 def default_pipeline() -> dict[str, list[Rung]]:
     """What an agent runs on where nothing was chosen: local parts only, the plainest as the last rung."""
     return {
@@ -150,6 +174,7 @@ def resolve_pipeline(*, snapshot: Mapping[str, Any]) -> dict[str, list[Rung]]:
 
 def changed_parts(*, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Names of the top-level parts in which two snapshots differ, in the order of the newer one."""
+    before, after = read_snapshot(before), read_snapshot(after)
     return [name for name in {**after, **before} if before.get(name) != after.get(name)]
 
 
@@ -197,10 +222,11 @@ def validate_rung(
         chosen.parse_options(kind, options)
     except BadConfiguration as error:
         raise BadInput(error.detail, attr=f"options.{error.attr}" if error.attr else "options") from error
-    _validate_key(project_id=project_id, provider=provider, provider_key=provider_key)
+    validate_key(project_id=project_id, provider=provider, provider_key=provider_key)
 
 
-def _validate_key(*, project_id: uuid.UUID, provider: str, provider_key: ProviderKey | None) -> None:
+def validate_key(*, project_id: uuid.UUID, provider: str, provider_key: ProviderKey | None) -> None:
+    """Raise BadInput when the provider cannot be used with this key, or needs one."""
     chosen = get_provider(provider)
     if provider_key is None:
         if chosen.needs_key:

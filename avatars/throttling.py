@@ -1,4 +1,4 @@
-"""How often one person may have a voice speak: every sentence may cost the project money."""
+"""How often one person may have a voice speak or a face rendered: sentences may cost money, faces cost this machine."""
 
 from __future__ import annotations
 
@@ -19,12 +19,25 @@ class ListenThrottle(SimpleRateThrottle):
         return self.cache_format % {"scope": self.scope, "ident": request.user.pk}
 
 
+class PreviewThrottle(ListenThrottle):
+    scope = "face-preview"
+    rate = "40/min"
+
+
 def check_listen_rate(request: HttpRequest) -> None:
     """Raises Busy when this user has listened too often lately. Without Redis nothing is counted."""
-    throttle = ListenThrottle()
+    _check(ListenThrottle(), request, "Listen again")
+
+
+def check_preview_rate(request: HttpRequest) -> None:
+    """Raises Busy when this user has asked for too many previews lately. Without Redis nothing is counted."""
+    _check(PreviewThrottle(), request, "Look again")
+
+
+def _check(throttle: ListenThrottle, request: HttpRequest, again: str) -> None:
     try:
         allowed = throttle.allow_request(request, None)  # type: ignore[arg-type]
     except (RedisError, OSError):
         return
     if not allowed:
-        raise Busy(f"That was often enough for now. Listen again in {max(1, round(throttle.wait() or 1))} s.")
+        raise Busy(f"That was often enough for now. {again} in {max(1, round(throttle.wait() or 1))} s.")

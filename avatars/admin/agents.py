@@ -22,7 +22,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET, require_POST
 from unfold.widgets import UnfoldAdminSelectWidget
 
-from avatars.admin.pages import ago, answers_json, at_most, page_media, picture, save_revisions
+from avatars.admin.pages import ago, answers_json, at_most, clip_url, page_media, picture, save_revisions
 from avatars.admin.revisions import changes_of, may_roll_back
 from avatars.admin.rungs import INPUT, option_templates, provider_facts
 from avatars.admin.steps import ADDS, AnswerInline, StepForm, StepFormSet, StepInline
@@ -30,6 +30,7 @@ from avatars.choices import PipelineKind
 from avatars.explain import ChainState, describe_rung, explain_pipeline, key_names
 from avatars.languages import language_choices
 from avatars.models import Agent, AgentRevision
+from avatars.portraits import portrait_url
 from avatars.rehearsal import rehearse
 from avatars.services import duplicate_agent, edited_since, free_slug, snapshot_agent
 from avatars.signals import agents_leave
@@ -208,7 +209,7 @@ class AgentAdmin(ScopedAdmin):
 
     @property
     def media(self) -> forms.Media:
-        return super().media + page_media("agents", "agents-rungs")
+        return super().media + page_media("agents", "agents-rungs", "agents-face", "avatars-clips")
 
     # -- Deleting -----------------------------------------------------------------------------------------------------
     def get_deleted_objects(
@@ -367,6 +368,7 @@ class AgentAdmin(ScopedAdmin):
             "option_templates": option_templates(*Kind) if may_edit else [],
             "provider_facts": provider_facts(),
             "ask_url": reverse("admin:avatars_agent_ask"),
+            "agent_faces": _faces(form.fields.get("avatar")),
             **(self._saved_context(request, obj) if obj else {}),
         }
         return super().render_change_form(request, context, add, change, form_url, obj)
@@ -473,6 +475,15 @@ def _names(fieldset: Any) -> Sequence[str]:
 
 def _row_errors(formset: Any) -> int:
     return sum(map(len, formset.errors)) + len(formset.non_form_errors()) if formset.is_bound else 0
+
+
+def _faces(field: Any) -> dict[str, dict[str, str]]:
+    """Still and moving picture of each face that the form offers, by its id."""
+    if not isinstance(field, forms.ModelChoiceField) or field.queryset is None:
+        return {}
+    return {
+        str(avatar.pk): {"picture": portrait_url(avatar) or "", "clip": clip_url(avatar)} for avatar in field.queryset
+    }
 
 
 def _chains(formset: StepFormSet, agent: Agent | None, *, may_edit: bool) -> list[dict[str, Any]]:

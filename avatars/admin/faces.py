@@ -1,86 +1,421 @@
-"""Avatars: the faces of agents."""
+"""Avatars: the faces of agents, with what moves them."""
 
 from __future__ import annotations
 
+import io
+import uuid
+from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 from django import forms
-from django.contrib import admin
-from django.core.files.uploadedfile import UploadedFile
-from django.http import HttpRequest
-from django.urls import reverse
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http.response import HttpResponseBase
+from django.urls import path, reverse
+from django.utils.decorators import method_decorator
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from unfold.widgets import UnfoldAdminImageFieldWidget
+from django.views.decorators.http import require_GET, require_POST
+from PIL import Image
 
-from avatars.admin.pages import note_revisions, page_media, picture, used_by
+from avatars.admin.face_forms import AvatarForm, PreviewForm, engine_options
+from avatars.admin.pages import ago, answers_json, clip_url, note_revisions, page_media, picture, used_by
+from avatars.explain import key_names
+from avatars.faces import (
+    FaceChoice,
+    describe_face,
+    engine_label,
+    face_choices,
+    face_details,
+    make_face,
+    resolve_face,
+    restore_version,
+    save_avatar_version,
+)
+from avatars.listening import MAX_TEXT
 from avatars.media import clean_portrait
-from avatars.models import Agent, Avatar
-from molts.errors import BadInput
-from projects.scoped_admin import ScopedAdmin, ScopedForm, ScopedRelatedFilter
+from avatars.models import Agent, Avatar, AvatarVersion
+from avatars.portraits import picture_url
+from avatars.previews import preview_clip, preview_is_current, preview_state, start_preview
+from avatars.revisions import Change
+from avatars.services import Rung, resolve_pipeline, snapshot_agent, snapshot_avatar
+from avatars.signals import WorkerState, workers_asked
+from avatars.throttling import check_preview_rate
+from molts.errors import BadInput, MoltsError, NotFound
+from projects.audit import record_action
+from projects.choices import Action
+from projects.models import ProviderKey
+from projects.scoped_admin import ScopedAdmin, ScopedRelatedFilter, may_do
+
+SAMPLE = "Hello! It is good to see you. How can I help you today?"
+SHOWN_VERSIONS = 20
 
 
-class AvatarForm(ScopedForm):
-    portrait = forms.FileField(
-        required=False,
-        widget=UnfoldAdminImageFieldWidget(attrs={"accept": "image/png,image/jpeg,image/webp"}),
-        help_text="PNG, JPEG or WebP of at most 10 MB. It is stored as a PNG of at most 1024 pixels a side.",
-    )
+class EngineFilter(admin.SimpleListFilter):
+    title = "engine"
+    parameter_name = "engine"
 
-    class Meta:
-        model = Avatar
-        fields = ("project", "name", "engine", "portrait")
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        used = model_admin.get_queryset(request).order_by("engine").values_list("engine", flat=True).distinct()
+        return [(key, engine_label(key)) for key in used]
 
-    def clean_portrait(self) -> Any:
-        upload = self.cleaned_data["portrait"]
-        if not isinstance(upload, UploadedFile):
-            return upload  # kept or cleared
-        try:
-            return clean_portrait(upload)
-        except BadInput as error:
-            raise forms.ValidationError(error.detail) from error
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.filter(engine=self.value()) if self.value() else queryset
 
 
 @admin.register(Avatar)
 class AvatarAdmin(ScopedAdmin):
     form = AvatarForm
-    list_display = ("thumbnail", "name", "project", "engine", "agents_with_it")
-    list_display_links = ("thumbnail", "name")
+    list_display = ("face", "project", "engine_name", "agents_with_it", "changed")
+    list_display_links = None
     list_select_related = ("project",)
-    list_filter = (("project", ScopedRelatedFilter), "engine")
+    list_filter = (("project", ScopedRelatedFilter), EngineFilter)
     search_fields = ("name",)
-    fields = ("project", "name", "engine", "portrait", "preview", "agents_with_it")
-    readonly_fields = ("preview", "agents_with_it")
-    empty_text = (
-        "An avatar is the face that visitors see while they talk: upload a portrait, then choose it in an agent."
+    fieldsets = (
+        ("who", {"fields": ("project", "name")}),
+        ("face", {"fields": ("engine", "provider_key", "portrait")}),
     )
-    warn_unsaved_form = True
+    change_form_template = "admin/avatars/avatar/change_form.html"
+    list_after_template = "admin/avatars/avatar/engines.html"
+    empty_text = "An avatar is the face that visitors see while they talk: a character, or a portrait that comes alive."
 
     @property
     def media(self) -> forms.Media:
-        return super().media + page_media("agents-face")
+        return super().media + page_media("avatars-clips", "avatars")
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).prefetch_related("agents")
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return self.fields if obj else [name for name in self.fields if name != "agents_with_it"]
+    # -- The list -----------------------------------------------------------------------------------------------------
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        choices = request.__dict__["_molts_faces"] = face_choices()
+        engines = [choice for choice in choices if choice.renders]
+        context = {"engines": engines, "workers": avatar_workers(), **(extra_context or {})}
+        return super().changelist_view(request, context)
 
-    @admin.display(description="portrait")
-    def thumbnail(self, avatar: Avatar) -> SafeString:
-        return picture(avatar, name=avatar.name)
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        changes = super().get_changelist_instance(request)
+        known = {choice.key: choice for choice in request.__dict__.get("_molts_faces", ())}
+        for avatar in changes.result_list:
+            avatar.choice = known.get(avatar.engine)  # for the column of engines
+        return changes
 
-    @admin.display(description="preview")
-    def preview(self, avatar: Avatar) -> SafeString:
-        return picture(avatar, name=avatar.name or "?", size="large")
+    @admin.display(description="avatar", ordering="name")
+    def face(self, avatar: Avatar) -> SafeString:
+        return format_html(
+            '<a class="m-agent m-avatar" href="{}"{}>{}<span><b>{}</b></span></a>',
+            reverse("admin:avatars_avatar_change", args=[avatar.pk]),
+            clip_attribute(avatar),
+            picture(avatar, name=avatar.name, size="medium"),
+            avatar.name,
+        )
+
+    @admin.display(description="engine", ordering="engine")
+    def engine_name(self, avatar: Any) -> SafeString | str:
+        choice: FaceChoice | None = avatar.choice
+        if choice is None:
+            return format_html(
+                '{} <span class="m-tag m-skipped">not on this server</span>', engine_label(avatar.engine)
+            )
+        return format_html("{} {}", choice.label, health_chip(choice))
 
     @admin.display(description="used by")
     def agents_with_it(self, avatar: Avatar) -> SafeString | str:
         return used_by(avatar.agents.all(), _agent_url)
 
+    @admin.display(description="changed", ordering="updated_at")
+    def changed(self, avatar: Avatar) -> str:
+        return ago(avatar.updated_at)
+
+    # -- The editor ---------------------------------------------------------------------------------------------------
+    def get_urls(self) -> list[Any]:
+        def door(view: Any) -> Any:
+            return self.admin_site.admin_view(view)
+
+        return [
+            path("preview/", door(self.preview), name="avatars_avatar_preview"),
+            path("preview/<str:ticket>/", door(self.preview_news), name="avatars_avatar_preview_news"),
+            path("preview/<str:ticket>/clip/", door(self.preview_clip), name="avatars_avatar_preview_clip"),
+            path("marks/", door(self.marks), name="avatars_avatar_marks"),
+            path("<uuid:avatar_id>/clip/", door(self.stored_clip), name="avatars_avatar_clip"),
+            path("<uuid:avatar_id>/versions/<int:number>/restore/", door(self.restore), name="avatars_avatar_restore"),
+            *super().get_urls(),
+        ]
+
     def save_model(self, request: HttpRequest, obj: Avatar, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
+        assert request.user.is_authenticated
+        save_avatar_version(avatar=obj, user=request.user)
         note_revisions(request, obj.agents.all())
+
+    def render_change_form(
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> Any:
+        form = context["adminform"].form
+        may_edit = self.has_change_permission(request, obj) if obj else True
+        choices = face_choices()
+        context |= {
+            "who": next(iter(context["adminform"])),
+            "face_form": form if may_edit else None,
+            "may_edit": may_edit,
+            "choices": choices,
+            "chosen": form["engine"].value() if may_edit else obj.engine,
+            "face_facts": {choice.key: _facts(choice) for choice in choices},
+            "option_templates": [(choice.key, engine_options(choice.key)) for choice in choices] if may_edit else [],
+            "picture": picture(obj, name=obj.name if obj else "?", size="large"),
+            "picture_url": (picture_url(snapshot_avatar(obj)) or "") if obj else "",
+            "preview_url": reverse("admin:avatars_avatar_preview"),
+            "marks_url": reverse("admin:avatars_avatar_marks"),
+            "sample": SAMPLE,
+            "max_text": MAX_TEXT,
+            **(self._saved_context(obj) if obj else {}),
+        }
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def _saved_context(self, avatar: Avatar) -> dict[str, Any]:
+        names = key_names(project_id=avatar.project_id)
+        versions = list(avatar.versions.select_related("created_by")[: SHOWN_VERSIONS + 1])
+        before: list[AvatarVersion | None] = [*versions[1:], None]
+        stored = snapshot_avatar(avatar)
+        assert stored is not None
+        return {
+            "agents": self.agents_with_it(avatar),
+            "speakers": avatar.agents.all(),
+            "description": describe_face(stored, names),
+            "clip_url": clip_url(avatar),
+            "clip_is_current": _clip_is_current(avatar),
+            "versions": [
+                {
+                    "version": version,
+                    "ago": ago(version.created_at),
+                    "picture": picture_url(version.snapshot),
+                    "changes": version_changes(earlier, version, names) if earlier else (),
+                    "is_first": earlier is None,
+                    "is_newest": version is versions[0],
+                }
+                for version, earlier in list(zip(versions, before, strict=False))[:SHOWN_VERSIONS]
+            ],
+        }
+
+    @method_decorator(require_POST)
+    def restore(self, request: HttpRequest, avatar_id: uuid.UUID, number: int) -> HttpResponse:
+        avatar = self.get_object(request, str(avatar_id))
+        if not self.has_change_permission(request, avatar):
+            raise PermissionDenied
+        assert request.user.is_authenticated
+        version = avatar.versions.filter(number=number).first()
+        url = f"{reverse('admin:avatars_avatar_change', args=[avatar.pk])}#versions"
+        if version is None:
+            raise PermissionDenied
+        try:
+            made = restore_version(version=version, user=request.user)
+        except MoltsError as error:
+            messages.error(request, f"v{number} cannot be restored. {error.detail}")
+            return HttpResponseRedirect(url)
+        record_action(request_user=request.user, obj=avatar, text=f"Restored v{number} as v{made.number}.")
+        messages.success(request, f"{avatar.name} is as in v{number} again. It is saved as v{made.number}.")
+        note_revisions(request, avatar.agents.all())
+        return HttpResponseRedirect(url)
+
+    # -- Clips --------------------------------------------------------------------------------------------------------
+    @method_decorator(require_POST)
+    @method_decorator(answers_json)
+    def preview(self, request: HttpRequest) -> HttpResponse:
+        """Begin a clip of the posted face, saved or not; answers with where to ask for news of it.
+
+        `keep`: the clip becomes the preview of the avatar, which must be saved as it is posted.
+        """
+        form = self._posted(request)
+        check_preview_rate(request)
+        voice, language = _voice_of(request)
+        text = " ".join(request.POST.get("text", "").split()) or SAMPLE
+        if len(text) > MAX_TEXT:
+            raise BadInput(f"The text is too long: at most {MAX_TEXT} characters.", attr="text")
+        keep = bool(request.POST.get("keep"))
+        with form.portrait_file() as portrait:
+            face = make_face(engine=form.cleaned_data["engine"], options=form.chosen_options(), portrait=portrait)
+            if keep and not _is_saved_as(form.instance, face.key):
+                raise BadInput("Save your changes first: the preview shows the avatar as it is saved.")
+            ticket = start_preview(
+                user_id=_user_id(request),
+                engine=form.cleaned_data["engine"],
+                face=face,
+                text=text,
+                language=language,
+                voice=voice,
+                keep_for=form.instance.pk if keep else None,
+            )
+        return JsonResponse({"news": reverse("admin:avatars_avatar_preview_news", args=[ticket])}, status=202)
+
+    def _posted(self, request: HttpRequest) -> PreviewForm:
+        """The posted face, checked. Raises BadInput with what to mend, `attr` being the form's field."""
+        if not may_do(request, Action.EDIT):
+            raise PermissionDenied
+        asked = _as_id(request.POST.get("avatar"))
+        mine = Avatar.objects.for_actor(request.user, Action.EDIT)
+        saved = mine.filter(pk=asked).first() if asked else None
+        form = PreviewForm(request.POST, request.FILES, instance=saved)
+        for name in ("project", "provider_key"):
+            field = form.fields[name]
+            assert isinstance(field, forms.ModelChoiceField)
+            field.queryset = field.queryset.for_actor(request.user, Action.EDIT)  # type: ignore[union-attr]
+        if saved:
+            del form.fields["project"]
+        if not form.is_valid():
+            name, texts = next(iter(form.errors.items()))
+            raise BadInput(str(texts[0]), attr=name)
+        if not form.choice_renders:
+            raise BadInput("This face is not rendered here, so there is nothing to preview.", attr="engine")
+        return form
+
+    @method_decorator(require_GET)
+    @method_decorator(answers_json)
+    def preview_news(self, request: HttpRequest, ticket: str) -> HttpResponse:
+        state = preview_state(user_id=_user_id(request), ticket=ticket[:40])
+        clip = reverse("admin:avatars_avatar_preview_clip", args=[ticket]) if state.state == "done" else ""
+        return JsonResponse(asdict(state) | {"clip": clip}, headers={"Cache-Control": "no-store"})
+
+    @method_decorator(require_GET)
+    @method_decorator(answers_json)
+    def preview_clip(self, request: HttpRequest, ticket: str) -> HttpResponse:
+        clip, media_type = preview_clip(user_id=_user_id(request), ticket=ticket[:40])
+        return HttpResponse(clip, content_type=media_type, headers={"Cache-Control": "private, max-age=600"})
+
+    @method_decorator(require_GET)
+    @method_decorator(answers_json)
+    def stored_clip(self, request: HttpRequest, avatar_id: uuid.UUID) -> HttpResponseBase:
+        """The avatar's preview, for whoever may see the avatar."""
+        avatar = self.get_object(request, str(avatar_id))
+        if not self.has_view_permission(request, avatar):
+            raise PermissionDenied
+        if not avatar.preview or not avatar.preview.storage.exists(avatar.preview.name):
+            raise NotFound("No preview was rendered yet.")
+        kind = "video/webm" if avatar.preview.name.endswith(".webm") else "video/mp4"
+        return FileResponse(avatar.preview.open(), content_type=kind, headers={"Cache-Control": "private, max-age=600"})
+
+    @method_decorator(require_POST)
+    @method_decorator(answers_json)
+    def marks(self, request: HttpRequest) -> HttpResponse:
+        """Where the face is in the posted picture, else in the saved one: points in fractions of it."""
+        if not may_do(request, Action.EDIT):
+            raise PermissionDenied
+        check_preview_rate(request)
+        upload = request.FILES.get("portrait")
+        if upload is not None:
+            data = clean_portrait(upload).read()
+        else:
+            asked = _as_id(request.POST.get("avatar"))
+            saved = Avatar.objects.for_actor(request.user).filter(pk=asked).first() if asked else None
+            face = resolve_face(snapshot_avatar(saved) or {}) if saved else None
+            if face is None or face.portrait is None:
+                raise BadInput("Choose a picture first.", attr="portrait")
+            data = face.portrait.read_bytes()
+        return JsonResponse(find_marks(data))
+
+
+# -- Parts ------------------------------------------------------------------------------------------------------------
+def find_marks(data: bytes) -> dict[str, Any]:
+    """The marks of the one face in a picture, each point [x, y] in fractions. Raises BadInput as `find_face` does."""
+    from avatars.engines.faces.marks import find_face  # OpenCV is loaded when it is needed
+
+    with Image.open(io.BytesIO(data)) as image:
+        found = find_face(np.asarray(image.convert("RGB")))
+    return asdict(found)
+
+
+def avatar_workers() -> list[WorkerState] | None:
+    """The avatar workers that beat, by machine; None when that is not known."""
+    try:
+        answers: list[tuple[Any, Any]] = workers_asked.send(sender=None)
+    except MoltsError:
+        return None
+    states: list[WorkerState] = [state for _, found in answers for state in found or ()]
+    return sorted(states, key=lambda state: state.host)
+
+
+def health_chip(choice: FaceChoice) -> SafeString:
+    if choice.hosted or not choice.renders:
+        return format_html("")
+    look = "m-serves" if choice.health.ready else "m-skipped"
+    return format_html('<span class="m-tag {}">{}</span>', look, "ready" if choice.health.ready else "not ready")
+
+
+def clip_attribute(avatar: Avatar) -> SafeString:
+    """Names the clip that the picture inside plays when it is pointed at."""
+    url = clip_url(avatar)
+    return format_html(' data-clip="{}"', url) if url else format_html("")
+
+
+def version_changes(before: AvatarVersion, after: AvatarVersion, names: dict[str, str]) -> list[Change]:
+    old, new = face_details(before.snapshot, names), face_details(after.snapshot, names)
+    labels = {**old, **new}
+    changes = [
+        Change(label, old.get(label, ""), new.get(label, ""))
+        for label in labels
+        if old.get(label, "") != new.get(label, "")
+    ]
+    if not changes and before.snapshot.get("portrait") != after.snapshot.get("portrait"):
+        changes = [Change("Picture", "the one before", "another one")]
+    return changes
+
+
+def _facts(choice: FaceChoice) -> dict[str, Any]:
+    """What the page's script must know of an engine."""
+    return {
+        "label": choice.label,
+        "hosted": choice.hosted,
+        "needsPortrait": choice.needs_portrait,
+        "takesPortrait": choice.takes_portrait,
+        "renders": choice.renders,
+        "ready": choice.health.ready,
+    }
+
+
+def _clip_is_current(avatar: Avatar) -> bool:
+    try:
+        return preview_is_current(avatar, resolve_face(snapshot_avatar(avatar) or {}))
+    except BadInput:  # its picture is gone; the field says so
+        return False
+
+
+def _is_saved_as(avatar: Avatar, key: str) -> bool:
+    if avatar._state.adding:
+        return False
+    stored = snapshot_avatar(Avatar.objects.get(pk=avatar.pk))
+    assert stored is not None
+    return resolve_face(stored).key == key
+
+
+def _voice_of(request: HttpRequest) -> tuple[tuple[Rung, ProviderKey | None] | None, str]:
+    """The voice and language of the agent that shall be heard; (None, "en") is this server's usual voice."""
+    asked = _as_id(request.POST.get("agent"))
+    agent = Agent.objects.for_actor(request.user, Action.EDIT).filter(pk=asked).first() if asked else None
+    if agent is None:
+        return None, "en"
+    rung = resolve_pipeline(snapshot=snapshot_agent(agent))["tts"][0]
+    key = ProviderKey.objects.filter(pk=rung["provider_key"], project_id=agent.project_id).first()
+    return (rung, key), agent.language
+
+
+def _user_id(request: HttpRequest) -> int:
+    assert request.user.is_authenticated
+    return int(request.user.pk)
 
 
 def _agent_url(agent: Agent) -> str:
     return reverse("admin:avatars_agent_change", args=[agent.pk])
+
+
+def _as_id(value: str | None) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(value or "")
+    except ValueError:
+        return None

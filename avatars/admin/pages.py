@@ -11,6 +11,7 @@ from django.core.validators import MaxLengthValidator
 from django.forms import Media, Script
 from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -37,6 +38,11 @@ def picture(avatar: Avatar | None, *, name: str, size: str = "small") -> SafeStr
             '<span class="m-face m-face-{} m-initial" aria-hidden="true">{}</span>', size, name[:1].upper()
         )
     return format_html('<img src="{}" class="m-face m-face-{}" alt="Portrait of {}">', url, size, avatar or name)
+
+
+def clip_url(avatar: Avatar) -> str:
+    """Where the kept preview is played from; "" without one."""
+    return reverse("admin:avatars_avatar_clip", args=[avatar.pk]) if avatar.preview else ""
 
 
 def used_by(agents: Iterable[Agent], url_of: Callable[[Agent], str]) -> SafeString | str:

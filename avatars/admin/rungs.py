@@ -29,10 +29,11 @@ def option_fields(provider: Provider, kind: Kind) -> dict[str, forms.Field]:
     """One form field for each option of the provider, by its name with PREFIX. Empty means: the default."""
     schema = provider.options.get(kind, Options).model_json_schema().get("properties", {})
     usual = provider.usual(kind)
-    return {f"{PREFIX}{name}": _field(name, spec, usual.get(name)) for name, spec in schema.items()}
+    return {f"{PREFIX}{name}": schema_field(name, spec, usual.get(name)) for name, spec in schema.items()}
 
 
-def _field(name: str, spec: Mapping[str, Any], usual: str | None) -> forms.Field:
+def schema_field(name: str, spec: Mapping[str, Any], usual: str | None) -> forms.Field:
+    """The field for one option of a JSON schema; `usual` is what is taken when it stays empty."""
     # "number or nothing" is a number that may be left empty.
     spec = {**spec, **next((part for part in spec.get("anyOf", ()) if part.get("type") != "null"), {})}
     default = usual or spec.get("default")

@@ -39,7 +39,6 @@ EYES = (
     Eyes(gaze_x=0.5, gaze_y=0.6, brows=0.4),
     Eyes(gaze_y=-0.5),
     Eyes(lids=0.5),
-    Eyes(lids=0.5, brows=0.6),
     Eyes(lids=1.0),
     Eyes(lids=1.0, brows=0.6),
 )
@@ -53,7 +52,7 @@ OUTERMOST_EYES = (
 )
 """Whatever changes in any of EYES changes in one of these."""
 
-YAW, PITCH = 0.3, 0.3
+YAW, PITCH = 0.24, 0.24
 """How far the head turns and nods. Beyond this the steps between poses would show."""
 
 
@@ -70,7 +69,7 @@ class Grid:
     def heads(self) -> list[Head]:
         """All poses, a column at a time. The body breathes in as the head rises, the head tilts as it turns."""
         return [
-            Head(yaw=yaw, pitch=pitch, roll=0.7 * yaw, breath=pitch / PITCH)
+            Head(yaw=yaw, pitch=pitch, roll=0.8 * yaw, breath=pitch / PITCH)
             for yaw in np.linspace(-YAW, YAW, self.columns).tolist()
             for pitch in np.linspace(-PITCH, PITCH, self.rows).tolist()
         ]

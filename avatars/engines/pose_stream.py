@@ -132,8 +132,6 @@ class PoseStream(LipSyncStream):
         seconds = 1.0 / (self._video.fps if lively or self._speech.in_utterance else self._video.idle_fps)
         mouth = self._visemes.shape(sound, sample_rate) if speaking else self._visemes.close()
         state = FaceState.SPEAKING if lively else self._state
-        if state == FaceState.SPEAKING and not lively:
-            state = FaceState.LISTENING
         posture = self._behaviour.step(seconds, state, mouth.openness)
         changed = self._canvas.show(posture.x, posture.y, nearest_eyes(posture.eyes), nearest_mouth(mouth))
         unchanged = self._started and not changed

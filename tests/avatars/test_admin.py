@@ -12,7 +12,9 @@ from django.test import Client
 from PIL import Image
 from pytest_django import DjangoAssertNumQueries
 
+from avatars.faces import save_avatar_version
 from avatars.models import Agent, AgentAnswer, AgentRevision, Avatar, PipelineStep, Voice
+from avatars.signals import WorkerState, workers_asked
 from projects.models import Project
 from sessions.models import RoomLink
 from tests.conftest import make_agent
@@ -228,9 +230,9 @@ def picture(width: int = 1600, height: int = 1200, format: str = "JPEG") -> byte
     return output.getvalue()
 
 
-def add_avatar(client: Client, project: Project, data: bytes, name: str = "face.jpg") -> Any:
+def add_avatar(client: Client, project: Project, data: bytes, name: str = "face.jpg", engine: str = "still") -> Any:
     upload = SimpleUploadedFile(name, data, content_type="image/png")
-    posted = {"project": str(project.pk), "name": "Face", "engine": "portrait", "portrait": upload}
+    posted = {"project": str(project.pk), "name": "Face", "engine": engine, "portrait": upload}
     return client.post(admin_url(Avatar, "add"), posted)
 
 
@@ -270,9 +272,85 @@ def test_a_renamed_avatar_keeps_its_portrait(project: Project, bob: User, sign_i
     add_avatar(client, project, picture())
     avatar = Avatar.objects.get()
 
-    data = {"name": "Renamed", "engine": "portrait"}
+    data = {"name": "Renamed", "engine": "still"}
     assert client.post(admin_url(Avatar, "change", avatar.pk), data).status_code == 302
 
     before = avatar.portrait.name
     avatar.refresh_from_db()
     assert (avatar.name, avatar.portrait.name) == ("Renamed", before)
+
+
+def test_a_portrait_without_a_face_is_refused_at_its_field(project: Project, bob: User, sign_in: SignIn) -> None:
+    errors = form_errors(add_avatar(sign_in(bob), project, picture(), engine="portrait"))
+
+    assert "No face was found" in str(errors["portrait"])
+    assert not Avatar.objects.exists()
+
+
+def test_an_engine_that_moves_a_picture_asks_for_one(project: Project, bob: User, sign_in: SignIn) -> None:
+    posted = {"project": str(project.pk), "name": "Face", "engine": "portrait"}
+
+    errors = form_errors(sign_in(bob).post(admin_url(Avatar, "add"), posted))
+
+    assert "upload a portrait" in str(errors["portrait"])
+
+
+def test_a_character_is_stored_with_its_settings_and_a_version(project: Project, bob: User, sign_in: SignIn) -> None:
+    client = sign_in(bob)
+    posted = {"project": str(project.pk), "name": "Otto", "engine": "puppet", "option_character": "otto"}
+
+    assert client.post(admin_url(Avatar, "add"), posted | {"option_motion": "0.5"}).status_code == 302
+
+    avatar = Avatar.objects.get()
+    assert avatar.options == {"character": "otto", "motion": 0.5}
+    assert avatar.builtin == "otto"
+    assert [(version.number, version.created_by) for version in avatar.versions.all()] == [(1, bob)]
+    change = {"name": "Otto", "engine": "puppet", "option_character": "finn"}
+    assert client.post(admin_url(Avatar, "change", avatar.pk), change).status_code == 302
+    page = client.get(admin_url(Avatar, "change", avatar.pk)).content.decode()
+    assert "Restore v1" in page
+    restored = client.post(admin_url(Avatar, "restore", avatar.pk, 1), follow=True)
+    assert "It is saved as v3." in restored.content.decode()
+    avatar.refresh_from_db()
+    assert avatar.options["character"] == "otto"
+
+
+@pytest.mark.parametrize("options", [{"option_character": "nobody"}, {"option_motion": "lively"}])
+def test_options_are_checked_at_their_fields(
+    project: Project, bob: User, sign_in: SignIn, options: dict[str, str]
+) -> None:
+    posted = {"project": str(project.pk), "name": "Face", "engine": "puppet"} | options
+
+    errors = form_errors(sign_in(bob).post(admin_url(Avatar, "add"), posted))
+
+    assert list(errors) == list(options)
+
+
+def test_viewers_and_strangers_change_no_face(project: Project, vera: User, charlie: User, sign_in: SignIn) -> None:
+    avatar = Avatar.objects.create(project=project, name="Mira", options={"character": "mira"})
+    save_avatar_version(avatar=avatar)
+    restore, clip = admin_url(Avatar, "restore", avatar.pk, 1), admin_url(Avatar, "clip", avatar.pk)
+
+    assert sign_in(vera).post(restore).status_code == 403
+    assert sign_in(vera).post(admin_url(Avatar, "preview"), {"engine": "puppet"}).status_code == 403
+    assert sign_in(vera).post(admin_url(Avatar, "marks")).status_code == 403
+    assert sign_in(vera).get(admin_url(Avatar, "change", avatar.pk)).status_code == 200
+    assert sign_in(charlie).post(restore).status_code == 404
+    assert sign_in(charlie).get(clip).status_code == 404
+
+
+def test_the_list_shows_what_serves(project: Project, bob: User, sign_in: SignIn) -> None:
+    Avatar.objects.create(project=project, name="Mira", options={"character": "mira"})
+
+    def workers(**_: Any) -> list[WorkerState]:
+        return [WorkerState(host="box-1", used=2, slots=5)]
+
+    workers_asked.connect(workers)
+    try:
+        page = sign_in(bob).get(admin_url(Avatar, "changelist")).content.decode()
+    finally:
+        workers_asked.disconnect(workers)
+
+    assert "Engines on this server" in page
+    assert "Drawn character" in page
+    assert "2 of 5 places taken" in page

@@ -44,7 +44,7 @@ def test_it_shows_an_agent(key: Caller, agent: Agent) -> None:
     assert body["avatar"] == {
         "id": str(agent.avatar.pk),
         "name": "Face",
-        "engine": "portrait",
+        "engine": "puppet",
         "portrait_url": "http://127.0.0.1:8000/static/src/portraits/mira.svg",
     }
 

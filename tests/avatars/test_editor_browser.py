@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.conf import settings
-from django.contrib.auth.models import User
-from django.test import Client
-from playwright.sync_api import Dialog, Locator, Page, expect, sync_playwright
-from pytest_django.live_server_helper import LiveServer
+from playwright.sync_api import Dialog, Locator, Page, expect
 
 from avatars.models import Agent, PipelineStep, Voice
 from projects.models import Project
@@ -21,34 +15,6 @@ from tests.forms import admin_url
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
 AXE = Path(settings.BASE_DIR) / "node_modules" / "axe-core" / "axe.min.js"
-
-
-@pytest.fixture(autouse=True)
-def _queries_beside_playwright() -> Iterator[None]:
-    """Playwright runs an event loop on this thread, which Django takes for a place where it must not wait."""
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
-    yield
-    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
-
-
-@pytest.fixture
-def page(bob: User, live_server: LiveServer) -> Iterator[Page]:
-    """A browser tab in which bob, an editor, is signed in. Errors of scripts fail the test."""
-    client = Client()
-    client.force_login(bob)
-    name = settings.SESSION_COOKIE_NAME
-    errors: list[str] = []
-    with sync_playwright() as playwright:
-        program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        context = browser.new_context(viewport={"width": 1440, "height": 900}, base_url=live_server.url)
-        context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": live_server.url}])
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        yield page
-        browser.close()
-    assert not errors
 
 
 def open_tab(page: Page, agent: Agent, tab: str) -> None:

@@ -49,7 +49,14 @@ def test_it_snapshots_the_documented_keys_as_plain_json(agent: Agent) -> None:
         "options": {"voice": "en-us"},
         "provider_key": None,
     }
-    assert snapshot["avatar"] == {"name": "Face", "engine": "portrait", "builtin": "mira", "portrait": ""}
+    assert snapshot["avatar"] == {
+        "name": "Face",
+        "engine": "puppet",
+        "options": {},
+        "provider_key": None,
+        "builtin": "mira",
+        "portrait": "",
+    }
     assert snapshot["limits"] == {"max_minutes": 30, "silence_seconds": 120}
     assert set(snapshot) == {
         "name", "slug", "description", "language", "instructions", "greeting", "knowledge", "answers",

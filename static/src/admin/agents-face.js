@@ -1,22 +1,77 @@
-/** Shows a chosen portrait before it is saved, and says at once when it cannot be one. */
+/** Choosing an agent's face among pictures. Without this script the list of names does it. */
 
-const MAX_BYTES = 10_000_000;
-const input = document.querySelector("input[type=file][name=portrait]");
-input?.addEventListener("change", () => {
-  const file = input.files[0];
-  const preview = document.querySelector(".m-face-large");
-  input.setCustomValidity("");
-  if (!file || !preview) return;
-  const image = document.createElement("img");
-  image.className = "m-face m-face-large";
-  image.alt = "The chosen portrait, not saved yet";
-  image.src = URL.createObjectURL(file);
-  image.addEventListener("error", () => refuse("This is no picture that can be used: choose a PNG, JPEG or WebP."));
-  if (file.size > MAX_BYTES) refuse("The file is too large: at most 10 MB.");
-  preview.replaceWith(image);
+const select = document.querySelector("select[name=avatar]");
+const faces = JSON.parse(document.getElementById("agent-faces")?.textContent ?? "null");
+if (select && faces) setUp();
 
-  function refuse(text) {
-    input.setCustomValidity(text);
-    input.reportValidity();
+function setUp() {
+  const gallery = document.createElement("div");
+  gallery.className = "m-gallery m-picker";
+  gallery.setAttribute("role", "radiogroup");
+  gallery.setAttribute("aria-label", "Face");
+  const choices = [...select.options].map((option) => choice(option.value, option.textContent.trim()));
+  gallery.append(...choices);
+  (select.closest(".related-widget-wrapper") ?? select).before(gallery);
+  select.classList.add("m-hidden");
+  select.tabIndex = -1;
+  show();
+  select.addEventListener("change", () => {
+    const known = choices.some((each) => each.dataset.value === select.value);
+    const option = select.selectedOptions[0];
+    // One that was just made in the window beside.
+    if (!known && option) choices.push(gallery.appendChild(choice(option.value, option.textContent.trim())));
+    show();
+  });
+
+  function choice(value, name) {
+    const made = document.createElement("button");
+    made.type = "button";
+    made.className = "m-character";
+    made.dataset.value = value;
+    made.setAttribute("role", "radio");
+    const face = faces[value];
+    if (face?.clip) made.dataset.clip = face.clip;
+    const label = document.createElement("span");
+    label.textContent = name;
+    made.append(face?.picture ? image(face.picture) : initial(value ? name : "–"), label);
+    made.addEventListener("click", () => choose(value));
+    made.addEventListener("keydown", (event) => {
+      const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      const next = choices[(choices.indexOf(made) + step + choices.length) % choices.length];
+      choose(next.dataset.value);
+      next.focus();
+    });
+    return made;
   }
-});
+
+  function choose(value) {
+    select.value = value;
+    select.dispatchEvent(new Event("change", { bubbles: true }));
+  }
+
+  function show() {
+    for (const each of choices) {
+      const chosen = each.dataset.value === select.value;
+      each.setAttribute("aria-checked", String(chosen));
+      each.tabIndex = chosen ? 0 : -1;
+    }
+  }
+}
+
+function image(address) {
+  const made = document.createElement("img");
+  made.src = address;
+  made.alt = "";
+  made.width = made.height = 160;
+  return made;
+}
+
+function initial(name) {
+  const made = document.createElement("span");
+  made.className = "m-initial";
+  made.ariaHidden = "true";
+  made.textContent = name.slice(0, 1).toUpperCase();
+  return made;
+}

@@ -4,6 +4,7 @@ import { Api, ApiError, type Started } from "./api.ts";
 import { readBoot, readCsrfToken, settleInFrame } from "./boot.ts";
 import { listDevices, microphonePermission, onDeviceChange, onPermissionChange, type Permission } from "./devices.ts";
 import { element } from "./dom.ts";
+import { MovingFace } from "./face.ts";
 import { listenToHold } from "./hold.ts";
 import { loadLiveKit, Media } from "./media.ts";
 import type { NoticeAction } from "./notices.ts";
@@ -33,6 +34,7 @@ const SLEPT_MS = 5_000;
 const boot = readBoot(document);
 const api = new Api(boot.start_url, boot.link, readCsrfToken(document));
 const view = new View(boot, api);
+const face = new MovingFace(view.avatar, view.face);
 
 let state: State = initialState(boot, Date.now(), loadSettings());
 let conversation: Conversation | null = null;
@@ -79,10 +81,7 @@ class Conversation {
         onAgent: (present, video) => this.report({ type: "agent.media", present, video }),
         onPlayback: (blocked) => this.report({ type: "playback", blocked }),
         onVoice: (track) => this.visualiser.listen(track),
-        onFace: (track) => {
-          track?.attach(view.avatar);
-          view.avatar.hidden = track === null;
-        },
+        onFace: (track) => face.use(track),
         onOver: (mine) => this.report({ type: "socket.over", code: mine ? 4410 : 4404 }),
         renew: () => api.resume(this.sessionId ?? ""),
       },
@@ -234,7 +233,7 @@ class Conversation {
     this.meter.close();
     setTimeout(() => this.forget(), LAST_LINES_MS);
     await Promise.allSettled([this.media.close(), this.visualiser.close()]);
-    view.avatar.hidden = true;
+    if (conversation === this) face.use(null);
   }
 
   forget(): void {

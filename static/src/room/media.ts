@@ -380,12 +380,24 @@ export class Media {
     this.reportAgent();
   }
 
+  /** Voice and face may change hands (an avatar takes over from the agent, and gives back): who is left serves on. */
   private detach(livekit: LiveKit, track: RemoteTrack, from: RemoteParticipant): void {
-    for (const element of track.detach()) element.remove();
-    if (!from.isAgent) return;
-    if (track.kind === livekit.Track.Kind.Audio) this.hooks.onVoice(null);
-    else this.hooks.onFace(null);
-    this.reportAgent();
+    if (track.kind === livekit.Track.Kind.Audio) {
+      for (const element of track.detach()) element.remove();
+      if (from.isAgent) this.hooks.onVoice(this.newest(track)?.mediaStreamTrack ?? null);
+    } else if (from.isAgent) {
+      this.hooks.onFace(this.newest(track));
+    }
+    if (from.isAgent) this.reportAgent();
+  }
+
+  /** The agents' track of the same kind as one that is gone. */
+  private newest(gone: RemoteTrack): RemoteTrack | null {
+    const tracks = this.agents().flatMap((agent) =>
+      [...agent.trackPublications.values()].map((publication) => publication.track),
+    );
+    const left = tracks.filter((track) => track && track !== gone && track.kind === gone.kind);
+    return (left.at(-1) as RemoteTrack | undefined) ?? null;
   }
 
   /**

@@ -1,0 +1,467 @@
+"""The engine host itself: places, fairness, look-ahead, and every way in which one of the two sides goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from avatars.engines.adapters.molts_engine_adapter import protocol
+from avatars.engines.adapters.molts_engine_adapter.protocol import Kind, ProtocolError
+from avatars.engines.base import AudioChunk, EngineFailed, EngineFull, LipSyncStream, VideoFormat, VideoFrame
+from avatars.engines.config import EngineConfig, configure, engine_config
+from avatars.engines.host import launch
+from avatars.engines.host.stream import HostStream, open_host_stream
+from avatars.engines.wav2lip import Wav2Lip
+from tests.avatars.engines.contract import push, read_utterance, take
+from tests.avatars.engines.hosts import HostProcess, lay_out, portrait_file, running, speech, wav2lip_graph
+
+VIDEO = VideoFormat(width=64, height=64)
+ROOT = Path(__file__).resolve().parents[3]
+# A class of the tests is imported as part of the repository: then the package has the repository's name for it.
+PACKAGE = "avatars.engines.adapters.molts_engine_adapter"
+
+
+@contextlib.contextmanager
+def steady(folder: Path, *words: str, kind: str = "Steady", env: dict[str, str] | None = None) -> Iterator[HostProcess]:
+    model = f"tests.avatars.engines.faulty:{kind}"
+    with running(folder, model, *words, cwd=ROOT, env=env, package=PACKAGE) as host:
+        yield host
+
+
+async def open_at(host: HostProcess, **more: Any) -> HostStream:
+    return await open_host_stream(host.address, label="Steady", video=more.pop("video", VIDEO), **more)
+
+
+# -- Places ------------------------------------------------------------------------------------------------------------
+async def test_places_are_measured_and_one_more_is_refused(tmp_path: Path) -> None:
+    with steady(tmp_path, "--set", "speed=80") as host:  # 80 frames a second less headroom: two at 25
+        assert host.health()["slots"] == 2
+        first, second = await open_at(host), await open_at(host)
+        assert host.health()["used"] == 2
+        with pytest.raises(EngineFull, match="All 2 places of Steady are taken"):
+            await open_at(host)
+        await first.aclose()
+        await until(lambda: host.health()["used"] == 1)
+        third = await open_at(host)
+        await second.aclose()
+        await third.aclose()
+
+
+async def test_a_machine_too_slow_for_conversations_says_so_and_still_makes_videos(tmp_path: Path) -> None:
+    with steady(tmp_path, "--set", "speed=12") as host:
+        state = host.health()
+        assert (state["ready"], state["slots"]) == (False, 0)
+        assert "12.0 frames a second" in state["text"]
+        stream = await open_at(host)
+        await push(stream, speech([0.1]))
+        await stream.flush()
+        assert len((await read_utterance(aiter(stream))).bright) == 5
+        await stream.aclose()
+
+
+async def test_the_place_of_a_client_that_was_killed_is_free_again(tmp_path: Path) -> None:
+    with steady(tmp_path, "--slots", "1") as host:
+        stream = await open_at(host)
+        stream._writer.transport.abort()
+        await until(lambda: host.health()["used"] == 0)
+        await (await open_at(host)).aclose()
+        await stream.aclose()
+
+
+async def test_the_place_of_a_client_that_froze_is_free_again(tmp_path: Path) -> None:
+    with steady(tmp_path, "--slots", "1") as host:
+        stream = await open_at(host)
+        for task in stream._tasks:
+            task.cancel()
+        await until(lambda: host.health()["used"] == 0, seconds=protocol.SILENCE_SECONDS + 3)
+        await stream.aclose()
+
+
+# -- Batches -----------------------------------------------------------------------------------------------------------
+async def test_frames_of_several_conversations_are_made_in_one_call(tmp_path: Path) -> None:
+    with steady(tmp_path, "--slots", "4", "--set", "seconds=0.01") as host:
+
+        async def talk() -> list[float]:
+            stream = await open_at(host)
+            await push(stream, speech([0.1] * 10))
+            await stream.flush()
+            heard = await read_utterance(aiter(stream))
+            await stream.aclose()
+            return heard.bright
+
+        told = await asyncio.gather(*(talk() for _ in range(4)))
+        assert len({round(bright[0]) for bright in told}) == 4, "each its own"
+        assert all(len(bright) == 50 and max(bright) - min(bright) < 1 for bright in told), "and nothing else"
+        state = host.health()
+        assert state["frames"] == 200
+        assert state["calls"] < 120, "alone, each frame would be a call"
+
+
+async def test_who_reads_fast_takes_nothing_from_the_others(tmp_path: Path) -> None:
+    """Calls of one frame: a stream that is read as fast as it comes and one that is read at its pace share them."""
+    with steady(tmp_path, "--slots", "2", "--set", "seconds=0.01", "--set", "batch=1") as host:
+        job, live = await open_at(host), await open_at(host)
+        await push(job, speech([0.1] * 40))
+        await push(live, speech([0.1] * 5))
+        await job.flush()
+        await live.flush()
+        reading = asyncio.create_task(read_utterance(aiter(job)))
+        started = time.monotonic()
+        heard = await read_utterance(aiter(live))
+        assert len(heard.bright) == 25
+        assert time.monotonic() - started < 1.5, "25 frames among 225 were not made last"
+        await reading
+        await job.aclose()
+        await live.aclose()
+
+
+async def test_it_is_ahead_of_the_reader_by_a_few_frames_only(tmp_path: Path) -> None:
+    with steady(tmp_path, "--slots", "1") as host:
+        stream = await open_at(host)
+        await push(stream, speech([0.1] * 20))
+        await stream.flush()
+        await asyncio.sleep(0.5)
+        assert host.health()["frames"] <= 2 * 8
+        assert len((await read_utterance(aiter(stream))).bright) == 100
+        await stream.aclose()
+
+
+async def test_speech_waits_outside_when_much_of_it_is_queued(tmp_path: Path) -> None:
+    with steady(tmp_path, "--slots", "1") as host:
+        stream = await open_at(host)
+        pushing = asyncio.create_task(push(stream, speech([0.1], seconds=30)))
+        await asyncio.sleep(0.3)
+        assert not pushing.done()
+        items = aiter(stream)
+        reading = asyncio.create_task(read_utterance(items))
+        await asyncio.wait_for(pushing, 20)
+        await stream.flush()
+        assert len((await reading).bright) == 750
+        await stream.aclose()
+
+
+async def test_an_interruption_lets_go_whoever_waits_to_push(tmp_path: Path) -> None:
+    with steady(tmp_path, "--slots", "1") as host:
+        stream = await open_at(host)
+        pushing = asyncio.create_task(stream_many(stream))
+        await asyncio.sleep(0.2)
+        stream.clear_buffer()
+        await asyncio.wait_for(pushing, 2)
+        await stream.aclose()
+
+
+async def stream_many(stream: LipSyncStream) -> None:
+    """Eleven seconds, then one piece that has to wait."""
+    await push(stream, speech([0.1], seconds=10.5), step=0.5)
+    await stream.push_audio(AudioChunk(speech([0.1]), 16_000))
+
+
+async def test_without_the_socket_s_machine_frames_come_through_the_connection(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    secret = {"MOLTS_ENGINE_SECRET": "shared-secret"}
+    with steady(tmp_path, "--slots", "1", env=secret) as host:
+        assert host
+        address = f"127.0.0.1:{port}"
+        with running(
+            tmp_path,
+            "tests.avatars.engines.faulty:Steady",
+            "--slots",
+            "1",
+            cwd=ROOT,
+            package=PACKAGE,
+            address=address,
+            name="tcp",
+        ) as other:
+            stream = await open_at(other)
+            assert stream._memory is None
+            await push(stream, speech([0.1] * 3))
+            await stream.flush()
+            assert len((await read_utterance(aiter(stream))).bright) == 15
+            await stream.aclose()
+
+
+async def test_nothing_stays_in_shared_memory(tmp_path: Path) -> None:
+    with steady(tmp_path, "--slots", "1") as host:
+        before = shared_files()
+        stream = await open_at(host)
+        assert stream._memory is not None
+        assert shared_files() <= before, "the name is gone as soon as it is open"
+        await stream.aclose()
+
+
+def shared_files() -> set[str]:
+    return {name for name in os.listdir("/dev/shm") if name.startswith("molts-engine-")}
+
+
+# -- What goes wrong ---------------------------------------------------------------------------------------------------
+async def test_a_model_that_hangs_is_given_up(tmp_path: Path) -> None:
+    with steady(tmp_path, "--slots", "1", "--set", "seconds=3", "--set", "frame_seconds=1") as host:
+        stream = await open_at(host)
+        await push(stream, speech([0.1]))
+        await stream.flush()
+        with pytest.raises(EngineFailed, match="gave no frame for 1 s"):
+            await read_utterance(aiter(stream))
+        with pytest.raises(EngineFailed):
+            await stream.push_audio(AudioChunk(speech([0.1]), 16_000))
+        await stream.aclose()
+
+
+async def test_a_host_that_stands_still_is_noticed_while_nobody_speaks(tmp_path: Path) -> None:
+    with steady(tmp_path, "--slots", "1") as host:
+        pid = host.health()["pid"]
+        stream = await open_at(host)
+        items = aiter(stream)
+        await take(items, 3)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(EngineFailed, match="does not answer"):
+                async with asyncio.timeout(protocol.SILENCE_SECONDS + 3):
+                    async for item in items:
+                        assert isinstance(item, VideoFrame)
+                        await asyncio.sleep(item.duration)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        await stream.aclose()
+
+
+async def test_a_model_that_gives_too_few_frames_is_named(tmp_path: Path) -> None:
+    with steady(tmp_path, "--slots", "1", kind="TooFew") as host:
+        stream = await open_at(host)
+        await push(stream, speech([0.1] * 10))
+        await stream.flush()
+        with pytest.raises(EngineFailed, match="TooFew gave 25 frames of 50"):
+            await read_utterance(aiter(stream))
+        await stream.aclose()
+
+
+async def test_a_model_that_cannot_be_loaded_says_what_to_do(tmp_path: Path) -> None:
+    with steady(tmp_path, kind="Unloadable") as host:
+        assert host.health()["ready"] is False
+        assert host.health()["text"] == "Unloadable has no weights: get them."
+        with pytest.raises(EngineFailed, match="get them"):
+            await open_at(host)
+
+
+async def test_a_face_that_it_cannot_show_is_refused(tmp_path: Path) -> None:
+    with steady(tmp_path, "--slots", "1") as host:
+        with pytest.raises(EngineFailed, match="There is no such face"):
+            await open_at(host, options={"bad": True})
+        assert host.health()["used"] == 0
+
+
+@pytest.mark.parametrize("video", [VideoFormat(65, 64), VideoFormat(8, 64), VideoFormat(64, 64, fps=1000)])
+async def test_a_size_that_no_video_has_is_refused(tmp_path: Path, video: VideoFormat) -> None:
+    with steady(tmp_path, "--slots", "1") as host:
+        with pytest.raises(EngineFailed, match="cannot be made"):
+            await open_at(host, video=video)
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        os.urandom(4096),
+        b"",
+        protocol.hello() + struct.pack(">2sBxI", b"mE", Kind.OPEN, 2**31),
+        protocol.hello() + protocol.pack(Kind.OPEN, struct.pack(">I", 2**30) + b"{}"),
+        protocol.hello() + protocol.pack(Kind.OPEN, struct.pack(">I", 2) + b"[]"),
+        protocol.hello() + protocol.pack(Kind.OPEN, struct.pack(">I", 2) + b"{}"),
+        protocol.hello() + protocol.pack(Kind.AUDIO, b"\0" * 8),
+        protocol.pack_json(Kind.HELLO, {"protocol": 99}),
+    ],
+    ids=["http", "random", "nothing", "too long", "too short", "no object", "no video", "no open", "version"],
+)
+async def test_a_stranger_is_refused_and_the_host_goes_on(tmp_path: Path, garbage: bytes) -> None:
+    with steady(tmp_path, "--slots", "1") as host:
+        reader, writer = await protocol.connect(host.address)
+        writer.write(garbage)
+        if not garbage:
+            writer.close()
+        answer = b""
+        with contextlib.suppress(OSError):
+            answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        if garbage:
+            assert b'"code": "protocol"' in answer
+        await (await open_at(host)).aclose()
+
+
+async def test_the_secret_is_asked_for(tmp_path: Path) -> None:
+    with steady(tmp_path, "--slots", "1", env={"MOLTS_ENGINE_SECRET": "right"}) as host:
+        with pytest.raises(EngineFailed, match="secret is wrong"):
+            await open_at(host, secret="wrong")
+        with pytest.raises(ProtocolError, match="secret is wrong"):
+            protocol.ask_health(host.address, secret="")
+        await (await open_at(host, secret="right")).aclose()
+
+
+async def test_another_program_at_the_address_is_no_engine(tmp_path: Path) -> None:
+    async def chatter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example.org ESMTP\r\n")
+
+    server = await asyncio.start_unix_server(chatter, tmp_path / "mail.sock")
+    try:
+        with pytest.raises(EngineFailed, match="this is not the engine protocol"):
+            await open_host_stream(f"unix:{tmp_path / 'mail.sock'}", label="Engine", video=VIDEO)
+    finally:
+        server.close()
+
+
+async def test_nobody_at_the_address(tmp_path: Path) -> None:
+    with pytest.raises(EngineFailed, match="nobody answers"):
+        await open_host_stream(f"unix:{tmp_path / 'none.sock'}", label="Engine", video=VIDEO)
+
+
+# -- Our own host ------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def own_host(tmp_path: Path) -> Iterator[Path]:
+    """The settings of an installation whose Wav2Lip model is a stand-in; its host ends with the test."""
+    before = engine_config()
+    _, env = lay_out("wav2lip", tmp_path)
+    configure(EngineConfig(run_dir=tmp_path / "run", wav2lip_model=env["MOLTS_WAV2LIP_MODEL"], wav2lip_threads=1))
+    yield tmp_path
+    for process in launch._started:
+        process.terminate()
+        process.wait(10)
+    configure(before)
+
+
+def wav2lip_face(folder: Path) -> Any:
+    from avatars.engines.base import Face
+
+    return Face(key="1", portrait=portrait_file(folder), options={"box": [0.2, 0.2, 0.8, 0.9]})
+
+
+async def test_the_host_starts_with_the_first_conversation_and_is_shared(own_host: Path) -> None:
+    engine, face = Wav2Lip(), wav2lip_face(own_host)
+    assert engine.health().text == "starts with the first conversation"
+    streams = await asyncio.gather(*(engine.open_stream(face, VIDEO) for _ in range(3)))
+    state = launch.ask("wav2lip")
+    assert state is not None
+    assert state["used"] == 3, "one host for all, however many asked at once"
+    assert engine.health().slots == state["slots"] > 3
+    for stream in streams:
+        await stream.aclose()
+
+
+async def test_a_host_killed_in_mid_sentence_is_started_anew(own_host: Path) -> None:
+    engine, face = Wav2Lip(), wav2lip_face(own_host)
+    stream = await engine.open_stream(face, VIDEO)
+    await push(stream, speech([0.1] * 5))
+    state = launch.ask("wav2lip")
+    assert state is not None
+    os.kill(state["pid"], signal.SIGKILL)
+    with pytest.raises(EngineFailed, match="Wav2Lip: the engine host is gone"):
+        await read_utterance(aiter(stream))
+    await stream.aclose()
+    again = await engine.open_stream(face, VIDEO)
+    await push(again, speech([0.1] * 5))
+    await again.flush()
+    assert len((await read_utterance(aiter(again))).bright) == 25
+    await again.aclose()
+
+
+async def test_the_host_ends_with_its_supervisor_however_that_ends(own_host: Path) -> None:
+    engine = Wav2Lip()
+    await asyncio.to_thread(engine.prepare, wav2lip_face(own_host), VIDEO)
+    state = launch.ask("wav2lip")
+    assert state is not None
+    launch._started[-1].kill()
+    await until(lambda: not alive(state["pid"]))
+
+
+def test_the_host_ends_when_nobody_is_there_and_removes_its_socket(tmp_path: Path) -> None:
+    with steady(tmp_path, "--slots", "1", "--idle-seconds", "0.5") as host:
+        assert host.process.wait(10) == 0
+    assert not (tmp_path / "host.sock").exists()
+
+
+def test_the_host_ends_with_the_process_it_was_told(tmp_path: Path) -> None:
+    import subprocess
+
+    with subprocess.Popen(["sleep", "60"]) as parent:
+        with steady(tmp_path, "--slots", "1", "--parent", str(parent.pid)) as host:
+            parent.kill()
+            parent.wait()
+            assert host.process.wait(10) == 0
+
+
+# -- Wav2Lip's graph ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("graph", "text"),
+    [
+        (lambda path: wav2lip_graph(path, output_size=48), r"Wav2Lip's graph gave \(1, 3, 48, 48\)"),
+        (lambda path: path.write_bytes(b"no model"), "is no ONNX model that can be loaded"),
+        (lambda path: None, "There is no"),
+    ],
+    ids=["wrong shape", "no model", "no file"],
+)
+def test_a_wrong_graph_is_named(tmp_path: Path, graph: Any, text: str) -> None:
+    from avatars.engines.adapters.molts_engine_adapter.model import ModelError
+    from avatars.engines.adapters.molts_engine_adapter.wav2lip import Wav2Lip as Model
+
+    graph(tmp_path / "wav2lip.onnx")
+    model = Model({"model": str(tmp_path / "wav2lip.onnx"), "threads": "1"})
+    with pytest.raises(ModelError, match=text):
+        model.load()
+        model.infer(np.zeros((1, 1, 80, 16), np.float32), np.zeros((1, 6, 96, 96), np.float32))
+
+
+@pytest.mark.parametrize(("size", "batch"), [(96, "n"), (96, 1), (192, "n")])
+def test_other_exports_of_the_graph_serve_too(tmp_path: Path, size: int, batch: int | str) -> None:
+    from avatars.engines.adapters.molts_engine_adapter.wav2lip import Wav2Lip as Model
+
+    model = Model({"model": str(wav2lip_graph(tmp_path / "w.onnx", size=size, batch=batch)), "threads": "1"})
+    model.load()
+    assert model.size == size
+    made = model.infer(np.full((3, 1, 80, 16), 4, np.float32), np.zeros((3, 6, size, size), np.float32))
+    assert made.shape == (3, size, size, 3)
+    assert made.min() == 255
+
+
+# -- SyncTalk_2D's net -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("character", "text"),
+    [("Shape", "net gave .*160"), ("Raise", "CUDA out of memory"), ("Nobody", "train the face"), ("../x", "no name")],
+)
+async def test_synctalk_2d_names_what_is_wrong_with_a_face(tmp_path: Path, character: str, text: str) -> None:
+    cwd, env = lay_out("synctalk_2d", tmp_path)
+    with running(tmp_path, "synctalk_2d", "--slots", "2", cwd=cwd, env=env) as host:
+        with pytest.raises(EngineFailed, match=text):
+            stream = await open_host_stream(
+                host.address, label="SyncTalk_2D", video=VIDEO, options={"character": character}
+            )
+            try:
+                await push(stream, speech([0.1] * 5))
+                await stream.flush()
+                await read_utterance(aiter(stream))
+            finally:
+                await stream.aclose()
+
+
+# -- Helpers -----------------------------------------------------------------------------------------------------------
+async def until(check: Any, *, seconds: float = 10) -> None:
+    async with asyncio.timeout(seconds):
+        while not await asyncio.to_thread(check):
+            await asyncio.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
