@@ -134,6 +134,7 @@ class WorkerAvatar(LiveFace):
         with contextlib.suppress(MoltsError, TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await rooms.remove_participant(self._spec.room_name, self.identity)
+                await rooms.withdraw_avatars(self._spec.room_name)  # one that hangs would keep its slot
 
 
 async def _has_free_worker() -> bool:
