@@ -58,6 +58,7 @@ def make_spec(
         persona=persona,
         chains=chains,
         turn_taking=turn,
+        face=None,
         history=history,
     )
 
