@@ -18,7 +18,8 @@ from collections.abc import Callable
 from typing import Any
 
 from livekit import rtc
-from livekit.agents import AgentSession
+from livekit.agents import AgentSession, ConversationItemAddedEvent
+from livekit.agents.llm import ChatMessage
 from livekit.agents.voice.avatar import AvatarSession, DataStreamAudioOutput
 from livekit.agents.voice.io import AudioOutput
 
@@ -112,6 +113,75 @@ class WorkerAvatar(LiveFace):
 
     async def lost(self) -> float:
         silent_since = time.time()
+        has_beaten = False
+        while self.identity in self._room.remote_participants:
+            await asyncio.sleep(WATCH_SECONDS)
+            asked_at = time.time()
+            try:
+                beat = await asyncio.to_thread(presence.avatar_beat, self.identity)
+            except Unavailable:
+                silent_since = asked_at  # unknown is not gone
+                continue
+            if beat is None and (has_beaten or asked_at - silent_since > presence.AVATAR_LOST_AFTER_MS / 1000):
+                break
+            if beat is not None:
+                has_beaten = True
+                self._well_at = max(self._well_at, asked_at - beat.age)
+        return self._well_at
+
+    async def dismiss(self) -> None:
+        """Put it out of the room and free what it holds. Raises nothing."""
+
+
+class FaceSource(ABC):
+    """Whoever can bring a face into the room."""
+
+    join_seconds = JOIN_SECONDS
+
+    @abstractmethod
+    async def call(self) -> LiveFace:
+        """A face that has joined and shows its picture. Takes longer than `join_seconds` only when it is cancelled
+        then. Raises FaceMissing or Unavailable when none can come now."""
+
+
+# -- Our own worker ----------------------------------------------------------------------------------------------------
+class WorkerFace(FaceSource):
+    """Asks for a job of the avatar worker by explicit dispatch: the media server spreads faces over boxes."""
+
+    def __init__(self, *, spec: SessionSpec, room: rtc.Room, agent_identity: str) -> None:
+        self._spec = spec
+        self._room = room
+        self._agent = agent_identity
+
+    async def call(self) -> LiveFace:
+        if not await _has_free_worker():
+            raise FaceMissing("No avatar worker has a free slot.")
+        call = AvatarCall.new(self._spec.session_id, self._agent)
+        with contextlib.suppress(Unavailable):
+            await asyncio.to_thread(presence.want_avatar, call.session_id, call.avatar)
+        await rooms.dispatch_avatar(self._spec.room_name, metadata=call.encode())
+        await _until_seen(self._room, call.avatar)
+        return WorkerAvatar(self._room, self._spec, call)
+
+
+class WorkerAvatar(LiveFace):
+    """An avatar job of ours in the room. It beats once a second; LiveKit itself would miss it after twenty."""
+
+    def __init__(self, room: rtc.Room, spec: SessionSpec, call: AvatarCall) -> None:
+        self.identity = call.avatar
+        self.output = DataStreamAudioOutput(
+            room,
+            destination_identity=call.avatar,
+            sample_rate=SPEECH_RATE,
+            clear_buffer_timeout=CUT_SECONDS,
+            wait_playback_start=True,
+        )
+        self._room = room
+        self._spec = spec
+        self._well_at = time.time()
+
+    async def lost(self) -> float:
+        silent_since = time.time()
         while self.identity in self._room.remote_participants:
             await asyncio.sleep(WATCH_SECONDS)
             asked_at = time.time()
@@ -133,6 +203,7 @@ class WorkerAvatar(LiveFace):
     async def dismiss(self) -> None:
         with contextlib.suppress(MoltsError, TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.to_thread(presence.forget_face, self._spec.session_id)
                 await rooms.remove_participant(self._spec.room_name, self.identity)
                 await rooms.withdraw_avatars(self._spec.room_name)  # one that hangs would keep its slot
 
@@ -204,6 +275,8 @@ class FaceLink:
         self._route: SpeechRoute = install(session.output)
         self._failure = asyncio.Event()
         self._route.on_face_failed = self._on_face_failed
+        session.on("conversation_item_added", self._on_item)
+        self._counting: set[asyncio.Task[None]] = set()
         self._settled = asyncio.Event()
         self._face: LiveFace | None = None
         self._missed = False
@@ -221,6 +294,7 @@ class FaceLink:
                 self._face = await self._call(tries=2 if misses == 0 else 1)
             except (MoltsError, TimeoutError) as error:
                 logger.info("no face", extra={"reason": getattr(error, "code", "late")})
+                await _count(missed=1)
                 self._note_lost("The face is missing for now. The conversation goes on with voice only.")
                 self._settled.set()
                 await asyncio.sleep(CALL_AGAIN_SECONDS[min(misses, len(CALL_AGAIN_SECONDS) - 1)])
@@ -232,6 +306,7 @@ class FaceLink:
             self._route.drop_face(heard_until)
             self._note_lost("The face was lost. The conversation goes on with voice only.")
             await self._dismiss()
+            await _count(lost=1)
 
     async def aclose(self) -> None:
         """The avatar leaves with the session."""
@@ -272,6 +347,16 @@ class FaceLink:
     def _on_face_failed(self, reason: str) -> None:
         logger.warning("face failed", extra={"reason": reason})
         self._failure.set()
+
+    def _on_item(self, event: ConversationItemAddedEvent) -> None:
+        """How long the face took to begin an answer, from the sound's leaving here."""
+        if self._face is None or not isinstance(event.item, ChatMessage) or event.item.role != "assistant":
+            return
+        latency = (event.item.metrics or {}).get("playback_latency")
+        if latency is not None:
+            task = asyncio.create_task(_count(answers=1, playback_seconds=latency))
+            self._counting.add(task)
+            task.add_done_callback(self._counting.discard)
 
     async def _dismiss(self) -> None:
         face, self._face = self._face, None
