@@ -131,6 +131,8 @@ class Otto(Human):
             1.2,
             opacity=0.3,
         )
+        edge = "M92 404C52 424 36 480 32 570L32 720"
+        draw.line(placed(edge, body), "#fff0c4", 6.0, opacity=0.6, filter="soft2")
         draw.path(
             placed("M420 400C446 440 424 500 424 720L500 720L490 440Z", body), "#5b3508", opacity=0.45, filter="soft8"
         )
@@ -265,6 +267,8 @@ class Otto(Human):
             opacity=0.5,
             filter="soft4",
         )
+        rim = "M172 196C163 150 166 100 196 78C206 64 226 54 250 50"
+        draw.line(placed(rim, place), "#ffdf9e", 7.0, opacity=0.55, filter="soft2")
         draw.close()
 
     def before(self, draw: Drawing, pose: Pose) -> None:

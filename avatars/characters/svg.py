@@ -126,8 +126,8 @@ class Drawing:
     def clip(self, d: str) -> None:
         """Starts a group that shows only inside the path; `close` ends it."""
         self._clips += 1
-        name = f"clip{self._clips}"
-        self._parts.append(f'<clipPath id="{name}"><path d="{d}"/></clipPath><g clip-path="url(#{name})">')
+        name = f"clip{self._clips}"  # a mask: clipping paths let blurred shapes through
+        self._parts.append(f'<mask id="{name}"><path d="{d}" fill="#fff"/></mask><g mask="url(#{name})">')
 
     def close(self) -> None:
         self._parts.append("</g>")
