@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from avatars.characters.human import Human, Look
+from avatars.characters.figure import Figure
+from avatars.characters.look import Look
 from avatars.characters.stage import Pose
 from avatars.characters.svg import Drawing, ellipse, fade, glow, gradient, placed, soft
 
@@ -51,7 +52,7 @@ def hook(x: float, y: float, a: float, b: float) -> str:
     return f"M{x - a:.1f} {y - b:.1f}C{x - a - b:.1f} {y - b + a:.1f} {x + a - b:.1f} {y + b + a:.1f} {x + a:.1f} {y + b:.1f}"
 
 
-class Amara(Human):
+class Amara(Figure):
     name = "amara"
     look = Look(
         light="#b97a52",

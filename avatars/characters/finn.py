@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from avatars.characters.human import Human, Look
+from avatars.characters.figure import Figure
+from avatars.characters.look import Look
 from avatars.characters.stage import Pose
 from avatars.characters.svg import Drawing, ellipse, fade, gradient, placed, soft, strands
 from avatars.engines.poses import Eyes, Mouth
@@ -21,7 +22,7 @@ CHEEKS = (
 )
 
 
-class Finn(Human):
+class Finn(Figure):
     name = "finn"
     zoom = 0.98
     look = Look(
@@ -68,7 +69,6 @@ class Finn(Human):
                 gradient("earin", ("0 #4a241c", "1 #c98b74")),
                 gradient("nose", ("0 #5b4038", ".5 #2a1713", "1 #150b09")),
                 gradient("scarf", ("0 #3aa39a", ".5 #1f7a78", "1 #125254"), (0, 0, 0.6, 1)),
-                fade("rim", "#ffd79a", 0.8),
             )
         )
 

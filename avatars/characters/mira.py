@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from avatars.characters.human import Human, Look
+from avatars.characters.figure import Figure
+from avatars.characters.look import Look
 from avatars.characters.stage import Pose
 from avatars.characters.svg import Drawing, Points, ellipse, fade, glow, gradient, placed, soft, strands
 
 HAIR, HAIR_LIGHT, HAIR_DARK = "#4a2a20", "#8a5338", "#2b1613"
 
 
-class Mira(Human):
+class Mira(Figure):
     name = "mira"
     look = Look(
         light="#f2c39f",

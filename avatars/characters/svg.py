@@ -31,7 +31,9 @@ def parse(path: str) -> tuple[str, Points]:
             form.append(token + "%.2f " * (2 * COORDINATES[token]))
         else:
             numbers.append(float(token))
-    return "".join(form), np.array(numbers, dtype=np.float64).reshape(-1, 2)
+    points = np.array(numbers, dtype=np.float64).reshape(-1, 2)
+    points.setflags(write=False)  # shared by all who draw this path
+    return "".join(form), points
 
 
 def placed(path: str, place: Place) -> str:
