@@ -149,7 +149,13 @@ class Amara(Figure):
 
     def behind(self, draw: Drawing, pose: Pose) -> None:
         back = "M256 66C196 64 150 104 150 164C150 200 166 232 186 252L326 252C346 232 362 200 362 164C362 104 316 64 256 66Z"
-        draw.path(placed(back, pose.at(-20)), SILVER_DARK)
+        place = pose.at(-14)
+        shape = placed(back, place)
+        draw.path(shape, "@hair")
+        draw.clip(shape)
+        draw.path(shape, SILVER_DARK, opacity=0.4)
+        draw.line(placed(curls(150, 0), place), SILVER_DARK, 1.7, opacity=0.42)
+        draw.close()
 
     def clothes(self, draw: Drawing, pose: Pose) -> None:
         body = pose.body()
