@@ -17,6 +17,7 @@ import uuid
 from abc import ABC, abstractmethod
 from typing import Any
 
+from django.conf import settings
 from livekit import rtc
 from livekit.agents import AgentSession, ConversationItemAddedEvent
 from livekit.agents.llm import ChatMessage
