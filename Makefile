@@ -41,6 +41,7 @@ docs: setup  ## build the documentation and show it on this machine; Ctrl-C ends
 	@$(VENV_PYTHON) scripts/docs.py
 
 pictures: setup-tests  ## take the pictures of docs/ anew
+	@$(VENV_PYTHON) -m scripts.characters
 	@$(VENV_PYTHON) -m pytest tests/e2e/test_pictures.py -m pictures -q $(ARGS)
 
 clean:  ## remove what setup installed and built; keeps your data in var/

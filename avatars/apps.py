@@ -1,4 +1,5 @@
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class AvatarsConfig(AppConfig):
@@ -6,10 +7,10 @@ class AvatarsConfig(AppConfig):
     verbose_name = "Agents"
 
     def ready(self) -> None:
-        from django.conf import settings
-
+        from avatars.engines.cache import keep_in
         from avatars.engines.config import EngineConfig, configure
 
+        keep_in(settings.MOLTS_DATA_DIR / "faces")
         configure(
             EngineConfig(
                 run_dir=settings.MOLTS_DATA_DIR / "run" / "engines",

@@ -13,4 +13,4 @@ def portrait_url(avatar: Avatar | None) -> str | None:
         return None
     if avatar.portrait:
         return avatar.portrait.url
-    return static(f"src/portraits/{avatar.builtin}.svg") if avatar.builtin else None
+    return static(f"src/portraits/{avatar.builtin}.webp") if avatar.builtin else None

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,3 +57,15 @@ class Artist(Protocol):
 
     def render(self, head: Head, eyes: Eyes, mouth: Mouth, *, width: int, height: int) -> NDArray[np.uint8]:
         """(height, width, 3), RGB."""
+
+
+@runtime_checkable
+class PartArtist(Protocol):
+    """An artist that can render a part of the picture for less than the whole. Optional: without it the whole is
+    rendered and cut. A face takes some thousand renders, nearly all of them of small parts.
+    """
+
+    def render_part(
+        self, head: Head, eyes: Eyes, mouth: Mouth, *, width: int, height: int, box: tuple[int, int, int, int]
+    ) -> NDArray[np.uint8]:
+        """The same pixels as `render(...)[y : y + h, x : x + w]` for `box` (x, y, w, h), in whole pixels."""

@@ -255,7 +255,7 @@ def test_a_builtin_face_is_shown(project: Project, bob: User, sign_in: SignIn) -
 
     page = sign_in(bob).get(admin_url(Avatar, "changelist")).content.decode()
 
-    assert 'portraits/mira.svg"' in page
+    assert 'portraits/mira.webp"' in page
 
 
 def test_it_says_why_an_upload_cannot_be_used(project: Project, bob: User, sign_in: SignIn) -> None:

@@ -45,7 +45,7 @@ def test_it_shows_an_agent(key: Caller, agent: Agent) -> None:
         "id": str(agent.avatar.pk),
         "name": "Face",
         "engine": "portrait",
-        "portrait_url": "http://127.0.0.1:8000/static/src/portraits/mira.svg",
+        "portrait_url": "http://127.0.0.1:8000/static/src/portraits/mira.webp",
     }
 
 

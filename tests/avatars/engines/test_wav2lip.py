@@ -15,10 +15,12 @@ from avatars.engines import get_engine
 from avatars.engines.adapters.molts_engine_adapter import wav2lip as model
 from avatars.engines.adapters.molts_engine_adapter.model import Face as HostFace
 from avatars.engines.adapters.molts_engine_adapter.model import ModelError, Video
-from avatars.engines.base import Face
+from avatars.engines.base import Face, VideoFormat
 from avatars.engines.config import EngineConfig, configure, engine_config
-from avatars.engines.wav2lip import Wav2Lip, find_box
+from avatars.engines.faces.marks import find_face
+from avatars.engines.wav2lip import Wav2Lip
 from molts.errors import BadConfiguration, BadInput
+from tests.avatars.engines.portraits import SMILING
 
 BOX = [0.25, 0.25, 0.75, 0.75]
 
@@ -65,8 +67,8 @@ def test_only_sadtalker_is_too_slow_for_conversations() -> None:
 @pytest.mark.parametrize(
     ("key", "options", "attr"),
     [
-        ("wav2lip", {"box": [0.5, 0.2, 0.4, 0.9]}, "box"),
-        ("wav2lip", {"box": [0, 0, 2, 1]}, "box.2"),
+        ("wav2lip", {"eyes": [[0.5, 0.5]]}, "eyes.1"),
+        ("wav2lip", {"face": [0, 0, 2, 1]}, "face.2"),
         ("wav2lip", {"model": "/etc/passwd"}, "model"),
         ("synctalk", {"character": "../../etc"}, "character"),
         ("sadtalker", {"size": 300}, "size"),
@@ -85,53 +87,34 @@ def test_a_picture_without_a_face_gets_a_clear_answer(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="No face was found") as refusal:
         Wav2Lip().check_face(Face("1", portrait=path))
     assert refusal.value.attr == "portrait"
-    Wav2Lip().check_face(Face("1", portrait=path, options={"box": BOX}))
 
 
 def test_a_huge_picture_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     path = tmp_path / "huge.png"
     Image.new("1", (50_000, 1_000)).save(path)
-    with pytest.raises(BadInput, match="50000x1000 pixels"):
-        Wav2Lip().check_face(Face("1", portrait=path, options={"box": BOX}))
-
-
-@pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n"])
-def test_what_is_no_picture_is_refused(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "portrait.png"
-    path.write_bytes(content)
-    with pytest.raises(BadInput, match="not a picture that can be read"):
+    with pytest.raises(BadInput, match="too many pixels"):
         Wav2Lip().check_face(Face("1", portrait=path))
 
 
 @pytest.mark.parametrize("key", ["wav2lip", "ditto", "sadtalker"])
 def test_an_engine_that_needs_a_portrait_says_so(key: str) -> None:
     assert get_engine(key).needs_portrait
-    with pytest.raises(BadInput, match="portrait"):
+    with pytest.raises(BadInput, match=r"picture|portrait"):
         get_engine(key).check_face(Face("1"))
 
 
-def test_faces_are_told_from_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the cascade finds stands in for pictures of people."""
-
-    class Cascade:
-        found: list[tuple[int, int, int, int]]
-
-        def detectMultiScale(self, *_: Any, **__: Any) -> Any:  # noqa: N802 - OpenCV's name
-            return np.array(self.found)
-
-    cascade = Cascade()
-    monkeypatch.setattr("avatars.engines.wav2lip._cascade", lambda: cascade)
-    picture = np.zeros((500, 500), np.uint8)
-    cascade.found = [(100, 100, 200, 200), (10, 10, 60, 60)]  # one, and something small in the background
-    left, top, right, bottom = find_box(picture)
-    assert (left, right) == pytest.approx((0.236, 0.564))
-    assert (top, bottom) == pytest.approx((0.232, 0.64))
-    cascade.found = [(10, 100, 200, 200), (250, 100, 190, 190)]
-    with pytest.raises(BadInput, match="2 faces were found"):
-        find_box(picture)
-    cascade.found = [(10, 100, 40, 40)]
-    with pytest.raises(BadInput, match="only 40 pixels wide"):
-        find_box(picture)
+@pytest.mark.parametrize("video", [VideoFormat(), VideoFormat(1280, 720), VideoFormat(360, 640)])
+def test_the_face_is_framed_from_the_brows_to_the_chin(video: VideoFormat) -> None:
+    data, (left, top, right, bottom) = Wav2Lip()._frame(Face("1", portrait=SMILING), video)
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    assert picture.shape == (video.height, video.width, 3)
+    marks = find_face(np.asarray(picture[:, :, ::-1]))
+    assert left < marks.left_eye[0] < marks.right_eye[0] < right
+    assert top < marks.left_eye[1]
+    assert marks.mouth_bottom[1] < marks.chin[1] < bottom + 0.02
+    shape = (bottom - top) * video.height / ((right - left) * video.width)
+    assert 1.0 < shape < 1.4, "higher than wide, as the faces that it was trained on"
 
 
 # -- The paste ---------------------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ class RoomServer:
             "name": "Mira",
             "description": "Receptionist of Harbour House, a small hotel by the sea.",
             "language": "en",
-            "portrait_url": "/static/src/portraits/mira.svg",
+            "portrait_url": "/static/src/portraits/mira.webp",
             "greeting": "Hello, this is Mira.",
         }
         self.catalog: dict[str, str] = {}

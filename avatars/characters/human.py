@@ -1,0 +1,490 @@
+"""The face of a person: eyes, nose, mouth and skin, alike for all; a character gives colours, proportions, hair and
+clothes."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from avatars.characters.stage import Character, Pose
+from avatars.characters.svg import Drawing, Place, Points, ellipse, fade, glow, gradient, placed, soft
+from avatars.engines.poses import Eyes, Head, Mouth
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colours and proportions of a face (units of the drawing)."""
+
+    light: str
+    skin: str
+    shade: str
+    deep: str  # lines, nostrils
+    blush: str
+    lip: str
+    lip_light: str
+    iris: str
+    iris_light: str
+    brow: str
+    lash: str
+    lid: str  # the edge of the upper lid
+    eye_apart: float = 37.0  # from the middle of the face to the middle of an eye
+    eye_y: float = 212.0
+    eye_wide: float = 21.5
+    eye_up: float = 12.6
+    eye_down: float = 7.4
+    eye_tilt: float = 2.0  # outer corner higher than the inner one
+    iris_radius: float = 11.8
+    lash_wing: float = 1.0  # 0: none
+    brow_y: float = 183.0
+    brow_thick: float = 6.0
+    brow_arch: float = 5.0
+    mouth_y: float = 287.0
+    mouth_wide: float = 27.5
+    lips: float = 1.0  # fullness
+    smile: float = 6.6
+    mouth_lift: float = 6.0  # how far the mouth stands out from the egg of the head
+    jaw_y: float = 282.0  # the outline below goes down with the chin
+    nose_y: float = 259.0
+    nose_wide: float = 14.0
+    jaw: str = (
+        "M178 186C177 132 204 94 256 94C308 94 335 132 334 186C334 214 331 242 323 266C315 292 296 316 276 329"
+        "C263 337 249 337 236 329C216 316 197 292 189 266C181 242 178 214 178 186Z"
+    )
+    neck_wide: float = 34.0
+    ears: bool = True
+    folds: float = 0.35  # how deep the lines from nose to mouth are
+
+
+class Human(Character):
+    look: Look
+    zoom = 1.05
+
+    # -- what a character adds -------------------------------------------------------------------------------------
+
+    def definitions(self) -> str:
+        return ""
+
+    @abstractmethod
+    def behind(self, draw: Drawing, pose: Pose) -> None:
+        """Hair behind the neck."""
+
+    @abstractmethod
+    def clothes(self, draw: Drawing, pose: Pose) -> None: ...
+
+    @abstractmethod
+    def hair(self, draw: Drawing, pose: Pose) -> None:
+        """Hair over the face."""
+
+    def beard(self, draw: Drawing, pose: Pose, mouth: Mouth, jaw: Place) -> None:
+        """On the skin, under the lips."""
+
+    def moustache(self, draw: Drawing, pose: Pose, mouth: Mouth) -> None:
+        """Over the upper lip."""
+
+    def before(self, draw: Drawing, pose: Pose) -> None:
+        """In front of all: glasses, earrings."""
+
+    def hairline(self, draw: Drawing, pose: Pose) -> None:
+        """Shadow of the hair on the face; drawn inside the outline of the face."""
+
+    # -- the figure ------------------------------------------------------------------------------------------------
+
+    def figure(self, head: Head, eyes: Eyes, mouth: Mouth) -> str:
+        draw = Drawing()
+        pose = Pose(head, centre=(256, 205), size=(98, 150, 92), neck=385)
+        draw.raw(f"<defs>{self._skin_definitions()}{self.definitions()}</defs>")
+        self.behind(draw, pose)
+        self._neck(draw, pose)
+        self.clothes(draw, pose)
+        if self.look.ears:
+            self._ears(draw, pose)
+        self._face(draw, pose, eyes, mouth)
+        self.hair(draw, pose)
+        self.before(draw, pose)
+        return str(draw)
+
+    def _skin_definitions(self) -> str:
+        look = self.look
+        return "".join(
+            (
+                gradient("skin", (f"0 {look.light}", f".55 {look.skin}", f"1 {look.shade}"), (0.12, 0, 0.9, 1)),
+                gradient("neck", (f"0 {look.shade}", f"1 {look.skin}"), (0, 0, 0.2, 1)),
+                gradient("chest", (f"0 {look.skin}", f"1 {look.light}")),
+                gradient(
+                    "turned", (f"0 {look.shade} 0", f".45 {look.shade} .25", f"1 {look.deep} .5"), (0, 0, 1, 0.15)
+                ),
+                gradient("lid", (f"0 {look.skin} .2", f".45 {look.skin}", f"1 {look.lid}")),
+                glow(
+                    "iris",
+                    (f"0 {look.iris_light}", f".5 {look.iris_light}", f".82 {look.iris}", f"1 {look.lash}"),
+                    (0.5, 0.68),
+                    0.6,
+                ),
+                gradient("white", ("0 #cfc6c2", ".4 #f6f1ec", "1 #fffdfa")),
+                gradient("inside", ("0 #2c0b10", "1 #571a20")),
+                gradient("teeth", ("0 #dfd5cc", ".4 #fbf7f1", "1 #fffdf9")),
+                gradient("tongue", ("0 #d0616a", "1 #a83f4b")),
+                gradient("upperlip", (f"0 {look.lip_light}", f"1 {look.lip}")),
+                gradient("lowerlip", (f"0 {look.lip}", f".5 {look.lip_light}", f"1 {look.lip}")),
+                fade("blush", look.blush, 0.42),
+                fade("sheen", "#fff6e8", 0.5),
+                fade("dusk", look.deep, 0.5),
+                soft("soft2", 2.0),
+                soft("soft4", 4.5),
+                soft("soft8", 8.0),
+            )
+        )
+
+    def _neck(self, draw: Drawing, pose: Pose) -> None:
+        neck = pose.neck(290, 385)
+        w = self.look.neck_wide
+        shape = placed(
+            f"M{256 - w} 270L{256 - w} 338C{256 - w - 2} 362 196 376 160 388L160 520L352 520L352 388"
+            f"C316 376 {256 + w + 2} 362 {256 + w} 338L{256 + w} 270Z",
+            neck,
+        )
+        draw.path(shape, "@chest")
+        draw.clip(shape)
+        shadow = placed(
+            f"M{248 - w} 280L{264 + w} 280L{264 + w} 338C{262 + w} 362 276 382 252 382C230 382 {250 - w} 356 {248 - w} 330Z",
+            neck,
+        )
+        draw.path(shadow, self.look.deep, opacity=0.55, filter="soft4")
+        draw.path(
+            placed(f"M{236 + w} 300L{268 + w} 300L330 400L{242 + w} 392Z", neck),
+            self.look.deep,
+            opacity=0.22,
+            filter="soft4",
+        )
+        # Collarbones.
+        for side in (-1, 1):
+            x = 256 + side * 14
+            bone = f"M{x} 398C{x + side * 16} 392 {x + side * 40} 390 {x + side * 64} 384"
+            draw.line(placed(bone, pose.body()), self.look.deep, 3.0, opacity=0.18)
+        draw.close()
+
+    def _ears(self, draw: Drawing, pose: Pose) -> None:
+        for side in (-1, 1):
+            x = 256 + side * 77
+            ear = (
+                f"M{x} 196C{x + side * 4} 186 {x + side * 18} 188 {x + side * 17} 206"
+                f"C{x + side * 16} 222 {x + side * 10} 238 {x} 240Z"
+            )
+            fold = f"M{x + side * 3} 203C{x + side * 9} 197 {x + side * 13} 203 {x + side * 11} 212C{x + side * 10} 219 {x + side * 7} 223 {x + side * 4} 225"
+            place = pose.at(-6)
+            draw.path(placed(ear, place), self.look.skin if side < 0 else self.look.shade)
+            draw.line(placed(fold, place), self.look.deep, 2.6, opacity=0.4)
+
+    def _face(self, draw: Drawing, pose: Pose, eyes: Eyes, mouth: Mouth) -> None:
+        look = self.look
+        jaw = self._jaw(pose, mouth)
+        outline = placed(look.jaw, jaw)
+        face = pose.face()
+        draw.clip(outline)
+        # A gradient is spread over its shape: this one must not move with the chin.
+        draw.path(placed("M160 92L352 92L352 380L160 380Z", pose.at(10)), "@skin")
+        # The side away from the light.
+        draw.path(placed("M344 120C352 210 330 300 262 346L360 350L360 120Z", pose.at(30)), "@turned", filter="soft8")
+        draw.path(placed(ellipse(205, 250, 30, 24), face), "@blush")
+        draw.path(placed(ellipse(307, 250, 30, 24), face), "@blush")
+        draw.path(placed(ellipse(232, 150, 46, 34), face), "@sheen", opacity=0.7)
+        draw.path(placed(ellipse(207, 234, 24, 15), face), "@sheen", opacity=0.5)
+        draw.path(placed(ellipse(304, 236, 20, 13), face), "@sheen", opacity=0.3)
+        self.hairline(draw, pose)
+        self._chin(draw, pose, mouth, jaw)
+        self.beard(draw, pose, mouth, jaw)
+        draw.close()
+        self._nose(draw, pose)
+        for side in (-1, 1):
+            self._eye(draw, pose, eyes, side)
+        for side in (-1, 1):
+            self._brow(draw, pose, eyes, side)
+        self._mouth(draw, pose, mouth)
+
+    def _jaw(self, pose: Pose, mouth: Mouth) -> Place:
+        """The outline of the face; the chin goes down with the opening mouth."""
+        drop = 11.0 * mouth.openness
+        outline = pose.at(10)
+
+        def place(points: Points) -> Points:
+            share = np.clip((points[:, 1] - self.look.jaw_y) / 45.0, 0.0, 1.0)
+            moved = points.copy()
+            moved[:, 1] += drop * share
+            moved[:, 0] += (256 - points[:, 0]) * 0.04 * mouth.openness * share
+            return outline(moved)
+
+        return place
+
+    def _chin(self, draw: Drawing, pose: Pose, mouth: Mouth, jaw: Place) -> None:
+        drop = 9.0 * mouth.openness
+        draw.path(placed(ellipse(254, 318 + drop, 17, 9), pose.face()), "@sheen", opacity=0.4)
+
+    # -- nose ------------------------------------------------------------------------------------------------------
+
+    def _nose(self, draw: Drawing, pose: Pose) -> None:
+        look = self.look
+        y, w = look.nose_y, look.nose_wide
+        tip = pose.face(13)
+        wing = pose.face(5)
+        bridge = pose.face(7)
+        # The side in shade, from the brow down.
+        draw.path(
+            placed(
+                f"M261 196C263 220 266 238 {256 + w} {y - 8}C{256 + w + 1} {y} {256 + w - 5} {y + 4} 258 {y + 4}C262 240 258 220 257 196Z",
+                bridge,
+            ),
+            look.deep,
+            opacity=0.26,
+            filter="soft2",
+        )
+        draw.path(placed(ellipse(256, y + 6, w + 4, 6), wing), "@dusk", opacity=0.5)
+        # Wings and nostrils.
+        for side in (-1, 1):
+            x = 256 + side * w
+            draw.line(
+                placed(
+                    f"M{x - side * 1} {y - 9}C{x + side * 4} {y - 4} {x + side * 2} {y + 4} {x - side * 4} {y + 3}",
+                    wing,
+                ),
+                look.deep,
+                2.0,
+                opacity=0.42,
+            )
+            draw.path(
+                placed(
+                    f"M{x - side * 3} {y + 2}C{x - side * 5} {y - 2} {x - side * 9} {y - 1} {x - side * 10} {y + 3}"
+                    f"C{x - side * 8} {y + 4.5} {x - side * 5} {y + 4} {x - side * 3} {y + 2}Z",
+                    pose.face(8),
+                ),
+                look.deep,
+                opacity=0.75,
+            )
+        draw.line(
+            placed(f"M{256 - 5} {y + 4}C{256 - 2} {y + 6} {256 + 2} {y + 6} {256 + 5} {y + 4}", tip),
+            look.deep,
+            1.6,
+            opacity=0.4,
+        )
+        draw.path(placed(ellipse(253, y - 8, 9, 8), tip), "@sheen", opacity=0.8)
+        draw.path(
+            placed("M250 200C249 216 249 232 250 242C253 242 256 240 256 232C256 220 255 210 254 200Z", bridge),
+            "#fff6e8",
+            opacity=0.26,
+            filter="soft2",
+        )
+
+    # -- eyes ------------------------------------------------------------------------------------------------------
+
+    def _eye(self, draw: Drawing, pose: Pose, eyes: Eyes, side: int) -> None:
+        look = self.look
+        x, y, w = 256 + side * look.eye_apart, look.eye_y, look.eye_wide
+        face = pose.face(1)
+        outer, inner = (x + side * w, y - look.eye_tilt), (x - side * w * 0.96, y + 2.0)
+        closing = min(1.0, max(0.0, eyes.lids))
+        follow = 2.2 * eyes.gaze_y * (1 - closing)
+        down = look.eye_down * (1 - 0.18 * closing)
+        # The height of the upper lid's curve: up when open, along the lower lid when closed.
+        up = (look.eye_up + follow) * (1 - closing) - (down - 1.2) * closing
+
+        def lid(height: float) -> str:
+            return (
+                f"C{outer[0] - side * w * 0.30:.2f} {outer[1] - height * 1.38:.2f}"
+                f" {inner[0] + side * w * 0.58:.2f} {inner[1] - height * 1.46:.2f} {inner[0]:.2f} {inner[1]:.2f}"
+            )
+
+        start = f"M{outer[0]:.2f} {outer[1]:.2f}"
+        lower = (
+            f"C{inner[0] + side * w * 0.50:.2f} {inner[1] + down * 1.16:.2f}"
+            f" {outer[0] - side * w * 0.36:.2f} {outer[1] + down * 1.62:.2f} {outer[0]:.2f} {outer[1]:.2f}Z"
+        )
+        opening = placed(start + lid(up) + lower, face)
+
+        # Socket.
+        draw.path(placed(ellipse(x - side * 2, y - 6, w + 9, 18), face), "@dusk", opacity=0.34)
+        if closing < 0.97:
+            draw.path(opening, "@white")
+            draw.clip(opening)
+            ix, iy = x + eyes.gaze_x * 6.0 - side * 0.5, y - 1.2 - eyes.gaze_y * 4.2
+            r = look.iris_radius
+            draw.path(placed(ellipse(ix, iy, r), face), "@iris")
+            draw.path(placed(ellipse(ix, iy, r * 0.44), face), "#140c0a")
+            draw.path(placed(ellipse(ix - 3.6, iy - 4.2, 2.9, 3.1), face), "#ffffff", opacity=0.95)
+            draw.path(placed(ellipse(ix + 3.8, iy + 4.4, 1.5), face), "#ffffff", opacity=0.45)
+            # Shadow of the lid and the lashes on the eyeball.
+            shadow = f"M{outer[0]:.2f} {outer[1] - 2:.2f}{lid(up)}L{inner[0]:.2f} {inner[1] + 6:.2f}" + (
+                f"C{inner[0] + side * w * 0.58:.2f} {inner[1] + 6 - up * 1.46:.2f}"
+                f" {outer[0] - side * w * 0.30:.2f} {outer[1] + 6 - up * 1.38:.2f} {outer[0]:.2f} {outer[1] + 6:.2f}Z"
+            )
+            draw.path(placed(shadow, face), look.lash, opacity=0.3)
+            draw.path(placed(ellipse(inner[0] + side * 2, inner[1], 3.4, 2.6), face), look.blush, opacity=0.55)
+            draw.close()
+        # The lid: skin between its crease and its edge.
+        crease = look.eye_up * 1.36 + 1.0
+        skin = (
+            f"M{outer[0] + side * 1.5:.2f} {outer[1] - 1:.2f}{lid(up)}"
+            f"C{inner[0] + side * w * 0.58:.2f} {inner[1] - crease * 1.3:.2f}"
+            f" {outer[0] - side * w * 0.20:.2f} {outer[1] - crease * 1.26:.2f} {outer[0] + side * 1.5:.2f} {outer[1] - 1:.2f}Z"
+        )
+        lid_skin = placed(skin, face)
+        draw.path(lid_skin, "@lid")
+        fold = (
+            f"M{outer[0] + side * 2:.2f} {outer[1] - 4:.2f}"
+            f"C{outer[0] - side * w * 0.22:.2f} {outer[1] - crease * 1.26:.2f}"
+            f" {inner[0] + side * w * 0.58:.2f} {inner[1] - crease * 1.28:.2f} {inner[0] + side * 3:.2f} {inner[1] - 5:.2f}"
+        )
+        draw.line(placed(fold, face), look.deep, 1.7, opacity=0.5 * (1 - 0.55 * closing))
+        # Lashes: thick in the middle, with a wing at the outer corner.
+        wing = look.lash_wing
+        thick = 3.0 + 0.8 * wing
+        tail = (outer[0] + side * (1.5 + 4.0 * wing), outer[1] - (2.5 * wing) * (1 - 1.5 * closing))
+        lashes = (
+            f"M{tail[0]:.2f} {tail[1]:.2f}L{outer[0]:.2f} {outer[1] + 0.8:.2f}{lid(up)}"
+            f"C{inner[0] + side * w * 0.55:.2f} {inner[1] - up * 1.46 - thick * 0.9:.2f}"
+            f" {outer[0] - side * w * 0.22:.2f} {outer[1] - up * 1.38 - thick * 1.5:.2f} {tail[0]:.2f} {tail[1]:.2f}Z"
+        )
+        draw.path(placed(lashes, face), look.lash)
+        # Lower edge.
+        edge = (
+            f"M{inner[0] + side * w * 0.35:.2f} {inner[1] + down * 0.62:.2f}"
+            f"C{inner[0] + side * w * 0.7:.2f} {inner[1] + down * 0.98:.2f}"
+            f" {outer[0] - side * w * 0.40:.2f} {outer[1] + down * 1.30:.2f} {outer[0]:.2f} {outer[1] + 0.5:.2f}"
+        )
+        draw.line(placed(edge, face), look.lash, 1.3, opacity=0.5)
+        bag = (
+            f"M{inner[0] + side * 4:.2f} {y + down + 5:.2f}C{inner[0] + side * w * 0.7:.2f} {y + down + 9:.2f}"
+            f" {outer[0] - side * w * 0.6:.2f} {y + down + 8:.2f} {outer[0] - side * 5:.2f} {y + down + 4:.2f}"
+        )
+        draw.line(placed(bag, face), look.deep, 1.6, opacity=0.2)
+
+    def _brow(self, draw: Drawing, pose: Pose, eyes: Eyes, side: int) -> None:
+        look = self.look
+        lift = 8.0 * max(0.0, eyes.brows) + 2.0 * min(0.0, eyes.brows)
+        frown = -min(0.0, eyes.brows)
+        y = look.brow_y - lift
+        inner_x = 256 + side * (19.0 - 3.0 * frown)
+        inner_y = y + 3.0 + 4.5 * frown
+        outer_x = 256 + side * 66.0
+        outer_y = y + 4.0
+        t, arch = look.brow_thick, look.brow_arch
+        d = (
+            f"M{inner_x:.2f} {inner_y - t * 0.35:.2f}"
+            f"C{inner_x + side * 14:.2f} {y - arch - t * 0.45:.2f} {inner_x + side * 30:.2f} {y - arch - t * 0.75:.2f} {outer_x:.2f} {outer_y:.2f}"
+            f"C{inner_x + side * 31:.2f} {y - arch + t * 0.5:.2f} {inner_x + side * 15:.2f} {y - arch + t * 0.95:.2f} {inner_x + side * 1.0:.2f} {inner_y + t * 0.6:.2f}"
+            f"C{inner_x - side * 1.6:.2f} {inner_y + t * 0.3:.2f} {inner_x - side * 1.6:.2f} {inner_y - t * 0.1:.2f} {inner_x:.2f} {inner_y - t * 0.35:.2f}Z"
+        )
+        draw.path(placed(d, pose.face(2)), look.brow, opacity=0.92)
+
+    # -- mouth -----------------------------------------------------------------------------------------------------
+
+    def _mouth(self, draw: Drawing, pose: Pose, mouth: Mouth) -> None:
+        look = self.look
+        face = pose.face(look.mouth_lift)
+        o, r = mouth.openness, mouth.rounding
+        spread = (mouth.width - 0.5) * 2.0
+        half = (look.mouth_wide + 9.0 * spread * (1 - r)) * (1 - 0.50 * r) * (1 - 0.10 * o)
+        corner = look.mouth_y - look.smile * (1 - 0.75 * r) * (1 - 0.35 * o) - 1.6 * max(0.0, spread) + 5.0 * o
+        middle = look.mouth_y
+        gap = 36.0 * o**0.9 * (1 - 0.12 * r)
+        top, bottom = middle - gap * 0.20, middle + gap * 0.80
+        left, right = 256 - half, 256 + half
+        # Rounded lips make an oval; flat ones a lens. `k`: how far the curve's handles reach from the corners.
+        k = half * (0.50 + 0.1 * o)
+        bulge = 1.26
+        steep = r * 0.62 * gap
+        closed_dip = 2.6 * (1 - min(1.0, o * 6))
+        upper_inner = (
+            f"C{left + k * (1 - 0.55 * r):.2f} {corner + (top - corner) * bulge - steep * 0.1:.2f} {256 - half * 0.20:.2f} {top - 0.6:.2f} 256 {top + closed_dip:.2f}"
+            f"C{256 + half * 0.20:.2f} {top - 0.6:.2f} {right - k * (1 - 0.55 * r):.2f} {corner + (top - corner) * bulge - steep * 0.1:.2f} {right:.2f} {corner:.2f}"
+        )
+        reach = half * (0.34 - 0.22 * r)
+        lower_inner_back = (
+            f"C{right - reach:.2f} {corner + (bottom - corner) * (0.86 + 0.1 * r):.2f} {256 + half * 0.42:.2f} {bottom + 0.2:.2f} 256 {bottom + 0.2:.2f}"
+            f"C{256 - half * 0.42:.2f} {bottom + 0.2:.2f} {left + reach:.2f} {corner + (bottom - corner) * (0.86 + 0.1 * r):.2f} {left:.2f} {corner:.2f}"
+        )
+        inner = f"M{left:.2f} {corner:.2f}{upper_inner}{lower_inner_back}Z"
+
+        full = look.lips * (1 + 0.30 * r - 0.12 * max(0.0, spread) - 0.12 * o)
+        up, low = 7.2 * full, 9.4 * full
+        out = 2.6 * look.lips * (1 + 0.5 * r)
+        peak = half * 0.30
+        upper = (
+            f"M{left - out:.2f} {corner:.2f}"
+            f"C{left + half * 0.30:.2f} {corner - up * 0.62 + (top - middle) * 0.7:.2f} {256 - peak * 1.7:.2f} {top - up - 0.6:.2f} {256 - peak * 0.8:.2f} {top - up - 0.4:.2f}"
+            f"C{256 - peak * 0.35:.2f} {top - up - 0.2:.2f} {256 - 1.5:.2f} {top - up * 0.72:.2f} 256 {top - up * 0.72:.2f}"
+            f"C{256 + 1.5:.2f} {top - up * 0.72:.2f} {256 + peak * 0.35:.2f} {top - up - 0.2:.2f} {256 + peak * 0.8:.2f} {top - up - 0.4:.2f}"
+            f"C{256 + peak * 1.7:.2f} {top - up - 0.6:.2f} {right - half * 0.30:.2f} {corner - up * 0.62 + (top - middle) * 0.7:.2f} {right + out:.2f} {corner:.2f}"
+            f"L{right:.2f} {corner:.2f}"
+            f"C{right - k * (1 - 0.55 * r):.2f} {corner + (top - corner) * bulge - steep * 0.1:.2f} {256 + half * 0.20:.2f} {top - 0.6:.2f} 256 {top + closed_dip:.2f}"
+            f"C{256 - half * 0.20:.2f} {top - 0.6:.2f} {left + k * (1 - 0.55 * r):.2f} {corner + (top - corner) * bulge - steep * 0.1:.2f} {left:.2f} {corner:.2f}Z"
+        )
+        lower = (
+            f"M{left - out * 0.8:.2f} {corner:.2f}L{left:.2f} {corner:.2f}"
+            f"C{left + reach:.2f} {corner + (bottom - corner) * (0.86 + 0.1 * r):.2f} {256 - half * 0.42:.2f} {bottom:.2f} 256 {bottom:.2f}"
+            f"C{256 + half * 0.42:.2f} {bottom:.2f} {right - reach:.2f} {corner + (bottom - corner) * (0.86 + 0.1 * r):.2f} {right:.2f} {corner:.2f}"
+            f"L{right + out * 0.8:.2f} {corner:.2f}"
+            f"C{right - reach * 0.3 + out:.2f} {corner + (bottom + low - corner) * 0.80:.2f} {256 + half * 0.50:.2f} {bottom + low:.2f} 256 {bottom + low:.2f}"
+            f"C{256 - half * 0.50:.2f} {bottom + low:.2f} {left + reach * 0.3 - out:.2f} {corner + (bottom + low - corner) * 0.80:.2f} {left - out * 0.8:.2f} {corner:.2f}Z"
+        )
+        # Shadow under the lower lip, and the dimples of the corners.
+        draw.path(placed(ellipse(256, bottom + low + 3.5, half * 0.72, 5), face), "@dusk", opacity=0.6)
+        for side in (-1, 1):
+            x = 256 + side * (half + out)
+            draw.line(
+                placed(
+                    f"M{x + side * 1.5} {corner - 3.5}C{x + side * 3.5} {corner - 1} {x + side * 3.0} {corner + 2} {x + side * 1.0} {corner + 3.5}",
+                    face,
+                ),
+                look.deep,
+                1.8,
+                opacity=0.30 + 0.15 * max(0.0, spread),
+            )
+            fx = 256 + side * (look.mouth_wide + 13 + 4 * max(0.0, spread) - 3 * r)
+            draw.line(
+                placed(
+                    f"M{256 + side * 22} {look.nose_y + 1}C{256 + side * 30} {look.nose_y + 6} {fx - side * 1} {corner - 14} {fx + side * 1} {corner - 3}",
+                    pose.face(3),
+                ),
+                look.deep,
+                4.0,
+                opacity=look.folds * (0.5 + 0.6 * max(0.0, spread) + 0.3 * o),
+                filter="soft2",
+            )
+        draw.path(placed(upper, face), "@upperlip")
+        draw.path(placed(lower, face), "@lowerlip")
+        if gap > 0.6:
+            shape = placed(inner, face)
+            draw.path(shape, "@inside")
+            draw.clip(shape)
+            if o > 0.25:
+                rise = (o - 0.25) / 0.75
+                draw.path(placed(ellipse(256, bottom + 7 - 8.5 * rise, half * 0.66, 5 + 7 * rise), face), "@tongue")
+            bite = min(0.46 * gap, 8.5) * (1 - 0.85 * r)
+            if bite > 0.5:
+                wide = half * 0.86
+                teeth = (
+                    f"M{256 - wide:.2f} {top - 8:.2f}L{256 + wide:.2f} {top - 8:.2f}"
+                    f"C{256 + wide:.2f} {top + bite * 0.8:.2f} {256 + wide * 0.6:.2f} {top + bite:.2f} 256 {top + bite:.2f}"
+                    f"C{256 - wide * 0.6:.2f} {top + bite:.2f} {256 - wide:.2f} {top + bite * 0.8:.2f} {256 - wide:.2f} {top - 8:.2f}Z"
+                )
+                draw.path(placed(teeth, face), "@teeth")
+            draw.path(
+                placed(
+                    f"M{left:.2f} {corner:.2f}{upper_inner}L{right} {corner + 3}C{right - k} {top + 3.4:.2f} {left + k} {top + 3.4:.2f} {left} {corner + 3}Z",
+                    face,
+                ),
+                "#2c0b10",
+                opacity=0.35,
+            )
+            draw.close()
+        else:
+            seam = f"M{left - out * 0.5:.2f} {corner:.2f}{upper_inner}"
+            draw.line(placed(seam, face), look.deep, 2.0, opacity=0.85)
+        draw.path(
+            placed(ellipse(251, bottom + low * 0.42, half * 0.34, low * 0.22), face),
+            "#ffffff",
+            opacity=0.26,
+            filter="soft2",
+        )
+        self.moustache(draw, pose, mouth)

@@ -1,0 +1,443 @@
+"""Where a face is in a picture: box, eyes, mouth and chin, found with OpenCV's cascades and the picture itself.
+
+All measures of a face are given in `ipd`, the distance between its pupils (63 mm in adults, and so a good ruler); rows
+and columns relative to the point between the eyes, along and across the line of the eyes, so that a tilted face is
+measured like an upright one. The proportions used as first guess are the means of facial anthropometry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from avatars.engines.faces.picture import Picture
+from molts.errors import BadInput
+
+Point = tuple[float, float]
+Array = NDArray[Any]
+
+MIN_FACE = 64
+"""Pixels across. Below that a mouth is a dozen pixels: nothing to move."""
+
+
+@dataclass(frozen=True)
+class FaceMarks:
+    """Points of one face in fractions of the picture's width and height, 0 to 1. Left and right are the picture's.
+
+    `mouth_top` and `mouth_bottom` are the middle of the inner edges of upper and lower lip: the same point when the
+    lips are closed, with teeth between them when they are not. `confidence`: 0 guessed to 1 sure.
+    """
+
+    box: tuple[float, float, float, float]  # left, top, width, height
+    left_eye: Point
+    right_eye: Point
+    mouth_left: Point
+    mouth_right: Point
+    mouth_top: Point
+    mouth_bottom: Point
+    chin: Point
+    confidence: float
+
+    def options(self) -> dict[str, Any]:
+        """The same marks as options of the engine: what a form for marking by hand begins with."""
+        return {
+            "face": self.box,
+            "eyes": (self.left_eye, self.right_eye),
+            "mouth": (self.mouth_left, self.mouth_right, self.mouth_top, self.mouth_bottom),
+            "chin": self.chin,
+        }
+
+
+POINTS = ("left_eye", "right_eye", "mouth_left", "mouth_right", "mouth_top", "mouth_bottom", "chin")
+"""The points of `FaceMarks`."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What was marked by hand, in fractions as `FaceMarks`. The rest is found."""
+
+    box: tuple[float, float, float, float] | None = None
+    eyes: tuple[Point, Point] | None = None
+    mouth: tuple[Point, Point, Point, Point] | None = None  # left, right, top, bottom
+    chin: Point | None = None
+
+
+def find_face(picture: Picture, given: Given | None = None) -> FaceMarks:
+    """Marks of the one face in the picture. Takes some tenths of a second.
+
+    Raises BadInput (`portrait`) when there is none, several of like size, or only a tiny one.
+    """
+    given = given or Given()
+    _check_given(given)
+    height, width = picture.shape[:2]
+    size = np.array([width, height], float)
+    gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    if given.eyes is not None:
+        eyes = np.array(given.eyes) * size
+        box, certainty = _box_of_eyes(eyes) if given.box is None else _pixels(given.box, size), 1.0
+    else:
+        box, certainty = _find_box(gray) if given.box is None else (_pixels(given.box, size), 0.8)
+        eyes, seen = _find_eyes(gray, box)
+        certainty *= seen
+    if box[2] < MIN_FACE:
+        raise BadInput(
+            f"The face is too small: {box[2]:.0f} pixels across, at least {MIN_FACE}. Use a larger or closer picture.",
+            attr="portrait",
+        )
+    ruler = Ruler(*eyes)
+    upright = ruler.upright(picture)
+    if given.mouth is not None:
+        mouth = np.array(given.mouth) * size
+        clear = 1.0
+    else:
+        found, clear = _find_mouth(upright)
+        mouth = ruler.to_picture(found)
+    chin = np.array(given.chin) * size if given.chin else ruler.to_picture(_find_chin(upright, ruler.to_face(mouth)))
+
+    def fraction(point: Array) -> Point:
+        x, y = np.clip(point / size, 0.0, 1.0)
+        return round(float(x), 5), round(float(y), 5)
+
+    left, top = fraction(box[:2])
+    right, bottom = fraction(box[:2] + box[2:])
+    named = dict(zip(POINTS, (*eyes, *mouth, chin), strict=True))
+    return FaceMarks(
+        box=(left, top, round(right - left, 5), round(bottom - top, 5)),
+        **{name: fraction(point) for name, point in named.items()},
+        confidence=round(float(certainty * (0.5 + 0.5 * clear)), 3),
+    )
+
+
+def _check_given(given: Given) -> None:
+    """Raises BadInput (`options.<name>`) for marks that cannot be a face's."""
+    if given.box is not None and min(given.box[2:]) <= 0:
+        raise BadInput("The marked face is empty.", attr="options.face")
+    if given.eyes is not None and given.eyes[0][0] >= given.eyes[1][0]:
+        raise BadInput("Mark the eye on the left of the picture first, then the right one.", attr="options.eyes")
+    if given.mouth is not None:
+        left, right, top, bottom = given.mouth
+        if left[0] >= right[0] or bottom[1] < top[1]:
+            raise BadInput("Mark the mouth as left and right corner, then upper and lower lip.", attr="options.mouth")
+        if given.eyes is not None and top[1] <= max(given.eyes[0][1], given.eyes[1][1]):
+            raise BadInput("The mouth is marked above the eyes: turn the picture upright.", attr="options.mouth")
+    if given.chin is not None and given.mouth is not None and given.chin[1] <= given.mouth[3][1]:
+        raise BadInput("The chin is marked above the mouth.", attr="options.chin")
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """Measures a face by its eyes: to and from coordinates in `ipd`, x along the eyes, y towards the chin."""
+
+    left_eye: Array
+    right_eye: Array
+
+    SCALE = 80
+    """Pixels per ipd of the upright copy, whose point between the eyes is at (ORIGIN, ORIGIN) ipd."""
+    ORIGIN = 1.2
+
+    @property
+    def ipd(self) -> float:
+        """Pixels between the pupils."""
+        return float(np.hypot(*(self.right_eye - self.left_eye)))
+
+    @property
+    def axes(self) -> Array:
+        """Columns: one ipd along the eyes, one ipd towards the chin, in pixels."""
+        along = self.right_eye - self.left_eye
+        return np.column_stack([along, [-along[1], along[0]]])
+
+    def to_picture(self, points: Any) -> Array:
+        """(..., 2) in ipd to pixels."""
+        return np.asarray(points) @ self.axes.T + (self.left_eye + self.right_eye) / 2
+
+    def to_face(self, points: Any) -> Array:
+        """(..., 2) in pixels to ipd."""
+        away = np.asarray(points) - (self.left_eye + self.right_eye) / 2
+        return np.asarray(away @ np.linalg.inv(self.axes).T)
+
+    def upright(self, picture: Picture) -> Array:
+        """The face upright and of one size: (3.2 ipd, 2.4 ipd) in CIE L*a*b* (L 0 to 100)."""
+        corner = self.to_picture((-self.ORIGIN, -self.ORIGIN))
+        matrix = np.column_stack([self.axes / self.SCALE, corner]).astype(np.float32)
+        shape = (int(2.4 * self.SCALE), int((2.2 + self.ORIGIN) * self.SCALE))
+        flags = cv2.INTER_AREA if self.ipd > 2 * self.SCALE else cv2.INTER_CUBIC
+        patch = cv2.warpAffine(
+            picture, matrix, shape, flags=flags | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+        )
+        return np.asarray(cv2.cvtColor(patch.astype(np.float32) / 255, cv2.COLOR_RGB2Lab))
+
+
+# Finding the face
+
+
+def _detect(name: str, gray: Array, smallest: int) -> list[tuple[Array, int]]:
+    """Boxes (left, top, width, height) with the number of windows that agreed on each."""
+    # A classifier keeps buffers: one that is used by two threads at once crashes, so each call has its own copy.
+    classifier = cv2.CascadeClassifier(str(Path(cv2.__file__).parent / "data" / f"haarcascade_{name}.xml"))
+    boxes, counts = classifier.detectMultiScale2(gray, 1.08, 2, minSize=(smallest, smallest))
+    return [(np.array(box, float), int(count)) for box, count in zip(boxes, counts, strict=True)]
+
+
+def _find_box(gray: Array) -> tuple[Array, float]:
+    """The face that stands out: its box in pixels, and how sure it is one."""
+    small = min(1.0, 600 / max(gray.shape))
+    look = cv2.equalizeHist(cv2.resize(gray, None, fx=small, fy=small, interpolation=cv2.INTER_AREA))
+    groups: list[list[tuple[Array, int]]] = []
+    for name in ("frontalface_default", "frontalface_alt2", "frontalface_alt"):
+        for box, count in _detect(name, look, smallest=30):
+            near = next((group for group in groups if _overlap(group[0][0], box) > 0.4), None)
+            groups.append([(box, count)]) if near is None else near.append((box, count))
+    faces = []
+    for group in groups:
+        votes = sum(count for _, count in group)
+        box = np.sum([box * count for box, count in group], axis=0) / votes / small
+        if votes >= SURE or (votes >= LIKELY and _find_eyes(gray, box)[1] == 1):
+            faces.append((box, votes))
+    if not faces:
+        raise BadInput(
+            "No face was found in this picture. Use a photo in which one face looks into the camera, or mark the face"
+            " by hand.",
+            attr="portrait",
+        )
+    faces.sort(key=lambda face: -face[0][2])
+    if len(faces) > 1 and faces[0][0][2] < DOMINANT * faces[1][0][2]:
+        raise BadInput(
+            f"There are {len(faces)} faces in this picture. Crop it to one, or mark the face that shall speak by hand.",
+            attr="portrait",
+        )
+    box, votes = faces[0]
+    return box, min(1.0, votes / (2 * SURE))
+
+
+SURE, LIKELY = 25, 10
+"""Windows of three cascades that must agree on a face: without, and with eyes found in it. Photos have 70 and more,
+what only looks like a face under 6."""
+DOMINANT = 1.6
+"""A face so many times as wide as the next one is the one meant."""
+
+
+def _overlap(one: Array, other: Array) -> float:
+    """Intersection over union."""
+    corner = np.maximum(one[:2], other[:2])
+    shared = np.prod(np.maximum(0, np.minimum(one[:2] + one[2:], other[:2] + other[2:]) - corner))
+    return float(shared / (np.prod(one[2:]) + np.prod(other[2:]) - shared))
+
+
+def _pixels(box: Sequence[float], size: Array) -> Array:
+    return np.asarray(np.array(box) * np.tile(size, 2))
+
+
+def _box_of_eyes(eyes: Array) -> Array:
+    ipd = np.hypot(*(eyes[1] - eyes[0]))
+    return np.array([*(eyes.mean(axis=0) - ipd * np.array([1.15, 0.9])), 2.3 * ipd, 2.3 * ipd])
+
+
+# Finding the eyes
+
+
+def _find_eyes(gray: Array, box: Array) -> tuple[Array, float]:
+    """Pupils, left first, in pixels; and 1 when both were seen, less when they are where eyes usually are."""
+    left, top, width, height = (round(float(side)) for side in box)
+    left, top = max(left, 0), max(top, 0)
+    face = gray[top : top + height, left : left + width]
+    scale = 300 / max(width, 1)
+    face = cv2.resize(face, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    upper = cv2.equalizeHist(face[: int(face.shape[0] * 0.62)])
+    pupils, seen = [], 1.0
+    for usual in ((0.3, 0.38), (0.7, 0.38)):
+        target = np.array(usual) * 300
+        votes = [
+            (box[:2] + box[2:] * (0.5, 0.54), count)
+            for name in ("eye", "eye_tree_eyeglasses")
+            for box, count in _detect(name, upper, smallest=36)
+        ]
+        near = [(centre, count) for centre, count in votes if np.hypot(*(centre - target)) < 45]
+        if near:
+            target = np.average([centre for centre, _ in near], axis=0, weights=[count for _, count in near])
+        else:
+            seen -= 0.3
+        pupils.append(_refine_pupil(face, target) / scale + (left, top))
+    return np.array(pupils), seen
+
+
+def _refine_pupil(face: Array, guess: Array) -> Array:
+    """The point from which the picture's gradients point away, near `guess`, dark places first.
+
+    Timm and Barth, "Accurate eye centre localisation by means of gradients", VISAPP 2011.
+    """
+    reach = 24
+    x, y = (round(float(value)) for value in guess)
+    window = face[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1]
+    smooth = cv2.GaussianBlur(window.astype(np.float32), (0, 0), 2)
+    gx, gy = cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
+    strength = np.hypot(gx, gy)
+    strong = strength > strength.mean() + 0.6 * strength.std()
+    ys, xs = np.nonzero(strong)
+    gx, gy = gx[strong] / strength[strong], gy[strong] / strength[strong]
+    rows, columns = np.mgrid[: window.shape[0], : window.shape[1]]
+    dx, dy = xs - columns[..., None], ys - rows[..., None]
+    away = np.maximum((dx * gx + dy * gy) / np.maximum(np.hypot(dx, dy), 1), 0) ** 2
+    prior = np.exp(-((columns - (x - max(x - reach, 0))) ** 2 + (rows - (y - max(y - reach, 0))) ** 2) / (2 * 12.0**2))
+    score = away.mean(axis=-1) * (260 - smooth) * prior
+    best = np.unravel_index(int(score.argmax()), score.shape)
+    return np.array([max(x - reach, 0) + best[1], max(y - reach, 0) + best[0]], float)
+
+
+# Finding mouth and chin in the upright copy
+
+
+def _row(y: float) -> int:
+    return round((y + Ruler.ORIGIN) * Ruler.SCALE)
+
+
+def _span(left: float, right: float) -> slice:
+    return slice(_row(left), _row(right) + 1)
+
+
+MOUTH_ROW, MOUTH_ROW_SPREAD = 1.06, 0.13
+"""Of the line between the lips under the eyes, in ipd."""
+MOUTH_HALF, MOUTH_HALF_RANGE = 0.42, (0.3, 0.56)
+CHIN_ROW, CHIN_ROW_SPREAD = 1.78, 0.1
+
+
+def _cheeks(lab: Array) -> Array:
+    """(pixels, 3): skin, beside the nose."""
+    rows = _span(0.45, 0.8)
+    return np.concatenate([lab[rows, _span(-0.6, -0.3)].reshape(-1, 3), lab[rows, _span(0.3, 0.6)].reshape(-1, 3)])
+
+
+def _lipness(lab: Array) -> Array:
+    """How much each pixel looks like lips: redder and darker than the skin of the cheeks, in its deviations."""
+    skin = _cheeks(lab)
+    away = (cv2.GaussianBlur(lab, (0, 0), 1.2) - np.median(skin, axis=0)) / (
+        skin.std(axis=0) + np.array([6.0, 1.5, 1.5])
+    )
+    return np.asarray(np.clip(away[..., 1], -2, 4) - 0.6 * np.clip(away[..., 0], -4, 2))
+
+
+def _find_mouth(lab: Array) -> tuple[Array, float]:
+    """Left and right corner, top and bottom of the opening, in ipd; and how clearly they were seen, 0 to 1."""
+    rows = np.arange(_row(0.8), _row(1.4))
+    place = rows / Ruler.SCALE - Ruler.ORIGIN
+    prior = np.exp(-(((place - MOUTH_ROW) / (2 * MOUTH_ROW_SPREAD)) ** 2))
+    light = cv2.GaussianBlur(lab[..., 0], (0, 0), 1.0)
+    # Medians: the shine on a lower lip is as bright as teeth, but narrow.
+    middle = np.median(lab[rows, _span(-0.18, 0.18)], axis=1)
+    teeth = _find_teeth(middle, _cheeks(lab), prior)
+    if teeth is not None:
+        top, bottom = teeth
+        line = top - 4
+    else:
+        lips = np.maximum(_lipness(lab)[rows, _span(-0.18, 0.18)].mean(axis=1), 0) * prior
+        near = slice(max(int(lips.argmax()) - 10, 0), int(lips.argmax()) + 11)
+        line = top = bottom = near.start + int((middle[near, 0] - 4 * prior[near]).argmin())
+
+    # The corners: along the dark valley that upper lip and line make, until it ends.
+    dark: Array = cv2.morphologyEx(light, cv2.MORPH_CLOSE, np.ones((19, 1), np.uint8)) - light
+    dark = cv2.GaussianBlur(dark, (0, 0), 1.5)
+    start = rows[line] + int(np.argmax(dark[rows[line] - 4 : rows[line] + 5, _span(-0.1, 0.1)].mean(axis=1))) - 4
+    usual = float(np.median(dark[start - 2 : start + 3, _span(-0.15, 0.15)].max(axis=0)))
+    corners = [_follow(dark, start, side, 0.65 * usual) for side in (-1, 1)]
+    reach = np.abs([x for x, _ in corners])
+    clear = float(np.clip(usual / 8, 0, 1))
+    if reach.min() < MOUTH_HALF_RANGE[0] or reach.max() > 1.35 * reach.min():
+        # One side ended early or ran on into a fold of the cheek.
+        half = float(np.clip(reach.mean(), 0.36, 0.46)) if clear > 0.3 else MOUTH_HALF
+        height = float(np.median([y for _, y in corners]))
+        corners = [(-half, height), (half, height)]
+        clear *= 0.6
+    (left, _), (right, _) = corners
+    centre = (left + right) / 2
+    edges = place[top], place[bottom]
+    if teeth is not None:
+        edges = _arches_around_teeth(lab, corners, edges)
+    return np.array([*corners, (centre, edges[0]), (centre, edges[1])]), clear
+
+
+def _find_teeth(middle: Array, skin: Array, prior: Array) -> tuple[int, int] | None:
+    """First and last row of teeth between open lips: clearly brighter than what is above and below, less red than skin.
+
+    middle: (rows, 3) colours down the middle of the mouth, L*a*b*; skin: (pixels, 3); prior: (rows,) of its place.
+    """
+    light = middle[:, 0]
+    opened = cv2.morphologyEx(light.reshape(-1, 1), cv2.MORPH_OPEN, np.ones((TEETH_ROWS, 1), np.uint8))
+    strip = (light - opened[:, 0]) * (prior > 0.75)
+    best = int(strip.argmax())
+    usual = np.median(skin, axis=0)
+    if strip[best] < TEETH_CONTRAST or (usual[1] > 4 and middle[best, 1] > usual[1] - 2):
+        return None
+    return _strip_edges(light, best, float(strip[best]))
+
+
+def _strip_edges(light: Array, best: int, contrast: float) -> tuple[int, int] | None:
+    """First and last row around `best` that are brighter than the lips, most of the way down to these."""
+    level = light[best] - 0.7 * contrast
+    top = best - int(np.argmax(light[best::-1] < level)) + 1
+    bottom = best + int(np.argmax(light[best:] < level)) - 1
+    return (top, bottom) if 3 <= bottom - top <= TEETH_ROWS else None
+
+
+def _arches_around_teeth(lab: Array, corners: Sequence[Point], edges: tuple[float, float]) -> tuple[float, float]:
+    """Rows of upper and lower edge in the middle, so that parabolas from corner to corner hold all teeth in between.
+
+    A parabola through the middle alone would leave slivers of teeth on the lips, which would move with these.
+    """
+    (left, left_y), (right, right_y) = corners
+    light = cv2.GaussianBlur(lab[..., 0], (0, 0), 1.0)
+    start = _row(min(edges) - 0.2)
+    highest, lowest = [edges[0]], [edges[1]]
+    for part in np.linspace(-0.66, 0.66, 23):
+        arch = 1 - part**2
+        base = left_y + (right_y - left_y) * (part + 1) / 2
+        column = light[start : _row(max(edges) + 0.2), _row(left + (right - left) * (part + 1) / 2)]
+        expected = (base + (np.mean(edges) - base) * arch) * Ruler.SCALE + Ruler.ORIGIN * Ruler.SCALE - start
+        near = slice(max(round(expected) - 5, 0), max(round(expected) - 5, 0) + 11)
+        best = near.start + int(column[near].argmax())
+        low = max(column[:best].min(initial=np.inf), column[best:].min(initial=np.inf))
+        strip = _strip_edges(column, best, float(column[best] - low))
+        if strip is None or column[best] - low < TEETH_CONTRAST:
+            continue
+        top, bottom = ((row + start) / Ruler.SCALE - Ruler.ORIGIN for row in strip)
+        highest.append(base + (top - base) / arch)
+        lowest.append(base + (bottom - base) / arch)
+    margin = 0.01
+    # Not the outermost: a shine on a lip may join the teeth.
+    return float(np.percentile(highest, 25)) - margin, float(np.percentile(lowest, 75)) + margin
+
+
+TEETH_ROWS = 24
+TEETH_CONTRAST = 7.0
+"""How much brighter (L*) teeth are than the lips around them, at least."""
+
+
+def _follow(dark: Array, row: int, side: int, least: float) -> Point:
+    """The end of a dark valley that starts at the middle column in `row`, in ipd."""
+    middle = _row(0)
+    column, quiet, end = middle, 0, (middle, row)
+    while abs(column - middle) < MOUTH_HALF_RANGE[1] * Ruler.SCALE and quiet < 3:
+        column += side
+        row += int(dark[row - 1 : row + 2, column].argmax()) - 1
+        if dark[row, column] >= least:
+            quiet, end = 0, (column, row)
+        else:
+            quiet += 1
+    return end[0] / Ruler.SCALE - Ruler.ORIGIN, end[1] / Ruler.SCALE - Ruler.ORIGIN
+
+
+def _find_chin(lab: Array, mouth: Array) -> Point:
+    """Where the skin of the chin ends above the shadow of the neck, in ipd."""
+    lowest = float(mouth[3, 1]) + 0.4
+    rows = np.arange(_row(max(1.5, lowest)), _row(2.05))
+    light = cv2.GaussianBlur(lab[..., 0], (0, 0), 2.5)[:, _span(-0.12, 0.12)].mean(axis=1)
+    fall = np.maximum(light[rows - 3] - light[rows + 3], 0)
+    weighted = fall * np.exp(-(((rows / Ruler.SCALE - Ruler.ORIGIN - CHIN_ROW) / (2 * CHIN_ROW_SPREAD)) ** 2))
+    # The first edge from above that is clear: a collar below may be a stronger one.
+    edges = (weighted > max(3.0, 0.3 * float(weighted.max()))) & (weighted >= np.roll(weighted, -1))
+    row = rows[int(edges.argmax())] if edges.any() else _row(max(CHIN_ROW, lowest))
+    return float(mouth[:2, 0].mean()) * 0.5, row / Ruler.SCALE - Ruler.ORIGIN

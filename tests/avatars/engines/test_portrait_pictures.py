@@ -1,0 +1,48 @@
+"""The contact sheet of a portrait in docs/images: `pytest -m pictures` draws it anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from avatars.engines.faces.artist import PortraitArtist
+from avatars.engines.faces.marks import Given
+from avatars.engines.poses import Eyes, Head, Mouth
+from tests.avatars.engines import portraits
+
+SHEET = Path(__file__).parents[3] / "docs/images/portrait.webp"
+SIZE = 320
+FACE = (86, 70, 426, 410)
+POSES = {
+    "rest": (Head(), Eyes(), Mouth()),
+    "half open": (Head(), Eyes(), Mouth(0.45)),
+    "ah": (Head(), Eyes(), Mouth(0.95)),
+    "ee": (Head(), Eyes(), Mouth(0.25, 1.0)),
+    "oo": (Head(), Eyes(), Mouth(0.15, 0.15, 1.0)),
+    "oh": (Head(), Eyes(), Mouth(0.6, 0.3, 0.6)),
+    "blink": (Head(), Eyes(lids=1.0), Mouth()),
+    "left": (Head(yaw=-1.0, roll=-0.5), Eyes(gaze_x=-0.7), Mouth()),
+    "right": (Head(yaw=1.0, roll=0.5), Eyes(gaze_x=0.7), Mouth()),
+    "listening": (Head(pitch=0.4), Eyes(brows=0.7), Mouth()),
+}
+
+
+@pytest.mark.pictures
+def test_the_contact_sheet_of_a_portrait() -> None:
+    font = ImageFont.load_default(18)
+    columns = 5
+    lines = len(POSES) // columns
+    sheet = Image.new("RGB", (columns * SIZE, 2 * lines * SIZE))
+    draw = ImageDraw.Draw(sheet)
+    for block, path in enumerate((portraits.SMILING, portraits.CLOSED)):
+        artist = PortraitArtist(path, Given())
+        for number, (name, pose) in enumerate(POSES.items()):
+            at = (number % columns * SIZE, (block * lines + number // columns) * SIZE)
+            # Drawn as large as in a room, cut to the face.
+            picture = Image.fromarray(artist.render(*pose, width=512, height=512)).crop(FACE)
+            sheet.paste(picture.resize((SIZE, SIZE), Image.Resampling.LANCZOS), at)
+            draw.text((at[0] + 10, at[1] + 8), name, fill="white", font=font, stroke_width=2, stroke_fill="black")
+    sheet.save(SHEET, quality=85, method=6)
+    assert SHEET.stat().st_size < 500_000
