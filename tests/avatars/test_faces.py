@@ -179,7 +179,7 @@ def test_a_version_comes_back_whole(avatar: Avatar) -> None:
 def test_a_version_whose_picture_is_gone_changes_nothing(avatar: Avatar) -> None:
     with_portrait(avatar)
     first = save_avatar_version(avatar=avatar)
-    avatar.portrait.storage.delete(avatar.portrait.name)
+    avatar.portrait.storage.delete(avatar.portrait.name or "")
     avatar.portrait, avatar.name = "", "Now"
     avatar.save()
 
