@@ -28,7 +28,7 @@ from livekit.agents import AgentSession, JobContext, JobProcess
 from livekit.agents.voice.events import CloseEvent, CloseReason, ErrorEvent
 from livekit.agents.voice.room_io import TextInputEvent
 
-from agent_runtime.avatar.link import FaceLink, WorkerFace
+from agent_runtime.avatar.link import FaceLink, face_source
 from agent_runtime.db import DatabaseThread
 from agent_runtime.early import hear_early_words
 from agent_runtime.heartbeat import Heartbeat
@@ -123,7 +123,11 @@ class Conversation:
     async def start(self) -> None:
         self._heartbeat.start()
         try:
-            self._pipeline = build_pipeline(self._spec, vad=self._context.proc.userdata.get("vad") or load_vad())
+            self._pipeline = build_pipeline(
+                self._spec,
+                vad=self._context.proc.userdata.get("vad") or load_vad(),
+                on_final=self._recorder.note_heard,
+            )
         except MoltsError as error:
             await self._fail(error)
             return
@@ -170,8 +174,11 @@ class Conversation:
     def _call_face(self, session: AgentSession[None]) -> None:
         if self._spec.face is None:
             return
-        source = WorkerFace(
-            spec=self._spec, room=self._context.room, agent_identity=self._context.local_participant_identity
+        source = face_source(
+            spec=self._spec,
+            session=session,
+            room=self._context.room,
+            agent_identity=self._context.local_participant_identity,
         )
         self._face = FaceLink(source=source, session=session, recorder=self._recorder)
         self._spawn(self._face.run())

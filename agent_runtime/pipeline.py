@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from livekit.agents import Agent, AgentSession, inference, vad
+from livekit import rtc
+from livekit.agents import Agent, AgentSession, ModelSettings, inference, stt, vad
 from livekit.agents.llm import ChatContext
 from livekit.agents.voice.room_io import (
     AudioInputOptions,
@@ -18,7 +20,7 @@ from livekit.agents.voice.room_io import (
 from livekit.agents.voice.turn import TurnHandlingOptions
 
 from projects.providers import get_provider
-from projects.providers.base import Kind
+from projects.providers.base import PIPELINE, Kind
 from projects.providers.chains import AvailabilityChange, Chain, build_chain
 from sessions.spec import SessionSpec
 
@@ -44,14 +46,34 @@ class Pipeline:
             await chain.aclose()
 
 
+class AttentiveAgent(Agent):
+    """Tells `on_final` each final transcript before the session acts on it: the session's own event leaves out what the
+    recogniser says beside the words."""
+
+    def __init__(self, *, on_final: Callable[[stt.SpeechData], None], **options: Any) -> None:
+        super().__init__(**options)
+        self._on_final = on_final
+
+    async def stt_node(
+        self, audio: AsyncIterable[rtc.AudioFrame], model_settings: ModelSettings
+    ) -> AsyncGenerator[stt.SpeechEvent, None]:
+        async with aclosing(Agent.default.stt_node(self, audio, model_settings)) as events:
+            async for event in events:
+                if event.type is stt.SpeechEventType.FINAL_TRANSCRIPT and event.alternatives:
+                    self._on_final(event.alternatives[0])
+                yield event
+
+
 def load_vad() -> vad.VAD:
     """Voice activity detection from the local inference wheel: no download, 0.1 % of a core a conversation."""
     return inference.VAD(min_silence_duration=VAD_SILENCE_SECONDS)
 
 
-def build_pipeline(spec: SessionSpec, *, vad: vad.VAD) -> Pipeline:
-    """Raises BadConfiguration when a kind has no usable provider."""
-    chains = {kind: build_chain(kind, spec.chains[kind], spec.persona, vad=vad) for kind in Kind}
+def build_pipeline(
+    spec: SessionSpec, *, vad: vad.VAD, on_final: Callable[[stt.SpeechData], None] = lambda data: None
+) -> Pipeline:
+    """`on_final` is told what was heard. Raises BadConfiguration when a kind has no usable provider."""
+    chains = {kind: build_chain(kind, spec.chains[kind], spec.persona, vad=vad) for kind in PIPELINE}
     session: AgentSession[None] = AgentSession(
         stt=chains[Kind.STT].component,
         llm=chains[Kind.LLM].component,
@@ -60,7 +82,7 @@ def build_pipeline(spec: SessionSpec, *, vad: vad.VAD) -> Pipeline:
         turn_handling=_turn_handling(spec, chains),
         user_away_timeout=None,
     )
-    agent = Agent(instructions=_instructions(spec), chat_ctx=_history(spec))
+    agent = AttentiveAgent(on_final=on_final, instructions=_instructions(spec), chat_ctx=_history(spec))
     return Pipeline(session, agent, chains)
 
 

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from livekit.agents import (
     ConversationItemAddedEvent,
     UserInputTranscribedEvent,
     UserStateChangedEvent,
+    stt,
 )
 from livekit.agents.llm import ChatMessage
 from livekit.agents.metrics import AgentSessionUsage, LLMModelUsage, STTModelUsage, TTSModelUsage
@@ -46,6 +48,7 @@ FLUSH_SECONDS = 20.0
 # How long words of the visitor wait for the answer that they cut short, so that it stands before them. LiveKit is sure
 # of an interruption only once it has such words, and says then how much of the answer was played.
 CUT_SHORT_SECONDS = 1.5
+MOST_REVISED = 20  # finals that corrected words and are not settled yet; LiveKit may drop some
 PAUSE_SECONDS = 1.0  # voice activity with less than this between is one utterance
 
 
@@ -70,6 +73,7 @@ class SessionRecorder:
         self._user_metrics: dict[str, Any] = {}
         self._silence_seen_at: float | None = None
         self._heard_words = False
+        self._revised: deque[str] = deque(maxlen=MOST_REVISED)
         self._held: list[Callable[[], None]] = []
         self._used = AgentSessionUsage([])
         self._usage: dict[str, Decimal] = {}
@@ -126,6 +130,18 @@ class SessionRecorder:
                 self._voice[-1].ended_at = event.created_at
             self._silence_seen_at = time.time()
 
+    def note_heard(self, data: stt.SpeechData) -> None:
+        """What the recogniser says beside its final words; the session's event about them comes after it."""
+        if (data.metadata or {}).get("revised"):
+            self._revised.append(data.text.strip())
+
+    def _take_revised(self, text: str) -> bool:
+        """Whether the final `text` corrected words that were shown as agreed."""
+        if text not in self._revised:
+            return False
+        self._revised.remove(text)
+        return True
+
     def _on_transcribed(self, event: UserInputTranscribedEvent) -> None:
         text = event.transcript.strip()
         if not text:
@@ -137,7 +153,13 @@ class SessionRecorder:
         heard_voice = any(span.ended_at is not None for span in self._voice)
         started_at, ended_at = self._take_voice(event.created_at)
         self._asked = _Question(segment_id, stopped_at=ended_at if heard_voice else None)
-        self._settle_question(segment_id=segment_id, text=text, started_at=started_at, ended_at=ended_at)
+        self._settle_question(
+            segment_id=segment_id,
+            text=text,
+            started_at=started_at,
+            ended_at=ended_at,
+            revised=self._take_revised(text),
+        )
 
     def record_typed(self, text: str) -> None:
         """A message that was typed instead of spoken."""
@@ -156,10 +178,18 @@ class SessionRecorder:
             return started_at, now
         return now, now
 
-    def _settle_question(self, *, segment_id: str, text: str, started_at: float, ended_at: float) -> None:
+    def _settle_question(
+        self, *, segment_id: str, text: str, started_at: float, ended_at: float, revised: bool = False
+    ) -> None:
         self._heard_words = True
         settle = partial(
-            self._settle, segment_id=segment_id, role="user", text=text, started_at=started_at, ended_at=ended_at
+            self._settle,
+            segment_id=segment_id,
+            role="user",
+            text=text,
+            started_at=started_at,
+            ended_at=ended_at,
+            revised=revised,
         )
         if not self._agent_segment_id:
             settle()
@@ -287,7 +317,15 @@ class SessionRecorder:
 
     # -- how it is written ---------------------------------------------------------------------------------------------
     def _settle(
-        self, *, segment_id: str, role: str, text: str, started_at: float, ended_at: float, interrupted: bool = False
+        self,
+        *,
+        segment_id: str,
+        role: str,
+        text: str,
+        started_at: float,
+        ended_at: float,
+        interrupted: bool = False,
+        revised: bool = False,
     ) -> None:
         self._hints.pop(segment_id, None)  # settled words need no hint any more
         self._write(
@@ -300,6 +338,7 @@ class SessionRecorder:
                 start_ms=self._offset_ms(started_at),
                 end_ms=self._offset_ms(ended_at),
                 interrupted=interrupted,
+                revised=revised,
             )
         )
 

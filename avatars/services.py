@@ -215,7 +215,8 @@ def validate_rung(
     except BadConfiguration as error:
         raise BadInput(error.detail, attr="provider") from error
     if kind not in chosen.kinds:
-        raise BadInput(f"{chosen.label} cannot be used for {PipelineKind(kind.value).label.lower()}.", attr="provider")
+        use = "a face" if kind is Kind.AVATAR else PipelineKind(kind.value).label.lower()
+        raise BadInput(f"{chosen.label} cannot be used for {use}.", attr="provider")
     if not isinstance(options, Mapping):
         raise BadInput('Options are a JSON object, for example {"voice": "..."}.', attr="options")
     try:

@@ -367,9 +367,13 @@ def check_speech_server() -> Finding:
         return warning(f"runs, but its model {state.get('wanted')} is not loaded", "manage.py speech_models list")
     text = f"{state['model']} on {state['device']} ({state['compute_type']}), {state['streams']} conversations"
     ladder = state.get("ladder") or {}
+    if moves := ladder.get("moves"):
+        text += f", {moves} changes of size" if moves > 1 else ", 1 change of size"
+    if ladder.get("error"):
+        text += f", the last one failed: {ladder['error']}"
     if ladder.get("reason"):
         mend = "Let less run on this machine, or choose a smaller model with MOLTS_WHISPER_MODEL"
-        return warning(f"{text}, instead of {state['wanted']}: {ladder['reason']}", mend)
+        return warning(f"{text}; instead of {state['wanted']}: {ladder['reason']}", mend)
     return ok(text)
 
 

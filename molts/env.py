@@ -99,6 +99,16 @@ class Env:
                 return choice
         raise bad(name, value, f"one of {', '.join(choices)}")
 
+    def addresses(self, name: str) -> dict[str, str]:
+        """NAME=ADDRESS pairs, separated by commas; an address is `unix:/path` or `host:port`."""
+        found = {}
+        for word in self.words(name):
+            key, _, address = word.partition("=")
+            if not re.fullmatch(r"[a-z0-9_]+", key) or not re.fullmatch(r"unix:/.+|[^\s/]+:[1-9][0-9]{0,4}", address):
+                raise bad(name, word, "pairs such as synctalk=unix:/path/to/socket or ditto=gpu-box:7411")
+            found[key] = address
+        return found
+
     def rate(self, name: str, default: str) -> str:
         """A count per second, minute, hour or day, as REST framework's throttles read it: `30/min`."""
         value = self.text(name, default)

@@ -16,6 +16,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from molts.errors import MoltsError
+from molts.speech_figures import speech_series
 from sessions import presence, rooms
 from sessions.choices import LIVE_STATES
 from sessions.models import LiveSession
@@ -87,6 +88,8 @@ def metrics(request: HttpRequest) -> HttpResponse:
     lines += [f'molts_sessions{{state="{state.value}"}} {counts.get(state, 0)}' for state in LIVE_STATES]
     for name, text, value in _agent_gauges():
         lines += [f"# HELP {name} {text}", f"# TYPE {name} gauge", f"{name} {value}"]
+    for series in speech_series():
+        lines += series.lines()
     return HttpResponse("\n".join(lines) + "\n", content_type="text/plain; version=0.0.4; charset=utf-8")
 
 

@@ -32,7 +32,7 @@ Resolver = Callable[[str, int], Sequence[str]]
 """(host, port) -> IP addresses as text. Blocks; raises OSError when there are none."""
 
 FIRST_REFUSAL = 400  # from this status on an answer is an error's text, not data
-KEY_HEADERS = ("authorization", "api-key", "x-api-key", "xi-api-key", "x-goog-api-key")
+KEY_HEADERS = ("authorization", "api-key", "x-api-key", "xi-api-key", "x-goog-api-key", "x-simli-api-key", "api-secret")
 SHORTEST_KEY = 8
 BODY_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")

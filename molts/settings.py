@@ -131,6 +131,13 @@ MOLTS_SPEECH_LOAD_SECONDS = env.number("MOLTS_SPEECH_LOAD_SECONDS", 20, minimum=
 if MOLTS_SPEECH_LOAD_LOW >= MOLTS_SPEECH_LOAD_HIGH:
     raise bad("MOLTS_SPEECH_LOAD_LOW", str(MOLTS_SPEECH_LOAD_LOW), "less than MOLTS_SPEECH_LOAD_HIGH")
 
+# -- Faces -----------------------------------------------------------------------------------------------------------
+# Engine hosts that somebody else starts: synctalk=unix:/path/to/socket,ditto=gpu-box:7411
+MOLTS_ENGINE_ADDRESSES = env.addresses("MOLTS_ENGINE_ADDRESSES")
+MOLTS_ENGINE_SECRET = env.text("MOLTS_ENGINE_SECRET")
+MOLTS_WAV2LIP_MODEL = env.text("MOLTS_WAV2LIP_MODEL")
+MOLTS_WAV2LIP_THREADS = env.number("MOLTS_WAV2LIP_THREADS", 0, maximum=256)  # 0: as ONNX Runtime likes
+
 # Private addresses that configurable URLs (provider base URLs, webhooks) may reach. Set by the operator only.
 MOLTS_ALLOWED_NETWORKS = env.networks("MOLTS_ALLOWED_NETWORKS")
 

@@ -11,6 +11,7 @@ from django.urls import reverse
 from avatars.models import Agent, Voice
 from molts.admin_frame import CHECK_URL, DOCS_URL
 from molts.figures import chosen_range, conversations, figures, in_scope
+from molts.speech_figures import speech_context
 from projects.choices import Action
 from projects.models import ProviderKey
 from projects.scoped_admin import may_do, my_projects
@@ -37,6 +38,8 @@ def start_page_context(request: HttpRequest) -> dict[str, Any]:
         steps = next_steps(request)
         waiting = next((step for step in steps if not step.done and not step.optional), None)
         return shown | {"view": "steps", "steps": steps, "next_step": waiting}
+    if getattr(request.user, "is_superuser", False):  # it hears the conversations of all projects
+        shown |= speech_context()
     return shown | {"view": "figures", **figures(request, chosen_range(request))}
 
 

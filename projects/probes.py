@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 KIND_SECONDS = 8.0
 ALL_SECONDS = 9.0
 """Beyond the former, because taking a call down may wait for a name server that does not answer."""
-LABELS = {Kind.STT: "Speech recognition", Kind.LLM: "Language model", Kind.TTS: "Voice"}
+LABELS = {Kind.STT: "Speech recognition", Kind.LLM: "Language model", Kind.TTS: "Voice", Kind.AVATAR: "Face"}
 
 
 @dataclass(frozen=True)

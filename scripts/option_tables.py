@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 from pydantic.fields import FieldInfo  # noqa: E402 - after the path is set
 
 from projects.providers import PROVIDERS, get_provider  # noqa: E402
-from projects.providers.base import Kind, Options  # noqa: E402
+from projects.providers.base import PIPELINE, Kind, Options  # noqa: E402
 from projects.providers.openai_compatible import OpenAICompatible  # noqa: E402
 
 # <!-- options: openai stt --> … <!-- end -->, and <!-- presets --> … <!-- end -->
@@ -50,7 +50,7 @@ def presets() -> str:
 
 def _preset(provider: OpenAICompatible) -> str:
     cells = [f"`{provider.default_base_url}`" if provider.default_base_url else "yours"]
-    for kind in Kind:
+    for kind in PIPELINE:
         model = provider.default_models.get(kind, "")
         voice = f", voice `{provider.default_voice}`" if kind is Kind.TTS else ""
         usual = f"`{model}`{voice}" if model else f"the model you name{voice}"

@@ -176,7 +176,8 @@ def install_python_packages() -> None:
     env = {"UV_PROJECT_ENVIRONMENT": str(VENV), "UV_PYTHON_DOWNLOADS": "never", "UV_NO_PROGRESS": "1"}
     env["VIRTUAL_ENV"] = str(VENV)
     # Compiled now, not at each start: where Python may not write bytecode, starting would take three times as long.
-    command = [uv, "sync", "--frozen", "--all-extras", "--compile-bytecode", "--python", sys.executable]
+    extras = ["--all-extras", "--no-extra", "bithuman"]  # that one brings a renderer of 200 MB along
+    command = [uv, "sync", "--frozen", *extras, "--compile-bytecode", "--python", sys.executable]
     try:
         run("python packages", command, what="installing", deadline=1200, env=env)
     except SetupError as error:

@@ -130,11 +130,21 @@ async def dispatch_avatar(room_name: str, *, metadata: str) -> str:
     return await _dispatch(settings.MOLTS_AVATAR_NAME, room_name, metadata)
 
 
+async def withdraw_avatars(room_name: str) -> None:
+    """Call back every avatar that was asked for in the room: their jobs end, also one that does not answer any more."""
+    async with _server() as server:
+        await _withdraw(server, settings.MOLTS_AVATAR_NAME, room_name)
+
+
+async def _withdraw(server: api.LiveKitAPI, worker_name: str, room_name: str) -> None:
+    for old in await _dispatches(server, room_name):
+        if old.agent_name == worker_name:
+            await _ignore_missing(server.agent_dispatch.delete_dispatch(old.id, room_name))
+
+
 async def _dispatch(worker_name: str, room_name: str, metadata: str) -> str:
     async with _server() as server:
-        for old in await _dispatches(server, room_name):
-            if old.agent_name == worker_name:
-                await _ignore_missing(server.agent_dispatch.delete_dispatch(old.id, room_name))
+        await _withdraw(server, worker_name, room_name)
         dispatch = await server.agent_dispatch.create_dispatch(
             api.CreateAgentDispatchRequest(agent_name=worker_name, room=room_name, metadata=metadata)
         )

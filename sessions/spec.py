@@ -15,7 +15,7 @@ from typing import Any
 from avatars.engines import STILL
 from molts.errors import NotFound
 from projects.models import ProviderKey
-from projects.providers.base import Credentials, Kind, Persona, Rung
+from projects.providers.base import PIPELINE, Credentials, Kind, Persona, Rung
 from sessions.models import LiveSession, Segment
 
 HISTORY_SEGMENTS = 40  # how much of the talk a replacement agent is given
@@ -98,7 +98,7 @@ def build_spec(session: LiveSession) -> SessionSpec:
         generation=session.dispatch_generation,
         last_turn=last or 0,
         persona=_persona(stored),
-        chains={kind: _rungs(session, stored["pipeline"].get(kind.value, ())) for kind in Kind},
+        chains={kind: _rungs(session, stored["pipeline"].get(kind.value, ())) for kind in PIPELINE},
         turn_taking=TurnTaking(
             end_of_turn_model=stored["turn"]["end_of_turn_model"],
             min_endpointing=stored["turn"]["min_endpointing_ms"] / 1000,

@@ -22,6 +22,18 @@ from tests.servers import live_servers, media_server, redis_url
 __all__ = ["live_servers", "media_server", "redis_url"]  # fixtures
 
 
+LIVE = ("tests/e2e/", "tests/molts/test_up.py", "tests/agent_runtime/test_conversation.py", "test_lost_agents.py")
+"""Tests in which somebody talks in real time, with a whole copy of molts: one at a time, or they would make each other
+late. Everything else runs beside them, file by file."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        file = item.path.relative_to(item.config.rootpath).as_posix()
+        group = "live" if any(part in file for part in LIVE) else file
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(
     django_db_modify_db_settings_parallel_suffix: None, tmp_path_factory: pytest.TempPathFactory

@@ -9,6 +9,7 @@ import asyncio
 import subprocess
 import time
 import wave
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,14 +75,20 @@ class Heard:
 
 @dataclass
 class Seen:
-    """Received video: when each frame came, and the frame itself while `keep` is set."""
+    """Received video: when each frame came, and what `measure` said of its Y plane (rows of bytes)."""
 
+    measure: Callable[[NDArray[np.uint8]], float] | None = None
     at: list[float] = field(default_factory=list)
-    frames: list[rtc.VideoFrame] = field(default_factory=list)
-    keep: bool = False
+    values: list[float] = field(default_factory=list)
 
-    def between(self, since: float, until: float) -> list[float]:
-        return [at for at in self.at if since <= at < until]
+    def since(self, moment: float) -> list[tuple[float, float]]:
+        """(when, value) of the frames from `moment` on."""
+        return [(at, value) for at, value in zip(self.at, self.values, strict=True) if at >= moment]
+
+    def note(self, frame: rtc.VideoFrame) -> None:
+        self.at.append(time.time())
+        luma = np.frombuffer(frame.data, dtype=np.uint8)[: frame.width * frame.height]
+        self.values.append(self.measure(luma.reshape(frame.height, frame.width)) if self.measure else 0.0)
 
 
 class Visitor:
@@ -159,12 +166,10 @@ class Visitor:
             self._spawn(self._watch(track))
 
     async def _watch(self, track: rtc.Track) -> None:
-        stream = rtc.VideoStream(track)
+        stream = rtc.VideoStream(track, format=rtc.VideoBufferType.I420)
         try:
             async for event in stream:
-                self.seen.at.append(time.time())
-                if self.seen.keep:
-                    self.seen.frames.append(event.frame)
+                self.seen.note(event.frame)
         finally:
             await stream.aclose()
 

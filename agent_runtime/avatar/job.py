@@ -20,23 +20,22 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "molts.settings")
 if not apps.ready:
     django.setup()
 
-from django.conf import settings
 from livekit import rtc
 from livekit.agents import AutoSubscribe, JobContext, JobProcess
 from livekit.agents.types import ATTRIBUTE_AGENT_STATE
 from livekit.agents.voice.avatar import DataStreamAudioReceiver
 
 from agent_runtime.avatar.call import AvatarCall
+from agent_runtime.avatar.faces import resolve, video_format
 from agent_runtime.avatar.publisher import AvatarFigures, FacePublisher
 from agent_runtime.db import DatabaseThread
 from agent_runtime.heartbeat import Pulse
 from agent_runtime.job_logs import log_through_parent
 from avatars.engines import get_engine
-from avatars.engines.base import Face, FaceState, LipSyncStream, VideoFormat
-from avatars.faces import local_portrait, make_face
+from avatars.engines.base import FaceState, LipSyncStream
 from molts.errors import MoltsError, NotFound, Unavailable
 from sessions import presence
-from sessions.spec import FaceSpec, load_face
+from sessions.spec import load_face
 
 logger = logging.getLogger(__name__)
 
@@ -83,12 +82,6 @@ async def run_job(context: JobContext) -> None:
     await avatar.start()
 
 
-def video_format() -> VideoFormat:
-    return VideoFormat(
-        width=settings.MOLTS_AVATAR_WIDTH, height=settings.MOLTS_AVATAR_HEIGHT, fps=float(settings.MOLTS_AVATAR_FPS)
-    )
-
-
 async def _open_stream(call: AvatarCall) -> LipSyncStream | None:
     """The engine's stream of the session's face, prepared; None for a session without one."""
     database = DatabaseThread()
@@ -103,13 +96,9 @@ async def _open_stream(call: AvatarCall) -> LipSyncStream | None:
         return None
     engine, video = get_engine(spec.engine), video_format()
     async with asyncio.timeout(PREPARE_SECONDS):
-        face = await asyncio.to_thread(_resolve, spec)
+        face = await asyncio.to_thread(resolve, spec)
         await asyncio.to_thread(engine.prepare, face, video)
         return await engine.open_stream(face, video)
-
-
-def _resolve(spec: FaceSpec) -> Face:
-    return make_face(engine=spec.engine, options=spec.options, portrait=local_portrait(spec.portrait), name=spec.name)
 
 
 async def _is_wanted(call: AvatarCall) -> bool:

@@ -13,10 +13,11 @@ import asyncio
 import contextlib
 import logging
 import time
+import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from livekit import rtc
 from livekit.agents import AgentSession
 from livekit.agents.voice.avatar import AvatarSession, DataStreamAudioOutput
@@ -27,9 +28,11 @@ from agent_runtime.avatar.job import SPEECH_RATE
 from agent_runtime.avatar.route import SpeechRoute, install, tail_of
 from agent_runtime.recorder import SessionRecorder
 from molts.errors import MoltsError, Unavailable
+from projects.providers import PROVIDERS, get_provider
+from projects.providers.base import Kind
 from sessions import presence, rooms
 from sessions.presence import WorkerKind
-from sessions.spec import SessionSpec
+from sessions.spec import FaceSpec, SessionSpec
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +75,14 @@ class FaceSource(ABC):
     async def call(self) -> LiveFace:
         """A face that has joined and shows its picture. Takes longer than `join_seconds` only when it is cancelled
         then. Raises FaceMissing or Unavailable when none can come now."""
+
+
+def face_source(*, spec: SessionSpec, session: AgentSession[Any], room: rtc.Room, agent_identity: str) -> FaceSource:
+    """Where the face of this conversation comes from; `spec.face` is set."""
+    assert spec.face is not None
+    if spec.face.engine in PROVIDERS:
+        return HostedFace(spec=spec.face, session=session, room=room)
+    return WorkerFace(spec=spec, room=room, agent_identity=agent_identity)
 
 
 # -- Our own worker ----------------------------------------------------------------------------------------------------
@@ -134,6 +145,7 @@ class WorkerAvatar(LiveFace):
         with contextlib.suppress(MoltsError, TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await rooms.remove_participant(self._spec.room_name, self.identity)
+                await rooms.withdraw_avatars(self._spec.room_name)  # one that hangs would keep its slot
 
 
 async def _has_free_worker() -> bool:
@@ -147,30 +159,50 @@ async def _has_free_worker() -> bool:
 
 # -- Hosted services ---------------------------------------------------------------------------------------------------
 class HostedFace(FaceSource):
-    """A vendor's avatar. `build` makes a new `AvatarSession` of the vendor's LiveKit plugin, with its credentials."""
+    """A vendor's face: the `AvatarSession` of its LiveKit plugin, started in this job."""
 
     join_seconds = 15.0  # a vendor's machine is far away and has to start
 
-    def __init__(self, *, build: Callable[[], AvatarSession[Any]], session: AgentSession[Any], room: rtc.Room) -> None:
-        self._build = build
+    def __init__(self, *, spec: FaceSpec, session: AgentSession[Any], room: rtc.Room) -> None:
+        self._spec = spec
         self._session = session
         self._room = room
 
     async def call(self) -> LiveFace:
-        avatar = self._build()
-        route = tail_of(self._session.output)
+        provider = get_provider(self._spec.engine)
+        options = provider.parse_options(Kind.AVATAR, self._spec.options)
+        avatar = await provider.build_avatar(
+            options=options, credentials=self._spec.credentials, identity=f"avatar-{uuid.uuid4().hex[:12]}"
+        )
         try:
-            await avatar.start(self._session, self._room)
-            # The plugin has put its own output where ours was. The route goes back to its place, above it.
-            output = tail_of(self._session.output)
-            self._session.output.replace_audio_tail(route)
+            output = await self._start(avatar)
             await _until_seen(self._room, avatar.avatar_identity)
         except BaseException:
-            self._session.output.replace_audio_tail(route)
             with contextlib.suppress(Exception):
                 await avatar.aclose()
             raise
         return HostedAvatar(self._room, avatar, output)
+
+    async def _start(self, avatar: Any) -> AudioOutput:
+        """Start the vendor's session; what takes the speech for it. Raises FaceMissing when the vendor refuses."""
+        route = tail_of(self._session.output)
+        try:
+            await avatar.start(
+                self._session,
+                self._room,
+                livekit_url=settings.LIVEKIT_PUBLIC_URL,
+                livekit_api_key=settings.LIVEKIT_API_KEY,
+                livekit_api_secret=settings.LIVEKIT_API_SECRET,
+            )
+            output = tail_of(self._session.output)
+        except Exception as error:  # each plugin has errors of its own
+            raise FaceMissing(f"{self._spec.engine}: {type(error).__name__}") from error
+        finally:
+            # The plugin puts its own output where the route was: the route goes back to its place, above it.
+            self._session.output.replace_audio_tail(route)
+        if output is route:
+            raise FaceMissing(f"{self._spec.engine} started no session")
+        return output
 
 
 class HostedAvatar(LiveFace):
@@ -219,7 +251,7 @@ class FaceLink:
             try:
                 self._face = await self._call(tries=2 if misses == 0 else 1)
             except (MoltsError, TimeoutError) as error:
-                logger.info("no face", extra={"reason": getattr(error, "code", "late")})
+                logger.warning("no face: %s", getattr(error, "detail", "it did not join in time"))
                 self._note_lost("The face is missing for now. The conversation goes on with voice only.")
                 self._settled.set()
                 await asyncio.sleep(CALL_AGAIN_SECONDS[min(misses, len(CALL_AGAIN_SECONDS) - 1)])

@@ -6,3 +6,4 @@ Imports only. Nothing here may start a thread or open a connection: neither surv
 import numpy  # noqa: F401
 
 import agent_runtime.avatar.job  # noqa: F401 - sets Django up
+import avatars.engines.pose_stream  # noqa: F401 - what most faces run on

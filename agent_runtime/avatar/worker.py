@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
+import sys
 
 from django.conf import settings
 from livekit.agents import JobRequest
@@ -39,6 +41,14 @@ class AvatarWorker(Worker):
             )
         )
 
+    async def run(self) -> None:
+        preparing = asyncio.create_task(_prepare_faces(), name="prepare-faces")
+        try:
+            await super().run()
+        finally:
+            preparing.cancel()
+            await asyncio.gather(preparing, return_exceptions=True)
+
     async def _take(self, request: JobRequest) -> None:
         """The avatar publishes for the agent: to clients both are one."""
         try:
@@ -56,3 +66,16 @@ class AvatarWorker(Worker):
         """Its agent learns it at once instead of after four seconds of silence."""
         with contextlib.suppress(Unavailable):
             presence.forget_avatar(identity)
+
+
+async def _prepare_faces() -> None:
+    """Beside the conversations, in a process of its own: preparing a new face computes for seconds."""
+    command = (sys.executable, str(settings.BASE_DIR / "manage.py"), "prepare_faces")
+    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL)
+    try:
+        await process.wait()
+    except asyncio.CancelledError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()  # what it makes is put in place whole or not at all
+        await process.wait()
+        raise

@@ -8,10 +8,12 @@ people can talk in that time and no longer, and what looks invented is dropped.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from agent_runtime.speech.transcript import SAMPLE_RATE, Segment, Transcript, Word
-from molts.errors import BadConfiguration
+from molts.errors import BadConfiguration, Unavailable
 from projects.providers.audio import is_silent
 from projects.providers.faster_whisper import Gates, is_credible, require_model, whisper_language
 
@@ -40,6 +42,7 @@ STEP_FRAMES = 250  # windows come in few sizes, so that requests meet in one cal
 TIMESTAMP_SECONDS = 0.02
 TOKENS_PER_SECOND, TOKENS_AT_LEAST = 15, 24
 WARM_UP_SECONDS = 1.0
+LOAD_SECONDS = 300.0  # the longest that a model may take to load
 # Marks that belong to the word before or behind them.
 OPENING_MARKS, CLOSING_MARKS = "\"'“¿([{-", "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001
 
@@ -261,6 +264,7 @@ class Engine:
         self._compute_type = compute_type
         self._threads = threads
         self._loaded: dict[str, Model] = {}
+        self._held: Counter[str] = Counter()
         self._active = ""
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="whisper")
         self._loader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="whisper-load")
@@ -282,11 +286,15 @@ class Engine:
     async def load(self, name: str) -> Model:
         """Have the model `name` in memory, tried out. Conversations go on meanwhile.
 
-        Raises BadConfiguration when it is not on this machine or cannot be used.
+        Raises BadConfiguration when it is not on this machine or cannot be used, Unavailable when it takes for ever.
         """
         if name not in self._loaded:
             loop = asyncio.get_running_loop()
-            self._loaded[name] = await loop.run_in_executor(self._loader, self._load, name)
+            try:
+                async with asyncio.timeout(LOAD_SECONDS):
+                    self._loaded[name] = await loop.run_in_executor(self._loader, self._load, name)
+            except TimeoutError:
+                raise Unavailable(f"Whisper model {name} took too long to load.") from None
         return self._loaded[name]
 
     def use(self, name: str) -> None:
@@ -296,9 +304,18 @@ class Engine:
         self._active = name
 
     def drop(self, name: str) -> None:
-        """Give the memory of `name` back; the active model stays."""
-        if name != self._active:
+        """Give the memory of `name` back; the active model stays, and one that is held."""
+        if name != self._active and not self._held[name]:
             self._loaded.pop(name, None)
+
+    @contextlib.contextmanager
+    def hold(self, name: str) -> Iterator[None]:
+        """Let nobody drop the model `name` within the block."""
+        self._held[name] += 1
+        try:
+            yield
+        finally:
+            self._held[name] -= 1
 
     async def decode(self, model: Model, tasks: Sequence[Task]) -> list[Transcript]:
         """Run `tasks`, which are of one kin, in the model thread."""

@@ -111,6 +111,8 @@ class SpeechAPI:
         self._limits = limits or Limits()
         self._find_speech = find_speech
         self._running = 0
+        self.upload_folder: Path | None = None
+        """Where uploads are written; None: into the system's temporary folder."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange = Exchange(scope, receive, send)
@@ -174,6 +176,7 @@ class SpeechAPI:
                 max_bytes=self._limits.max_bytes,
                 stall_seconds=self._limits.upload_stall_seconds,
                 total_seconds=self._limits.upload_total_seconds,
+                folder=self.upload_folder,
             ) as form:
                 self._check_model(require_text(form, "model"))
                 request = read_request(form)

@@ -21,7 +21,6 @@ from molts.errors import MoltsError
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0
-LOAD_SECONDS = 300.0  # the longest that a model may take to load
 SMOOTHING_SECONDS = 6.0  # a short peak is no load
 UP_FACTOR = 3  # going back is tried after this many times the time of going down
 PATIENCE_AT_MOST = 8
@@ -127,6 +126,11 @@ class LadderPolicy:
         self._barred_until[name] = now + RETRY_SECONDS
 
     @property
+    def sizes_below(self) -> int:
+        """How many sizes the model in use is below the chosen one."""
+        return len(self._rungs) - 1 - self._position
+
+    @property
     def _position(self) -> int:
         return self._rungs.index(self.current)
 
@@ -157,6 +161,8 @@ class LadderState:
 
     home: str
     current: str
+    below: int = 0
+    """How many sizes the model in use is below the chosen one."""
     reason: str = ""
     """Why the model in use is not the chosen one; empty when it is."""
     moves: int = 0
@@ -175,17 +181,17 @@ class Ladder:
         *,
         read_load: Callable[[], Load],
         clock: Callable[[], float] = time.monotonic,
-        load_seconds: float = LOAD_SECONDS,
+        reason: str = "",
     ) -> None:
+        """`reason`: why the policy does not begin with the chosen model."""
         self._engine = engine
         self._policy = policy
         self._read_load = read_load
         self._clock = clock
-        self._load_seconds = load_seconds
         self._busy: float | None = None
         self._read_at = 0.0
         self._changing = asyncio.Lock()
-        self._reason = self._error = ""
+        self._reason, self._error = reason, ""
         self._moves = 0
 
     async def run(self) -> None:
@@ -205,15 +211,18 @@ class Ladder:
             await self._change(name, "memory is short" if load.memory_short else f"load {load.busy:.0%}")
 
     async def fall(self, reason: str) -> bool:
-        """Go one size down at once, out of memory for example. False when there is nothing smaller."""
-        name = self._policy.below(self._clock())
-        return name is not None and await self._change(name, reason)
+        """Go down at once, out of memory for example, to the next size that can be loaded. False when there is none."""
+        while (name := self._policy.below(self._clock())) is not None:
+            if await self._change(name, reason):
+                return True
+        return False
 
     def state(self) -> dict[str, Any]:
         return asdict(
             LadderState(
                 home=public_name(self._policy.home),
                 current=public_name(self._policy.current),
+                below=self._policy.sizes_below,
                 reason=self._reason,
                 moves=self._moves,
                 load=round(self._busy, 3) if self._busy is not None else None,
@@ -235,20 +244,19 @@ class Ladder:
             if name == old:
                 return True
             try:
-                async with asyncio.timeout(self._load_seconds):
-                    await self._engine.load(name)
+                await self._engine.load(name)
                 self._engine.use(name)
-            except (MoltsError, TimeoutError) as error:
+            except MoltsError as error:
                 self._policy.failed(self._clock(), name)
-                self._error = error.detail if isinstance(error, MoltsError) else f"{name} took too long to load"
-                logger.warning("speech model not changed", extra={"model": name, "reason": self._error})
+                self._error = error.detail
+                logger.warning("speech model %s stays: %s", public_name(old), self._error)
                 return False
             self._policy.moved(self._clock(), name)
             self._engine.drop(old)
             self._moves += 1
             self._error = ""
             self._reason = reason if name != self._policy.home else ""
-            logger.warning("speech model changed", extra={"old": old, "new": name, "reason": reason})
+            logger.warning("speech model changed from %s to %s: %s", public_name(old), public_name(name), reason)
             return True
 
 

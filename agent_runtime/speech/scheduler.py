@@ -32,7 +32,13 @@ FILES_AT_MOST = 8
 FILE_PATIENCE = 3.0
 """After this many seconds a file's piece counts as much as a partial."""
 TOGETHER_ON_CPU, TOGETHER_ON_GPU = 4, 16
+DECODE_SECONDS = 300.0
+"""No decode takes so long: the device hangs, and only a new process helps."""
 PARTIALS_TOGETHER_ON_CPU = 2  # a final that comes meanwhile waits for the whole call
+
+
+class ModelStuckError(Exception):
+    """A decode does not come back. The thread that it is in cannot be ended."""
 
 
 class Rank(IntEnum):
@@ -145,7 +151,7 @@ class Scheduler:
         return decoded.transcript
 
     async def run(self) -> None:
-        """Serve until cancelled."""
+        """Serve until cancelled. Raises ModelStuckError."""
         while True:
             await self._work.wait()
             chosen = self._choose()
@@ -199,16 +205,12 @@ class Scheduler:
         requests, tasks = [request for request, _ in chosen], [task for _, task in chosen]
         began = time.perf_counter()
         try:
-            model = self._model(requests[0].model)
-            try:
-                transcripts = await self.engine.decode(model, tasks)
-            except RuntimeError as error:
-                if "out of memory" not in str(error) or self._rescue is None or not await self._rescue():
-                    raise
-                model = self._model(requests[0].model)
-                transcripts = await self.engine.decode(model, tasks)
+            model, transcripts = await self._decode(requests[0].model, tasks)
         except MoltsError as error:
             _fail(requests, error)
+        except ModelStuckError:
+            _fail(requests, Unavailable("Whisper does not answer. The speech server starts again."))
+            raise
         except Exception as error:  # CTranslate2 reports everything so, out of memory included
             logger.exception("decode failed")
             _fail(requests, Unavailable(f"Whisper failed: {error}"))
@@ -218,6 +220,19 @@ class Scheduler:
             for request, task, transcript in zip(requests, tasks, transcripts, strict=True):
                 if not request.result.done():
                     request.result.set_result(Decoded(task, transcript, model.name, seconds))
+
+    async def _decode(self, name: str, tasks: list[Task]) -> tuple[Model, list[Transcript]]:
+        """The words of `tasks` by the model `name`; without a name by ever smaller ones while memory is short."""
+        while True:
+            model = self._model(name)
+            try:
+                async with asyncio.timeout(DECODE_SECONDS):
+                    return model, await self.engine.decode(model, tasks)
+            except TimeoutError:
+                raise ModelStuckError(f"{model.name} gave no words in {DECODE_SECONDS:.0f} s") from None
+            except RuntimeError as error:
+                if name or not _is_out_of_memory(error) or self._rescue is None or not await self._rescue():
+                    raise
 
     def _model(self, name: str) -> Model:
         model = self.engine.get(name)
@@ -230,6 +245,11 @@ class Scheduler:
         for request in requests:
             self.figures.decodes[request.rank.name.lower()] += 1
             self._seconds[request.rank] += 0.2 * (seconds - self._seconds[request.rank])
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """CTranslate2 tells it by its text alone, cuBLAS with words of its own."""
+    return "out of memory" in str(error) or "ALLOC_FAILED" in str(error)
 
 
 def _fail(requests: list[Request], error: MoltsError) -> None:

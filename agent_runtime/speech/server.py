@@ -12,7 +12,6 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -22,7 +21,9 @@ from agent_runtime.speech.http_api import Limits, SpeechAPI
 from agent_runtime.speech.ladder import Ladder, LadderPolicy, LadderSettings, read_gpu, read_machine
 from agent_runtime.speech.places import Places, open_sockets
 from agent_runtime.speech.scheduler import Scheduler
+from agent_runtime.speech.scratch import scratch_folder
 from agent_runtime.speech.stream import Pace, Stream, StreamFigures
+from agent_runtime.speech.transcript import public_name
 from molts.errors import BadConfiguration, MoltsError
 from projects.providers.faster_whisper import model_path
 from projects.providers.speech_protocol import (
@@ -52,9 +53,10 @@ OPEN_SECONDS = 10.0
 STREAMS_AT_MOST = 2000
 OTHER_MODELS_AT_MOST = 2
 LOOK_FOR_MODEL_SECONDS = 2.0
+TRY_MODEL_AGAIN_SECONDS = 60.0  # when none could be loaded: a GPU may be full for a while
 STOP_SECONDS = 3
 WAITING_MESSAGES = 1000
-GOING_AWAY, REFUSED, BAD = 1001, 4003, 4400
+REFUSED, BAD = 4003, 4400
 
 
 @dataclass
@@ -75,12 +77,13 @@ class SpeechServer:
         self.ladder: Ladder | None = None
         self.streams = 0
         self._web: _Server | None = None
-        self._others: list[str] = []
+        self._loading_other = asyncio.Lock()
         self._started = time.monotonic()
 
     # -- running -------------------------------------------------------------------------------------------------------
     async def run(self, places: Places) -> None:
-        """Until SIGINT or SIGTERM. Raises BadConfiguration when it cannot listen there, OSError when it may not."""
+        """Until SIGINT or SIGTERM. Raises BadConfiguration when it cannot listen there, OSError when it may not,
+        ModelStuckError when only a new process helps."""
         if places.beyond_this_machine and not self.secret:
             raise BadConfiguration(
                 "Set MOLTS_SPEECH_SECRET (or MOLTS_SPEECH_SECRET_FILE) to let other machines use this speech server."
@@ -100,12 +103,18 @@ class SpeechServer:
         )
         serving = asyncio.create_task(self.scheduler.run(), name="speech-scheduler")
         loading = asyncio.create_task(self._keep_model(), name="speech-model")
+        for task in (serving, loading):
+            task.add_done_callback(self._stop_if_failed)
         sockets = open_sockets(places)
         self._web = _Server(config)
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self.stop)
         try:
-            await self._web.serve(sockets=sockets)
+            with scratch_folder() as self.files.upload_folder:
+                await self._web.serve(sockets=sockets)
+            for task in (serving, loading):
+                if task.done():
+                    task.result()
         finally:
             for task in (serving, loading):
                 task.cancel()
@@ -123,6 +132,11 @@ class SpeechServer:
         if self._web is not None:
             self._web.stop()
 
+    def _stop_if_failed(self, task: asyncio.Task[None]) -> None:
+        """A server that hears nobody is better started again."""
+        if not task.cancelled() and task.exception() is not None:
+            self.stop()
+
     async def _keep_model(self) -> None:
         """Load the model, as soon as it is there when it is still being fetched; then change its size with the load."""
         policy = LadderPolicy(self.ladder_settings, home=self.model, has=lambda name: model_path(name) is not None)
@@ -130,10 +144,11 @@ class SpeechServer:
             logger.warning("speech model %s is not here yet: waiting for it", self.model)
         while not policy.has_home:  # noqa: ASYNC110 - another process fetches it
             await asyncio.sleep(LOOK_FOR_MODEL_SECONDS)
-        model = await self._first_model(policy)
-        if model is None:
-            return
-        self.ladder = Ladder(self.engine, policy, read_load=read_machine if model.device == "cpu" else read_gpu)
+        while (model := await self._first_model(policy)) is None:  # noqa: ASYNC110 - others may give memory back
+            await asyncio.sleep(TRY_MODEL_AGAIN_SECONDS)
+        reason = "" if policy.current == policy.home else f"{public_name(policy.home)} could not be loaded"
+        read_load = read_machine if model.device == "cpu" else read_gpu
+        self.ladder = Ladder(self.engine, policy, read_load=read_load, reason=reason)
         if policy.can_move:
             await self.ladder.run()
 
@@ -143,14 +158,14 @@ class SpeechServer:
         while name is not None:
             try:
                 model = await self.engine.load(name)
-            except BadConfiguration as error:
+            except MoltsError as error:
                 logger.error("speech model cannot be used: %s", error.detail)
                 policy.failed(time.monotonic(), name)
                 name = policy.below(time.monotonic())
                 continue
             self.engine.use(model.name)
             policy.current = model.name
-            logger.info("speech model %s in use on %s (%s)", Path(name).name, model.device, model.compute_type)
+            logger.info("speech model %s in use on %s (%s)", public_name(name), model.device, model.compute_type)
             return model
         return None
 
@@ -174,8 +189,8 @@ class SpeechServer:
         heard = figures.speech_seconds + figures.silence_seconds
         return {
             "ready": active is not None,
-            "model": Path(active.name).name if active else "",
-            "wanted": Path(self.model).name,
+            "model": public_name(active.name) if active else "",
+            "wanted": public_name(self.model),
             "device": active.device if active else "",
             "compute_type": active.compute_type if active else "",
             "pid": os.getpid(),
@@ -219,13 +234,27 @@ class SpeechServer:
             return False
         if scope.get("client") is None or not self.secret:  # the socket's own rights decide
             return True
-        return hmac.compare_digest(headers.get("authorization", ""), f"Bearer {self.secret}")
+        return hmac.compare_digest(headers.get("authorization", "").encode(), f"Bearer {self.secret}".encode())
 
     async def _converse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        outgoing: asyncio.Queue[Message] = asyncio.Queue(WAITING_MESSAGES)
-        opening = await self._opening(receive, send)
+        opening = await _read_opening(receive)
         if opening is None:
             return
+        if isinstance(opening, Open):
+            if opening.model == self.model:  # whichever size of it is in use
+                opening = opening.model_copy(update={"model": ""})
+            opening = await self._model_for(opening) or opening
+        if isinstance(opening, Refused):
+            await send({"type": "websocket.send", "text": pack(opening)})
+            await send({"type": "websocket.close", "code": BAD})
+            return
+        with self.engine.hold(opening.model):
+            model = self.engine.get(opening.model)
+            await send({"type": "websocket.send", "text": pack(Ready(model=public_name(model.name) if model else ""))})
+            await self._hear(opening, receive, send)
+
+    async def _hear(self, opening: Open, receive: Receive, send: Send) -> None:
+        outgoing: asyncio.Queue[Message] = asyncio.Queue(WAITING_MESSAGES)
         stream = Stream(
             opening=opening,
             scheduler=self.scheduler,
@@ -244,48 +273,35 @@ class SpeechServer:
             with contextlib.suppress(asyncio.CancelledError, OSError, RuntimeError):
                 await writer
 
-    async def _opening(self, receive: Receive, send: Send) -> Open | None:
-        """The client's first message, answered; None when there will be no conversation."""
-        refused: Refused | None = None
-        try:
-            async with asyncio.timeout(OPEN_SECONDS):
-                event = await receive()
-                opening = read_client(event.get("text") or "") if event["type"] == "websocket.receive" else None
-        except (TimeoutError, ProtocolError) as error:
-            refused, opening = Refused(code="bad", detail=str(error) or "nothing came"), None
-        if opening is not None and not isinstance(opening, Open):
-            refused = Refused(code="bad", detail="the first message must be `open`")
-        elif opening is not None and opening.version != VERSION:
-            refused = Refused(code="bad", detail=f"this server speaks version {VERSION}")
-        elif opening is not None:
-            refused = await self._model_for(opening)
-        if refused is not None:
-            await send({"type": "websocket.send", "text": pack(refused)})
-            await send({"type": "websocket.close", "code": BAD})
-            return None
-        if opening is None or not isinstance(opening, Open):
-            return None
-        model = self.engine.get(opening.model)
-        await send({"type": "websocket.send", "text": pack(Ready(model=Path(model.name).name if model else ""))})
-        return opening
-
     async def _model_for(self, opening: Open) -> Refused | None:
         """Have the model that is asked for; a Refused when that cannot be."""
         name = opening.model
-        if self.engine.get(name) is not None:
-            return None
         if not name:
-            return Refused(code="no_model", detail=f"the model {self.model} is not loaded yet")
-        try:
-            if name not in self._others:
-                self._others.append(name)
-            await self.engine.load(name)
-        except MoltsError as error:
-            self._others.remove(name)
-            return Refused(code="no_model", detail=error.detail)
-        while len(self._others) > OTHER_MODELS_AT_MOST:
-            self.engine.drop(self._others.pop(0))
+            loaded = self.engine.active is not None
+            return None if loaded else Refused(code="no_model", detail=f"the model {self.model} is not loaded yet")
+        async with self._loading_other:
+            if self.engine.get(name) is not None:
+                return None
+            if not self._has_room_for_another():
+                held = ", ".join(map(public_name, self._others))
+                return Refused(code="no_model", detail=f"as many models as may be are in use: {held}")
+            try:
+                await self.engine.load(name)
+            except MoltsError as error:
+                return Refused(code="no_model", detail=error.detail)
         return None
+
+    @property
+    def _others(self) -> list[str]:
+        """Models in memory beside the one that serves who names none."""
+        return [name for name in self.engine.loaded if self.engine.get(name) is not self.engine.active]
+
+    def _has_room_for_another(self) -> bool:
+        """Whether one more model may be loaded; those that no conversation uses any more make room."""
+        for name in self._others:
+            if len(self._others) >= OTHER_MODELS_AT_MOST:
+                self.engine.drop(name)
+        return len(self._others) < OTHER_MODELS_AT_MOST
 
 
 class _Server(uvicorn.Server):
@@ -298,6 +314,23 @@ class _Server(uvicorn.Server):
     def stop(self) -> None:
         self.force_exit = self.should_exit
         self.should_exit = True
+
+
+async def _read_opening(receive: Receive) -> Open | Refused | None:
+    """The client's first message, or what is wrong with it; None when it has gone."""
+    try:
+        async with asyncio.timeout(OPEN_SECONDS):
+            event = await receive()
+            if event["type"] != "websocket.receive":
+                return None
+            opening = read_client(event.get("text") or "")
+    except (TimeoutError, ProtocolError) as error:
+        return Refused(code="bad", detail=str(error) or "nothing came")
+    if not isinstance(opening, Open):
+        return Refused(code="bad", detail="the first message must be `open`")
+    if opening.version != VERSION:
+        return Refused(code="bad", detail=f"this server speaks version {VERSION}")
+    return opening
 
 
 async def _listen(stream: Stream, receive: Receive) -> None:

@@ -7,14 +7,14 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agent_runtime.speech.agreement import Agreement
+from agent_runtime.speech.agreement import Agreement, joined, units
 from agent_runtime.speech.engine import Task, Window
 from agent_runtime.speech.scheduler import Decoded, Rank, Request, Scheduler
 from agent_runtime.speech.transcript import MAX_PIECE_SECONDS, SAMPLE_RATE, Transcript
@@ -133,7 +133,7 @@ class Part:
         if self.final is not None and self.final.done() and not self.final.cancelled() and not self.final.exception():
             decoded = self.final.result()
             return decoded.transcript.text if decoded else ""
-        return " ".join(self.agreement.agreed)
+        return "".join(self.agreement.agreed)
 
 
 class Utterance:
@@ -264,9 +264,9 @@ class Utterance:
         heard = part.begins / SAMPLE_RATE + decoded.transcript.duration
         self._next_partial_at = heard + max(self._pace.seconds, decoded.seconds / self._pace.share)
         self._figures.partials += 1
-        shown = part.agreement.update(_words(decoded.transcript.text))
+        shown = part.agreement.update(units(decoded.transcript.text))
         before = [each.text for each in self._parts]
-        text, agreed = _joined([*before, *shown]), _joined([*before, *part.agreement.agreed])
+        text, agreed = joined([*before, "".join(shown)]), joined([*before, part.text])
         if text and text != self._told:
             self._told = text
             language = decoded.transcript.language
@@ -281,14 +281,14 @@ class Utterance:
         segments = [(offset, segment) for offset, transcript in heard for segment in transcript.segments]
         revised = 0
         for part, (_, transcript) in zip(self._parts, heard, strict=True):
-            revised += part.agreement.revised_by(_words(transcript.text))
+            revised += part.agreement.revised_by(units(transcript.text))
             self._figures.agreed_words += len(part.agreement.agreed)
         self._figures.revised_words += revised
         if not segments:
             return Final(utterance=self.number, text="", revised=revised)
         return Final(
             utterance=self.number,
-            text=_joined([segment.text.strip() for _, segment in segments]),
+            text=joined([segment.text for _, segment in segments]),
             language=heard[-1][1].language or heard[0][1].language,
             start=segments[0][0] + segments[0][1].start,
             end=segments[-1][0] + segments[-1][1].end,
@@ -316,11 +316,3 @@ def quietest(samples: NDArray[np.float32]) -> int:
     energy = np.square(samples[: samples.size // size * size]).reshape(-1, size).mean(axis=1)
     around = np.convolve(energy, np.ones(5), "same")
     return int(samples.size - (int(around.argmin()) + 0.5) * size)
-
-
-def _joined(texts: Sequence[str]) -> str:
-    return " ".join(text for text in texts if text)
-
-
-def _words(text: str) -> list[str]:
-    return text.split()

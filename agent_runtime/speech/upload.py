@@ -9,14 +9,15 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import SuspiciousOperation
-from django.core.files.uploadedfile import TemporaryUploadedFile
-from django.core.files.uploadhandler import TemporaryFileUploadHandler
+from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
+from django.core.files.uploadhandler import FileUploadHandler, TemporaryFileUploadHandler
 from django.http.multipartparser import MultiPartParser, MultiPartParserError
 
 from molts.errors import BadInput, MoltsError, Unavailable
@@ -61,9 +62,15 @@ class Form:
 
 @contextlib.asynccontextmanager
 async def receive_form(
-    headers: Mapping[str, str], receive: Receive, *, max_bytes: int, stall_seconds: float, total_seconds: float
+    headers: Mapping[str, str],
+    receive: Receive,
+    *,
+    max_bytes: int,
+    stall_seconds: float,
+    total_seconds: float,
+    folder: Path | None = None,
 ) -> AsyncIterator[Form]:
-    """The request's form; its file is gone at the end of the block.
+    """The request's form; its file, written into `folder` (None: the system's), is gone at the end of the block.
 
     Raises TooLarge, TooSlow or BadInput, and ClientGoneError when the client hangs up in the middle.
     """
@@ -75,7 +82,7 @@ async def receive_form(
     body = _Body(receive, asyncio.get_running_loop(), max_bytes=max_bytes, stall_seconds=stall_seconds)
     try:
         async with asyncio.timeout(total_seconds):
-            fields, files = await _in_thread(lambda: _parse(content_type, body))
+            fields, files = await _in_thread(lambda: _parse(content_type, body, folder))
     except TimeoutError:
         raise TooSlow(f"The upload took longer than {total_seconds:.0f} s.") from None
     finally:
@@ -96,10 +103,12 @@ async def _in_thread(call: Callable[[], Any]) -> Any:
         executor.shutdown(wait=False)
 
 
-def _parse(content_type: str, body: _Body) -> tuple[QueryDict, MultiValueDict[str, TemporaryUploadedFile]]:
+def _parse(
+    content_type: str, body: _Body, folder: Path | None
+) -> tuple[QueryDict, MultiValueDict[str, TemporaryUploadedFile]]:
     # The parser only asks whether the length is 0, which a body sent in chunks would seem to be.
     meta = {"CONTENT_TYPE": content_type, "CONTENT_LENGTH": "1"}
-    to_disk = TemporaryFileUploadHandler()
+    to_disk = _ToFolder(folder)
     try:
         with contextlib.ExitStack() as when_broken_off:
             when_broken_off.callback(to_disk.upload_interrupted)  # the half-written file goes at once
@@ -123,6 +132,24 @@ def _form(fields: QueryDict, files: MultiValueDict[str, TemporaryUploadedFile]) 
 
 def _all_files(files: MultiValueDict[str, TemporaryUploadedFile]) -> list[TemporaryUploadedFile]:
     return [file for _, several in files.lists() for file in several]
+
+
+class _ToFolder(TemporaryFileUploadHandler):
+    """Writes uploads into a folder of our choice instead of the one that the settings give all of Django."""
+
+    def __init__(self, folder: Path | None) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def new_file(self, *args: Any, **kwargs: Any) -> None:
+        FileUploadHandler.new_file(self, *args, **kwargs)
+        self.file = _Upload(self.file_name or "", self.content_type or "", self.charset, self._folder)
+
+
+class _Upload(TemporaryUploadedFile):
+    def __init__(self, name: str, content_type: str, charset: str | None, folder: Path | None) -> None:
+        file = tempfile.NamedTemporaryFile(suffix=f".upload{Path(name).suffix[:20]}", dir=folder)  # noqa: SIM115 - `close`
+        UploadedFile.__init__(self, file, name, content_type, 0, charset)
 
 
 class _Body:

@@ -10,7 +10,7 @@ from avatars.admin.pages import at_most
 from avatars.admin.rungs import INPUT, RungMixin, provider_choices
 from avatars.choices import PipelineKind
 from avatars.models import Agent, AgentAnswer, PipelineStep
-from projects.providers.base import Kind
+from projects.providers.base import PIPELINE, Kind
 from projects.scoped_admin import ScopedTabularInline, refuse_foreign_parts
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class StepForm(RungMixin, PartForm):
 
 
 def _all_choices() -> list[tuple[str, Any]]:
-    labels = {key: label for kind in Kind for key, label in provider_choices(kind)}
+    labels = {key: label for kind in PIPELINE for key, label in provider_choices(kind)}
     return list(labels.items())
 
 

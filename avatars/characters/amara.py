@@ -29,10 +29,26 @@ def curls(count: int, phase: int) -> str:
             continue
         turn = angle * 1.7 + phase
         a, b = 4.2 * np.cos(turn), 4.2 * np.sin(turn)
-        hooks.append(
-            f"M{x - a:.1f} {y - b:.1f}C{x - a - b:.1f} {y - b + a:.1f} {x + a - b:.1f} {y + b + a:.1f} {x + a:.1f} {y + b:.1f}"
-        )
+        hooks.append(hook(x, y, a, b))
     return "".join(hooks)
+
+
+def fringe(count: int, phase: int) -> str:
+    """Small hooks along the hairline."""
+    hooks = []
+    for index in range(count):
+        angle = np.pi * (0.02 + 0.96 * (index + phase / 3) / count)
+        inward = 1.0 + 0.035 * np.sin(index * 2.4 + phase)
+        x, y = 256 - 82 * inward * np.cos(angle), 196 - 71 * inward * np.sin(angle) ** 0.75
+        turn = index * 2.399963 + phase
+        a, b = 3.6 * np.cos(turn), 3.6 * np.sin(turn)
+        hooks.append(hook(x, y, a, b))
+    return "".join(hooks)
+
+
+def hook(x: float, y: float, a: float, b: float) -> str:
+    """Half a curl about a point; (a, b) is its size and direction."""
+    return f"M{x - a:.1f} {y - b:.1f}C{x - a - b:.1f} {y - b + a:.1f} {x + a - b:.1f} {y + b + a:.1f} {x + a:.1f} {y + b:.1f}"
 
 
 class Amara(Human):
@@ -47,7 +63,7 @@ class Amara(Human):
         lip_light="#b35a60",
         iris="#2e1a10",
         iris_light="#6e4526",
-        brow="#4b3f45",
+        brow="#40343a",
         lash="#1c0f0c",
         lid="#6b3a2a",
         lash_wing=0.6,
@@ -180,6 +196,11 @@ class Amara(Human):
     def hair(self, draw: Drawing, pose: Pose) -> None:
         place = pose.hair(8)
         shape = placed(HAIR, place)
+        edge = placed(
+            "M171 206C176 184 182 170 190 158C200 142 220 130 256 128C292 130 312 142 322 158C330 170 336 184 341 206",
+            place,
+        )
+        draw.line(edge, SILVER_DARK, 9, opacity=0.6, filter="soft2")
         draw.path(shape, "@hair")
         draw.clip(shape)
         draw.path(
@@ -194,6 +215,10 @@ class Amara(Human):
         draw.line(placed(curls(230, 0), place), SILVER_DARK, 1.7, opacity=0.42)
         draw.line(placed(curls(200, 3), place), "#ffffff", 1.5, opacity=0.5)
         draw.close()
+        # Single curls break the line of the hair on the forehead.
+        draw.line(placed(fringe(44, 0), place), SILVER_DARK, 1.9, opacity=0.7)
+        draw.line(placed(fringe(44, 1), place), SILVER, 2.3)
+        draw.line(placed(fringe(40, 2), place), SILVER_LIGHT, 1.6, opacity=0.55)
 
     def before(self, draw: Drawing, pose: Pose) -> None:
         for side in (-1, 1):

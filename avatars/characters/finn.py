@@ -56,6 +56,7 @@ class Finn(Human):
         jaw_y=298,
         nose_y=262,
         folds=0,
+        bags=0.1,
     )
 
     def definitions(self) -> str:

@@ -12,6 +12,9 @@ from avatars.characters.stage import Character, Pose
 from avatars.characters.svg import Drawing, Place, Points, ellipse, fade, glow, gradient, placed, soft
 from avatars.engines.poses import Eyes, Head, Mouth
 
+MIDDLE = 256.0
+"""Where left and right meet."""
+
 
 @dataclass(frozen=True)
 class Look:
@@ -54,6 +57,7 @@ class Look:
     )
     neck_wide: float = 34.0
     ears: bool = True
+    bags: float = 0.2  # lines under the eyes
     folds: float = 0.35  # how deep the lines from nose to mouth are
 
 
@@ -91,19 +95,26 @@ class Human(Character):
 
     # -- the figure ------------------------------------------------------------------------------------------------
 
-    def figure(self, head: Head, eyes: Eyes, mouth: Mouth) -> str:
-        draw = Drawing()
-        pose = Pose(head, centre=(256, 205), size=(98, 150, 92), neck=385)
-        draw.raw(f"<defs>{self._skin_definitions()}{self.definitions()}</defs>")
+    def body(self, head: Head) -> str:
+        draw, pose = self._started(head)
         self.behind(draw, pose)
         self._neck(draw, pose)
         self.clothes(draw, pose)
         if self.look.ears:
             self._ears(draw, pose)
+        return str(draw)
+
+    def face(self, head: Head, eyes: Eyes, mouth: Mouth) -> str:
+        draw, pose = self._started(head)
         self._face(draw, pose, eyes, mouth)
         self.hair(draw, pose)
         self.before(draw, pose)
         return str(draw)
+
+    def _started(self, head: Head) -> tuple[Drawing, Pose]:
+        draw = Drawing()
+        draw.raw(f"<defs>{self._skin_definitions()}{self.definitions()}</defs>")
+        return draw, Pose(head, centre=(256, 205), size=(98, 150, 92), neck=385)
 
     def _skin_definitions(self) -> str:
         look = self.look
@@ -124,7 +135,7 @@ class Human(Character):
                 ),
                 gradient("white", ("0 #cfc6c2", ".4 #f6f1ec", "1 #fffdfa")),
                 gradient("inside", ("0 #2c0b10", "1 #571a20")),
-                gradient("teeth", ("0 #dfd5cc", ".4 #fbf7f1", "1 #fffdf9")),
+                gradient("teeth", ("0 #a8968e", ".42 #cdc1b8", ".72 #faf6f0", "1 #fffdf9")),
                 gradient("tongue", ("0 #d0616a", "1 #a83f4b")),
                 gradient("upperlip", (f"0 {look.lip_light}", f"1 {look.lip}")),
                 gradient("lowerlip", (f"0 {look.lip}", f".5 {look.lip_light}", f"1 {look.lip}")),
@@ -356,7 +367,7 @@ class Human(Character):
             f"M{inner[0] + side * 4:.2f} {y + down + 5:.2f}C{inner[0] + side * w * 0.7:.2f} {y + down + 9:.2f}"
             f" {outer[0] - side * w * 0.6:.2f} {y + down + 8:.2f} {outer[0] - side * 5:.2f} {y + down + 4:.2f}"
         )
-        draw.line(placed(bag, face), look.deep, 1.6, opacity=0.2)
+        draw.line(placed(bag, face), look.deep, 1.6, opacity=look.bags)
 
     def _brow(self, draw: Drawing, pose: Pose, eyes: Eyes, side: int) -> None:
         look = self.look
@@ -380,111 +391,202 @@ class Human(Character):
 
     def _mouth(self, draw: Drawing, pose: Pose, mouth: Mouth) -> None:
         look = self.look
-        face = pose.face(look.mouth_lift)
+        place = pose.face(look.mouth_lift)
+        lips = Lips.shaped(look, mouth)
+        self._around_mouth(draw, pose, mouth, lips)
+        draw.path(placed(lips.upper, place), "@upperlip")
+        draw.path(placed(lips.lower, place), "@lowerlip")
+        if lips.gap > 0.6:
+            self._inside_mouth(draw, place, mouth, lips)
+        else:
+            draw.line(placed(lips.seam, place), "#4a1a1c", 1.9, opacity=0.7)
+        shine = ellipse(251, lips.bottom + lips.low * 0.42, lips.half * 0.34, lips.low * 0.22)
+        draw.path(placed(shine, place), "#ffffff", opacity=0.26, filter="soft2")
+        self.moustache(draw, pose, mouth)
+
+    def _around_mouth(self, draw: Drawing, pose: Pose, mouth: Mouth, lips: Lips) -> None:
+        """Shadow under the lower lip, dimples, and the folds from the nose."""
+        look = self.look
+        spread = max(0.0, 2 * mouth.width - 1)
+        place = pose.face(look.mouth_lift)
+        draw.path(
+            placed(ellipse(MIDDLE, lips.bottom + lips.low + 3.5, lips.half * 0.72, 5), place), "@dusk", opacity=0.6
+        )
+        for side in (-1, 1):
+
+            def x(value: float, side: int = side) -> float:
+                return MIDDLE + side * value
+
+            end, y = lips.half + 2.6 * look.lips, lips.corner
+            dimple = f"M{x(end + 1.5)} {y - 3.5}C{x(end + 3.5)} {y - 1} {x(end + 3)} {y + 2} {x(end + 1)} {y + 3.5}"
+            draw.line(placed(dimple, place), look.deep, 1.8, opacity=0.2 + 0.15 * spread)
+            end = look.mouth_wide + 13 + 4 * spread - 3 * mouth.rounding
+            fold = f"M{x(22)} {look.nose_y + 1}C{x(30)} {look.nose_y + 6} {x(end - 1)} {y - 14} {x(end + 1)} {y - 3}"
+            deep = look.folds * (0.5 + 0.6 * spread + 0.3 * mouth.openness)
+            draw.line(placed(fold, pose.face(3)), look.deep, 4.0, opacity=deep, filter="soft2")
+
+    def _inside_mouth(self, draw: Drawing, place: Place, mouth: Mouth, lips: Lips) -> None:
+        shape = placed(lips.inside, place)
+        draw.path(shape, "@inside")
+        draw.clip(shape)
+        if mouth.openness > 0.25:
+            rise = (mouth.openness - 0.25) / 0.75
+            tongue = ellipse(MIDDLE, lips.bottom + 7 - 8.5 * rise, lips.half * 0.66, 5 + 7 * rise)
+            draw.path(placed(tongue, place), "@tongue")
+        bite = min(0.46 * lips.gap, 8.5) * (1 - 0.85 * mouth.rounding)
+        if bite > 0.5:
+            edge, above, below = lips.half * 0.86, lips.top - 8, lips.top + bite
+            teeth = Arch(
+                (MIDDLE - edge, above),
+                ((MIDDLE - edge, below - bite * 0.2), (MIDDLE - edge * 0.6, below), (MIDDLE, below)),
+            )
+            draw.path(placed(f"{teeth.start}{teeth.across}Z", place), "@teeth")
+        draw.close()
+
+
+Point = tuple[float, float]
+
+
+def between(one: Point, other: Point, share: float) -> Point:
+    return one[0] + (other[0] - one[0]) * share, one[1] + (other[1] - one[1]) * share
+
+
+@dataclass(frozen=True)
+class Arch:
+    """A symmetric curve over the middle of the face: its left end, and the points of the cubic curves from there to the
+    middle (three each, the last one in the middle)."""
+
+    corner: Point
+    half: tuple[Point, ...]
+
+    @property
+    def start(self) -> str:
+        return f"M{self.corner[0]:.2f} {self.corner[1]:.2f}"
+
+    @property
+    def across(self) -> str:
+        """From the left end to the right one."""
+        return self._curve([*self.half, *self._mirrored((*self.half[-2::-1], self.corner))])
+
+    @property
+    def back(self) -> str:
+        """From the right end to the left one."""
+        return self._curve([*self._mirrored(self.half[:-1]), *self.half[::-1], self.corner])
+
+    @property
+    def to_right(self) -> str:
+        """A straight line to the right end."""
+        ((x, y),) = self._mirrored((self.corner,))
+        return f"L{x:.2f} {y:.2f}"
+
+    @property
+    def to_left(self) -> str:
+        return f"L{self.corner[0]:.2f} {self.corner[1]:.2f}"
+
+    @staticmethod
+    def _mirrored(points: tuple[Point, ...]) -> list[Point]:
+        return [(2 * MIDDLE - x, y) for x, y in points]
+
+    @staticmethod
+    def _curve(points: list[Point]) -> str:
+        form = "C" + "%.2f %.2f " * 3
+        return "".join(form % (*points[i], *points[i + 1], *points[i + 2]) for i in range(0, len(points), 3))
+
+
+@dataclass(frozen=True)
+class Lips:
+    """The outlines of a mouth, and the measures others need."""
+
+    upper: str
+    lower: str
+    inside: str
+    seam: str
+    half: float  # half the width between the corners
+    corner: float  # height of the corners
+    gap: float  # between the lips, in the middle
+    top: float
+    bottom: float
+    low: float  # thickness of the lower lip
+
+    @classmethod
+    def shaped(cls, look: Look, mouth: Mouth) -> Lips:
+        """Between a lens (flat lips, pointed corners) and an oval (rounded lips)."""
         o, r = mouth.openness, mouth.rounding
         spread = (mouth.width - 0.5) * 2.0
         half = (look.mouth_wide + 9.0 * spread * (1 - r)) * (1 - 0.50 * r) * (1 - 0.10 * o)
-        corner = look.mouth_y - look.smile * (1 - 0.75 * r) * (1 - 0.35 * o) - 1.6 * max(0.0, spread) + 5.0 * o
-        middle = look.mouth_y
+        smile = look.smile * (1 - 0.75 * r) * (1 - 0.35 * o) + 1.6 * max(0.0, spread)
         gap = 36.0 * o**0.9 * (1 - 0.12 * r)
-        top, bottom = middle - gap * 0.20, middle + gap * 0.80
-        left, right = 256 - half, 256 + half
-        # Rounded lips make an oval; flat ones a lens. `k`: how far the curve's handles reach from the corners.
-        k = half * (0.50 + 0.1 * o)
-        bulge = 1.26
-        steep = r * 0.62 * gap
-        closed_dip = 2.6 * (1 - min(1.0, o * 6))
-        upper_inner = (
-            f"C{left + k * (1 - 0.55 * r):.2f} {corner + (top - corner) * bulge - steep * 0.1:.2f} {256 - half * 0.20:.2f} {top - 0.6:.2f} 256 {top + closed_dip:.2f}"
-            f"C{256 + half * 0.20:.2f} {top - 0.6:.2f} {right - k * (1 - 0.55 * r):.2f} {corner + (top - corner) * bulge - steep * 0.1:.2f} {right:.2f} {corner:.2f}"
-        )
-        reach = half * (0.34 - 0.22 * r)
-        lower_inner_back = (
-            f"C{right - reach:.2f} {corner + (bottom - corner) * (0.86 + 0.1 * r):.2f} {256 + half * 0.42:.2f} {bottom + 0.2:.2f} 256 {bottom + 0.2:.2f}"
-            f"C{256 - half * 0.42:.2f} {bottom + 0.2:.2f} {left + reach:.2f} {corner + (bottom - corner) * (0.86 + 0.1 * r):.2f} {left:.2f} {corner:.2f}"
-        )
-        inner = f"M{left:.2f} {corner:.2f}{upper_inner}{lower_inner_back}Z"
+        top, bottom = look.mouth_y - gap * 0.20, look.mouth_y + gap * 0.80
+        dip = 2.6 * (1 - min(1.0, o * 6)) * (1 - r)
+        oval = max(r, 0.30 * o)
+        corner = look.mouth_y - smile + 5.0 * o
+        corner += (top + 0.5 * gap - corner) * 0.6 * r
+        left = (MIDDLE - half, corner)
+        right_of = MIDDLE - half
 
+        inner_top = Arch(
+            left,
+            (
+                between(
+                    (right_of + half * 0.55, corner + (top - corner) * 1.26),
+                    (right_of, corner + (top - corner) * 0.6),
+                    oval,
+                ),
+                between((MIDDLE - half * 0.20, top - 0.6), (MIDDLE - half * 0.6, top), oval),
+                (MIDDLE, top + dip),
+            ),
+        )
+        inner_bottom = Arch(
+            left,
+            (
+                between(
+                    (right_of + half * 0.34, corner + (bottom - corner) * 0.86),
+                    (right_of, corner + (bottom - corner) * 0.6),
+                    oval,
+                ),
+                between((MIDDLE - half * 0.42, bottom), (MIDDLE - half * 0.6, bottom), oval),
+                (MIDDLE, bottom + dip),
+            ),
+        )
         full = look.lips * (1 + 0.30 * r - 0.12 * max(0.0, spread) - 0.12 * o)
         up, low = 7.2 * full, 9.4 * full
-        out = 2.6 * look.lips * (1 + 0.5 * r)
-        peak = half * 0.30
-        upper = (
-            f"M{left - out:.2f} {corner:.2f}"
-            f"C{left + half * 0.30:.2f} {corner - up * 0.62 + (top - middle) * 0.7:.2f} {256 - peak * 1.7:.2f} {top - up - 0.6:.2f} {256 - peak * 0.8:.2f} {top - up - 0.4:.2f}"
-            f"C{256 - peak * 0.35:.2f} {top - up - 0.2:.2f} {256 - 1.5:.2f} {top - up * 0.72:.2f} 256 {top - up * 0.72:.2f}"
-            f"C{256 + 1.5:.2f} {top - up * 0.72:.2f} {256 + peak * 0.35:.2f} {top - up - 0.2:.2f} {256 + peak * 0.8:.2f} {top - up - 0.4:.2f}"
-            f"C{256 + peak * 1.7:.2f} {top - up - 0.6:.2f} {right - half * 0.30:.2f} {corner - up * 0.62 + (top - middle) * 0.7:.2f} {right + out:.2f} {corner:.2f}"
-            f"L{right:.2f} {corner:.2f}"
-            f"C{right - k * (1 - 0.55 * r):.2f} {corner + (top - corner) * bulge - steep * 0.1:.2f} {256 + half * 0.20:.2f} {top - 0.6:.2f} 256 {top + closed_dip:.2f}"
-            f"C{256 - half * 0.20:.2f} {top - 0.6:.2f} {left + k * (1 - 0.55 * r):.2f} {corner + (top - corner) * bulge - steep * 0.1:.2f} {left:.2f} {corner:.2f}Z"
-        )
-        lower = (
-            f"M{left - out * 0.8:.2f} {corner:.2f}L{left:.2f} {corner:.2f}"
-            f"C{left + reach:.2f} {corner + (bottom - corner) * (0.86 + 0.1 * r):.2f} {256 - half * 0.42:.2f} {bottom:.2f} 256 {bottom:.2f}"
-            f"C{256 + half * 0.42:.2f} {bottom:.2f} {right - reach:.2f} {corner + (bottom - corner) * (0.86 + 0.1 * r):.2f} {right:.2f} {corner:.2f}"
-            f"L{right + out * 0.8:.2f} {corner:.2f}"
-            f"C{right - reach * 0.3 + out:.2f} {corner + (bottom + low - corner) * 0.80:.2f} {256 + half * 0.50:.2f} {bottom + low:.2f} 256 {bottom + low:.2f}"
-            f"C{256 - half * 0.50:.2f} {bottom + low:.2f} {left + reach * 0.3 - out:.2f} {corner + (bottom + low - corner) * 0.80:.2f} {left - out * 0.8:.2f} {corner:.2f}Z"
-        )
-        # Shadow under the lower lip, and the dimples of the corners.
-        draw.path(placed(ellipse(256, bottom + low + 3.5, half * 0.72, 5), face), "@dusk", opacity=0.6)
-        for side in (-1, 1):
-            x = 256 + side * (half + out)
-            draw.line(
-                placed(
-                    f"M{x + side * 1.5} {corner - 3.5}C{x + side * 3.5} {corner - 1} {x + side * 3.0} {corner + 2} {x + side * 1.0} {corner + 3.5}",
-                    face,
+        out = 2.6 * look.lips * (1 + 0.9 * r)
+        peak, rim = half * 0.30, top - up
+        outer_top = Arch(
+            (right_of - out, corner),
+            (
+                between(
+                    (right_of + half * 0.30, corner - up * 0.62 + (top - look.mouth_y) * 0.7),
+                    (right_of - out, corner + (rim - corner) * 0.6),
+                    oval,
                 ),
-                look.deep,
-                1.8,
-                opacity=0.30 + 0.15 * max(0.0, spread),
-            )
-            fx = 256 + side * (look.mouth_wide + 13 + 4 * max(0.0, spread) - 3 * r)
-            draw.line(
-                placed(
-                    f"M{256 + side * 22} {look.nose_y + 1}C{256 + side * 30} {look.nose_y + 6} {fx - side * 1} {corner - 14} {fx + side * 1} {corner - 3}",
-                    pose.face(3),
-                ),
-                look.deep,
-                4.0,
-                opacity=look.folds * (0.5 + 0.6 * max(0.0, spread) + 0.3 * o),
-                filter="soft2",
-            )
-        draw.path(placed(upper, face), "@upperlip")
-        draw.path(placed(lower, face), "@lowerlip")
-        if gap > 0.6:
-            shape = placed(inner, face)
-            draw.path(shape, "@inside")
-            draw.clip(shape)
-            if o > 0.25:
-                rise = (o - 0.25) / 0.75
-                draw.path(placed(ellipse(256, bottom + 7 - 8.5 * rise, half * 0.66, 5 + 7 * rise), face), "@tongue")
-            bite = min(0.46 * gap, 8.5) * (1 - 0.85 * r)
-            if bite > 0.5:
-                wide = half * 0.86
-                teeth = (
-                    f"M{256 - wide:.2f} {top - 8:.2f}L{256 + wide:.2f} {top - 8:.2f}"
-                    f"C{256 + wide:.2f} {top + bite * 0.8:.2f} {256 + wide * 0.6:.2f} {top + bite:.2f} 256 {top + bite:.2f}"
-                    f"C{256 - wide * 0.6:.2f} {top + bite:.2f} {256 - wide:.2f} {top + bite * 0.8:.2f} {256 - wide:.2f} {top - 8:.2f}Z"
-                )
-                draw.path(placed(teeth, face), "@teeth")
-            draw.path(
-                placed(
-                    f"M{left:.2f} {corner:.2f}{upper_inner}L{right} {corner + 3}C{right - k} {top + 3.4:.2f} {left + k} {top + 3.4:.2f} {left} {corner + 3}Z",
-                    face,
-                ),
-                "#2c0b10",
-                opacity=0.35,
-            )
-            draw.close()
-        else:
-            seam = f"M{left - out * 0.5:.2f} {corner:.2f}{upper_inner}"
-            draw.line(placed(seam, face), look.deep, 2.0, opacity=0.85)
-        draw.path(
-            placed(ellipse(251, bottom + low * 0.42, half * 0.34, low * 0.22), face),
-            "#ffffff",
-            opacity=0.26,
-            filter="soft2",
+                (MIDDLE - peak * 1.7, rim - 0.6),
+                (MIDDLE - peak * 0.8, rim - 0.4),
+                (MIDDLE - peak * 0.35, rim - 0.2),
+                (MIDDLE - 1.5, rim + up * 0.28),
+                (MIDDLE, rim + up * 0.28),
+            ),
         )
-        self.moustache(draw, pose, mouth)
+        fall = bottom + low - corner
+        outer_bottom = Arch(
+            (right_of - out * 0.8, corner),
+            (
+                between(
+                    (right_of + half * 0.10 - out, corner + fall * 0.80), (right_of - out, corner + fall * 0.6), oval
+                ),
+                between((MIDDLE - half * 0.50, bottom + low), (MIDDLE - half * 0.66, bottom + low), oval),
+                (MIDDLE, bottom + low),
+            ),
+        )
+        return cls(
+            upper=f"{outer_top.start}{outer_top.across}{inner_top.to_right}{inner_top.back}Z",
+            lower=f"{outer_bottom.start}{inner_bottom.to_left}{inner_bottom.across}{outer_bottom.to_right}{outer_bottom.back}Z",
+            inside=f"{inner_top.start}{inner_top.across}{inner_bottom.back}Z",
+            seam=f"{inner_top.start}{inner_top.across}",
+            half=half,
+            corner=corner,
+            gap=gap,
+            top=top,
+            bottom=bottom,
+            low=low,
+        )

@@ -26,6 +26,7 @@ class Mira(Human):
         lid="#b9785a",
         ears=False,
         folds=0.14,
+        bags=0.1,
     )
 
     def definitions(self) -> str:
@@ -33,7 +34,11 @@ class Mira(Human):
             (
                 gradient("hair", (f"0 {HAIR_LIGHT}", f".35 {HAIR}", f".7 {HAIR_DARK}", f"1 {HAIR}"), (0.2, 0, 0.7, 1)),
                 gradient("hairback", (f"0 {HAIR}", f".6 {HAIR_DARK}", f"1 {HAIR}")),
-                gradient("shine", ("0 #c98d63 0", ".35 #c98d63 .75", ".7 #c98d63 0"), (0, 0, 0, 1)),
+                gradient(
+                    "shine",
+                    ("0 #c98d63 0", ".32 #c98d63 .75", ".55 #c98d63 .1", ".82 #a5694a .4", "1 #a5694a 0"),
+                    (0, 0, 0, 1),
+                ),
                 gradient("jacket", ("0 #3b937d", ".5 #226653", "1 #123f35"), (0, 0, 0.7, 1)),
                 gradient("lapel", ("0 #358873", "1 #174d40"), (0, 0, 0.5, 1)),
                 gradient("blouse", ("0 #e9dccb", ".5 #fff9f0", "1 #efe1cf")),

@@ -153,7 +153,7 @@ class Otto(Human):
             "#c98c30",
         )
         draw.line(placed("M184 370C192 420 220 456 256 460C292 456 320 420 328 370", body), "#8f5c18", 1.8, opacity=0.6)
-        shirt = "M196 350C204 384 230 404 256 406C282 404 308 384 316 350L334 372L284 446L228 446L178 372Z"
+        shirt = "M204 364C214 388 234 404 256 406C278 404 298 388 308 364L334 378L284 446L228 446L178 378Z"
         draw.path(placed(shirt, body), "#d3dbe0")
         draw.line(placed("M256 406L256 446", body), "#aab6bd", 1.4)
         draw.path(placed(ellipse(256, 432, 3.2), body), "#f7f9fa", stroke="#9aa8b0")
@@ -198,12 +198,12 @@ class Otto(Human):
         draw.path(beard, "@beard")
         draw.clip(beard)
         place = pose.face(3)
-        left, right = strands(LEFT_CHEEK, LEFT_CHIN, 20, sway=2), strands(RIGHT_CHEEK, RIGHT_CHIN, 20, 4, sway=2)
+        left, right = strands(LEFT_CHEEK, LEFT_CHIN, 16, sway=2), strands(RIGHT_CHEEK, RIGHT_CHIN, 16, 4, sway=2)
         draw.line(placed(left + right, place), HAIR_DARK, 1.5, opacity=0.35)
-        left, right = strands(LEFT_CHEEK, LEFT_CHIN, 16, 7, sway=2), strands(RIGHT_CHEEK, RIGHT_CHIN, 16, 9, sway=2)
+        left, right = strands(LEFT_CHEEK, LEFT_CHIN, 13, 7, sway=2), strands(RIGHT_CHEEK, RIGHT_CHIN, 13, 9, sway=2)
         draw.line(placed(left + right, place), HAIR_LIGHT, 1.3, opacity=0.5)
         for side in (-1, 1):
-            draw.path(placed(ellipse(256 + side * 76, 196, 9, 34), place), GREY, opacity=0.5, filter="soft4")
+            draw.path(placed(ellipse(256 + side * 76, 196, 9, 34), place), GREY, opacity=0.36, filter="soft4")
         drop = 11 * mouth.openness
         chin = placed(ellipse(256, 334 + drop, 26, 14), place)
         draw.path(chin, GREY, opacity=0.42, filter="soft4")
@@ -249,7 +249,7 @@ class Otto(Human):
         )
         draw.path(top, "@hair")
         draw.clip(top)
-        for side, grey in ((-1, 0.5), (1, 0.4)):
+        for side, grey in ((-1, 0.4), (1, 0.32)):
             draw.path(placed(ellipse(256 + side * 84, 172, 13, 36), place), GREY, opacity=grey, filter="soft4")
         over = ("M213 112C250 128 306 112 334 172", "M206 82C236 30 336 40 352 150")
         down = ("M212 112C202 126 190 144 180 190", "M206 82C180 84 164 124 170 186")

@@ -35,7 +35,8 @@ def rasterise(svg: str, *, width: int, height: int, over: NDArray[np.uint8] | No
             buffer = canvas.buffer_arr
             assert buffer is not None  # set_target made it
             if over is not None:
-                ctypes.memmove(buffer, np.ascontiguousarray(over).ctypes.data, over.nbytes)
+                behind = np.ascontiguousarray(over)  # has to live until it is copied
+                ctypes.memmove(buffer, behind.ctypes.data, behind.nbytes)
             picture = Picture(_engine)
             result = picture.load_data(svg.encode(), "svg", None, True)
             if result != Result.SUCCESS:

@@ -21,6 +21,9 @@ from avatars.characters.pixels import rasterise
 from avatars.characters.svg import Drawing, Place, Points
 from avatars.engines.poses import Eyes, Head, Mouth
 
+Box = tuple[int, int, int, int]
+"""x, y, width and height of a part of a picture, in pixels."""
+
 SIDE = 512.0
 """Height of the drawing; also its width, when the picture is square."""
 
@@ -104,7 +107,8 @@ class Pose:
 
 
 class Character(ABC):
-    """An artist who draws. A subclass says what: the scene behind, which never moves, and the figure in a pose."""
+    """An artist who draws. A subclass says what, from back to front: the scene, which never moves; the body, which goes
+    with the head alone; and the face."""
 
     name: str
     zoom: float = 1.0
@@ -119,8 +123,12 @@ class Character(ABC):
         """SVG of what is behind, from x -400 to 912 and y -400 to 912 at least."""
 
     @abstractmethod
-    def figure(self, head: Head, eyes: Eyes, mouth: Mouth) -> str:
-        """SVG of the figure, with the definitions it uses."""
+    def body(self, head: Head) -> str:
+        """SVG of all that the face covers, with the definitions it uses."""
+
+    @abstractmethod
+    def face(self, head: Head, eyes: Eyes, mouth: Mouth) -> str:
+        """SVG of the face and what is before it, with the definitions it uses."""
 
     def render(self, head: Head, eyes: Eyes, mouth: Mouth, *, width: int, height: int) -> NDArray[np.uint8]:
         """(height, width, 3), RGB. The square of the drawing fills the height (or the width, when that is smaller);
@@ -128,39 +136,36 @@ class Character(ABC):
         return self.render_part(head, eyes, mouth, width=width, height=height, box=(0, 0, width, height))
 
     def render_part(
-        self, head: Head, eyes: Eyes, mouth: Mouth, *, width: int, height: int, box: tuple[int, int, int, int]
+        self, head: Head, eyes: Eyes, mouth: Mouth, *, width: int, height: int, box: Box
     ) -> NDArray[np.uint8]:
         """What `render` gives within `box` (x, y, width, height), for less."""
         left, top, wide, high = box
-        scene = _scene(self, width, height)[top : top + high, left : left + wide]
-        figure = _document(self._zoomed(head, eyes, mouth), width, height, box)
-        pixels = rasterise(figure, width=wide, height=high, over=scene)
+        behind = _without_face(self, head, width, height)[top : top + high, left : left + wide]
+        face = _document(self.face(head, eyes, mouth), width, height, zoom=self.zoom, box=box)
+        pixels = rasterise(face, width=wide, height=high, over=behind)
         return np.ascontiguousarray(pixels[..., :3])
 
-    def still(self) -> str:
-        """The figure at rest in its scene, as a square SVG document: the portrait of the page."""
-        return _document(self.scene() + self._zoomed(Head(), Eyes(), Mouth()), 512, 512)
 
-    def _zoomed(self, head: Head, eyes: Eyes, mouth: Mouth) -> str:
-        z = self.zoom
-        return (
-            f'<g transform="matrix({z} 0 0 {z} {SIDE / 2 * (1 - z):.3f} {SIDE * (1 - z):.3f})">'
-            f"{self.figure(head, eyes, mouth)}</g>"
-        )
-
-
-def _document(content: str, width: int, height: int, box: tuple[int, int, int, int] | None = None) -> str:
+def _document(content: str, width: int, height: int, *, zoom: float = 1.0, box: Box | None = None) -> str:
     """An SVG document of a picture of this size, or of the part of it in `box`."""
     x, y, wide, high = box or (0, 0, width, height)
     unit = SIDE / min(width, height)  # units of the drawing a pixel
     left, top = (SIDE - width * unit) / 2 + x * unit, (SIDE - height * unit) * 0.6 + y * unit
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{left:.6f} {top:.6f} {wide * unit:.6f} {high * unit:.6f}"'
-        f' width="{wide}" height="{high}">{content}</svg>'
+        f' width="{wide}" height="{high}">'
+        f'<g transform="matrix({zoom} 0 0 {zoom} {SIDE / 2 * (1 - zoom):.3f} {SIDE * (1 - zoom):.3f})">{content}</g></svg>'
     )
 
 
-@lru_cache(maxsize=8)
+# Poses are made in rows that share a head: what does not change in a row is drawn once.
+@lru_cache(maxsize=4)
+def _without_face(character: Character, head: Head, width: int, height: int) -> NDArray[np.uint8]:
+    body = _document(character.body(head), width, height, zoom=character.zoom)
+    return rasterise(body, width=width, height=height, over=_scene(character, width, height))
+
+
+@lru_cache(maxsize=4)
 def _scene(character: Character, width: int, height: int) -> NDArray[np.uint8]:
     return rasterise(_document(character.scene(), width, height), width=width, height=height)
 

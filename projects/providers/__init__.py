@@ -27,6 +27,14 @@ PROVIDERS: dict[str, str] = {
     "llama_cpp": "projects.providers.openai_compatible.LlamaCpp",
     "speaches": "projects.providers.openai_compatible.Speaches",
     "openai_compatible": "projects.providers.openai_compatible.OpenAICompatible",
+    # faces of hosted services
+    "heygen": "projects.providers.hosted_faces.HeyGen",
+    "tavus": "projects.providers.hosted_faces.Tavus",
+    "simli": "projects.providers.hosted_faces.Simli",
+    "anam": "projects.providers.hosted_faces.Anam",
+    "bey": "projects.providers.hosted_faces.BeyondPresence",
+    "did": "projects.providers.hosted_faces.DID",
+    "bithuman": "projects.providers.hosted_faces.BitHuman",
 }
 
 

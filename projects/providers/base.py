@@ -18,14 +18,20 @@ from molts.errors import BadConfiguration
 
 if TYPE_CHECKING:
     from livekit.agents import llm, stt, tts
+    from livekit.agents.voice.avatar import AvatarSession
 
 
 class Kind(StrEnum):
-    """What a rung of a pipeline does."""
+    """What a provider does: the first three are a pipeline's, an avatar is the face in front of it."""
 
     STT = "stt"
     LLM = "llm"
     TTS = "tts"
+    AVATAR = "avatar"
+
+
+PIPELINE = (Kind.STT, Kind.LLM, Kind.TTS)
+"""The kinds of which every conversation has a chain."""
 
 
 class Options(BaseModel):
@@ -128,6 +134,10 @@ class Provider:
 
     def build_tts(self, *, options: Options, credentials: Credentials, persona: Persona) -> tts.TTS[Any]:
         """Voice."""
+        raise NotImplementedError
+
+    async def build_avatar(self, *, options: Options, credentials: Credentials, identity: str) -> AvatarSession[Any]:
+        """A face that a vendor renders; it joins the room as `identity`."""
         raise NotImplementedError
 
     def readiness(self, kind: Kind, options: Options) -> Readiness:

@@ -149,6 +149,8 @@ def _combine(kind: Kind, components: list[Component], vad: vad.VAD | None) -> tu
             return _combine_llm(components)
         case Kind.TTS:
             return _combine_tts(components)
+        case Kind.AVATAR:
+            raise ValueError("A face is no part of a pipeline.")
 
 
 def _combine_stt(components: list[stt.STT[Any]], vad: vad.VAD | None) -> tuple[Component, Component]:

@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 VERSION = 1
 STREAM_PATH = "/v1/stream"
-RATE = 16_000
 MAX_SOUND_BYTES = 64 * 1024
 MAX_UTTERANCE_SECONDS = 600.0
 """What is said without a pause after that is not heard."""

@@ -1,14 +1,19 @@
-"""What the speech server says of itself, for `doctor` and metrics."""
+"""What the speech server says of itself, for `doctor`, metrics and the admin."""
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import queue
 import socket
+import threading
 from typing import Any
 from urllib.parse import urlsplit
 
 from projects.providers.speech_protocol import socket_path
+
+MAX_BYTES = 1_000_000
 
 
 class SpeechServerSilent(Exception):
@@ -16,19 +21,48 @@ class SpeechServerSilent(Exception):
 
 
 def read_state(url: str, *, secret: str = "", timeout: float = 2.0) -> dict[str, Any]:
-    """The state of the server at `url` (`unix:///path`, `ws://host:port`). Raises SpeechServerSilent."""
+    """The state of the server at `url` (`unix:///path`, `ws://host:port`).
+
+    Raises SpeechServerSilent, after `timeout` seconds at the latest, however the server behaves.
+    """
     connection = _connect(url, timeout)
+    answers: queue.SimpleQueue[dict[str, Any] | Exception] = queue.SimpleQueue()
+    opened: list[socket.socket] = []
+
+    def ask() -> None:
+        try:
+            with contextlib.closing(connection):
+                connection.connect()
+                opened.append(connection.sock)
+                answers.put(_ask(connection, secret))
+        except Exception as error:
+            answers.put(error)
+
+    # In a thread: a socket's own timeout begins anew with every byte, and looking up a name has none.
+    threading.Thread(target=ask, name="speech-state", daemon=True).start()
     try:
-        connection.request("GET", "/healthz", headers={"Authorization": f"Bearer {secret}"} if secret else {})
-        answer = connection.getresponse()
-        body = answer.read(1_000_000)
+        answer = answers.get(timeout=timeout)
+    except queue.Empty:
+        raise SpeechServerSilent(f"no answer in {timeout:g} s") from None
+    finally:
+        for each in opened:  # ends what the thread may still wait for
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+    if isinstance(answer, Exception):
+        raise SpeechServerSilent(_reason(answer)) from answer
+    return answer
+
+
+def _ask(connection: http.client.HTTPConnection, secret: str) -> dict[str, Any]:
+    connection.request("GET", "/healthz", headers={"Authorization": f"Bearer {secret}"} if secret else {})
+    with connection.getresponse() as answer:
         if answer.status != http.HTTPStatus.OK:
             raise SpeechServerSilent(f"answers {answer.status}")
-        return dict(json.loads(body))
-    except (OSError, ValueError, TypeError, http.client.HTTPException) as error:
-        raise SpeechServerSilent(getattr(error, "strerror", None) or str(error) or type(error).__name__) from error
-    finally:
-        connection.close()
+        return dict(json.loads(answer.read(MAX_BYTES)))
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _connect(url: str, timeout: float) -> http.client.HTTPConnection:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MICRO_WHISPER = ROOT / "tests" / "fixtures" / "micro-whisper"
 START_SECONDS = 180.0
 STOP_SECONDS = 15.0
+RUN_AVATAR = ("manage.py", "run_avatar")
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
@@ -161,10 +162,10 @@ class Stack:
         # One process is warm before the first conversation comes, as on a machine that has been up for a while.
         wait_for("a warm job process", lambda: self.job_processes(name) or self._died(name))
 
-    def start_avatars(self, name: str = "avatar", *, slots: int = 6) -> None:
-        """`manage.py run_avatar`; returns when it takes calls and has a process waiting for one."""
+    def start_avatars(self, name: str = "avatar", *, slots: int = 1, command: Sequence[str] = RUN_AVATAR) -> None:
+        """An avatar worker; returns when it takes calls and has a process waiting for one."""
         before = len(self.workers("avatar-worker"))
-        self._spawn(name, [sys.executable, "manage.py", "run_avatar"], {"MOLTS_AVATAR_SLOTS": str(slots)})
+        self._spawn(name, [sys.executable, *command], {"MOLTS_AVATAR_SLOTS": str(slots)})
         wait_for("an avatar worker", lambda: len(self.workers("avatar-worker")) > before or self._died(name))
         wait_for("a warm avatar process", lambda: self.job_processes(name) or self._died(name))
 
@@ -207,6 +208,9 @@ class Stack:
     def workers(self, kind: str = "worker") -> list[str]:
         with Redis.from_url(self.env["REDIS_URL"], decode_responses=True) as client:
             return list(client.scan_iter(f"{self.env['MOLTS_INSTANCE']}:{kind}:*"))
+
+    def has_part(self, name: str) -> bool:
+        return name in self._processes
 
     def pid(self, name: str = "agent") -> int:
         return self._processes[name].pid

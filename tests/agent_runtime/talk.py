@@ -70,6 +70,8 @@ class Desk:
             await self.query(partial(services.end_session, session_id=session_id, reason=EndReason.ENDED_BY_API))
         # A conversation that still closes would be taken for one of the next test.
         await self.until("all jobs gone", lambda: not self.stack.busy_jobs(), seconds=15)
+        if self.stack.has_part("avatar"):
+            await self.until("all avatars gone", lambda: not self.stack.busy_jobs("avatar"), seconds=15)
         self._database.close()
 
     # -- set-up --------------------------------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ def change(kind: Kind, failed: str, active: str | None, *, available: bool = Fal
 
 
 # -- who may serve -----------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("metadata", ["", "nonsense", str(uuid.uuid4())])
+@pytest.mark.parametrize("metadata", ["", "nonsense", "00000000-0000-4000-8000-000000000000"])
 async def test_a_job_without_a_session_goes_away(metadata: str) -> None:
     context: Any = Context(metadata)
     await run_job(context)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from livekit.agents import Agent, LanguageCode, ModelSettings, stt
 from pytest_django import Settings
 
 from agent_runtime.pipeline import (
@@ -56,6 +58,7 @@ def make_spec(
         persona=persona,
         chains=chains,
         turn_taking=turn,
+        face=None,
         history=history,
     )
 
@@ -121,6 +124,32 @@ async def test_a_replacement_is_given_what_was_said() -> None:
     assert messages == [("assistant", "Hello."), ("user", "hi"), ("assistant", "How are you?")]
     assert spec.is_resumed
     await pipeline.aclose()
+
+
+async def test_what_the_recogniser_says_beside_its_final_words_is_told_before_they_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def event(kind: stt.SpeechEventType, text: str, **metadata: int) -> stt.SpeechEvent:
+        return stt.SpeechEvent(kind, alternatives=[stt.SpeechData(LanguageCode("en"), text, metadata=metadata)])
+
+    said = [
+        event(stt.SpeechEventType.INTERIM_TRANSCRIPT, "a cable"),
+        stt.SpeechEvent(stt.SpeechEventType.END_OF_SPEECH),
+    ]
+    said += [event(stt.SpeechEventType.FINAL_TRANSCRIPT, "a table", revised=1)]
+
+    async def hear(*_: object) -> AsyncGenerator[stt.SpeechEvent, None]:
+        for each in said:
+            yield each
+
+    monkeypatch.setattr(Agent.default, "stt_node", hear)
+    order: list[Any] = []
+    pipeline = build_pipeline(make_spec(), vad=load_vad(), on_final=lambda data: order.append(data.metadata))
+    node: Any = pipeline.agent.stt_node(cast(Any, None), ModelSettings())
+    async for each in node:
+        order.append(each.type.value)
+    await pipeline.aclose()
+    assert order == ["interim_transcript", "end_of_speech", {"revised": 1}, "final_transcript"]
 
 
 @pytest.mark.parametrize("kind", list(Kind))

@@ -16,8 +16,10 @@ from livekit import rtc
 from livekit.agents import (
     AgentStateChangedEvent,
     ConversationItemAddedEvent,
+    LanguageCode,
     UserInputTranscribedEvent,
     UserStateChangedEvent,
+    stt,
 )
 from livekit.agents.llm import ChatMessage
 from livekit.agents.metrics import AgentSessionUsage, LLMModelUsage, STTModelUsage, TTSModelUsage
@@ -353,6 +355,27 @@ async def test_it_publishes_words_as_they_come_and_then_the_settled_line(talk: T
     assert [(event.role, event.text) for event in (first, second)] == [("agent", "Yes,"), ("agent", "Yes, please.")]
     # The page settles the line that it has been showing.
     assert {first.segment_id, second.segment_id, final.segment_id} == {final.segment_id}
+
+
+async def test_it_says_which_settled_words_corrected_agreed_ones(talk: Talk) -> None:
+    layer = get_channel_layer()
+    channel = await layer.new_channel()
+    await layer.group_add(group_name(talk.session.pk), channel)
+    for text, revised in (("book a cable", 0), ("book a table", 2), ("never settled", 1)):
+        talk.recorder.note_heard(stt.SpeechData(LanguageCode("en"), f"{text} ", metadata={"revised": revised}))
+    talk.recorder.note_heard(stt.SpeechData(LanguageCode("en"), "of another recogniser"))
+    for text in ("book a cable", "book a table", "of another recogniser", "book a table"):
+        talk.hears(text)
+    told = [await _next(layer, channel, events.TranscriptFinal) for _ in range(4)]
+    assert [(event.text, event.revised) for event in told] == [
+        ("book a cable", False),
+        ("book a table", True),
+        ("of another recogniser", False),
+        ("book a table", False),  # said again, and right at once
+    ]
+    await talk.written()
+    stored = await talk.query(lambda: list(Segment.objects.values_list("revised", flat=True)))
+    assert stored == [False, True, False, False]
 
 
 async def test_of_words_that_come_faster_than_they_can_be_sent_the_newest_go_out(talk: Talk) -> None:

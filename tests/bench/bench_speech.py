@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,16 +33,21 @@ from tests.agent_runtime.speech.live_server import talking
 from tests.agent_runtime.speech.voices import SENTENCES, say, silence
 from tests.agent_runtime.stack import ROOT, end, speech_state, wait_for
 from tests.bench import shape_true
+from tests.visitor import trim_silence
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
 
 UTTERANCES = int(os.environ.get("MOLTS_BENCH_UTTERANCES", "8"))
 MOST_STREAMS = int(os.environ.get("MOLTS_BENCH_STREAMS", "24"))
+LAGS_A_STEP = 20
+TRIES, OTHERS_SHARE = 5, 0.2  # a failure does not count while other work took more of the machine than that
+QUIET_SECONDS = 45.0
 RATE = 16_000
 PARTIAL_SECONDS, FIRST_SECONDS = 0.3, 0.8
+BEFORE_SECONDS = 0.5  # the detector hands over what came before the voice, too
 PAUSE_SECONDS, SILENCE_SECONDS = 0.096, 0.256  # when a pause is noticed, and when the detector calls it the end
 SPEECH_SHARE = 0.3
-LAG_GOAL = 1.0
+LAG_GOAL, LATE_SHARE = 1.0, 0.05
 MEMORY_GOAL = 15e6
 
 
@@ -75,7 +83,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def utterances(tmp_path_factory: pytest.TempPathFactory) -> list[NDArray[np.int16]]:
     folder = tmp_path_factory.mktemp("said")
-    return [np.concatenate([silence(0.5), say(SENTENCES[n % len(SENTENCES)], folder)]) for n in range(UTTERANCES)]
+    spoken = [trim_silence(say(SENTENCES[n % len(SENTENCES)], folder)) for n in range(UTTERANCES)]
+    return [np.concatenate([silence(BEFORE_SECONDS), voice]) for voice in spoken]
 
 
 @pytest.fixture
@@ -122,44 +131,161 @@ def test_cost_and_lag_of_one_conversation(
 def test_conversations_at_once(
     server: tuple[psutil.Process, Path], base: Path, utterances: list[NDArray[np.int16]]
 ) -> None:
-    """How many streams with 30 % speech get their final words within a second, 95 times of 100."""
+    """How many conversations with 30 % speech get their final words within a second, 95 times of 100."""
     process, path = server
-    held, memory = 0, process.memory_info().rss
-    for streams in steps():
-        arm = Arm(f"molts, {streams} streams")
-        asyncio.run(crowd(streams, utterances, arm, lambda sound, mine: hold(path, [sound], mine)))
-        print(f"{arm.name}: p95 {arm.quantile(0.95) * 1000:.0f} ms", flush=True)
-        if arm.quantile(0.95) > LAG_GOAL:
-            break
-        held, a_stream = streams, (process.memory_info().rss - memory) / streams
-    alone = 0
-    for streams in steps():
-        arm = Arm(f"plain, {streams} streams")
-        asyncio.run(crowd(streams, utterances, arm, PlainQueue(base).hear))
-        print(f"{arm.name}: p95 {arm.quantile(0.95) * 1000:.0f} ms", flush=True)
-        if arm.quantile(0.95) > LAG_GOAL:
-            break
-        alone = streams
-    print(f"held: molts {held}, plain {alone}; memory of a stream {a_stream / 1e6:.1f} MB")
-    assert held >= 2 * max(alone, 1)
+    model = load(base)
+    hearing: dict[str, Callable[[], Hear]] = {
+        "molts": lambda: lambda sound, arm: hold(path, [sound], arm),
+        "plain": lambda: PlainQueue(model).hear,
+        "plain, without partials": lambda: PlainQueue(model, partials=False).hear,
+    }
+    memory: dict[int, float] = {}
+    held = dict.fromkeys(hearing, 0)
+    searches = {name: search(MOST_STREAMS) for name in hearing}
+    trying = {name: next(searching) for name, searching in searches.items()}
+    while trying:  # in turn, so that what else happens on the machine meets all of them
+        for name, streams in list(trying.items()):
+            with watched(process) as peak:
+                is_held = holds(f"{name}, {streams} streams", streams, utterances, hearing[name], process)
+            if name == "molts":
+                memory[streams] = peak[0]
+            try:
+                trying[name] = searches[name].send(is_held)
+            except StopIteration as found:
+                held[name] = found.value
+                del trying[name]
+    few, many = min(memory), max(memory)
+    a_stream = (memory[many] - memory[few]) / (many - few)
+    print(f"held: {', '.join(f'{name} {streams}' for name, streams in held.items())}")
+    print(f"memory: {memory[few] / 1e6:.0f} MB at {few}, {a_stream / 1e6:.1f} MB more for each further stream")
+    assert held["molts"] >= 2 * max(held["plain"], held["plain, without partials"], 1)
     assert a_stream <= MEMORY_GOAL
 
 
-def steps() -> Iterator[int]:
-    streams = 1
-    while streams <= MOST_STREAMS:
-        yield streams
-        streams = max(streams + 1, int(streams * 1.5))
+Hear = Callable[[NDArray[np.int16], Arm], Awaitable[None]]
+"""One utterance of one conversation, in real time."""
+
+
+def search(most: int) -> Generator[int, bool, int]:
+    """Numbers of streams to try, doubling, then halving; told whether each was held, it returns the largest held."""
+    low, high, streams = 0, most + 1, 2
+    while high - low > 1:
+        if (yield streams):
+            low = streams
+        else:
+            high = streams
+        streams = min(2 * low, most) if high > most else (low + high) // 2
+    return low
+
+
+def holds(
+    name: str, streams: int, sounds: list[NDArray[np.int16]], hearing: Callable[[], Hear], server: psutil.Process
+) -> bool:
+    """Whether that many are heard in time. What others do on the machine is no arm's fault: then it is tried again."""
+    for _ in range(TRIES):
+        _wait_for_a_quiet_moment()
+        arm = Arm(name)
+        crowd = Crowd(streams, sounds, arm, hearing())
+        busy, ours, began = _busy_seconds(), _cpu_seconds(server), time.monotonic()
+        asyncio.run(crowd.run())
+        cores = (time.monotonic() - began) * (os.cpu_count() or 1)
+        own = (_cpu_seconds(server) - ours) / cores
+        others = (_busy_seconds() - busy) / cores - own
+        verdict = f"{crowd.late} of {len(arm.lags)} late{'' if crowd.is_held else ': not held'}"
+        print(
+            f"{name}: median {arm.lag * 1000:.0f} ms, p95 {arm.quantile(0.95) * 1000:.0f} ms, {verdict}"
+            f" ({own:.0%} of the machine; others {others:.0%})",
+            flush=True,
+        )
+        if crowd.is_held or others <= OTHERS_SHARE:
+            return crowd.is_held
+    print(f"{name}: the machine was busy {TRIES} times", flush=True)
+    return False
+
+
+def _wait_for_a_quiet_moment() -> None:
+    until = time.monotonic() + QUIET_SECONDS
+    while time.monotonic() < until and psutil.cpu_percent(interval=2) > OTHERS_SHARE * 100:
+        pass
+
+
+def _busy_seconds() -> float:
+    """Processor seconds of everything on this machine, and those that its host took away."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
+
+
+def _cpu_seconds(server: psutil.Process) -> float:
+    return float(sum(server.cpu_times()[:2])) + time.process_time()
+
+
+class Crowd:
+    """`streams` conversations that speak 30 % of the time, out of step; the same for everybody who hears them."""
+
+    def __init__(self, streams: int, sounds: list[NDArray[np.int16]], arm: Arm, hear: Hear) -> None:
+        self.streams, self.sounds, self.arm, self.hear = streams, sounds, arm, hear
+        self.rounds = max(2, math.ceil(LAGS_A_STEP / streams))
+        self._chance = np.random.default_rng(streams)
+
+    @property
+    def late(self) -> int:
+        return sum(lag > LAG_GOAL for lag in self.arm.lags)
+
+    @property
+    def is_held(self) -> bool:
+        return self.late <= LATE_SHARE * self.rounds * self.streams
+
+    async def run(self) -> None:
+        """Until all has been said, or so many words came late that the end is clear."""
+        talking = [asyncio.create_task(self._talk(number)) for number in range(self.streams)]
+        while any(not each.done() for each in talking) and self.is_held:
+            await asyncio.wait(talking, timeout=0.5)
+        if not self.is_held:
+            for each in talking:
+                each.cancel()
+        for ended in await asyncio.gather(*talking, return_exceptions=True):
+            if isinstance(ended, Exception):
+                raise ended
+
+    async def _talk(self, number: int) -> None:
+        sound = self.sounds[number % len(self.sounds)]
+        speech = len(sound) / RATE - BEFORE_SECONDS
+        pauses = self._chance.uniform(0.5, 1.5, self.rounds) * speech * (1 / SPEECH_SHARE - 1)
+        await asyncio.sleep(self._chance.uniform(0, 1) * speech / SPEECH_SHARE)
+        for pause in pauses:
+            over = time.monotonic() + speech
+            await self.hear(sound, self.arm)
+            await asyncio.sleep(max(0.0, over + pause - time.monotonic()))
+
+
+@contextmanager
+def watched(process: psutil.Process) -> Iterator[list[float]]:
+    """The most memory that the process has meanwhile, in bytes."""
+    peak, over = [0.0], threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.1):
+            peak[0] = max(peak[0], process.memory_info().rss)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield peak
+    finally:
+        over.set()
+        looking.join()
 
 
 # -- molts -------------------------------------------------------------------------------------------------------------
 async def hold(path: Path, sounds: list[NDArray[np.int16]], arm: Arm) -> None:
     """One conversation in real time, as the client of the protocol does it."""
+    before = int(BEFORE_SECONDS * RATE)
     async with talking(path) as talker:
         await talker.hear()
         for number, sound in enumerate(sounds, 1):
             await talker.say(Start(utterance=number))
-            await talker.sound(sound, paced=True)
+            await talker.sound(sound[:before])
+            await talker.sound(sound[before:], paced=True)
             over = time.monotonic()
             await asyncio.sleep(PAUSE_SECONDS)
             await talker.say(Pause(utterance=number))
@@ -210,50 +336,40 @@ def redecode(base: Path, sounds: list[NDArray[np.int16]], arm: Arm) -> None:
 class PlainQueue:
     """Plain faster-whisper for many: one model, finals first, at most one partial of a stream waiting."""
 
-    def __init__(self, base: Path) -> None:
-        self._model = load(base)
+    def __init__(self, model: Any, *, partials: bool = True) -> None:
+        self._model = model
+        self._wants_partials = partials
         self._worker = ThreadPoolExecutor(1)
         self._free = asyncio.Semaphore(1)
         self._finals = 0
 
     async def hear(self, sound: NDArray[np.int16], arm: Arm) -> None:
-        began = time.monotonic()
-        partials = asyncio.create_task(self._partials(sound, began))
-        await asyncio.sleep(len(sound) / RATE)
+        partials = asyncio.create_task(self._partials(sound)) if self._wants_partials else None
+        await asyncio.sleep(len(sound) / RATE - BEFORE_SECONDS)
         over = time.monotonic()
-        partials.cancel()
+        if partials is not None:
+            partials.cancel()
         await asyncio.sleep(SILENCE_SECONDS)
         self._finals += 1
-        await self._decode(sound)
-        self._finals -= 1
+        try:
+            await self._decode(sound)
+        finally:
+            self._finals -= 1
         arm.lags.append(time.monotonic() - over)
         arm.speech_seconds += len(sound) / RATE
 
-    async def _partials(self, sound: NDArray[np.int16], began: float) -> None:
-        await asyncio.sleep(FIRST_SECONDS)
+    async def _partials(self, sound: NDArray[np.int16]) -> None:
+        began = time.monotonic() - BEFORE_SECONDS
+        await asyncio.sleep(FIRST_SECONDS - BEFORE_SECONDS)
         while True:
-            if not self._finals:
-                await self._decode(sound[: int((time.monotonic() - began) * RATE)])
+            while self._finals or self._free.locked():  # noqa: ASYNC110 - of other streams
+                await asyncio.sleep(0.02)
+            await self._decode(sound[: int((time.monotonic() - began) * RATE)])
             await asyncio.sleep(PARTIAL_SECONDS)
 
     async def _decode(self, sound: NDArray[np.int16]) -> None:
         async with self._free:
             await asyncio.get_running_loop().run_in_executor(self._worker, transcribe, self._model, sound)
-
-
-async def crowd(streams: int, sounds: list[NDArray[np.int16]], arm: Arm, hear: Any) -> None:
-    """`streams` conversations that speak 30 % of the time, out of step."""
-
-    async def one(number: int) -> None:
-        sound = sounds[number % len(sounds)]
-        round_seconds = len(sound) / RATE / SPEECH_SHARE
-        await asyncio.sleep(round_seconds * number / streams)
-        for _ in range(2):
-            began = time.monotonic()
-            await hear(sound, arm)
-            await asyncio.sleep(max(0.0, round_seconds - (time.monotonic() - began)))
-
-    await asyncio.gather(*map(one, range(streams)))
 
 
 def report(what: str, arms: list[Arm], ratios: dict[str, float]) -> None:

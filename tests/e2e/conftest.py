@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_
 from tests.e2e.browser import Visitor
 from tests.e2e.page_harness import MICROPHONE, MediaServer, RoomServer, ToneAgent, find_media_server
 from tests.e2e.rooms import Rooms, make_rooms
-from tests.e2e.speech import microphone
+from tests.e2e.speech import Spoken, microphone
 from tests.e2e.stack import MICRO_WHISPER, ROOT, Molts
 
 RESULTS = ROOT / "test-results"
@@ -94,7 +94,7 @@ def enter(playwright: Playwright, tmp_path: Path, request: pytest.FixtureRequest
     """A browser of its own for each call; `says` is what its microphone will say, as (second, sentence)."""
     visitors: list[Visitor] = []
 
-    def enter(*says: tuple[float, str], flags: tuple[str, ...] = ()) -> Visitor:
+    def enter(*says: tuple[float, str | Spoken], flags: tuple[str, ...] = ()) -> Visitor:
         name = f"visitor{len(visitors) + 1}"
         voice = microphone(tmp_path / f"{name}.wav", *says)
         visitor = Visitor(playwright, name, microphone=voice, flags=flags)

@@ -9,7 +9,9 @@ import pytest
 
 from tests.e2e.conftest import Enter
 from tests.e2e.rooms import MEETING, PRICE, TABLE, Rooms
+from tests.e2e.speech import speak_with_times
 from tests.e2e.stack import Molts, wait_for
+from tests.e2e.words_shown import watch, watched
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -123,3 +125,21 @@ def test_it_keeps_three_conversations_apart(molts: Molts, rooms: Rooms, enter: E
         assert not heard & foreign
     for visitor in visitors:
         visitor.leave()
+
+
+def test_words_appear_while_they_are_spoken(rooms: Rooms, enter: Enter) -> None:
+    question, answer, _ = TABLE
+    spoken = speak_with_times(question)
+    visitor = enter((9, spoken))
+    watch(visitor.page)
+    visitor.talk(rooms.quiet)
+    visitor.wait_for_line("agent", answer, seconds=40)
+    seen = watched(visitor.page)
+    (began,) = seen.onsets
+    over = began + spoken.words[-1][1]
+    while_spoken = [line for line in seen.lines if line.at < over]
+    assert len(while_spoken) >= 2
+    assert not any(line.final for line in while_spoken)
+    assert while_spoken[-1].text.split()[:4] == question.split()[:4]
+    assert [line.text for line in seen.lines if line.final][-1:] == [question]
+    visitor.leave()

@@ -348,10 +348,17 @@ def test_it_says_what_the_speech_server_has_loaded(settings: Settings, monkeypat
     found = doctor.check_speech_server()
     assert (found.level, found.text) == (Level.OK, "base on cpu (int8), 2 conversations")
 
-    state |= {"model": "tiny", "ladder": {"reason": "load 91%"}}
+    state |= {"model": "tiny", "ladder": {"reason": "load 91%", "moves": 3}}
     found = doctor.check_speech_server()
     assert found.level == Level.WARNING
-    assert "instead of base: load 91%" in found.text
+    assert found.text == "tiny on cpu (int8), 2 conversations, 3 changes of size; instead of base: load 91%"
+
+    state |= {"model": "base", "ladder": {"reason": "", "moves": 1, "error": "tiny is broken"}}
+    found = doctor.check_speech_server()
+    assert (found.level, found.text.split(", ", 2)[2]) == (
+        Level.OK,
+        "1 change of size, the last one failed: tiny is broken",
+    )
 
     state |= {"ready": False, "model": ""}
     assert "base is not loaded" in doctor.check_speech_server().text

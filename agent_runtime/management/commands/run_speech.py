@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from molts.errors import MoltsError
+
+logger = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
@@ -21,6 +24,7 @@ class Command(BaseCommand):
         from agent_runtime.speech.http_api import Limits
         from agent_runtime.speech.ladder import LadderSettings
         from agent_runtime.speech.places import Places
+        from agent_runtime.speech.scheduler import ModelStuckError
         from agent_runtime.speech.server import SpeechServer
         from agent_runtime.speech.stream import Pace
         from projects.providers.faster_whisper import WhisperOptions, model_key
@@ -38,15 +42,15 @@ class Command(BaseCommand):
                 ),
                 secret=settings.MOLTS_SPEECH_SECRET,
                 ladder_settings=LadderSettings.from_settings(),
-                limits=Limits(
-                    max_bytes=settings.MOLTS_SPEECH_MAX_UPLOAD_MB * 1_000_000,
-                    max_seconds=settings.MOLTS_SPEECH_MAX_MINUTES * 60,
-                    at_once=settings.MOLTS_SPEECH_UPLOADS_AT_ONCE,
-                ),
+                limits=Limits.from_settings(),
             )
             asyncio.run(server.run(Places.parse(settings.MOLTS_SPEECH_LISTEN)))
         except KeyboardInterrupt:
             pass
+        except ModelStuckError as error:
+            logger.critical("the speech server ends: %s", error)
+            logging.shutdown()
+            os._exit(1)  # the ordinary way out would wait for the thread that hangs
         except MoltsError as error:
             raise CommandError(error.detail) from error
         except OSError as error:

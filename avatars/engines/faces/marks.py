@@ -44,6 +44,15 @@ class FaceMarks:
     chin: Point
     confidence: float
 
+    def options(self) -> dict[str, Any]:
+        """The same marks as options of the engine: what a form for marking by hand begins with."""
+        return {
+            "face": self.box,
+            "eyes": (self.left_eye, self.right_eye),
+            "mouth": (self.mouth_left, self.mouth_right, self.mouth_top, self.mouth_bottom),
+            "chin": self.chin,
+        }
+
 
 POINTS = ("left_eye", "right_eye", "mouth_left", "mouth_right", "mouth_top", "mouth_bottom", "chin")
 """The points of `FaceMarks`."""

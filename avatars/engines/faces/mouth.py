@@ -31,7 +31,7 @@ SPREAD, ROUND = 0.26, 0.31
 """Of the corners outwards (width 0 to 1: half of it each way) and inwards (rounding 1), as part of half the mouth."""
 SEAM = 0.02
 """Width of the dark line between closed lips."""
-POUT = 0.05
+POUT = 0.035
 """Opening of rounded lips that are otherwise closed."""
 CHEEK, NOSE, NECK = 0.42, 0.28, 0.42
 """How far from the mouth, upwards from it and downwards from the chin the skin moves."""
@@ -163,7 +163,7 @@ class MouthArea:
     def _shape(self, mouth: Mouth) -> Arches:
         rest = self._rest
         width = 1 + SPREAD * (mouth.width - 0.5) - ROUND * mouth.rounding - 0.07 * mouth.openness
-        gap = DROP * mouth.openness * (1 - 0.3 * mouth.rounding) + POUT * mouth.rounding
+        gap = DROP * mouth.openness + POUT * mouth.rounding
         # Corners travel along the line of the lips, and down with the jaw.
         corner = 0.8 * rest.line * (1 - width**2) + CORNER_SHARE * gap
         corner += 0.6 * mouth.rounding * (rest.line - corner)

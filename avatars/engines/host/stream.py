@@ -252,7 +252,8 @@ class HostStream(LipSyncStream):
         """Until something changed; False, or a failure, when nothing did for `seconds`."""
         self._changed.clear()
         try:
-            await asyncio.wait_for(self._changed.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
         except TimeoutError:
             if fail and not self._items:
                 self._fail(EngineFailed(f"{self._label} gave no frame for {seconds:.0f} s."))
@@ -288,7 +289,9 @@ class HostStream(LipSyncStream):
     async def _listen(self) -> None:
         try:
             while True:
-                kind, payload = await asyncio.wait_for(protocol.read(self._reader), protocol.SILENCE_SECONDS)
+                # Not `wait_for`: before Python 3.12 it forgets a cancellation that meets its result.
+                async with asyncio.timeout(protocol.SILENCE_SECONDS):
+                    kind, payload = await protocol.read(self._reader)
                 if kind is Kind.FRAME:
                     self._take_frame(payload)
                 elif kind is Kind.END:
@@ -342,7 +345,8 @@ class HostStream(LipSyncStream):
 
     async def _drain(self) -> None:
         try:
-            await asyncio.wait_for(self._writer.drain(), SEND_SECONDS)
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._writer.drain()
         except TimeoutError:
             self._fail(EngineFailed(f"{self._label}: the engine host takes nothing more."))
         except OSError:
@@ -370,7 +374,8 @@ class HostStream(LipSyncStream):
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._writer.close()
         with contextlib.suppress(OSError, TimeoutError):
-            await asyncio.wait_for(self._writer.wait_closed(), 1)
+            async with asyncio.timeout(1):
+                await self._writer.wait_closed()
         self._items.clear()
 
 
@@ -399,9 +404,8 @@ async def open_host_stream(
     except (OSError, ValueError) as error:
         raise EngineFailed(f"{label}: nobody answers at {address} ({error}).") from error
     try:
-        return await asyncio.wait_for(
-            _greet_and_open(reader, writer, address, label, video, key, portrait, options or {}, secret), OPEN_SECONDS
-        )
+        async with asyncio.timeout(OPEN_SECONDS):
+            return await _greet_and_open(reader, writer, address, label, video, key, portrait, options or {}, secret)
     except BaseException as error:
         writer.close()
         if isinstance(error, ProtocolError):

@@ -47,7 +47,7 @@ class WhisperSTT(stt.STT[Any]):
         self._language = language
         self._model_key = model_key(options)
         self._loaded: LoadedModel | None = None
-        self._link = _link(options, language)
+        self._link = _link(options, language, on_away=self._load_in_background)
         self._claimed: tuple[AudioBuffer, Utterance] | None = None
         if self._link is None or not is_elsewhere(settings.MOLTS_SPEECH_URL):
             require_model(self._model_key[0])
@@ -65,7 +65,7 @@ class WhisperSTT(stt.STT[Any]):
         if self._link is not None:
             self._link.connect()
         else:
-            threading.Thread(target=self._load_quietly, name="whisper-load", daemon=True).start()
+            self._load_in_background()
 
     async def aclose(self) -> None:
         if self._link is not None:
@@ -93,11 +93,11 @@ class WhisperSTT(stt.STT[Any]):
         if self._link is not None:
             try:
                 heard = _speech_data(await self._link.hear(self._utterance(self._link, buffer)), self._language)
-            except SpeechRefused as error:
-                raise APIConnectionError(f"The speech server refused: {error}", retryable=False) from error
-            except SpeechServerAway as error:
-                if model_path(self._model_key[0]) is None:
-                    raise APIConnectionError(f"No speech server: {error}", retryable=False) from error
+            except (SpeechRefused, SpeechServerAway) as error:
+                # Where the server has too much to do already, a second model on the machine would make it worse.
+                too_busy = isinstance(error, SpeechRefused) and error.code == "busy"
+                if too_busy or model_path(self._model_key[0]) is None:
+                    raise APIConnectionError(f"No words of the speech server: {error}", retryable=False) from error
                 heard = await self._recognize_here(buffer, language)
         else:
             heard = await self._recognize_here(buffer, language)
@@ -136,12 +136,17 @@ class WhisperSTT(stt.STT[Any]):
             raise APIConnectionError(error.detail, retryable=False) from error
         return self._loaded
 
+    def _load_in_background(self) -> None:
+        """While the speech server is away too: the next utterance shall not wait for the model."""
+        if model_path(self._model_key[0]) is not None:
+            threading.Thread(target=self._load_quietly, name="whisper-load", daemon=True).start()
+
     def _load_quietly(self) -> None:
         with contextlib.suppress(BadConfiguration):
             load_model(*self._model_key)
 
 
-def _link(options: WhisperOptions, language: str) -> SpeechLink | None:
+def _link(options: WhisperOptions, language: str, *, on_away: Callable[[], None]) -> SpeechLink | None:
     """A link to the speech server, where there is one that can do what the options ask for."""
     if not uses_server(options):
         return None
@@ -155,7 +160,9 @@ def _link(options: WhisperOptions, language: str) -> SpeechLink | None:
         log_prob_threshold=options.log_prob_threshold,
         compression_ratio_threshold=options.compression_ratio_threshold,
     )
-    return SpeechLink(url=settings.MOLTS_SPEECH_URL, secret=settings.MOLTS_SPEECH_SECRET, opening=opening)
+    return SpeechLink(
+        url=settings.MOLTS_SPEECH_URL, secret=settings.MOLTS_SPEECH_SECRET, opening=opening, on_away=on_away
+    )
 
 
 def _interim(partial: Partial) -> stt.SpeechData:

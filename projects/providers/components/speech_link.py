@@ -1,8 +1,9 @@
 """A conversation's connection to the speech server.
 
 It keeps the sound of each utterance until the final words are there. When the connection breaks it connects again and
-sends the utterance once more, so a server that was killed costs time and no words. Only when none answers for
-`PATIENCE_SECONDS` is the utterance given up, for another recogniser to hear; the link goes on knocking.
+sends the utterance once more, so a server that was killed costs time and no words; one with too much to do is asked
+again. Only when none answers for `PATIENCE_SECONDS`, or it is busy for `BUSY_SECONDS`, is the utterance given up, for
+another recogniser to hear; the link goes on knocking.
 """
 
 from __future__ import annotations
@@ -28,10 +29,15 @@ logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 4.0
 """How long an utterance waits for a server that went away: it is started again within that time."""
+BUSY_SECONDS = 4.0
+"""How long a server that is busy is asked again for the words of an utterance."""
+FIRST_BUSY_PAUSE, LONGEST_BUSY_PAUSE = 0.1, 1.0
 FINAL_SECONDS = 20.0
 CONNECT_SECONDS = 3.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 HEARTBEAT_SECONDS = 10.0
+CLOSE_SECONDS = 1.0
+MAX_UTTERANCE_BYTES = int(protocol.MAX_UTTERANCE_SECONDS * RECOGNISER_RATE) * 2
 
 
 class SpeechServerAway(Exception):
@@ -58,6 +64,8 @@ class Utterance:
         self.ended = False
         self.on_partial = on_partial
         self.silence = silence
+        self.give_up_at: float | None = None  # since the server is busy
+        self.busy_pause = FIRST_BUSY_PAUSE
         self.final: asyncio.Future[Final] = asyncio.get_running_loop().create_future()
         self._link = link
         self._resampler: soxr.ResampleStream | None = None
@@ -99,7 +107,7 @@ class Utterance:
             self._resampler = None  # what comes after a pause begins anew, in silence: nothing rings
 
     def _add(self, samples: NDArray[np.int16]) -> None:
-        sound = samples.tobytes()
+        sound = samples.tobytes()[: max(0, MAX_UTTERANCE_BYTES - len(self.sound))]  # more would not be heard
         self.sound += sound
         for piece in _pieces(sound):
             self._link.tell(self, piece)
@@ -108,8 +116,10 @@ class Utterance:
 class SpeechLink:
     """Connects on first use and stays connected until `aclose`."""
 
-    def __init__(self, *, url: str, secret: str, opening: Open) -> None:
+    def __init__(self, *, url: str, secret: str, opening: Open, on_away: Callable[[], None] = lambda: None) -> None:
+        """`on_away` is called when there has been no server for long, and again whenever that happens anew."""
         self._url = url
+        self._on_away = on_away
         self._secret = secret
         self._opening = opening
         self._numbers = itertools.count(1)
@@ -190,6 +200,7 @@ class SpeechLink:
         """What waits for a server that does not come is heard otherwise."""
         logger.warning("no speech server: %s", self._reason)
         self.is_away = True
+        self._on_away()
         for utterance in list(self._utterances.values()):
             if not utterance.final.done():
                 utterance.final.set_exception(SpeechServerAway(self._reason))
@@ -207,7 +218,10 @@ class SpeechLink:
         async with aiohttp.ClientSession(connector=connector, headers=headers) as http:
             async with asyncio.timeout(CONNECT_SECONDS):
                 socket = await http.ws_connect(
-                    protocol.stream_url(self._url), compress=0, heartbeat=None if path else HEARTBEAT_SECONDS
+                    protocol.stream_url(self._url),
+                    compress=0,
+                    heartbeat=HEARTBEAT_SECONDS,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
                 )
                 await socket.send_str(protocol.pack(self._opening))
                 answer = await self._next(socket)
@@ -261,7 +275,27 @@ class SpeechLink:
             case Final() if not utterance.final.done():
                 utterance.final.set_result(message)
             case Refused() if not utterance.final.done():
-                utterance.final.set_exception(SpeechRefused(message))
+                if message.code != "busy" or not self._ask_later(utterance):
+                    utterance.final.set_exception(SpeechRefused(message))
+
+    def _ask_later(self, utterance: Utterance) -> bool:
+        """Ask again for the words of an utterance; False when the server has been busy for too long."""
+        loop = asyncio.get_running_loop()
+        utterance.give_up_at = utterance.give_up_at or loop.time() + BUSY_SECONDS
+        if loop.time() + utterance.busy_pause > utterance.give_up_at:
+            return False
+        loop.call_later(utterance.busy_pause, self._ask_again, utterance)
+        utterance.busy_pause = min(2 * utterance.busy_pause, LONGEST_BUSY_PAUSE)
+        return True
+
+    def _ask_again(self, refused: Utterance) -> None:
+        """The server has forgotten the sound, and hears one utterance at a time: what is being said comes after it."""
+        if self._outgoing is None or refused.final.done():
+            return  # a new connection sends everything anyway
+        refused.silence = 0.0  # it is counted already
+        being_said = [each for each in self._utterances.values() if not each.ended]
+        for utterance in [refused, *being_said]:
+            self._send_again(utterance, self._outgoing)
 
 
 def _pieces(sound: bytes) -> list[bytes]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from agent_runtime.speech.agreement import Agreement
+import pytest
+
+from agent_runtime.speech.agreement import Agreement, joined, units
 
 
 def test_words_that_two_decodes_share_are_agreed() -> None:
@@ -46,3 +48,46 @@ def test_it_counts_what_the_final_words_correct() -> None:
     assert agreement.revised_by(["a", "table", "for", "two"]) == 1
     assert agreement.revised_by([]) == 5
     assert Agreement().revised_by(["anything"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Hello,  what's up?", ["Hello,", " what's", " up?"]),
+        ("我想订桌子。谢谢!用iPhone 打", ["我", "想", "订", "桌", "子。", "谢", "谢!", "用", "iPhone", " 打"]),
+        ("はい、行きます", ["は", "い、", "行", "き", "ま", "す"]),
+        ("ที่นี่ มี", ["ที่", "นี่", " มี"]),  # tone and vowel signs belong to their letter
+        ("안녕 하세요", ["안녕", " 하세요"]),  # Korean writes spaces
+        ("कि का", ["कि", " का"]),
+        ("…", ["…"]),
+        ("  ", []),
+    ],
+)
+def test_a_unit_is_a_word_or_a_character_where_no_spaces_are_written(text: str, expected: list[str]) -> None:
+    assert units(text) == expected
+    assert "".join(expected) == " ".join(text.split())
+
+
+def test_characters_are_agreed_where_words_have_no_spaces() -> None:
+    agreement = Agreement()
+    agreement.update(units("我想订一张左"))
+    shown = agreement.update(units("我想订一张桌子"))
+    assert "".join(agreement.agreed) == "我想订一张"
+    assert "".join(shown) == "我想订一张桌子"
+    agreement.update(units("我想订一张桌子。"))
+    assert "".join(agreement.agreed) == "我想订一张桌子。"
+    assert agreement.revised_by(units("我想订一张桌子,谢谢。")) == 0
+    assert agreement.revised_by(units("我想订两张桌子")) == 1
+
+
+def test_a_sign_that_changes_a_word_is_a_disagreement() -> None:
+    agreement = Agreement()
+    agreement.update(units("कि"))
+    agreement.update(units("का"))
+    assert agreement.agreed == []
+
+
+def test_parts_are_joined_as_their_script_is_written() -> None:
+    assert joined(["good morning", "", " and goodbye "]) == "good morning and goodbye"
+    assert joined(["你好。", "世界"]) == "你好。世界"
+    assert joined(["用", "iPhone", "打电话"]) == "用 iPhone 打电话"

@@ -206,7 +206,7 @@ def test_a_client_that_hangs_up_leaves_no_work_behind(
     decodes = state_of(speech_server)["decodes"]["file"]
     time.sleep(1)
     assert state_of(speech_server)["decodes"]["file"] == decodes > 0
-    assert list(uploads.glob("*.upload*")) == []
+    assert list(uploads.rglob("*.upload*")) == []
 
 
 def state_of(server: Server) -> Any:
@@ -357,5 +357,5 @@ def test_nothing_is_left_behind(
 
     process = psutil.Process(speech_server[0].pid)
     wait_for("the decoder's end", lambda: not process.children(), seconds=5)
-    assert list(uploads.glob("*.upload*")) == []
+    assert list(uploads.rglob("*.upload*")) == []
     assert [file.path for file in process.open_files() if ".upload" in file.path] == []

@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from agent_runtime.speech import scheduler as module
 from agent_runtime.speech.engine import FULL, Engine, Task, Window
-from agent_runtime.speech.scheduler import FILES_AT_MOST, Rank, Scheduler
+from agent_runtime.speech.scheduler import FILES_AT_MOST, ModelStuckError, Rank, Scheduler
 from agent_runtime.speech.transcript import Segment, Transcript
 from molts.errors import Busy, Unavailable
 
@@ -202,3 +202,28 @@ async def test_out_of_memory_is_tried_again_once_there_is_room(engine: NotingEng
     assert decoded is not None
     assert rescued == [True]
     assert engine.calls == [["f"], ["f"]]
+
+
+async def test_a_model_that_was_asked_for_by_name_is_not_replaced_by_a_smaller_one(engine: NotingEngine) -> None:
+    async def rescue() -> bool:
+        pytest.fail("another model would not help this conversation")
+
+    queue = Scheduler(cast(Engine, engine), rescue=rescue)
+    running = asyncio.create_task(queue.run())
+    engine.error = RuntimeError("cuBLAS failed with status CUBLAS_STATUS_ALLOC_FAILED")
+    engine.gate.set()
+    with pytest.raises(Unavailable, match="ALLOC_FAILED"):
+        await queue.ask(Rank.FINAL, lambda: task("f"), model="named").result
+    running.cancel()
+
+
+async def test_a_decode_that_never_comes_back_ends_the_queue(
+    engine: NotingEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DECODE_SECONDS", 0.05)
+    queue = Scheduler(cast(Engine, engine))
+    running = asyncio.create_task(queue.run())
+    with pytest.raises(Unavailable, match="does not answer"):
+        await queue.ask(Rank.FINAL, lambda: task("f")).result
+    with pytest.raises(ModelStuckError):
+        await running

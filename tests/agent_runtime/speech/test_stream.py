@@ -20,6 +20,7 @@ from projects.providers.speech_protocol import Cancel, End, Open, Partial, Pause
 from tests.agent_runtime.speech.live_server import serving, talking, until
 from tests.agent_runtime.speech.voices import SENTENCES, say, silence
 from tests.agent_runtime.stack import MICRO_WHISPER, free_port
+from tests.visitor import trim_silence
 
 TABLE = SENTENCES[1]
 
@@ -113,6 +114,16 @@ async def test_who_speaks_for_longer_than_whisper_listens_is_heard_in_full(
     assert [word.start for word in final.words] == sorted(word.start for word in final.words)
 
 
+@pytest.mark.parametrize("word", ["yes", "no", "okay", "hello", "please", "goodbye"])
+async def test_a_single_word_is_heard(server: SpeechServer, path: Path, tmp_path: Path, word: str) -> None:
+    async with talking(path) as talker:
+        await talker.hear()
+        await talker.say(Start(utterance=1))
+        await talker.sound(np.concatenate([silence(0.5), trim_silence(say(word, tmp_path), level=200), silence(0.25)]))
+        await talker.say(End(utterance=1))
+        assert (await talker.until_final())[1].text == word
+
+
 async def test_a_cancelled_utterance_is_forgotten(server: SpeechServer, path: Path, tmp_path: Path) -> None:
     async with talking(path) as talker:
         await talker.hear()
@@ -192,11 +203,17 @@ async def test_a_secret_is_asked_for_on_the_network_and_pages_stay_out() -> None
     async with serving(places, secret="open sesame"):
         async with talking(url=url, headers={"Authorization": "Bearer open sesame"}) as talker:
             assert isinstance(await talker.hear(), Ready)
-        wrong: tuple[dict[str, str], ...] = ({}, {"Authorization": "Bearer wrong"}, {"Origin": "http://evil.example"})
+        wrong: tuple[dict[str, str], ...] = (
+            {},
+            {"Authorization": "Bearer wrong"},
+            {"Authorization": "Bearer öpen sesame"},
+            {"Origin": "http://evil.example"},
+        )
         for headers in wrong:
-            with pytest.raises(aiohttp.WSServerHandshakeError):
+            with pytest.raises(aiohttp.WSServerHandshakeError) as caught:
                 async with talking(url=url, headers=headers):
                     pass
+            assert caught.value.status == 403
         async with aiohttp.ClientSession() as http:
             assert await (await http.get(f"{url}/healthz")).json() == {"ready": True}
             assert (await http.get(f"{url}/v1/models")).status == 401

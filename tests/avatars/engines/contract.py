@@ -63,7 +63,7 @@ async def read_utterance(items: AsyncIterator[StreamItem]) -> Heard:
 
 
 async def take(items: AsyncIterator[StreamItem], count: int) -> list[StreamItem]:
-    found = []
+    found: list[StreamItem] = []
     async with asyncio.timeout(SECONDS):
         while len(found) < count:
             found.append(await anext(items))

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import numpy as np
+
 from avatars.engines.adapters.molts_engine_adapter.model import Chunks, Model, ModelError
 
 

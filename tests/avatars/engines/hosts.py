@@ -23,7 +23,7 @@ from onnx import TensorProto, helper
 from avatars.engines.adapters.molts_engine_adapter import protocol
 from avatars.engines.host.launch import PACKAGE_DIR
 
-STANDINS = Path(__file__).resolve().parent / "standins"
+STANDINS = Path(__file__).resolve().parents[2] / "fixtures" / "engines"
 START_SECONDS = 30.0
 
 
@@ -104,7 +104,7 @@ def wav2lip_graph(path: Path, *, size: int = 96, output_size: int | None = None,
     sound = helper.make_tensor_value_info("mel_spectrogram", TensorProto.FLOAT, [batch, 1, 80, 16])
     face = helper.make_tensor_value_info("video_frames", TensorProto.FLOAT, [batch, 6, size, size])
     output = helper.make_tensor_value_info("predicted_frames", TensorProto.FLOAT, [batch, 3, "h", "w"])
-    constants = {
+    constants: dict[str, Any] = {
         "four": np.array(4, np.float32),
         "eighth": np.array(1 / 8, np.float32),
         "zero": np.array(0, np.float32),

@@ -15,11 +15,13 @@ from avatars.engines.base import AudioChunk, Face, SegmentEnd, VideoFormat, Vide
 from avatars.engines.cache import keep_in
 from avatars.engines.faces import artist as artist_module
 from avatars.engines.faces.artist import PortraitArtist
-from avatars.engines.faces.marks import Given
+from avatars.engines.faces.marks import Given, find_face
+from avatars.engines.portrait import Portrait, PortraitOptions
 from avatars.engines.poses import REST, Eyes, Head, Mouth, PartArtist
 from molts.errors import BadConfiguration, BadInput
 from tests.avatars.engines import portraits
 from tests.avatars.engines.portraits import Picture
+from tests.avatars.engines.speech import FPS, RATE, TEXT, best_lag, envelope, say
 
 SIZE = 256
 """Frames of tests: a quarter of the real ones' pixels, the same face."""
@@ -263,6 +265,13 @@ class TestEngine:
         two = portraits.save(portraits.beside(portraits.smiling(), portraits.smiling()), tmp_path / "two.png")
         get_engine("portrait").check_face(Face("1", portrait=two, options={"face": [0.18, 0.19, 0.16, 0.32]}))
 
+    def test_found_marks_are_options_that_give_the_same_marks(self) -> None:
+        engine, found = Portrait(), PortraitArtist(portraits.SMILING, Given()).check()
+        options = engine.parse_options(found.options())
+        assert isinstance(options, PortraitOptions)
+        again = find_face(portraits.smiling(), Given(options.face, options.eyes, options.mouth, options.chin))
+        assert again.options() == found.options()
+
     async def test_a_prepared_face_is_not_looked_for_again(self, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         engine, face = get_engine("portrait"), Face("1", portrait=portraits.SMILING)
         shares: list[float] = []
@@ -294,3 +303,32 @@ class TestEngine:
         assert heard == len(sound)
         assert len(frames) >= 24
         assert len(set(frames)) > 5
+
+
+@pytest.fixture(scope="module")
+def kept_for_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    keep_in(tmp_path_factory.mktemp("kept"))
+    yield
+    keep_in(None)
+
+
+@pytest.mark.parametrize("portrait", [portraits.SMILING, portraits.CLOSED], ids=["teeth", "closed"])
+@pytest.mark.parametrize("voice", ["en-us", "en-us+f3", "en-gb+m3"])
+async def test_the_mouth_that_is_seen_follows_the_voice(kept_for_all: None, portrait: Path, voice: str) -> None:
+    """From sound to pixels: the dark between the lips against the loudness of the speech."""
+    sound, video = say(TEXT, voice), VideoFormat(SIZE, SIZE)
+    stream = await get_engine("portrait").open_stream(Face("1", portrait=portrait), video)
+    await stream.push_audio(AudioChunk(sound, RATE))
+    await stream.flush()
+    dark = []
+    async for item in stream:
+        if isinstance(item, VideoFrame):
+            luma = np.frombuffer(item.data, np.uint8)[: SIZE * SIZE].reshape(SIZE, SIZE)
+            dark.append(float((luma[134:180, 98:154] < 90).sum()))  # around the mouth
+        elif isinstance(item, SegmentEnd):
+            break
+    await stream.aclose()
+    loudness = envelope(sound)
+    correlation, lag = best_lag(np.array(dark[: len(loudness)]), loudness[: len(dark)])
+    assert correlation >= 0.7
+    assert abs(lag) / FPS <= 0.040

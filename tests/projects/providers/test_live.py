@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -16,11 +17,17 @@ from livekit.agents import inference, stt
 from livekit.agents.stt import SpeechEventType
 from pytest_django import Settings
 
+from agent_runtime.speech.agreement import Agreement
+from agent_runtime.speech.engine import Task
 from agent_runtime.speech.places import Places
+from agent_runtime.speech.scheduler import Rank
 from projects.providers.base import Kind, Persona, Rung
 from projects.providers.chains import AvailabilityChange, Chain, build_chain
-from projects.providers.components import speech_link
+from projects.providers.components import faster_whisper, speech_link
 from projects.providers.components.faster_whisper import WhisperSTT
+from projects.providers.components.speech_link import SpeechLink
+from projects.providers.faster_whisper import load_model
+from projects.providers.speech_protocol import Open
 from tests.agent_runtime.speech.live_server import serving, until
 from tests.projects.providers.conftest import Speak
 
@@ -57,6 +64,12 @@ class Ear:
     async def final(self, number: int = 1, *, seconds: float = 15) -> stt.SpeechEvent:
         await until(lambda: len(self.finals) >= number, seconds=seconds)
         return self.finals[number - 1]
+
+    @property
+    def whisper(self) -> WhisperSTT:
+        component = self.chain.rungs[0].component
+        assert isinstance(component, WhisperSTT)
+        return component
 
     @property
     def finals(self) -> list[stt.SpeechEvent]:
@@ -204,22 +217,138 @@ async def test_in_a_chain_the_first_rung_hears_live_and_comes_back_by_itself(
     assert any(event.type is SpeechEventType.INTERIM_TRANSCRIPT for event in ear.events)
 
 
-async def test_a_refusal_goes_to_the_next_rung(box: Box, listen: Any, speak: Speak) -> None:
+async def test_the_model_is_loaded_here_once_the_server_is_known_to_be_away(
+    box: Box, listen: Any, speak: Speak, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at the start of the conversation, for its memory; and before somebody has to wait for it."""
+    monkeypatch.setattr(speech_link, "PATIENCE_SECONDS", 0.5)
+    loaded: list[str] = []
+
+    def noting(*key: Any) -> Any:
+        loaded.append(threading.current_thread().name)
+        return load_model(*key)
+
+    monkeypatch.setattr(faster_whisper, "load_model", noting)
+    server = await box.start()
+    ear = listen()
+    ear.whisper.prewarm()
+    await until(lambda: server.streams == 1)
+    assert loaded == []
+    await box.kill()
+    await until(lambda: loaded, seconds=5)
+    assert loaded == ["whisper-load"]
+    await ear.say(await speak(TABLE))
+    assert (await ear.final()).alternatives[0].text == TABLE
+
+
+# -- a server with too much to do ------------------------------------------------------------------------------------
+class Crowd:
+    """Others whose ended utterances fill the queue of a server, until they are let go."""
+
+    def __init__(self, server: Any) -> None:
+        self.server = server
+        self._decode, self._leave = server.engine.decode, asyncio.Event()
+        server.engine.decode = self._wait
+        server.scheduler._seconds = dict.fromkeys(server.scheduler._seconds, 3.0)  # as a large model takes
+
+    async def come(self) -> Crowd:
+        """One of them has the model, two wait for it; for a third the wait would be too long."""
+        silence = Task(np.zeros(16_000, np.float32))
+        for _ in range(3):
+            self.server.scheduler.ask(Rank.FINAL, lambda: silence)
+            await asyncio.sleep(0.05)
+        return self
+
+    async def _wait(self, *task: Any) -> Any:
+        await self._leave.wait()
+        return await self._decode(*task)
+
+    def leave(self) -> None:
+        self._leave.set()
+        self.server.scheduler._seconds = dict.fromkeys(self.server.scheduler._seconds, 0.1)
+
+
+async def test_an_utterance_waits_for_a_busy_server_and_is_heard(box: Box, listen: Any, speak: Speak) -> None:
+    server = await box.start()
+    ear = listen()
+    crowd = await Crowd(server).come()
+    await ear.say(await speak(TABLE))
+    await until(lambda: server.scheduler.figures.refused >= 3)  # the early words, and the final ones twice
+    assert ear.finals == []
+    crowd.leave()
+    assert (await ear.final()).alternatives[0].text == TABLE
+    assert server.figures.silence_seconds < 2  # what is asked for again is not counted again
+
+
+async def test_an_utterance_that_is_given_up_does_not_end_the_listening(
+    box: Box, listen: Any, speak: Speak, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speech_link, "BUSY_SECONDS", 0.3)
+    server = await box.start()
+    ear = listen()
+    errors: list[Any] = []
+    ear.chain.component.on("error", errors.append)
+    crowd = await Crowd(server).come()
+    await ear.say(await speak(TABLE))
+    await until(lambda: errors)
+    assert "more to do than it can" in str(errors[0].error)
+    crowd.leave()
+    await ear.say(await speak(TIME))
+    await ear.final()
+    assert ear.texts == [TIME]
+    assert len(errors) == 1
+
+
+async def test_a_server_that_stays_busy_leaves_the_words_to_the_next_rung(
+    box: Box, listen: Any, speak: Speak, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speech_link, "BUSY_SECONDS", 0.3)
     server = await box.start()
     ear = listen(Rung("faster_whisper"), Rung("pocketsphinx"))
-    server.scheduler._seconds = dict.fromkeys(server.scheduler._seconds, 100.0)
-    busy = asyncio.Event()
-
-    async def never(*_: object) -> Any:
-        await busy.wait()
-
-    server.engine.decode = never
-    server.scheduler.ask(0, lambda: object())  # what waits before us
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("agent_runtime.speech.scheduler.LONGEST_WAIT", -1.0)
-        await ear.say(await speak(TABLE))
-        await until(lambda: ear.changes, seconds=30)
+    crowd = await Crowd(server).come()
+    await ear.say(await speak(TABLE))
+    await until(lambda: ear.changes, seconds=30)
     assert ear.changes[0].rung.provider == "faster_whisper"
+    crowd.leave()
+
+
+async def test_what_is_said_meanwhile_survives_that_earlier_words_are_asked_for_again(
+    box: Box, speak: Speak, settings: Settings
+) -> None:
+    server = await box.start()
+    link = SpeechLink(url=settings.MOLTS_SPEECH_URL, secret="", opening=Open(language="en"))
+    first = link.begin()
+    await until(lambda: server.streams == 1)
+    crowd = await Crowd(server).come()
+    first.push(await speak(TABLE))
+    hearing = asyncio.create_task(link.hear(first))
+    await until(lambda: server.scheduler.figures.refused)
+    second = link.begin()
+    second.push(await speak(TIME))
+    crowd.leave()
+    assert (await hearing).text == TABLE
+    assert (await link.hear(second)).text == TIME
+    await link.aclose()
+
+
+async def test_nobody_keeps_more_sound_than_is_heard(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speech_link, "MAX_UTTERANCE_BYTES", 32_000)
+    link = SpeechLink(url="ws://127.0.0.1:9", secret="", opening=Open())
+    utterance = link.begin()
+    for _ in range(5):
+        utterance.push(rtc.AudioFrame(bytes(16_000 * 2), 16_000, 1, 16_000))
+    assert len(utterance.sound) == 32_000
+    await link.aclose()
+
+
+async def test_words_that_were_corrected_are_told(
+    box: Box, listen: Any, speak: Speak, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await box.start()
+    monkeypatch.setattr(Agreement, "revised_by", lambda self, final: 2)
+    ear = listen()
+    await ear.say(await speak(TIME))
+    assert (await ear.final()).alternatives[0].metadata == {"revised": 2}
 
 
 async def test_who_names_a_device_of_its_own_needs_no_server(box: Box, settings: Settings) -> None:

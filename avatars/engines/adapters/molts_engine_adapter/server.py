@@ -35,6 +35,7 @@ RING = 8  # frames a stream may be ahead
 HELLO_SECONDS = 5.0
 READY_SECONDS = 120.0
 SEND_SECONDS = 5.0
+LINGER_SECONDS = 2.0
 CONNECTIONS = 256
 IDLE_FRAMES = 100
 STUCK = 70  # exit status of a host whose model stands still
@@ -237,9 +238,7 @@ class Host:
             await self._stop.wait()
         finally:
             server.close()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(*tasks)
             if isinstance(place, str):
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(place)
@@ -405,16 +404,16 @@ class Host:
             else:
                 raise ProtocolError(f"{kind.name} where OPEN or HEALTH was expected")
         except ModelError as error:
-            await refuse(writer, error.code, str(error))
+            await refuse(reader, writer, error.code, str(error))
         except ProtocolError as error:
-            await refuse(writer, "protocol", str(error))
+            await refuse(reader, writer, "protocol", str(error))
         except (asyncio.TimeoutError, EOFError, OSError) as error:
             logger.debug("a connection ended: %s", error)
         except asyncio.CancelledError:
             raise
         except Exception as error:
             logger.exception("a connection failed")
-            await refuse(writer, "failed", f"{type(error).__name__}: {error}")
+            await refuse(reader, writer, "failed", f"{type(error).__name__}: {error}")
         finally:
             self._connections -= 1
             writer.close()
@@ -521,9 +520,7 @@ class Host:
                 task.result()
         finally:
             del self._writers[stream]
-            for task in (writing, reading):
-                task.cancel()
-            await asyncio.gather(writing, reading, return_exceptions=True)
+            await end(writing, reading)
 
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, stream: HostStream) -> None:
         while True:
@@ -622,6 +619,16 @@ def close_quietly(session: Session) -> None:
         logger.exception("a session could not be closed")
 
 
+async def end(*tasks: Any) -> None:
+    """Cancel, and again: before Python 3.12, `wait_for` forgets a cancellation that meets its result."""
+    waiting = set(tasks)
+    while waiting:
+        for task in waiting:
+            task.cancel()
+        _, waiting = await asyncio.wait(waiting, timeout=0.2)
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def send(writer: asyncio.StreamWriter, message: bytes) -> None:
     """Raises OSError when the other side does not take it within SEND_SECONDS."""
     writer.write(message)
@@ -631,6 +638,14 @@ async def send(writer: asyncio.StreamWriter, message: bytes) -> None:
         raise OSError("the client does not read") from error
 
 
-async def refuse(writer: asyncio.StreamWriter, code: str, text: str) -> None:
-    with contextlib.suppress(OSError, RuntimeError):
+async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, code: str, text: str) -> None:
+    """Say why, and wait until the client has gone: what it still sends would otherwise break the connection before it
+    has read the reason."""
+    with contextlib.suppress(OSError, RuntimeError, asyncio.TimeoutError):
         await send(writer, protocol.pack_json(Kind.ERROR, {"code": code, "text": text}))
+        await asyncio.wait_for(discard(reader), LINGER_SECONDS)
+
+
+async def discard(reader: asyncio.StreamReader) -> None:
+    while await reader.read(65_536):
+        pass
