@@ -21,9 +21,6 @@ from avatars.characters.pixels import rasterise
 from avatars.characters.svg import Drawing, Place, Points
 from avatars.engines.poses import Eyes, Head, Mouth
 
-Box = tuple[int, int, int, int]
-"""x, y, width and height of a part of a picture, in pixels."""
-
 SIDE = 512.0
 """Height of the drawing; also its width, when the picture is square."""
 
@@ -136,17 +133,18 @@ class Character(ABC):
         return self.render_part(head, eyes, mouth, width=width, height=height, box=(0, 0, width, height))
 
     def render_part(
-        self, head: Head, eyes: Eyes, mouth: Mouth, *, width: int, height: int, box: Box
+        self, head: Head, eyes: Eyes, mouth: Mouth, *, width: int, height: int, box: tuple[int, int, int, int]
     ) -> NDArray[np.uint8]:
         """What `render` gives within `box` (x, y, width, height), for less."""
         left, top, wide, high = box
-        behind = _without_face(self, head, width, height)[top : top + high, left : left + wide]
-        face = _document(self.face(head, eyes, mouth), width, height, zoom=self.zoom, box=box)
-        pixels = rasterise(face, width=wide, height=high, over=behind)
-        return np.ascontiguousarray(pixels[..., :3])
+        below = _without_face(self, head, width, height)[top : top + high, left : left + wide]
+        face = _document(self.face(head, eyes, mouth), width, height, self.zoom, box)
+        return np.ascontiguousarray(rasterise(face, width=wide, height=high, over=below)[..., :3])
 
 
-def _document(content: str, width: int, height: int, *, zoom: float = 1.0, box: Box | None = None) -> str:
+def _document(
+    content: str, width: int, height: int, zoom: float = 1.0, box: tuple[int, int, int, int] | None = None
+) -> str:
     """An SVG document of a picture of this size, or of the part of it in `box`."""
     x, y, wide, high = box or (0, 0, width, height)
     unit = SIDE / min(width, height)  # units of the drawing a pixel
@@ -161,7 +159,7 @@ def _document(content: str, width: int, height: int, *, zoom: float = 1.0, box: 
 # Poses are made in rows that share a head: what does not change in a row is drawn once.
 @lru_cache(maxsize=4)
 def _without_face(character: Character, head: Head, width: int, height: int) -> NDArray[np.uint8]:
-    body = _document(character.body(head), width, height, zoom=character.zoom)
+    body = _document(character.body(head), width, height, character.zoom)
     return rasterise(body, width=width, height=height, over=_scene(character, width, height))
 
 
