@@ -335,11 +335,10 @@ def find_marks(data: bytes) -> dict[str, Any]:
 
 def avatar_workers() -> list[WorkerState] | None:
     """The avatar workers that beat, by machine; None when that is not known."""
-    try:
-        answers: list[tuple[Any, Any]] = workers_asked.send(sender=None)
-    except MoltsError:
+    answers = [found for _, found in workers_asked.send_robust(sender=None)]
+    states = [state for found in answers if isinstance(found, list) for state in found]
+    if not states and any(isinstance(found, Exception) for found in answers):
         return None
-    states: list[WorkerState] = [state for _, found in answers for state in found or ()]
     return sorted(states, key=lambda state: state.host)
 
 
