@@ -23,7 +23,7 @@ from avatars.engines import ENGINES, STILL, get_engine
 from avatars.engines.base import EngineHealth, Face, LipSyncEngine
 from avatars.models import Avatar, AvatarVersion
 from avatars.portraits import USUAL_CHARACTER
-from avatars.services import read_face, snapshot_avatar, validate_key
+from avatars.services import read_face, snapshot_avatar, validate_rung
 from molts.errors import BadConfiguration, BadInput
 from projects.models import ProviderKey
 from projects.providers import get_provider, providers_for
@@ -31,10 +31,8 @@ from projects.providers.base import Kind, Provider
 
 log = logging.getLogger(__name__)
 
-HOSTED = next((kind for kind in Kind if kind.value == "avatar"), None)
 HEALTH_SECONDS = 2.0
 ICONS = {"puppet": "face_5", "portrait": "portrait"}
-HOSTED_HEALTH = EngineHealth(True, "rendered by the vendor")
 
 
 # -- What can move a face ---------------------------------------------------------------------------------------------
@@ -69,7 +67,7 @@ def find_engine(key: str) -> LipSyncEngine | None:
 
 def hosted_providers() -> list[Provider]:
     """Services that render and publish faces themselves."""
-    return providers_for(HOSTED) if HOSTED else []
+    return providers_for(Kind.AVATAR)
 
 
 def find_hosted(key: str) -> Provider | None:
@@ -112,12 +110,13 @@ def _engine_choice(engine: LipSyncEngine, health: EngineHealth) -> FaceChoice:
 
 
 def _hosted_choice(provider: Provider) -> FaceChoice:
+    readiness = provider.readiness(Kind.AVATAR, provider.parse_options(Kind.AVATAR, {}))
     return FaceChoice(
         key=provider.key,
         label=provider.label,
         description="A face that the vendor renders and sends into the conversation.",
         needs="A key of the vendor, and the name of a face there.",
-        health=HOSTED_HEALTH,
+        health=EngineHealth(readiness.ready, readiness.text, readiness.mend),
         hosted=True,
         takes_portrait=True,  # shown until the vendor's picture is there
         renders=False,
@@ -184,13 +183,13 @@ def validate_face(
         if portrait is None:
             raise BadInput("Upload the picture that visitors see.", attr="portrait")
         return
-    provider = find_hosted(engine)
-    if provider is not None and HOSTED is not None:
-        try:
-            provider.parse_options(HOSTED, options)
-        except BadConfiguration as error:
-            raise _bad_option(error) from error
-        validate_key(project_id=project_id, provider=engine, provider_key=provider_key)
+    if (provider := find_hosted(engine)) is not None:
+        validate_rung(
+            project_id=project_id, kind=Kind.AVATAR, provider=engine, options=options, provider_key=provider_key
+        )
+        missing = next((name for name in getattr(provider, "required", ()) if not options.get(name)), None)
+        if missing:
+            raise BadInput("Copy this from the vendor's studio.", attr=f"options.{missing}")
         return
     chosen = find_engine(engine)
     if chosen is None:
