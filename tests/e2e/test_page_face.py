@@ -32,14 +32,14 @@ def test_the_face_comes_over_the_portrait_freezes_and_comes_back(page: Page, roo
     room.become("listening")
 
     expect(page.locator(MOVING)).to_be_visible()
-    page.wait_for_function("getComputedStyle(document.querySelector('#avatar')).opacity === '1'")
+    expect(page.locator("#avatar")).to_have_css("opacity", "1")
     assert page.evaluate("document.querySelector('#avatar').videoWidth") == 240
     assert (box(page, "#avatar"), box(page, "#conversation")) == before, "a tall picture fills the same square"
     assert page.locator("#avatar").get_attribute("aria-hidden") is None
 
     agent.frozen.set()
     expect(page.locator(MOVING)).to_have_count(0)
-    page.wait_for_function("getComputedStyle(document.querySelector('#avatar')).opacity === '0'")
+    expect(page.locator("#avatar")).to_have_css("opacity", "0")
     assert box(page, PORTRAIT) == before[0]
 
     agent.frozen.clear()

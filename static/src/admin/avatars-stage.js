@@ -17,6 +17,8 @@ export function setUpStage(stage, form) {
   const again = stage.querySelector("[data-again]");
   const render = stage.querySelector("[data-render]");
   const still = window.matchMedia("(prefers-reduced-motion: reduce)");
+  const kept = stage.querySelector("[data-kept]");
+  if (kept) kept.open = window.matchMedia("(min-width: 1280px)").matches; // elsewhere the form would begin far below
   let timer = 0;
   let wanted = 0;
   let fact = null;
