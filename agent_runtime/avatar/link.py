@@ -38,6 +38,7 @@ JOIN_SECONDS = 3.0
 WATCH_SECONDS = 0.5
 CALL_AGAIN_SECONDS = (2.0, 5.0, 10.0, 20.0, 30.0)
 CLOSE_SECONDS = 3.0
+CLOSING_SECONDS = 0.5
 CUT_SECONDS = 1.0  # a face that does not say where it was cut is asked no longer
 
 
@@ -233,6 +234,7 @@ class FaceLink:
             self._note_there()
             heard_until = await self._watch(self._face)
             self._route.drop_face(heard_until)
+            await asyncio.sleep(CLOSING_SECONDS)  # a face also leaves because the conversation ends: then this does too
             self._note_lost("The face was lost. The conversation goes on with voice only.")
             await self._dismiss()
             await _count(lost=1)

@@ -56,6 +56,7 @@ def make_spec(
         persona=persona,
         chains=chains,
         turn_taking=turn,
+        face=None,
         history=history,
     )
 
