@@ -201,6 +201,7 @@ class FaceLink:
 
     def __init__(self, *, source: FaceSource, session: AgentSession[Any], recorder: SessionRecorder) -> None:
         self._source = source
+        self._room = session.room_io.room
         self._recorder = recorder
         self._route: SpeechRoute = install(session.output)
         self._failure = asyncio.Event()
@@ -234,7 +235,9 @@ class FaceLink:
             self._note_there()
             heard_until = await self._watch(self._face)
             self._route.drop_face(heard_until)
-            await asyncio.sleep(CLOSING_SECONDS)  # a face also leaves because the conversation ends: then this does too
+            await asyncio.sleep(CLOSING_SECONDS)
+            if not self._room.isconnected():
+                return  # the face left because the conversation is over
             self._note_lost("The face was lost. The conversation goes on with voice only.")
             await self._dismiss()
             await _count(lost=1)

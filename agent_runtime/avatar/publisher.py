@@ -85,11 +85,11 @@ class FacePublisher:
     """Publishes one face until closed. Audio is the clock: it is handed over a little ahead, and each frame is shown
     when its own audio is heard. What is late is skipped, never heard late.
 
-    LiveKit's `AvatarRunner` is not used. `tests/bench/bench_avatar.py`, both in one run on 2 busy cores (load 8), as a
-    subscriber saw them: AvatarRunner with RGB frames sent 20.0 frames a second of 25 (p99 between them 81 ms), its
-    picture came 121 ms after the sound, and it took 21 % of a core speaking and 14 % idle, where it keeps the full
-    rate; this sent 25.0 (43 ms) in step, for 16 % and 7 %. AvatarRunner also publishes nothing until its audio was subscribed
-    to, and reports the end of speech when it was handed over, not when it was heard.
+    LiveKit's `AvatarRunner` is not used. `tests/bench/bench_avatar.py`, both in one run on 2 busy cores (load 6), as a
+    subscriber saw them: AvatarRunner with RGB frames sends 20 frames a second, since it publishes with the library's
+    preset for that size (p99 between them 81 ms), its picture came 77 to 127 ms after the sound, and it keeps the full
+    rate while idle (14 % of a core); this sent 25 (43 ms), in step, and 12.5 idle (8 %). AvatarRunner also publishes
+    nothing until its audio was subscribed to, and reports the end of speech when it was handed over, not when heard.
     """
 
     def __init__(
