@@ -41,6 +41,7 @@ JOIN_SECONDS = 3.0
 WATCH_SECONDS = 0.5
 CALL_AGAIN_SECONDS = (2.0, 5.0, 10.0, 20.0, 30.0)
 CLOSE_SECONDS = 3.0
+CLOSING_SECONDS = 0.5
 CUT_SECONDS = 1.0  # a face that does not say where it was cut is asked no longer
 
 
@@ -231,6 +232,7 @@ class FaceLink:
 
     def __init__(self, *, source: FaceSource, session: AgentSession[Any], recorder: SessionRecorder) -> None:
         self._source = source
+        self._room = session.room_io.room
         self._recorder = recorder
         self._route: SpeechRoute = install(session.output)
         self._failure = asyncio.Event()
@@ -264,6 +266,9 @@ class FaceLink:
             self._note_there()
             heard_until = await self._watch(self._face)
             self._route.drop_face(heard_until)
+            await asyncio.sleep(CLOSING_SECONDS)
+            if not self._room.isconnected():
+                return  # the face left because the conversation is over
             self._note_lost("The face was lost. The conversation goes on with voice only.")
             await self._dismiss()
             await _count(lost=1)

@@ -128,11 +128,12 @@ async def run_peer(room: rtc.Room, agent: str, *, pattern: bool) -> AvatarRunner
 # -- Ours --------------------------------------------------------------------------------------------------------------
 async def run_ours(room: rtc.Room, agent: str, *, pattern: bool) -> object:
     from agent_runtime.avatar.publisher import FacePublisher
-    from avatars.engines.base import Face, FaceState, VideoFormat
+    from avatars.engines.base import Face, FaceState, LipSyncStream, VideoFormat
     from avatars.engines.cache import keep_in
     from tests.agent_runtime.avatar.round_faces import Round
     from tests.bench.pattern_stream import PatternStream
 
+    stream: LipSyncStream
     video = VideoFormat(SIZE, SIZE, float(FPS))
     if pattern:
         stream = PatternStream(video)

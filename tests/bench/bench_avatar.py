@@ -10,9 +10,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ TALE = (
 
 
 @pytest.fixture(scope="module")
-def media(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Stack:  # noqa: F811
+def media(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:  # noqa: F811
     stack = Stack(tmp_path_factory.mktemp("bench"), redis_url=redis_server.url)
     yield stack
     stack.stop()
@@ -67,7 +68,7 @@ class Talk:
 
     def __init__(self, stack: Stack, kind: str, picture: str, room_name: str) -> None:
         self._stack, self._kind, self._picture, self._room_name = stack, kind, picture, room_name
-        self._agent = rtc.Room()
+        self._agent, self._avatar = rtc.Room(), f"avatar-{room_name}"
         self.visitor = Visitor(stack.env["LIVEKIT_URL"], token(stack, room_name, "visitor"))
 
     async def __aenter__(self) -> Talk:
@@ -75,14 +76,16 @@ class Talk:
         await self._agent.connect(
             url, token(self._stack, self._room_name, AGENT), options=rtc.RoomOptions(auto_subscribe=False)
         )
-        avatar = token(self._stack, self._room_name, "avatar", **{"lk.publish_on_behalf": AGENT})
+        avatar = token(self._stack, self._room_name, self._avatar, **{"lk.publish_on_behalf": AGENT})
         program = [sys.executable, "-m", "tests.bench.avatar_process", self._kind, self._picture, url, avatar, AGENT]
         environment = {**self._stack.env, "BENCH_FACES": str(self._stack.folder)}
-        self.process = subprocess.Popen(program, cwd=ROOT, env=environment, stdout=subprocess.PIPE)
-        self.output = DataStreamAudioOutput(
-            self._agent, destination_identity="avatar", sample_rate=RATE, wait_playback_start=True
+        self.process = await asyncio.to_thread(
+            subprocess.Popen, program, cwd=ROOT, env=environment, stdout=subprocess.PIPE
         )
-        self.visitor.seen.measure = lambda luma: float(luma[200:300, 200:300].mean())
+        self.output = DataStreamAudioOutput(
+            self._agent, destination_identity=self._avatar, sample_rate=RATE, wait_playback_start=True
+        )
+        self.visitor.seen.measure = brightness
         await self.visitor.__aenter__()
         assert self.process.stdout is not None
         await asyncio.wait_for(asyncio.to_thread(self.process.stdout.readline), 120)
@@ -134,10 +137,15 @@ class Figures:
         )
 
 
+def brightness(luma: NDArray[np.uint8]) -> float:
+    return float(luma[luma.shape[0] // 3 : luma.shape[0] * 2 // 3].mean())
+
+
 def edges(at: Sequence[float], loud: Sequence[bool]) -> NDArray[np.float64]:
     """When it became loud (or white)."""
     flags = np.array(loud)
-    return np.array(at)[1:][flags[1:] & ~flags[:-1]]
+    rises: NDArray[np.float64] = np.array(at)[1:][flags[1:] & ~flags[:-1]]
+    return rises
 
 
 def read(talk: Talk, since: float, until: float, cpu: float, *, pattern: bool) -> Figures:
@@ -151,7 +159,7 @@ def read(talk: Talk, since: float, until: float, cpu: float, *, pattern: bool) -
         pairs = [(white[np.abs(white - at).argmin()] - at) for at in loud if len(white)]
         skew = np.array([pair for pair in pairs if abs(pair) < BEEP_EVERY / 2])
         first = float(skew[0]) if len(skew) else float("nan")
-    gaps = sum(1 for a, b in zip(heard, heard[1:], strict=False) if b[0] - a[0] > 0.1)
+    gaps = sum(1 for a, b in pairwise(heard) if b[0] - a[0] > 0.1)
     p50, p99 = np.percentile(intervals, (50, 99)) * 1000
     return Figures(len(seen) / (until - since), float(p50), float(p99), skew, first, gaps, cpu)
 
