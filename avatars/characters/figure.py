@@ -4,6 +4,7 @@ and clothes."""
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -49,26 +50,30 @@ class Figure(Character):
 
     # -- the figure ------------------------------------------------------------------------------------------------
 
-    def body(self, head: Head) -> str:
+    def body(self, head: Head) -> Drawing:
         draw, pose = self._started(head)
         self.behind(draw, pose)
         self._neck(draw, pose)
         self.clothes(draw, pose)
         if self.look.ears:
             self._ears(draw, pose)
-        return str(draw)
+        return draw
 
-    def face(self, head: Head, eyes: Eyes, mouth: Mouth) -> str:
+    def face(self, head: Head, eyes: Eyes, mouth: Mouth) -> Drawing:
         draw, pose = self._started(head)
         self._face(draw, pose, eyes, mouth)
         self.hair(draw, pose)
         self.before(draw, pose)
-        return str(draw)
+        return draw
 
     def _started(self, head: Head) -> tuple[Drawing, Pose]:
         draw = Drawing()
-        draw.raw(f"<defs>{self._skin_definitions()}{self.definitions()}</defs>")
-        return draw, Pose(head, centre=(256, 205), size=(98, 150, 92), neck=385)
+        draw.raw(self._definitions)
+        return draw, _pose(head)
+
+    @cached_property
+    def _definitions(self) -> str:
+        return f"<defs>{self._skin_definitions()}{self.definitions()}</defs>"
 
     def _skin_definitions(self) -> str:
         look = self.look
@@ -390,3 +395,9 @@ class Figure(Character):
             )
             draw.path(placed(f"{teeth.start}{teeth.across}Z", place), "@teeth")
         draw.close()
+
+
+@lru_cache(maxsize=4)
+def _pose(head: Head) -> Pose:
+    """The same for the same head: it remembers where it placed what."""
+    return Pose(head, centre=(256, 205), size=(98, 150, 92), neck=385)

@@ -113,7 +113,7 @@ class Finn(Figure):
                 ellipse(x, y, r), ("#fff0bd", "#ffd98a", "#f7b765")[i % 3], opacity=0.28 + 0.06 * (i % 4), filter="b3"
             )
         draw.path(ellipse(256, 580, 720, 220), "@vignette")
-        return str(draw)
+        return draw.svg()
 
     def behind(self, draw: Drawing, pose: Pose) -> None:
         """The tail, behind a shoulder, breathes along."""

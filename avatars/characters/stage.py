@@ -10,15 +10,17 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, wraps
 from importlib.metadata import version
 from pathlib import Path
+from typing import Concatenate, ParamSpec
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avatars.characters.pixels import rasterise
-from avatars.characters.svg import Place, Points
+from avatars.characters.svg import Drawing, Place, Points, View
 from avatars.engines.poses import Eyes, Head, Mouth
 
 Box = tuple[int, int, int, int]
@@ -31,6 +33,22 @@ YAW, PITCH, ROLL = math.radians(13.0), math.radians(8.0), math.radians(4.5)
 """The largest turns."""
 
 
+P = ParamSpec("P")
+
+
+def _one_for_all(make: Callable[Concatenate[Pose, P], Place]) -> Callable[Concatenate[Pose, P], Place]:
+    """The same place for the same arguments, not just an equal one: `placed` knows it again."""
+
+    @wraps(make)
+    def place(pose: Pose, *args: P.args, **kwargs: P.kwargs) -> Place:
+        key = make.__name__, args, *kwargs.items()
+        if key not in pose._places:
+            pose._places[key] = make(pose, *args, **kwargs)
+        return pose._places[key]
+
+    return place
+
+
 class Pose:
     """The head's pose as functions that move points of the drawing."""
 
@@ -39,6 +57,7 @@ class Pose:
     ) -> None:
         """`centre`, `size` (half width, half height, depth): the egg of the head. `neck`: height that it tilts about."""
         self.head = head
+        self._places: dict[tuple[object, ...], Place] = {}
         self._centre = np.array(centre)
         self._size = size
         self._neck = np.array([centre[0], neck])
@@ -66,10 +85,12 @@ class Pose:
         tilted: Points = (points - self._neck) @ self._turn + self._neck + self._sway
         return tilted
 
+    @_one_for_all
     def face(self, lift: float = 0.0) -> Place:
         """On the front of the head, `lift` above its surface."""
         return lambda points: self._turned(points, self.depth(points) + lift)
 
+    @_one_for_all
     def hair(self, lift: float = 0.0) -> Place:
         """Over the front of the head, as `face`, but flatter to the sides, so that it keeps covering the outline."""
 
@@ -79,10 +100,12 @@ class Pose:
 
         return place
 
+    @_one_for_all
     def at(self, depth: float) -> Place:
         """Part of the head at one depth: 0 is its outline, negative behind."""
         return lambda points: self._turned(points, depth)
 
+    @_one_for_all
     def body(self) -> Place:
         """Chest and shoulders: they breathe."""
         breath = self.head.breath
@@ -95,6 +118,7 @@ class Pose:
 
         return place
 
+    @_one_for_all
     def neck(self, top: float, bottom: float) -> Place:
         """What joins head and body: above `top` it goes with the head's outline, below `bottom` with the body."""
 
@@ -123,12 +147,12 @@ class Character(ABC):
         """SVG of what is behind, from x -400 to 912 and y -400 to 912 at least."""
 
     @abstractmethod
-    def body(self, head: Head) -> str:
-        """SVG of all that the face covers, with the definitions it uses."""
+    def body(self, head: Head) -> Drawing:
+        """All that the face covers, with the definitions it uses."""
 
     @abstractmethod
-    def face(self, head: Head, eyes: Eyes, mouth: Mouth) -> str:
-        """SVG of the face and what is before it, with the definitions it uses."""
+    def face(self, head: Head, eyes: Eyes, mouth: Mouth) -> Drawing:
+        """The face and what is before it, with the definitions it uses."""
 
     def render(self, head: Head, eyes: Eyes, mouth: Mouth, *, width: int, height: int) -> NDArray[np.uint8]:
         """(height, width, 3), RGB. The square of the drawing fills the height (or the width, when that is smaller);
@@ -146,15 +170,22 @@ class Character(ABC):
         return np.ascontiguousarray(pixels[..., :3])
 
 
-def _document(content: str, width: int, height: int, *, zoom: float = 1.0, box: Box | None = None) -> str:
+def _document(content: Drawing | str, width: int, height: int, *, zoom: float = 1.0, box: Box | None = None) -> str:
     """An SVG document of a picture of this size, or of the part of it in `box`."""
     x, y, wide, high = box or (0, 0, width, height)
     unit = SIDE / min(width, height)  # units of the drawing a pixel
     left, top = (SIDE - width * unit) / 2 + x * unit, (SIDE - height * unit) * 0.6 + y * unit
+    shift_x, shift_y = SIDE / 2 * (1 - zoom), SIDE * (1 - zoom)
+    if isinstance(content, Drawing):
+        view = View(left, top, left + wide * unit, top + high * unit).widened(2 * unit)
+        content = content.svg(View(
+            (view.left - shift_x) / zoom, (view.top - shift_y) / zoom,
+            (view.right - shift_x) / zoom, (view.bottom - shift_y) / zoom,
+        ))  # fmt: skip
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{left:.6f} {top:.6f} {wide * unit:.6f} {high * unit:.6f}"'
         f' width="{wide}" height="{high}">'
-        f'<g transform="matrix({zoom} 0 0 {zoom} {SIDE / 2 * (1 - zoom):.3f} {SIDE * (1 - zoom):.3f})">{content}</g></svg>'
+        f'<g transform="matrix({zoom} 0 0 {zoom} {shift_x:.3f} {shift_y:.3f})">{content}</g></svg>'
     )
 
 
