@@ -65,7 +65,9 @@ def placed(path: str, place: Place) -> str:
 
 
 @lru_cache(maxsize=256)
-def shifted(place: Place, *, before: tuple[float, float] = (0.0, 0.0), after: tuple[float, float] = (0.0, 0.0)) -> Place:
+def shifted(
+    place: Place, *, before: tuple[float, float] = (0.0, 0.0), after: tuple[float, float] = (0.0, 0.0)
+) -> Place:
     """`place` for points that are moved before and after it. The same object for the same arguments, for `placed`."""
     return lambda points: np.add(place(np.add(points, before)), after)
 
@@ -184,7 +186,9 @@ class _End:
 class Drawing:
     """Shapes one over the other. A paint is a colour, or "@name" of a gradient; attributes are SVG's, with `_` for `-`."""
 
-    def __init__(self) -> None:
+    def __init__(self, definitions: str = "") -> None:
+        """`definitions`: of the gradients and filters it uses."""
+        self._definitions = definitions
         self._parts: list[str | _Shape | _Group | _End] = []
         self._clips = 0
 
@@ -218,7 +222,8 @@ class Drawing:
         self._parts.append(text)
 
     def svg(self, view: View | None = None) -> str:
-        """The SVG text; of what shows in `view`, when there is one: the rest costs time and changes no pixel of it."""
+        """The SVG text; of what shows in `view`, when there is one: the rest costs time and changes no pixel of it.
+        Empty when nothing shows."""
         texts: list[str] = []
         groups: list[tuple[_Group, int]] = []  # those not ended, and where they start
         for part in self._parts:
@@ -237,7 +242,7 @@ class Drawing:
                     texts.append("</g>")
             else:
                 texts.append(part)
-        return "".join(texts)
+        return self._definitions + "".join(texts) if texts else ""
 
 
 def _reach(attributes: dict[str, object]) -> float:
