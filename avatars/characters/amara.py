@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from avatars.characters.figure import Figure
@@ -19,6 +21,7 @@ HAIR = (
 )
 
 
+@lru_cache(maxsize=16)
 def curls(count: int, phase: int) -> str:
     """Small hooks spread over a ring about the head, by the golden angle."""
     hooks = []
@@ -34,6 +37,7 @@ def curls(count: int, phase: int) -> str:
     return "".join(hooks)
 
 
+@lru_cache(maxsize=16)
 def fringe(count: int, phase: int) -> str:
     """Small hooks along the hairline."""
     hooks = []
@@ -145,7 +149,7 @@ class Amara(Figure):
         draw.close()
         draw.path(ellipse(90, 40, 330), "@light", opacity=0.85)
         draw.path(ellipse(256, 580, 720, 220), "@vignette", opacity=0.85)
-        return str(draw)
+        return draw.svg()
 
     def behind(self, draw: Drawing, pose: Pose) -> None:
         back = "M256 66C196 64 150 104 150 164C150 200 166 232 186 252L326 252C346 232 362 200 362 164C362 104 316 64 256 66Z"

@@ -4,6 +4,7 @@ and clothes."""
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -35,8 +36,12 @@ class Figure(Character):
     def hair(self, draw: Drawing, pose: Pose) -> None:
         """Hair over the face."""
 
-    def beard(self, draw: Drawing, pose: Pose, mouth: Mouth) -> None:
-        """On the skin, under the lips."""
+    def beard(self, draw: Drawing, pose: Pose) -> None:
+        """On the skin."""
+
+    def chin_hair(self, draw: Drawing, pose: Pose, mouth: Mouth) -> None:
+        """What goes up and down with the chin."""
+        draw.path(placed(ellipse(254, 318 + 9.0 * mouth.openness, 17, 9), pose.face()), "@sheen", opacity=0.4)
 
     def moustache(self, draw: Drawing, pose: Pose, mouth: Mouth) -> None:
         """Over the upper lip."""
@@ -49,26 +54,33 @@ class Figure(Character):
 
     # -- the figure ------------------------------------------------------------------------------------------------
 
-    def body(self, head: Head) -> str:
+    def body(self, head: Head) -> Drawing:
         draw, pose = self._started(head)
         self.behind(draw, pose)
         self._neck(draw, pose)
         self.clothes(draw, pose)
         if self.look.ears:
             self._ears(draw, pose)
-        return str(draw)
+        return draw
 
-    def face(self, head: Head, eyes: Eyes, mouth: Mouth) -> str:
+    def eyes(self, head: Head, eyes: Eyes) -> Drawing:
+        return _eyes(self, head, eyes)
+
+    def mouth(self, head: Head, mouth: Mouth) -> Drawing:
+        return _mouth(self, head, mouth)
+
+    def front(self, head: Head) -> Drawing:
         draw, pose = self._started(head)
-        self._face(draw, pose, eyes, mouth)
         self.hair(draw, pose)
         self.before(draw, pose)
-        return str(draw)
+        return draw
 
     def _started(self, head: Head) -> tuple[Drawing, Pose]:
-        draw = Drawing()
-        draw.raw(f"<defs>{self._skin_definitions()}{self.definitions()}</defs>")
-        return draw, Pose(head, centre=(256, 205), size=(98, 150, 92), neck=385)
+        return Drawing(self._definitions), _pose(head)
+
+    @cached_property
+    def _definitions(self) -> str:
+        return f"<defs>{self._skin_definitions()}{self.definitions()}</defs>"
 
     def _skin_definitions(self) -> str:
         look = self.look
@@ -141,12 +153,13 @@ class Figure(Character):
             draw.path(placed(ear, place), self.look.skin if side < 0 else self.look.shade)
             draw.line(placed(fold, place), self.look.deep, 2.6, opacity=0.4)
 
-    def _face(self, draw: Drawing, pose: Pose, eyes: Eyes, mouth: Mouth) -> None:
-        look = self.look
-        outline = placed(look.jaw, self._jaw(pose, mouth))
+    def outline(self, head: Head, mouth: Mouth) -> str:
+        return placed(self.look.jaw, self._jaw(_pose(head), mouth))
+
+    def skin(self, head: Head) -> Drawing:
+        draw, pose = self._started(head)
         face = pose.face()
-        draw.clip(outline)
-        # A gradient is spread over its shape: this one must not move with the chin.
+        # Larger than the face: the chin moves over it.
         draw.path(placed("M160 92L352 92L352 380L160 380Z", pose.at(10)), "@skin")
         # The side away from the light.
         draw.path(placed("M344 120C352 210 330 300 262 346L360 350L360 120Z", pose.at(30)), "@turned", filter="soft8")
@@ -156,15 +169,18 @@ class Figure(Character):
         draw.path(placed(ellipse(207, 234, 24, 15), face), "@sheen", opacity=0.5)
         draw.path(placed(ellipse(304, 236, 20, 13), face), "@sheen", opacity=0.3)
         self.hairline(draw, pose)
-        draw.path(placed(ellipse(254, 318 + 9.0 * mouth.openness, 17, 9), face), "@sheen", opacity=0.4)
-        self.beard(draw, pose, mouth)
-        draw.close()
+        self.beard(draw, pose)
+        return draw
+
+    def chin(self, head: Head, mouth: Mouth) -> Drawing:
+        draw, pose = self._started(head)
+        self.chin_hair(draw, pose, mouth)
+        return draw
+
+    def middle(self, head: Head, mouth: Mouth) -> Drawing:
+        draw, pose = self._started(head)
         self._nose(draw, pose)
-        for side in (-1, 1):
-            self._eye(draw, pose, eyes, side)
-        for side in (-1, 1):
-            self._brow(draw, pose, eyes, side)
-        self._mouth(draw, pose, mouth)
+        return draw
 
     def _jaw(self, pose: Pose, mouth: Mouth) -> Place:
         """The outline of the face; the chin goes down with the opening mouth."""
@@ -337,7 +353,7 @@ class Figure(Character):
 
     # -- mouth -----------------------------------------------------------------------------------------------------
 
-    def _mouth(self, draw: Drawing, pose: Pose, mouth: Mouth) -> None:
+    def draw_mouth(self, draw: Drawing, pose: Pose, mouth: Mouth) -> None:
         look = self.look
         place = pose.face(look.mouth_lift)
         lips = Lips.shaped(look, mouth)
@@ -390,3 +406,26 @@ class Figure(Character):
             )
             draw.path(placed(f"{teeth.start}{teeth.across}Z", place), "@teeth")
         draw.close()
+
+
+@lru_cache(maxsize=4)
+def _pose(head: Head) -> Pose:
+    """The same for the same head: it remembers where it placed what."""
+    return Pose(head, centre=(256, 205), size=(98, 150, 92), neck=385)
+
+
+@lru_cache(maxsize=64)
+def _eyes(figure: Figure, head: Head, eyes: Eyes) -> Drawing:
+    draw, pose = figure._started(head)
+    for side in (-1, 1):
+        figure._eye(draw, pose, eyes, side)
+    for side in (-1, 1):
+        figure._brow(draw, pose, eyes, side)
+    return draw
+
+
+@lru_cache(maxsize=64)
+def _mouth(figure: Figure, head: Head, mouth: Mouth) -> Drawing:
+    draw, pose = figure._started(head)
+    figure.draw_mouth(draw, pose, mouth)
+    return draw

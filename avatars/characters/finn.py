@@ -6,7 +6,7 @@ from avatars.characters.figure import Figure
 from avatars.characters.look import Look
 from avatars.characters.stage import Pose
 from avatars.characters.svg import Drawing, ellipse, fade, gradient, placed, soft, strands
-from avatars.engines.poses import Eyes, Mouth
+from avatars.engines.poses import Head, Mouth
 
 FUR, FUR_LIGHT, FUR_DARK, CREAM, CREAM_SHADE, BARK = "#e2762f", "#f7a558", "#b0501d", "#fff4e3", "#e6c9a6", "#3a211a"
 
@@ -113,7 +113,7 @@ class Finn(Figure):
                 ellipse(x, y, r), ("#fff0bd", "#ffd98a", "#f7b765")[i % 3], opacity=0.28 + 0.06 * (i % 4), filter="b3"
             )
         draw.path(ellipse(256, 580, 720, 220), "@vignette")
-        return str(draw)
+        return draw.svg()
 
     def behind(self, draw: Drawing, pose: Pose) -> None:
         """The tail, behind a shoulder, breathes along."""
@@ -213,11 +213,12 @@ class Finn(Figure):
             )
             draw.path(placed(tuft, pose.at(18)), "@cream", opacity=0.92)
 
-    def _face(self, draw: Drawing, pose: Pose, eyes: Eyes, mouth: Mouth) -> None:
-        jaw = self._jaw(pose, mouth)
-        outline = placed(HEAD, jaw)
+    def outline(self, head: Head, mouth: Mouth) -> str:
+        return placed(HEAD, self._jaw(self._started(head)[1], mouth))
+
+    def skin(self, head: Head) -> Drawing:
+        draw, pose = self._started(head)
         face = pose.face()
-        draw.clip(outline)
         draw.path(placed("M96 96L416 96L416 380L96 380Z", pose.at(10)), "@fur")
         draw.path(placed(ellipse(226, 140, 60, 40), face), "@sheen", opacity=0.6)
         draw.path(placed(CHEEKS, pose.face(4)), "@cream")
@@ -247,8 +248,14 @@ class Finn(Figure):
             opacity=0.5,
         )
         draw.path(placed("M410 130C380 220 350 310 270 360L420 380Z", pose.at(30)), "@turned", filter="soft8")
-        draw.close()
-        # Muzzle: a rounded shape in front of the face.
+        return draw
+
+    def chin_hair(self, draw: Drawing, pose: Pose, mouth: Mouth) -> None:
+        pass
+
+    def middle(self, head: Head, mouth: Mouth) -> Drawing:
+        """The muzzle: a rounded shape in front of the face."""
+        draw, pose = self._started(head)
         drop = 9 * mouth.openness
         muzzle = (
             "M256 236C226 238 200 266 196 292C194 {0} 226 {1} 256 {2}C286 {1} 318 {0} 316 292C312 266 286 238 256 236Z"
@@ -269,11 +276,10 @@ class Finn(Figure):
             opacity=0.35,
             filter="soft4",
         )
-        for side in (-1, 1):
-            self._eye(draw, pose, eyes, side)
-        for side in (-1, 1):
-            self._brow(draw, pose, eyes, side)
-        self._mouth(draw, pose, mouth)
+        return draw
+
+    def draw_mouth(self, draw: Drawing, pose: Pose, mouth: Mouth) -> None:
+        super().draw_mouth(draw, pose, mouth)
         for side in (-1, 1):
             for i in range(3):
                 draw.path(

@@ -105,7 +105,7 @@ class Mira(Figure):
         ):
             draw.path(ellipse(x, y, r), "#fff0d2", opacity=o, filter="b3")
         draw.path(ellipse(256, 560, 620, 190), "@vignette", opacity=0.8)
-        return str(draw)
+        return draw.svg()
 
     def behind(self, draw: Drawing, pose: Pose) -> None:
         swing = pose.neck(300, 540)

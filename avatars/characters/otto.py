@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from avatars.characters.figure import Figure
 from avatars.characters.look import Look
 from avatars.characters.stage import Pose
-from avatars.characters.svg import Drawing, ellipse, fade, gradient, placed, soft, strands
+from avatars.characters.svg import Drawing, ellipse, fade, gradient, placed, shifted, soft, strands
 from avatars.engines.poses import Mouth
 
 HAIR, HAIR_LIGHT, HAIR_DARK, GREY = "#8a4e2f", "#b87748", "#5c301c", "#d8c9bb"
@@ -111,7 +109,7 @@ class Otto(Figure):
         draw.close()
         draw.path(ellipse(520, 260, 260, 330), "@fill", opacity=0.5)
         draw.path(ellipse(256, 560, 720, 230), "@vignette")
-        return str(draw)
+        return draw.svg()
 
     def behind(self, draw: Drawing, pose: Pose) -> None:
         back = "M256 74C206 74 168 106 168 170C168 210 176 240 190 262L322 262C336 240 344 210 344 170C344 106 306 74 256 74Z"
@@ -191,12 +189,8 @@ class Otto(Figure):
             filter="soft4",
         )
 
-    def beard(self, draw: Drawing, pose: Pose, mouth: Mouth) -> None:
-        beard = placed(
-            "M160 140L183 140C187 176 184 208 189 232C193 252 204 262 216 266C224 268 238 268 256 268C274 268 288 268 296 266"
-            "C308 262 319 252 323 232C328 208 325 176 329 140L352 140L356 260L330 356L256 370L182 356L156 260Z",
-            pose.face(2),
-        )
+    def beard(self, draw: Drawing, pose: Pose) -> None:
+        beard = self._beard(pose)
         draw.path(beard, "#3a1c0e", opacity=0.35, filter="soft4")
         draw.path(beard, "@beard")
         draw.clip(beard)
@@ -207,12 +201,24 @@ class Otto(Figure):
         draw.line(placed(left + right, place), HAIR_LIGHT, 1.3, opacity=0.5)
         for side in (-1, 1):
             draw.path(placed(ellipse(256 + side * 76, 196, 9, 34), place), GREY, opacity=0.36, filter="soft4")
+        draw.close()
+
+    def chin_hair(self, draw: Drawing, pose: Pose, mouth: Mouth) -> None:
+        place = pose.face(3)
+        draw.clip(self._beard(pose))
         drop = 11 * mouth.openness
         chin = placed(ellipse(256, 334 + drop, 26, 14), place)
         draw.path(chin, GREY, opacity=0.42, filter="soft4")
         tuft = strands("M226 312C230 326 238 336 248 344", "M286 312C282 326 274 336 264 344", 16, 2, sway=1.5)
-        draw.line(placed(tuft, lambda points: place(np.add(points, (0, drop)))), GREY, 1.1, opacity=0.22)
+        draw.line(placed(tuft, shifted(place, before=(0, drop))), GREY, 1.1, opacity=0.22)
         draw.close()
+
+    def _beard(self, pose: Pose) -> str:
+        return placed(
+            "M160 140L183 140C187 176 184 208 189 232C193 252 204 262 216 266C224 268 238 268 256 268C274 268 288 268 296 266"
+            "C308 262 319 252 323 232C328 208 325 176 329 140L352 140L356 260L330 356L256 370L182 356L156 260Z",
+            pose.face(2),
+        )
 
     def moustache(self, draw: Drawing, pose: Pose, mouth: Mouth) -> None:
         y = self.look.mouth_y - 7.2 * mouth.openness
@@ -283,13 +289,11 @@ class Otto(Figure):
                 f"C{x + 30} {y + 16} {x + 18} {y + 25} {x} {y + 25}C{x - 18} {y + 25} {x - 30} {y + 16} {x - 30} {y - 4}Z"
             )
         for rim in rims:
-            draw.line(
-                placed(rim, lambda points: pose.face(6)(np.add(points, (1, 5)))), self.look.deep, 4.0, opacity=0.22
-            )
+            draw.line(placed(rim, shifted(pose.face(6), before=(1, 5))), self.look.deep, 4.0, opacity=0.22)
         for rim in rims:
             draw.path(placed(rim, place), "@lens")
             draw.line(placed(rim, place), "#2b3236", 4.2)
-            draw.line(placed(rim, lambda points: np.subtract(place(points), (0.6, 1.0))), "#7d8c92", 1.0, opacity=0.6)
+            draw.line(placed(rim, shifted(place, after=(-0.6, -1.0))), "#7d8c92", 1.0, opacity=0.6)
         draw.line(placed(f"M249 {y - 6}C252 {y - 11} 260 {y - 11} 263 {y - 6}", place), "#2b3236", 4.2)
         for side in (-1, 1):
             x = 256 + side * 67

@@ -6,14 +6,18 @@ import ctypes
 import threading
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+"""(height, width, 4), RGBA with the colours multiplied by alpha."""
 
 _lock = threading.Lock()
 _engine: Any = None
 
 
-def rasterise(svg: str, *, width: int, height: int, over: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+def rasterise(svg: str, *, width: int, height: int, over: Pixels | None = None) -> Pixels:
     """(height, width, 4), RGBA with the colours multiplied by alpha: the drawing stretched to the size, on nothing or
     `over` a picture of this shape.
 
@@ -50,3 +54,15 @@ def rasterise(svg: str, *, width: int, height: int, over: NDArray[np.uint8] | No
             canvas.destroy()
     # The array keeps the buffer alive.
     return np.ctypeslib.as_array(buffer).view(np.uint8).reshape(height, width, 4)
+
+
+def laid_over(behind: Pixels, front: Pixels) -> Pixels:
+    """`front` on top of `behind`."""
+    rest = cv2.cvtColor(255 - front[..., 3], cv2.COLOR_GRAY2BGRA)
+    rest[..., 3] = rest[..., 0]
+    return np.asarray(cv2.add(masked(behind, rest), front), dtype=np.uint8)
+
+
+def masked(picture: Pixels, mask: Pixels) -> Pixels:
+    """The picture where the mask, in all its channels, is 255; less of it where it is less."""
+    return np.asarray(cv2.multiply(picture, mask, scale=1 / 255), dtype=np.uint8)

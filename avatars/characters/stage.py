@@ -10,15 +10,18 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from functools import lru_cache
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, wraps
 from importlib.metadata import version
 from pathlib import Path
+from typing import Concatenate, ParamSpec
 
 import numpy as np
 from numpy.typing import NDArray
 
-from avatars.characters.pixels import rasterise
-from avatars.characters.svg import Place, Points
+from avatars.characters.pixels import Pixels, laid_over, masked, rasterise
+from avatars.characters.svg import Drawing, Place, Points, View
 from avatars.engines.poses import Eyes, Head, Mouth
 
 Box = tuple[int, int, int, int]
@@ -31,6 +34,22 @@ YAW, PITCH, ROLL = math.radians(13.0), math.radians(8.0), math.radians(4.5)
 """The largest turns."""
 
 
+P = ParamSpec("P")
+
+
+def _one_for_all(make: Callable[Concatenate[Pose, P], Place]) -> Callable[Concatenate[Pose, P], Place]:
+    """The same place for the same arguments, not just an equal one: `placed` knows it again."""
+
+    @wraps(make)
+    def place(pose: Pose, *args: P.args, **kwargs: P.kwargs) -> Place:
+        key = make.__name__, args, *kwargs.items()
+        if key not in pose._places:
+            pose._places[key] = make(pose, *args, **kwargs)
+        return pose._places[key]
+
+    return place
+
+
 class Pose:
     """The head's pose as functions that move points of the drawing."""
 
@@ -39,6 +58,7 @@ class Pose:
     ) -> None:
         """`centre`, `size` (half width, half height, depth): the egg of the head. `neck`: height that it tilts about."""
         self.head = head
+        self._places: dict[tuple[object, ...], Place] = {}
         self._centre = np.array(centre)
         self._size = size
         self._neck = np.array([centre[0], neck])
@@ -66,10 +86,12 @@ class Pose:
         tilted: Points = (points - self._neck) @ self._turn + self._neck + self._sway
         return tilted
 
+    @_one_for_all
     def face(self, lift: float = 0.0) -> Place:
         """On the front of the head, `lift` above its surface."""
         return lambda points: self._turned(points, self.depth(points) + lift)
 
+    @_one_for_all
     def hair(self, lift: float = 0.0) -> Place:
         """Over the front of the head, as `face`, but flatter to the sides, so that it keeps covering the outline."""
 
@@ -79,10 +101,12 @@ class Pose:
 
         return place
 
+    @_one_for_all
     def at(self, depth: float) -> Place:
         """Part of the head at one depth: 0 is its outline, negative behind."""
         return lambda points: self._turned(points, depth)
 
+    @_one_for_all
     def body(self) -> Place:
         """Chest and shoulders: they breathe."""
         breath = self.head.breath
@@ -95,6 +119,7 @@ class Pose:
 
         return place
 
+    @_one_for_all
     def neck(self, top: float, bottom: float) -> Place:
         """What joins head and body: above `top` it goes with the head's outline, below `bottom` with the body."""
 
@@ -107,8 +132,8 @@ class Pose:
 
 
 class Character(ABC):
-    """An artist who draws. A subclass says what, from back to front: the scene, which never moves; the body, which goes
-    with the head alone; and the face."""
+    """An artist who draws. A subclass says what, from back to front. What goes with the head alone is painted once for
+    all eyes and mouths of that head; the rest is small."""
 
     name: str
     zoom: float = 1.0
@@ -120,15 +145,39 @@ class Character(ABC):
 
     @abstractmethod
     def scene(self) -> str:
-        """SVG of what is behind, from x -400 to 912 and y -400 to 912 at least."""
+        """SVG of what is behind and never moves, from x -400 to 912 and y -400 to 912 at least."""
 
     @abstractmethod
-    def body(self, head: Head) -> str:
-        """SVG of all that the face covers, with the definitions it uses."""
+    def body(self, head: Head) -> Drawing:
+        """All that the face covers."""
 
     @abstractmethod
-    def face(self, head: Head, eyes: Eyes, mouth: Mouth) -> str:
-        """SVG of the face and what is before it, with the definitions it uses."""
+    def skin(self, head: Head) -> Drawing:
+        """The face without its features; shows only inside of `outline`."""
+
+    @abstractmethod
+    def outline(self, head: Head, mouth: Mouth) -> str:
+        """The path around the face."""
+
+    @abstractmethod
+    def chin(self, head: Head, mouth: Mouth) -> Drawing:
+        """What moves with the mouth on the skin; shows only inside of `outline`."""
+
+    @abstractmethod
+    def middle(self, head: Head, mouth: Mouth) -> Drawing:
+        """On the face, behind the eyes: the nose."""
+
+    @abstractmethod
+    def eyes(self, head: Head, eyes: Eyes) -> Drawing:
+        """Eyes and brows."""
+
+    @abstractmethod
+    def mouth(self, head: Head, mouth: Mouth) -> Drawing:
+        """The mouth and all about it."""
+
+    @abstractmethod
+    def front(self, head: Head) -> Drawing:
+        """What is before the face."""
 
     def render(self, head: Head, eyes: Eyes, mouth: Mouth, *, width: int, height: int) -> NDArray[np.uint8]:
         """(height, width, 3), RGB. The square of the drawing fills the height (or the width, when that is smaller);
@@ -139,35 +188,100 @@ class Character(ABC):
         self, head: Head, eyes: Eyes, mouth: Mouth, *, width: int, height: int, box: Box
     ) -> NDArray[np.uint8]:
         """What `render` gives within `box` (x, y, width, height), for less."""
-        left, top, wide, high = box
-        behind = _without_face(self, head, width, height)[top : top + high, left : left + wide]
-        face = _document(self.face(head, eyes, mouth), width, height, zoom=self.zoom, box=box)
-        pixels = rasterise(face, width=wide, height=high, over=behind)
-        return np.ascontiguousarray(pixels[..., :3])
+        frame = _Frame(width, height, box)
+        picture = _without_features(self, head, mouth, frame)
+        picture = frame.paint(self, self.eyes(head, eyes), picture)
+        picture = frame.paint(self, self.mouth(head, mouth), picture)
+        picture = laid_over(picture, frame.cut(_front(self, head, frame.whole)))
+        return np.ascontiguousarray(picture[..., :3])
 
 
-def _document(content: str, width: int, height: int, *, zoom: float = 1.0, box: Box | None = None) -> str:
-    """An SVG document of a picture of this size, or of the part of it in `box`."""
-    x, y, wide, high = box or (0, 0, width, height)
-    unit = SIDE / min(width, height)  # units of the drawing a pixel
-    left, top = (SIDE - width * unit) / 2 + x * unit, (SIDE - height * unit) * 0.6 + y * unit
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{left:.6f} {top:.6f} {wide * unit:.6f} {high * unit:.6f}"'
-        f' width="{wide}" height="{high}">'
-        f'<g transform="matrix({zoom} 0 0 {zoom} {SIDE / 2 * (1 - zoom):.3f} {SIDE * (1 - zoom):.3f})">{content}</g></svg>'
-    )
+@dataclass(frozen=True)
+class _Frame:
+    """A part of a picture of this size."""
+
+    width: int
+    height: int
+    box: Box
+
+    @property
+    def whole(self) -> _Frame:
+        return _Frame(self.width, self.height, (0, 0, self.width, self.height))
+
+    def cut(self, picture: Pixels) -> Pixels:
+        """This part of the whole picture."""
+        x, y, width, height = self.box
+        return picture[y : y + height, x : x + width]
+
+    def paint(self, character: Character, drawing: Drawing, over: Pixels | None = None) -> Pixels:
+        """The drawing, on nothing or over what is in this frame already."""
+        view, zoom = self.view, character.zoom
+        shift_x, shift_y = SIDE / 2 * (1 - zoom), SIDE * (1 - zoom)
+        seen = View(
+            (view.left - shift_x) / zoom,
+            (view.top - shift_y) / zoom,
+            (view.right - shift_x) / zoom,
+            (view.bottom - shift_y) / zoom,
+        )
+        content = drawing.svg(seen.widened(2 * self._unit / zoom))
+        if not content and over is not None:
+            return over
+        return self.paint_svg(
+            f'<g transform="matrix({zoom} 0 0 {zoom} {shift_x:.3f} {shift_y:.3f})">{content}</g>', over
+        )
+
+    def paint_svg(self, content: str, over: Pixels | None = None) -> Pixels:
+        left, top, right, bottom = self.view
+        _, _, width, height = self.box
+        document = (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{left:.6f} {top:.6f} {right - left:.6f} {bottom - top:.6f}"'
+            f' width="{width}" height="{height}">{content}</svg>'
+        )
+        return rasterise(document, width=width, height=height, over=over)
+
+    @property
+    def view(self) -> View:
+        """What of the drawing it shows."""
+        x, y, width, height = self.box
+        unit = self._unit
+        left, top = (SIDE - self.width * unit) / 2 + x * unit, (SIDE - self.height * unit) * 0.6 + y * unit
+        return View(left, top, left + width * unit, top + height * unit)
+
+    @property
+    def _unit(self) -> float:
+        """Of the drawing, a pixel."""
+        return SIDE / min(self.width, self.height)
 
 
-# Poses are made in rows that share a head: what does not change in a row is drawn once.
+# Poses are made in rows that share a head: what does not change in a row is painted once.
 @lru_cache(maxsize=4)
-def _without_face(character: Character, head: Head, width: int, height: int) -> NDArray[np.uint8]:
-    body = _document(character.body(head), width, height, zoom=character.zoom)
-    return rasterise(body, width=width, height=height, over=_scene(character, width, height))
+def _without_features(character: Character, head: Head, mouth: Mouth, frame: _Frame) -> Pixels:
+    outline = Drawing()
+    outline.path(character.outline(head, mouth), "#fff")
+    skin = frame.paint(character, character.chin(head, mouth), frame.cut(_skin(character, head, frame.whole)))
+    body = frame.cut(_body(character, head, frame.whole))
+    face = laid_over(body, masked(skin, frame.paint(character, outline)))
+    return frame.paint(character, character.middle(head, mouth), face)
 
 
-@lru_cache(maxsize=4)
-def _scene(character: Character, width: int, height: int) -> NDArray[np.uint8]:
-    return rasterise(_document(character.scene(), width, height), width=width, height=height)
+@lru_cache(maxsize=2)
+def _skin(character: Character, head: Head, frame: _Frame) -> Pixels:
+    return frame.paint(character, character.skin(head))
+
+
+@lru_cache(maxsize=2)
+def _front(character: Character, head: Head, frame: _Frame) -> Pixels:
+    return frame.paint(character, character.front(head))
+
+
+@lru_cache(maxsize=2)
+def _body(character: Character, head: Head, frame: _Frame) -> Pixels:
+    return frame.paint(character, character.body(head), _scene(character, frame))
+
+
+@lru_cache(maxsize=2)
+def _scene(character: Character, frame: _Frame) -> Pixels:
+    return frame.paint_svg(character.scene())
 
 
 @lru_cache

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +17,28 @@ Points = NDArray[np.float64]
 Place = Callable[[Points], Points]
 """Where points of the drawing at rest are in a pose."""
 
+
+class View(NamedTuple):
+    """A rectangle of the drawing, in its units."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def widened(self, by: float) -> View:
+        return View(self.left - by, self.top - by, self.right + by, self.bottom + by)
+
+
+BLUR_REACH = 32.0
+"""How far the widest blur carries a shape, and more than enough for smooth edges."""
+
+
 COORDINATES = {"M": 1, "L": 1, "C": 3, "Q": 2, "Z": 0}
 """Points after each path command. Paths use these commands only, absolute, each letter written out."""
 
-TOKEN = re.compile(r"[MLCQZ]|-?\d*\.?\d+")
+NUMBER = re.compile(r"-?\d*\.?\d+")
+TOKEN = re.compile(rf"[MLCQZ]|{NUMBER.pattern}")
 
 
 @lru_cache(maxsize=4096)
@@ -36,10 +56,43 @@ def parse(path: str) -> tuple[str, Points]:
     return "".join(form), points
 
 
+# Poses come in rows that share a head: most paths are placed again and again. A row needs some thousand of them.
+@lru_cache(maxsize=4096)
 def placed(path: str, place: Place) -> str:
     """The path with every point moved by `place`."""
     form, points = parse(path)
     return form % tuple(place(points).ravel().tolist())
+
+
+@lru_cache(maxsize=256)
+def shifted(
+    place: Place, *, before: tuple[float, float] = (0.0, 0.0), after: tuple[float, float] = (0.0, 0.0)
+) -> Place:
+    """`place` for points that are moved before and after it. The same object for the same arguments, for `placed`."""
+    return lambda points: np.add(place(np.add(points, before)), after)
+
+
+@lru_cache(maxsize=4096)
+def seen(path: str, view: View, *, whole: bool) -> str:
+    """The pieces (from one M to the next) of a path that may show in `view`; all or nothing if `whole`."""
+    pieces, boxes = _pieces(path)
+    left, top, right, bottom = boxes
+    shown = (left <= view.right) & (right >= view.left) & (top <= view.bottom) & (bottom >= view.top)
+    if whole:
+        return path if shown.any() else ""
+    return "".join(piece for piece, show in zip(pieces, shown.tolist(), strict=True) if show)
+
+
+@lru_cache(maxsize=4096)
+def _pieces(path: str) -> tuple[list[str], NDArray[np.float64]]:
+    """The pieces of a path and the boxes around their points, (4, n): a curve never leaves the box of its points."""
+    pieces = [f"M{piece}" for piece in path.split("M") if piece]
+    boxes = []
+    for piece in pieces:
+        numbers = [float(number) for number in NUMBER.findall(piece)]
+        xs, ys = numbers[::2], numbers[1::2]
+        boxes.append((min(xs), min(ys), max(xs), max(ys)))
+    return pieces, np.array(boxes).reshape(-1, 4).T
 
 
 def ellipse(x: float, y: float, rx: float, ry: float | None = None) -> str:
@@ -54,6 +107,7 @@ def ellipse(x: float, y: float, rx: float, ry: float | None = None) -> str:
     )
 
 
+@lru_cache(maxsize=256)
 def strands(one: str, other: str, count: int, phase: int = 0, sway: float = 1.5) -> str:
     """`count` strands of hair between two open paths of the same commands, unevenly spread and a little unruly."""
     form, a = parse(one)
@@ -104,41 +158,95 @@ def _stops(stops: Iterable[str]) -> str:
     return "".join(text)
 
 
+@dataclass(frozen=True)
+class _Shape:
+    path: str
+    paint: str
+    attributes: str
+    reach: float  # how far beyond its path it shows
+
+    def svg(self, view: View | None) -> str:
+        path = self.path
+        if view is not None:
+            # A gradient is spread over all of a path.
+            path = seen(path, view.widened(self.reach), whole=self.paint.startswith("@"))
+        return f'<path d="{path}"{self.attributes}/>' if path else ""
+
+
+@dataclass(frozen=True)
+class _Group:
+    start: str
+    clip: str  # the path outside of which nothing of the group shows, or nothing
+
+
+class _End:
+    """Of a group."""
+
+
 class Drawing:
     """Shapes one over the other. A paint is a colour, or "@name" of a gradient; attributes are SVG's, with `_` for `-`."""
 
-    def __init__(self) -> None:
-        self._parts: list[str] = []
+    def __init__(self, definitions: str = "") -> None:
+        """`definitions`: of the gradients and filters it uses."""
+        self._definitions = definitions
+        self._parts: list[str | _Shape | _Group | _End] = []
         self._clips = 0
 
     def path(self, d: str, fill: str = "none", **attributes: object) -> None:
-        self._parts.append(f'<path d="{d}" fill="{_paint(fill)}"{_attributes(attributes)}/>')
+        text = f' fill="{_paint(fill)}"{_attributes(attributes)}'
+        self._parts.append(_Shape(d, fill, text, _reach(attributes)))
 
     def line(self, d: str, stroke: str, width: float, **attributes: object) -> None:
         """An open line with round ends."""
-        self._parts.append(
-            f'<path d="{d}" fill="none" stroke="{_paint(stroke)}" stroke-width="{width:.2f}" stroke-linecap="round"'
-            f' stroke-linejoin="round"{_attributes(attributes)}/>'
+        text = (
+            f' fill="none" stroke="{_paint(stroke)}" stroke-width="{width:.2f}" stroke-linecap="round"'
+            f' stroke-linejoin="round"{_attributes(attributes)}'
         )
+        self._parts.append(_Shape(d, stroke, text, _reach(attributes) + width))
 
     def open(self, **attributes: object) -> None:
         """Starts a group; `close` ends it."""
-        self._parts.append(f"<g{_attributes(attributes)}>")
+        self._parts.append(_Group(f"<g{_attributes(attributes)}>", ""))
 
     def clip(self, d: str) -> None:
         """Starts a group that shows only inside the path; `close` ends it."""
         self._clips += 1
         name = f"clip{self._clips}"  # a mask: clipping paths let blurred shapes through
-        self._parts.append(f'<mask id="{name}"><path d="{d}" fill="#fff"/></mask><g mask="url(#{name})">')
+        mask = f'<mask id="{name}"><path d="{d}" fill="#fff"/></mask><g mask="url(#{name})">'
+        self._parts.append(_Group(mask, d))
 
     def close(self) -> None:
-        self._parts.append("</g>")
+        self._parts.append(_End())
 
     def raw(self, text: str) -> None:
         self._parts.append(text)
 
-    def __str__(self) -> str:
-        return "".join(self._parts)
+    def svg(self, view: View | None = None) -> str:
+        """The SVG text; of what shows in `view`, when there is one: the rest costs time and changes no pixel of it.
+        Empty when nothing shows."""
+        texts: list[str] = []
+        groups: list[tuple[_Group, int]] = []  # those not ended, and where they start
+        for part in self._parts:
+            if isinstance(part, _Shape):
+                if shape := part.svg(view):
+                    texts.append(shape)
+            elif isinstance(part, _Group):
+                groups.append((part, len(texts)))
+                texts.append(part.start)
+            elif isinstance(part, _End):
+                group, start = groups.pop()
+                hidden = view is not None and group.clip and not seen(group.clip, view, whole=True)
+                if hidden or len(texts) == start + 1:
+                    del texts[start:]
+                else:
+                    texts.append("</g>")
+            else:
+                texts.append(part)
+        return self._definitions + "".join(texts) if texts else ""
+
+
+def _reach(attributes: dict[str, object]) -> float:
+    return BLUR_REACH if "filter" in attributes else 2.0
 
 
 def _paint(fill: str) -> str:
