@@ -17,6 +17,7 @@ import uuid
 from abc import ABC, abstractmethod
 from typing import Any
 
+import aiohttp
 from django.conf import settings
 from livekit import rtc
 from livekit.agents import AgentSession
@@ -24,12 +25,15 @@ from livekit.agents.voice.avatar import AvatarSession, DataStreamAudioOutput
 from livekit.agents.voice.io import AudioOutput
 
 from agent_runtime.avatar.call import AvatarCall
+from agent_runtime.avatar.heard import HeardOutput, listen_to
 from agent_runtime.avatar.job import SPEECH_RATE
 from agent_runtime.avatar.route import SpeechRoute, install, tail_of
 from agent_runtime.recorder import SessionRecorder
 from molts.errors import MoltsError, Unavailable
+from molts.http import guarded_session
 from projects.providers import PROVIDERS, get_provider
 from projects.providers.base import Kind
+from projects.providers.hosted_faces import calls_through
 from sessions import presence, rooms
 from sessions.presence import WorkerKind
 from sessions.spec import FaceSpec, SessionSpec
@@ -75,6 +79,9 @@ class FaceSource(ABC):
     async def call(self) -> LiveFace:
         """A face that has joined and shows its picture. Takes longer than `join_seconds` only when it is cancelled
         then. Raises FaceMissing or Unavailable when none can come now."""
+
+    async def aclose(self) -> None:  # noqa: B027 - most hold nothing
+        """No more faces will be called."""
 
 
 def face_source(*, spec: SessionSpec, session: AgentSession[Any], room: rtc.Room, agent_identity: str) -> FaceSource:
@@ -167,21 +174,29 @@ class HostedFace(FaceSource):
         self._spec = spec
         self._session = session
         self._room = room
+        self._http: aiohttp.ClientSession | None = None
 
     async def call(self) -> LiveFace:
         provider = get_provider(self._spec.engine)
         options = provider.parse_options(Kind.AVATAR, self._spec.options)
-        avatar = await provider.build_avatar(
-            options=options, credentials=self._spec.credentials, identity=f"avatar-{uuid.uuid4().hex[:12]}"
-        )
+        self._http = self._http or guarded_session()
+        with calls_through(self._http):
+            avatar = await provider.build_avatar(
+                options=options, credentials=self._spec.credentials, identity=f"avatar-{uuid.uuid4().hex[:12]}"
+            )
         try:
-            output = await self._start(avatar)
+            with calls_through(self._http):
+                output = await self._start(avatar)
             await _until_seen(self._room, avatar.avatar_identity)
         except BaseException:
             with contextlib.suppress(Exception):
                 await avatar.aclose()
             raise
         return HostedAvatar(self._room, avatar, output)
+
+    async def aclose(self) -> None:
+        if self._http is not None:
+            await self._http.close()
 
     async def _start(self, avatar: Any) -> AudioOutput:
         """Start the vendor's session; what takes the speech for it. Raises FaceMissing when the vendor refuses."""
@@ -206,20 +221,22 @@ class HostedFace(FaceSource):
 
 
 class HostedAvatar(LiveFace):
-    """Lost when it leaves the room; one that stays and is silent is found out by the route."""
+    """Lost when it leaves the room, or falls silent in the middle of a sentence."""
 
     def __init__(self, room: rtc.Room, avatar: AvatarSession[Any], output: AudioOutput) -> None:
         self.identity = avatar.avatar_identity
-        self.output = output
+        self.output = self._heard = HeardOutput(output)
         self._room = room
         self._avatar = avatar
+        self._ear = asyncio.create_task(listen_to(room, self.identity, self._heard), name="hosted-face-ear")
 
     async def lost(self) -> float:
-        while self.identity in self._room.remote_participants:  # noqa: ASYNC110 - simpler than LiveKit's events
+        while self.identity in self._room.remote_participants and not self._heard.is_silent:  # noqa: ASYNC110
             await asyncio.sleep(WATCH_SECONDS)
-        return time.time() - WATCH_SECONDS
+        return self._heard.heard_at if self._heard.is_talking else time.time()
 
     async def dismiss(self) -> None:
+        self._ear.cancel()
         with contextlib.suppress(Exception):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._avatar.aclose()
@@ -268,6 +285,7 @@ class FaceLink:
         """The avatar leaves with the session."""
         self._route.drop_face(time.time())
         await self._dismiss()
+        await self._source.aclose()
 
     async def _call(self, *, tries: int) -> LiveFace:
         """Raises FaceMissing, Unavailable or TimeoutError."""

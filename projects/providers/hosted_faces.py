@@ -6,7 +6,8 @@ A vendor joins through the internet, so the media server must be reachable there
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -20,11 +21,28 @@ from projects.providers.base import Credentials, Kind, Options, ProbeResult, Pro
 from projects.providers.probing import timed_probe
 
 if TYPE_CHECKING:
+    import aiohttp
     import httpx2
     from livekit.agents.voice.avatar import AvatarSession
 
 LIMITS = Limits(connect_seconds=5, read_seconds=8, total_seconds=8, max_bytes=2_000_000)
 INSTALL = "Install the plugin on the agents' machines: pip install 'molts[hosted-faces]'."
+
+
+@contextmanager
+def calls_through(session: aiohttp.ClientSession) -> Iterator[None]:
+    """Within this, plugins that are made or started call their vendor through `session`.
+
+    For the vendor's calls alone: the media server's own API, which may be on a private address, uses the same place.
+    """
+    from livekit.agents.utils import http_context
+
+    # There is no public way: `http_context.open` keeps the session of the job.
+    before = http_context._ContextVar.set(lambda: session)
+    try:
+        yield
+    finally:
+        http_context._ContextVar.reset(before)
 
 
 class HeyGenOptions(Options):
@@ -239,6 +257,7 @@ class Anam(HostedFace):
         from livekit.plugins import anam
 
         assert isinstance(options, AnamOptions)
+        _share_session_with_anam()
         persona = anam.PersonaConfig(
             name="avatar", avatarId=options.avatar_id, **_given(avatarModel=options.avatar_model)
         )
@@ -343,6 +362,19 @@ class BitHuman(HostedFace):
     async def _call(self, credentials: Credentials) -> str:
         await self.mint(credentials)
         return "the vendor takes the key"
+
+
+def _share_session_with_anam() -> None:
+    """The plugin opens an HTTP session of its own for its calls; give it the common one, as the other plugins have."""
+    from livekit.agents.utils import http_context
+    from livekit.plugins.anam import avatar
+    from livekit.plugins.anam.api import AnamAPI
+
+    class SharedSession(AnamAPI):
+        def __init__(self, **given: Any) -> None:
+            super().__init__(**{**given, "session": http_context.http_session()})
+
+    vars(avatar)["AnamAPI"] = SharedSession
 
 
 def _given(**values: Any) -> dict[str, Any]:
