@@ -27,14 +27,13 @@ from avatars.services import read_face, snapshot_avatar, validate_key
 from molts.errors import BadConfiguration, BadInput
 from projects.models import ProviderKey
 from projects.providers import get_provider, providers_for
-from projects.providers.base import Kind, Provider
+from projects.providers.base import Kind, Options, Provider
 
 log = logging.getLogger(__name__)
 
 HOSTED = next((kind for kind in Kind if kind.value == "avatar"), None)
 HEALTH_SECONDS = 2.0
 ICONS = {"puppet": "face_5", "portrait": "portrait"}
-HOSTED_HEALTH = EngineHealth(True, "rendered by the vendor")
 
 
 # -- What can move a face ---------------------------------------------------------------------------------------------
@@ -117,12 +116,19 @@ def _hosted_choice(provider: Provider) -> FaceChoice:
         label=provider.label,
         description="A face that the vendor renders and sends into the conversation.",
         needs="A key of the vendor, and the name of a face there.",
-        health=HOSTED_HEALTH,
+        health=_health_of_hosted(provider),
         hosted=True,
         takes_portrait=True,  # shown until the vendor's picture is there
         renders=False,
         icon="cloud",
     )
+
+
+def _health_of_hosted(provider: Provider) -> EngineHealth:
+    """Whether its plugin is here and it could reach the media server; the vendor itself is not asked."""
+    assert HOSTED is not None
+    found = provider.readiness(HOSTED, Options())
+    return EngineHealth(True, "rendered by the vendor") if found.ready else EngineHealth(False, found.text, found.mend)
 
 
 def _health_of(engines: Iterable[LipSyncEngine]) -> dict[str, EngineHealth]:
@@ -187,9 +193,14 @@ def validate_face(
     provider = find_hosted(engine)
     if provider is not None and HOSTED is not None:
         try:
-            provider.parse_options(HOSTED, options)
+            missing = provider.missing(provider.parse_options(HOSTED, options))
         except BadConfiguration as error:
             raise _bad_option(error) from error
+        if missing:
+            name = missing[0].replace("_", " ")
+            raise BadInput(
+                f"{provider.label} needs the {name}: copy it from the vendor's studio.", attr=f"options.{missing[0]}"
+            )
         validate_key(project_id=project_id, provider=engine, provider_key=provider_key)
         return
     chosen = find_engine(engine)

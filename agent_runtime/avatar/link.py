@@ -15,6 +15,7 @@ import logging
 import time
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
@@ -44,6 +45,7 @@ JOIN_SECONDS = 3.0
 WATCH_SECONDS = 0.5
 CALL_AGAIN_SECONDS = (2.0, 5.0, 10.0, 20.0, 30.0)
 CLOSE_SECONDS = 3.0
+METER_SECONDS = 10.0
 CUT_SECONDS = 1.0  # a face that does not say where it was cut is asked no longer
 
 
@@ -74,6 +76,8 @@ class FaceSource(ABC):
     """Whoever can bring a face into the room."""
 
     join_seconds = JOIN_SECONDS
+    billed_as: tuple[str, str] | None = None
+    """Provider and model, when somebody charges by the second."""
 
     @abstractmethod
     async def call(self) -> LiveFace:
@@ -175,6 +179,7 @@ class HostedFace(FaceSource):
         self._session = session
         self._room = room
         self._http: aiohttp.ClientSession | None = None
+        self.billed_as = (spec.engine, _vendors_name(spec.options))
 
     async def call(self) -> LiveFace:
         provider = get_provider(self._spec.engine)
@@ -218,6 +223,11 @@ class HostedFace(FaceSource):
         if output is route:
             raise FaceMissing(f"{self._spec.engine} started no session")
         return output
+
+
+def _vendors_name(options: Mapping[str, Any]) -> str:
+    """What the vendor calls this face."""
+    return next((str(options[name]) for name in ("avatar_id", "face_id", "agent_id") if options.get(name)), "")
 
 
 class HostedAvatar(LiveFace):
@@ -311,12 +321,23 @@ class FaceLink:
         self._settled.set()
         lost = asyncio.create_task(face.lost())
         failed = asyncio.create_task(self._failure.wait())
+        counted = time.monotonic()
         try:
-            await asyncio.wait({lost, failed}, return_when=asyncio.FIRST_COMPLETED)
+            while not (lost.done() or failed.done()):
+                await asyncio.wait({lost, failed}, timeout=METER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                counted = self._meter(counted)
             return lost.result() if lost.done() else time.time()
         finally:
+            self._meter(counted)
             lost.cancel()
             failed.cancel()
+
+    def _meter(self, since: float) -> float:
+        """Note the seconds since then (monotonic), for a face that costs by the second; returns now."""
+        now = time.monotonic()
+        if self._source.billed_as is not None:
+            self._recorder.note_face_time(*self._source.billed_as, seconds=now - since)
+        return now
 
     def _on_face_failed(self, reason: str) -> None:
         logger.warning("face failed", extra={"reason": reason})

@@ -107,6 +107,8 @@ class Provider:
     prices: ClassVar[tuple[UnitPrice, ...]] = ()
     needs_key: ClassVar[bool] = False
     """Whether a ProviderKey must be chosen for it."""
+    required: ClassVar[tuple[str, ...]] = ()
+    """Options that have no default: without them nothing can be built."""
     local: ClassVar[bool] = False
     """Runs on this box without an account; costs nothing by the minute."""
 
@@ -123,6 +125,10 @@ class Provider:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "options"
             raise BadConfiguration(f"{self.label} ({kind.value}): {where}: {first['msg']}.", attr=where) from error
+
+    def missing(self, options: Options) -> list[str]:
+        """Names of the required options that are not set. A connection can be tested without them."""
+        return [name for name in self.required if not getattr(options, name)]
 
     def build_stt(self, *, options: Options, credentials: Credentials, persona: Persona) -> stt.STT[Any]:
         """Speech recogniser. It need not stream: if it does not, the pipeline cuts utterances out for it."""

@@ -112,12 +112,16 @@ class HostedFace(Provider):
     """A GET that costs nothing and fails for a wrong key; unused where `_call` asks otherwise."""
     key_header: ClassVar[str] = "x-api-key"
     key_prefix: ClassVar[str] = ""
-    required: ClassVar[tuple[str, ...]] = ()
-    """Options without which the vendor has no face to show."""
 
     def readiness(self, kind: Kind, options: Options) -> Readiness:
         if not _is_installed(self.plugin):
             return Readiness(False, "its plugin is not installed", self.install)
+        if private := _private_media_server():
+            return Readiness(
+                False,
+                f"{self.label} cannot reach the media server at {private}",
+                "Set LIVEKIT_PUBLIC_URL to an address that is open to the internet.",
+            )
         return Readiness(True, "ready")
 
     @property
@@ -125,23 +129,18 @@ class HostedFace(Provider):
         return INSTALL
 
     def check(self, kind: Kind, *, options: Options, credentials: Credentials) -> Readiness:
-        if missing := [name for name in self.required if not getattr(options, name)]:
+        if missing := self.missing(options):
             return Readiness(False, f"{missing[0]} is not set", "Copy it from the vendor's studio.")
-        found = super().check(kind, options=options, credentials=credentials)
-        if found.ready and not credentials.base_url and (private := _private_media_server()):
-            return Readiness(
-                False,
-                f"{self.label} cannot reach the media server at {private}",
-                "Set LIVEKIT_PUBLIC_URL to an address that is open to the internet.",
-            )
-        return found
+        if credentials.base_url and credentials.api_key and _is_installed(self.plugin):
+            return Readiness(True, "ready")  # a server of somebody's own may well be near
+        return super().check(kind, options=options, credentials=credentials)
 
     async def build_avatar(self, *, options: Options, credentials: Credentials, identity: str) -> AvatarSession[Any]:
         """The vendor's session, to be started in the agent's job; it joins the room as `identity`.
 
         Raises BadConfiguration when the plugin is missing or refuses what it is given.
         """
-        if missing := [name for name in self.required if not getattr(options, name)]:
+        if missing := self.missing(options):
             raise BadConfiguration(f"{self.label}: {missing[0]} is not set.", attr=missing[0])
         if not _is_installed(self.plugin):
             raise BadConfiguration(f"{self.label}: its plugin is not installed. {self.install}")
