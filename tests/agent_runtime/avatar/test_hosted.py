@@ -77,7 +77,9 @@ async def test_the_visitor_hears_and_sees_the_vendors_face(desk: Desk, vendor: V
         await desk.until("the turn", lambda: session.turns.exists())
     await desk.end(session)
     (turn,) = await desk.turns(session)
-    (used,) = await desk.query(lambda: list(UsageRecord.objects.filter(session=session, kind="avatar")))
+    face_time = UsageRecord.objects.filter(session=session, kind="avatar")
+    await desk.until("the face's seconds", face_time.exists)
+    used = await desk.query(face_time.get)
     assert matches(said, [GREETING, ("user", TABLE), ("agent", ANSWERS[TABLE])])
     assert greeted > 0.5
     assert vendor.faces[0].played > greeted + 0.5
