@@ -15,14 +15,14 @@ import logging
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import aiohttp
 from django.conf import settings
 from livekit import rtc
 from livekit.agents import AgentSession
-from livekit.agents.voice.avatar import AvatarSession, DataStreamAudioOutput
+from livekit.agents.voice.avatar import DataStreamAudioOutput
 from livekit.agents.voice.io import AudioOutput
 
 from agent_runtime.avatar.call import AvatarCall
@@ -189,15 +189,20 @@ class HostedFace(FaceSource):
             avatar = await provider.build_avatar(
                 options=options, credentials=self._spec.credentials, identity=f"avatar-{uuid.uuid4().hex[:12]}"
             )
+
+        async def end() -> None:
+            with contextlib.suppress(Exception):  # each plugin has errors of its own
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await provider.end_avatar(avatar, credentials=self._spec.credentials)
+
         try:
             with calls_through(self._http):
                 output = await self._start(avatar)
             await _until_seen(self._room, avatar.avatar_identity)
         except BaseException:
-            with contextlib.suppress(Exception):
-                await avatar.aclose()
+            await end()
             raise
-        return HostedAvatar(self._room, avatar, output)
+        return HostedAvatar(self._room, avatar.avatar_identity, output, end)
 
     async def aclose(self) -> None:
         if self._http is not None:
@@ -233,11 +238,11 @@ def _vendors_name(options: Mapping[str, Any]) -> str:
 class HostedAvatar(LiveFace):
     """Lost when it leaves the room, or falls silent in the middle of a sentence."""
 
-    def __init__(self, room: rtc.Room, avatar: AvatarSession[Any], output: AudioOutput) -> None:
-        self.identity = avatar.avatar_identity
+    def __init__(self, room: rtc.Room, identity: str, output: AudioOutput, end: Callable[[], Awaitable[None]]) -> None:
+        self.identity = identity
         self.output = self._heard = HeardOutput(output)
         self._room = room
-        self._avatar = avatar
+        self._end = end
         self._ear = asyncio.create_task(listen_to(room, self.identity, self._heard), name="hosted-face-ear")
 
     async def lost(self) -> float:
@@ -247,9 +252,7 @@ class HostedAvatar(LiveFace):
 
     async def dismiss(self) -> None:
         self._ear.cancel()
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await self._avatar.aclose()
+        await self._end()
 
 
 # -- The link ----------------------------------------------------------------------------------------------------------

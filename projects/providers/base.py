@@ -146,6 +146,10 @@ class Provider:
         """A face that a vendor renders; it joins the room as `identity`."""
         raise NotImplementedError
 
+    async def end_avatar(self, avatar: AvatarSession[Any], *, credentials: Credentials) -> None:
+        """Put the face out of the room, and end what the vendor charges for. May raise whatever a call can."""
+        await avatar.aclose()
+
     def readiness(self, kind: Kind, options: Options) -> Readiness:
         """Whether it can serve `kind` now, without touching the network. Local providers check their models here."""
         return Readiness(True, "ready")

@@ -6,12 +6,13 @@ A vendor joins through the internet, so the media server must be reachable there
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import Field
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from livekit.agents.voice.avatar import AvatarSession
 
 LIMITS = Limits(connect_seconds=5, read_seconds=8, total_seconds=8, max_bytes=2_000_000)
+END_SECONDS = 2.0
 INSTALL = "Install the plugin on the agents' machines: pip install 'molts[hosted-faces]'."
 
 
@@ -193,6 +195,13 @@ class HeyGen(HostedFace):
             **_given(video_quality=options.video_quality),
         )
 
+    async def end_avatar(self, avatar: Any, *, credentials: Credentials) -> None:
+        """The plugin ends the vendor's session with the conversation, not with the face."""
+        avatar._msg_ch.close()
+        if avatar._main_atask is not None:
+            await asyncio.wait({avatar._main_atask}, timeout=END_SECONDS)
+        await super().end_avatar(avatar, credentials=credentials)
+
 
 class Tavus(HostedFace):
     key = "tavus"
@@ -212,6 +221,13 @@ class Tavus(HostedFace):
             avatar_participant_identity=identity,
             **_given(face_id=options.face_id, pal_id=options.persona_id),
         )
+
+    async def end_avatar(self, avatar: Any, *, credentials: Credentials) -> None:
+        """The plugin leaves the end to the vendor, which waits for a while."""
+        await super().end_avatar(avatar, credentials=credentials)
+        if avatar.conversation_id is not None:
+            async with self.client(credentials) as client:
+                await client.post(f"{self.url(credentials)}/v2/conversations/{quote(avatar.conversation_id)}/end")
 
 
 class Simli(HostedFace):

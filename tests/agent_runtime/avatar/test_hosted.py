@@ -86,9 +86,10 @@ async def test_the_visitor_hears_and_sees_the_vendors_face(desk: Desk, vendor: V
     assert await desk.notices(session) == []
     assert turn.avatar_ms is not None
     assert (vendor.keys, vendor.asked[0]["face_id"]) == ([KEY], "r1")
-    assert vendor.tokens[0]["video"] == {"roomJoin": True, "room": session.room_name}
+    assert vendor.tokens[0]["video"]["room"] == session.room_name
     assert (used.provider, used.model, used.unit) == ("tavus", "r1", "avatar_seconds")
     assert 3 < used.quantity < 60
+    assert vendor.ended == ["c1"]  # it costs no longer
 
 
 async def test_a_vendor_that_refuses_costs_no_word(desk: Desk, vendor: Vendor) -> None:

@@ -99,6 +99,7 @@ class Vendor:
         self.keys: list[str] = []
         self.tokens: list[dict[str, Any]] = []
         self.faces: list[VendorFace] = []
+        self.ended: list[str] = []
         self._joining: set[asyncio.Task[None]] = set()
 
     async def create_conversation(self, request: web.Request) -> web.Response:
@@ -118,6 +119,10 @@ class Vendor:
         name = f"c{len(self.faces)}"
         return web.json_response({"conversation_id": name, "conversation_name": name, "status": "active"})
 
+    async def end_conversation(self, request: web.Request) -> web.Response:
+        self.ended.append(request.match_info["name"])
+        return web.Response()
+
     async def aclose(self) -> None:
         await asyncio.gather(*self._joining, return_exceptions=True)
         for face in self.faces:
@@ -129,6 +134,7 @@ async def open_vendor() -> AsyncIterator[Vendor]:
     vendor = Vendor()
     app = web.Application()
     app.router.add_post("/v2/conversations", vendor.create_conversation)
+    app.router.add_post("/v2/conversations/{name}/end", vendor.end_conversation)
     server = TestServer(app, host="127.0.0.1")
     await server.start_server(shutdown_timeout=0.1)
     vendor.url = f"http://127.0.0.1:{server.port}"

@@ -61,6 +61,13 @@ class Vendor:
     status: int = 200
     calls: list[tuple[str, dict[str, str], Any]] = field(default_factory=list)
 
+    async def socket(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for _ in socket:
+            pass
+        return socket
+
     async def answer(self, request: web.Request) -> web.Response:
         body = await request.text()
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -84,6 +91,7 @@ async def vendor(settings: Settings) -> AsyncIterator[Vendor]:
     settings.MOLTS_ALLOWED_NETWORKS = ["127.0.0.0/8"]
     vendor = Vendor()
     app = web.Application()
+    app.router.add_get("/socket", vendor.socket)
     app.router.add_route("*", "/{path:.*}", vendor.answer)
     server = TestServer(app, host="127.0.0.1")
     await server.start_server(shutdown_timeout=0.1)
@@ -202,6 +210,25 @@ async def test_no_vendor_is_called_at_a_private_address(
             talk = await start(avatar, monkeypatch)
             assert talk.output.tail is not None
     assert vendor.calls
+
+
+@pytest.mark.parametrize(
+    ("key", "call"), [("heygen", "POST /v1/sessions/stop"), ("tavus", "POST /v2/conversations/c1/end")]
+)
+async def test_a_face_that_is_given_up_costs_no_longer(
+    key: str, call: str, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider, credentials = hosted(key), Credentials(KEY, vendor.url)
+    async with guarded_session() as session:
+        with calls_through(session):
+            avatar = await provider.build_avatar(
+                options=options_of(provider), credentials=credentials, identity="face-1"
+            )
+            await start(avatar, monkeypatch)
+
+        await provider.end_avatar(avatar, credentials=credentials)
+
+    assert call in [name for name, _, _ in vendor.calls]
 
 
 async def test_only_the_vendor_is_called_through_the_guarded_session() -> None:
