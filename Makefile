@@ -42,7 +42,7 @@ docs: setup  ## build the documentation and show it on this machine; Ctrl-C ends
 
 pictures: setup-tests  ## take the pictures of docs/ anew
 	@$(VENV_PYTHON) -m scripts.characters
-	@$(VENV_PYTHON) -m pytest tests/e2e/test_pictures.py -m pictures -q $(ARGS)
+	@$(VENV_PYTHON) -m pytest tests/e2e/test_pictures.py tests/avatars/engines/test_pictures.py -m pictures -q $(ARGS)
 
 clean:  ## remove what setup installed and built; keeps your data in var/
 	rm -rf .venv node_modules static/dist var/bin var/stamps var/logs/setup .mypy_cache .ruff_cache .pytest_cache

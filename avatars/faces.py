@@ -23,15 +23,14 @@ from avatars.engines import ENGINES, STILL, get_engine
 from avatars.engines.base import EngineHealth, Face, LipSyncEngine
 from avatars.models import Avatar, AvatarVersion
 from avatars.portraits import USUAL_CHARACTER
-from avatars.services import read_face, snapshot_avatar, validate_key
+from avatars.services import read_face, snapshot_avatar, validate_rung
 from molts.errors import BadConfiguration, BadInput
 from projects.models import ProviderKey
 from projects.providers import get_provider, providers_for
-from projects.providers.base import Kind, Options, Provider
+from projects.providers.base import Kind, Provider
 
 log = logging.getLogger(__name__)
 
-HOSTED = next((kind for kind in Kind if kind.value == "avatar"), None)
 HEALTH_SECONDS = 2.0
 ICONS = {"puppet": "face_5", "portrait": "portrait"}
 
@@ -68,7 +67,7 @@ def find_engine(key: str) -> LipSyncEngine | None:
 
 def hosted_providers() -> list[Provider]:
     """Services that render and publish faces themselves."""
-    return providers_for(HOSTED) if HOSTED else []
+    return providers_for(Kind.AVATAR)
 
 
 def find_hosted(key: str) -> Provider | None:
@@ -111,24 +110,18 @@ def _engine_choice(engine: LipSyncEngine, health: EngineHealth) -> FaceChoice:
 
 
 def _hosted_choice(provider: Provider) -> FaceChoice:
+    readiness = provider.readiness(Kind.AVATAR, provider.parse_options(Kind.AVATAR, {}))
     return FaceChoice(
         key=provider.key,
         label=provider.label,
         description="A face that the vendor renders and sends into the conversation.",
         needs="A key of the vendor, and the name of a face there.",
-        health=_health_of_hosted(provider),
+        health=EngineHealth(readiness.ready, readiness.text, readiness.mend),
         hosted=True,
         takes_portrait=True,  # shown until the vendor's picture is there
         renders=False,
         icon="cloud",
     )
-
-
-def _health_of_hosted(provider: Provider) -> EngineHealth:
-    """Whether its plugin is here and it could reach the media server; the vendor itself is not asked."""
-    assert HOSTED is not None
-    found = provider.readiness(HOSTED, Options())
-    return EngineHealth(True, "rendered by the vendor") if found.ready else EngineHealth(False, found.text, found.mend)
 
 
 def _health_of(engines: Iterable[LipSyncEngine]) -> dict[str, EngineHealth]:
@@ -190,18 +183,15 @@ def validate_face(
         if portrait is None:
             raise BadInput("Upload the picture that visitors see.", attr="portrait")
         return
-    provider = find_hosted(engine)
-    if provider is not None and HOSTED is not None:
-        try:
-            missing = provider.missing(provider.parse_options(HOSTED, options))
-        except BadConfiguration as error:
-            raise _bad_option(error) from error
-        if missing:
+    if (provider := find_hosted(engine)) is not None:
+        validate_rung(
+            project_id=project_id, kind=Kind.AVATAR, provider=engine, options=options, provider_key=provider_key
+        )
+        if missing := provider.missing(provider.parse_options(Kind.AVATAR, options)):
             name = missing[0].replace("_", " ")
             raise BadInput(
                 f"{provider.label} needs the {name}: copy it from the vendor's studio.", attr=f"options.{missing[0]}"
             )
-        validate_key(project_id=project_id, provider=engine, provider_key=provider_key)
         return
     chosen = find_engine(engine)
     if chosen is None:

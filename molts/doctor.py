@@ -37,6 +37,7 @@ from projects.providers.base import Kind, Readiness
 from projects.providers.openai_compatible import find_ollama
 from projects.providers.speech_state import SpeechServerSilent, read_state
 from sessions import presence, rooms, tokens
+from sessions.presence import WorkerKind
 
 DEADLINE_SECONDS = 8.0
 PATIENCE_SECONDS = 3.0
@@ -289,6 +290,17 @@ def check_workers() -> Finding:
     return ok(text) if used < slots else warning(text, "All slots are taken: start another worker on another machine")
 
 
+def check_avatar_workers() -> Finding:
+    """Never a fault: conversations go on with voice only."""
+    workers = presence.workers(WorkerKind.AVATAR)
+    if not workers:
+        return warning("no avatar worker is registered: voice only", f"{START_IT}, or: manage.py run_avatar")
+    slots, used = sum(worker.slots for worker in workers), sum(worker.used for worker in workers)
+    text = f"{len(workers)} registered, {used} of {slots} slots in use"
+    mend = "All slots are taken, so new conversations have no moving face: start another worker on another machine"
+    return ok(text) if used < slots else warning(text, mend)
+
+
 def check_web() -> Finding:
     from molts.supervisor.stack import local_url
 
@@ -415,6 +427,7 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "TURN": check_turn,
     "room page": check_page,
     "agent workers": check_workers,
+    "avatar workers": check_avatar_workers,
     "jobs": check_jobs,
     "clock": check_clock,
     "clock skew": check_clock_skew,

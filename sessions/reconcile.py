@@ -45,6 +45,7 @@ class Seen:
     in_room: tuple[rooms.RoomParticipant, ...] | None
     free_worker: bool
     taken: bool = False
+    wanted_avatar: str | None = None
 
     def has_visitor(self, identity: str) -> bool:
         return self.presence.visitor or any(participant.identity == identity for participant in self.in_room or ())
@@ -88,6 +89,7 @@ def _look(session: LiveSession) -> Seen:
         in_room=None if found is None else tuple(found),
         free_worker=any(worker.used < worker.slots for worker in presence.workers()),
         taken=presence.is_taken(session.pk),
+        wanted_avatar=presence.wanted_avatar(session.pk),
     )
 
 
@@ -167,8 +169,15 @@ def _keep_agent(session: LiveSession, seen: Seen) -> None:
     if session.state != SessionState.ACTIVE or not identity or not known:
         return
     for participant in seen.in_room or ():
-        if participant.is_agent and identity not in (participant.identity, participant.on_behalf_of):
+        if participant.is_agent and not _belongs(participant, identity, seen.wanted_avatar):
             async_to_sync(rooms.remove_participant)(session.room_name, participant.identity)
+
+
+def _belongs(participant: rooms.RoomParticipant, agent: str, avatar: str | None) -> bool:
+    """Whether this is the agent, or the one face that it called last. A vendor's face is known by no name."""
+    if participant.identity == agent:
+        return True
+    return participant.on_behalf_of == agent and avatar in (None, participant.identity)
 
 
 def _remove_strangers(session: LiveSession, seen: Seen) -> None:

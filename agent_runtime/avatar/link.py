@@ -21,7 +21,8 @@ from typing import Any
 import aiohttp
 from django.conf import settings
 from livekit import rtc
-from livekit.agents import AgentSession
+from livekit.agents import AgentSession, ConversationItemAddedEvent
+from livekit.agents.llm import ChatMessage
 from livekit.agents.voice.avatar import DataStreamAudioOutput
 from livekit.agents.voice.io import AudioOutput
 
@@ -45,6 +46,7 @@ JOIN_SECONDS = 3.0
 WATCH_SECONDS = 0.5
 CALL_AGAIN_SECONDS = (2.0, 5.0, 10.0, 20.0, 30.0)
 CLOSE_SECONDS = 3.0
+CLOSING_SECONDS = 0.5
 METER_SECONDS = 10.0
 CUT_SECONDS = 1.0  # a face that does not say where it was cut is asked no longer
 
@@ -134,27 +136,26 @@ class WorkerAvatar(LiveFace):
 
     async def lost(self) -> float:
         silent_since = time.time()
+        has_beaten = False
         while self.identity in self._room.remote_participants:
             await asyncio.sleep(WATCH_SECONDS)
             asked_at = time.time()
             try:
                 beat = await asyncio.to_thread(presence.avatar_beat, self.identity)
             except Unavailable:
-                silent_since = time.time()  # unknown is not gone
+                silent_since = asked_at  # unknown is not gone
                 continue
-            if beat is not None:
-                self._well_at = max(self._well_at, asked_at - beat.age)
-                silent_since = asked_at
-            elif self._has_beaten or time.time() - silent_since > presence.AVATAR_LOST_AFTER_MS / 1000:
+            if beat is None and (has_beaten or asked_at - silent_since > presence.AVATAR_LOST_AFTER_MS / 1000):
                 break
-            self._has_beaten = beat is not None
+            if beat is not None:
+                has_beaten = True
+                self._well_at = max(self._well_at, asked_at - beat.age)
         return self._well_at
-
-    _has_beaten = False
 
     async def dismiss(self) -> None:
         with contextlib.suppress(MoltsError, TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.to_thread(presence.forget_face, self._spec.session_id)
                 await rooms.remove_participant(self._spec.room_name, self.identity)
                 await rooms.withdraw_avatars(self._spec.room_name)  # one that hangs would keep its slot
 
@@ -261,10 +262,13 @@ class FaceLink:
 
     def __init__(self, *, source: FaceSource, session: AgentSession[Any], recorder: SessionRecorder) -> None:
         self._source = source
+        self._room = session.room_io.room
         self._recorder = recorder
         self._route: SpeechRoute = install(session.output)
         self._failure = asyncio.Event()
         self._route.on_face_failed = self._on_face_failed
+        session.on("conversation_item_added", self._on_item)
+        self._counting: set[asyncio.Task[None]] = set()
         self._settled = asyncio.Event()
         self._face: LiveFace | None = None
         self._missed = False
@@ -282,6 +286,7 @@ class FaceLink:
                 self._face = await self._call(tries=2 if misses == 0 else 1)
             except (MoltsError, TimeoutError) as error:
                 logger.warning("no face: %s", getattr(error, "detail", "it did not join in time"))
+                await _count(missed=1)
                 self._note_lost("The face is missing for now. The conversation goes on with voice only.")
                 self._settled.set()
                 await asyncio.sleep(CALL_AGAIN_SECONDS[min(misses, len(CALL_AGAIN_SECONDS) - 1)])
@@ -291,8 +296,12 @@ class FaceLink:
             self._note_there()
             heard_until = await self._watch(self._face)
             self._route.drop_face(heard_until)
+            await asyncio.sleep(CLOSING_SECONDS)
+            if not self._room.isconnected():
+                return  # the face left because the conversation is over
             self._note_lost("The face was lost. The conversation goes on with voice only.")
             await self._dismiss()
+            await _count(lost=1)
 
     async def aclose(self) -> None:
         """The avatar leaves with the session."""
@@ -345,6 +354,16 @@ class FaceLink:
     def _on_face_failed(self, reason: str) -> None:
         logger.warning("face failed", extra={"reason": reason})
         self._failure.set()
+
+    def _on_item(self, event: ConversationItemAddedEvent) -> None:
+        """How long the face took to begin an answer, from the sound's leaving here."""
+        if self._face is None or not isinstance(event.item, ChatMessage) or event.item.role != "assistant":
+            return
+        latency = (event.item.metrics or {}).get("playback_latency")
+        if latency is not None:
+            task = asyncio.create_task(_count(answers=1, playback_seconds=latency))
+            self._counting.add(task)
+            task.add_done_callback(self._counting.discard)
 
     async def _dismiss(self) -> None:
         face, self._face = self._face, None

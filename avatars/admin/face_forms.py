@@ -16,7 +16,6 @@ from avatars.admin.rungs import PREFIX, SELECT, KeySelect, schema_field
 from avatars.characters import CHARACTERS
 from avatars.engines import ENGINES, STILL
 from avatars.faces import (
-    HOSTED,
     engine_label,
     find_engine,
     find_hosted,
@@ -28,7 +27,7 @@ from avatars.media import clean_portrait
 from avatars.models import Avatar
 from avatars.portraits import USUAL_CHARACTER, character_url
 from molts.errors import BadInput
-from projects.providers.base import Options
+from projects.providers.base import Kind, Options
 from projects.scoped_admin import ScopedForm
 
 
@@ -38,8 +37,8 @@ def engine_option_fields(key: str) -> dict[str, forms.Field]:
     engine, provider = find_engine(key), find_hosted(key)
     if engine is not None:
         schema = engine.options.model_json_schema()
-    elif provider is not None and HOSTED is not None:
-        schema = provider.options.get(HOSTED, Options).model_json_schema()
+    elif provider is not None:
+        schema = provider.options.get(Kind.AVATAR, Options).model_json_schema()
     else:
         return {}
     parts = schema.get("$defs", {})

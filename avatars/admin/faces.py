@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import uuid
 from dataclasses import asdict
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
 from django.urls import path, reverse
 from django.utils.decorators import method_decorator
@@ -289,7 +290,7 @@ class AvatarAdmin(ScopedAdmin):
     @method_decorator(answers_json)
     def preview_clip(self, request: HttpRequest, ticket: str) -> HttpResponse:
         clip, media_type = preview_clip(user_id=_user_id(request), ticket=ticket[:40])
-        return HttpResponse(clip, content_type=media_type, headers={"Cache-Control": "private, max-age=600"})
+        return clip_response(request, clip, media_type)
 
     @method_decorator(require_GET)
     @method_decorator(answers_json)
@@ -301,7 +302,8 @@ class AvatarAdmin(ScopedAdmin):
         if not avatar.preview or not avatar.preview.storage.exists(avatar.preview.name):
             raise NotFound("No preview was rendered yet.")
         kind = "video/webm" if avatar.preview.name.endswith(".webm") else "video/mp4"
-        return FileResponse(avatar.preview.open(), content_type=kind, headers={"Cache-Control": "private, max-age=600"})
+        with avatar.preview.open() as file:
+            return clip_response(request, file.read(), kind)
 
     @method_decorator(require_POST)
     @method_decorator(answers_json)
@@ -324,6 +326,19 @@ class AvatarAdmin(ScopedAdmin):
 
 
 # -- Parts ------------------------------------------------------------------------------------------------------------
+def clip_response(request: HttpRequest, clip: bytes, media_type: str) -> HttpResponse:
+    """The clip, or the part of it that is asked for: Safari plays nothing from a server that knows no ranges."""
+    headers = {"Cache-Control": "private, max-age=600", "Accept-Ranges": "bytes"}
+    asked = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range", ""))
+    if asked is None:
+        return HttpResponse(clip, content_type=media_type, headers=headers)
+    first, last = int(asked[1]), min(int(asked[2] or len(clip)), len(clip) - 1)
+    if first > last:
+        return HttpResponse(status=416, headers={"Content-Range": f"bytes */{len(clip)}"})
+    headers["Content-Range"] = f"bytes {first}-{last}/{len(clip)}"
+    return HttpResponse(clip[first : last + 1], status=206, content_type=media_type, headers=headers)
+
+
 def find_marks(data: bytes) -> dict[str, Any]:
     """The marks of the one face in a picture, each point [x, y] in fractions. Raises BadInput as `find_face` does."""
     from avatars.engines.faces.marks import find_face  # OpenCV is loaded when it is needed
@@ -335,11 +350,10 @@ def find_marks(data: bytes) -> dict[str, Any]:
 
 def avatar_workers() -> list[WorkerState] | None:
     """The avatar workers that beat, by machine; None when that is not known."""
-    try:
-        answers: list[tuple[Any, Any]] = workers_asked.send(sender=None)
-    except MoltsError:
+    answers = [found for _, found in workers_asked.send_robust(sender=None)]
+    states = [state for found in answers if isinstance(found, list) for state in found]
+    if not states and any(isinstance(found, Exception) for found in answers):
         return None
-    states: list[WorkerState] = [state for _, found in answers for state in found or ()]
     return sorted(states, key=lambda state: state.host)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 from django.contrib import messages
@@ -41,8 +42,10 @@ def picture(avatar: Avatar | None, *, name: str, size: str = "small") -> SafeStr
 
 
 def clip_url(avatar: Avatar) -> str:
-    """Where the kept preview is played from; "" without one."""
-    return reverse("admin:avatars_avatar_clip", args=[avatar.pk]) if avatar.preview else ""
+    """Where the kept preview is played from; "" without one. Another clip has another address: browsers keep them."""
+    if not avatar.preview:
+        return ""
+    return f"{reverse('admin:avatars_avatar_clip', args=[avatar.pk])}?{Path(avatar.preview.name or '').stem}"
 
 
 def used_by(agents: Iterable[Agent], url_of: Callable[[Agent], str]) -> SafeString | str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from avatars.characters.human import Human, Look
+from avatars.characters.figure import Figure
+from avatars.characters.look import Look
 from avatars.characters.stage import Pose
 from avatars.characters.svg import Drawing, ellipse, fade, glow, gradient, placed, soft
 
@@ -51,7 +52,7 @@ def hook(x: float, y: float, a: float, b: float) -> str:
     return f"M{x - a:.1f} {y - b:.1f}C{x - a - b:.1f} {y - b + a:.1f} {x + a - b:.1f} {y + b + a:.1f} {x + a:.1f} {y + b:.1f}"
 
 
-class Amara(Human):
+class Amara(Figure):
     name = "amara"
     look = Look(
         light="#b97a52",
@@ -148,7 +149,13 @@ class Amara(Human):
 
     def behind(self, draw: Drawing, pose: Pose) -> None:
         back = "M256 66C196 64 150 104 150 164C150 200 166 232 186 252L326 252C346 232 362 200 362 164C362 104 316 64 256 66Z"
-        draw.path(placed(back, pose.at(-20)), SILVER_DARK)
+        place = pose.at(-14)
+        shape = placed(back, place)
+        draw.path(shape, "@hair")
+        draw.clip(shape)
+        draw.path(shape, SILVER_DARK, opacity=0.4)
+        draw.line(placed(curls(150, 0), place), SILVER_DARK, 1.7, opacity=0.42)
+        draw.close()
 
     def clothes(self, draw: Drawing, pose: Pose) -> None:
         body = pose.body()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from avatars.characters.human import Human, Look
+from avatars.characters.figure import Figure
+from avatars.characters.look import Look
 from avatars.characters.stage import Pose
 from avatars.characters.svg import Drawing, ellipse, fade, gradient, placed, soft, strands
 from avatars.engines.poses import Eyes, Mouth
@@ -21,7 +22,7 @@ CHEEKS = (
 )
 
 
-class Finn(Human):
+class Finn(Figure):
     name = "finn"
     zoom = 0.98
     look = Look(
@@ -68,7 +69,6 @@ class Finn(Human):
                 gradient("earin", ("0 #4a241c", "1 #c98b74")),
                 gradient("nose", ("0 #5b4038", ".5 #2a1713", "1 #150b09")),
                 gradient("scarf", ("0 #3aa39a", ".5 #1f7a78", "1 #125254"), (0, 0, 0.6, 1)),
-                fade("rim", "#ffd79a", 0.8),
             )
         )
 
@@ -135,19 +135,17 @@ class Finn(Human):
 
     def clothes(self, draw: Drawing, pose: Pose) -> None:
         body = pose.body()
-        draw.path(
-            placed(
-                "M178 330C150 370 112 400 96 452C84 500 84 600 84 720L428 720C428 600 428 500 416 452C400 400 362 370 334 330Z",
-                body,
-            ),
-            "@fur",
+        trunk = placed(
+            "M178 330C150 370 112 400 96 452C84 500 84 600 84 720L428 720C428 600 428 500 416 452C400 400 362 370 334 330Z",
+            body,
         )
-        draw.path(
-            placed("M416 452C400 400 362 370 334 330L320 400C380 440 372 560 372 720L440 720Z", body),
-            FUR_DARK,
-            opacity=0.55,
-            filter="soft8",
-        )
+        draw.path(trunk, "@fur")
+        draw.clip(trunk)
+        shade = "M416 452C400 400 362 370 334 330L320 400C380 440 372 560 372 720L470 720Z"
+        draw.path(placed(shade, body), FUR_DARK, opacity=0.55, filter="soft8")
+        edge = "M334 330C362 370 400 400 416 452C428 500 428 600 428 720"
+        draw.line(placed(edge, body), "#ffd9a0", 6.0, opacity=0.5, filter="soft2")
+        draw.close()
         bib = "M190 350C176 400 168 440 186 476C182 484 190 494 200 500C200 512 214 520 226 522C232 540 246 552 256 566C266 552 280 540 286 522C298 520 312 512 312 500C322 494 330 484 326 476C344 440 336 400 322 350Z"
         draw.path(placed(bib, body), "@bib")
         draw.line(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from avatars.characters.human import Human, Look
+from avatars.characters.figure import Figure
+from avatars.characters.look import Look
 from avatars.characters.stage import Pose
 from avatars.characters.svg import Drawing, Points, ellipse, fade, glow, gradient, placed, soft, strands
 
 HAIR, HAIR_LIGHT, HAIR_DARK = "#4a2a20", "#8a5338", "#2b1613"
 
 
-class Mira(Human):
+class Mira(Figure):
     name = "mira"
     look = Look(
         light="#f2c39f",
@@ -144,6 +145,9 @@ class Mira(Human):
             opacity=0.6,
             filter="soft8",
         )
+        # The sun behind her catches the edge of the hair.
+        rim = "M300 64C350 82 374 124 373 178C374 220 362 246 372 280C380 306 400 326 390 356C388 364 384 372 376 378"
+        draw.line(placed(rim, place), "#ffc48a", 7.0, opacity=0.55, filter="soft2")
         draw.close()
 
     def clothes(self, draw: Drawing, pose: Pose) -> None:
@@ -162,7 +166,9 @@ class Mira(Human):
             "M194 368C176 380 132 390 104 404C70 422 56 470 50 560L50 700L462 700L462 560C456 470 442 422 408 404"
             "C380 390 336 380 318 368C312 410 290 470 258 530C222 470 200 410 194 368Z"
         )
-        draw.path(placed(jacket, body), "@jacket")
+        cloth = placed(jacket, body)
+        draw.path(cloth, "@jacket")
+        draw.clip(cloth)
         draw.path(
             placed("M104 404C84 430 96 480 98 700L50 700L50 560C56 470 70 422 104 404Z", body),
             "#5cb59c",
@@ -175,6 +181,9 @@ class Mira(Human):
             opacity=0.4,
             filter="soft4",
         )
+        edge = "M372 394C388 398 400 400 408 404C442 422 456 470 462 560L462 640"
+        draw.line(placed(edge, body), "#ffd7a6", 5.0, opacity=0.5, filter="soft2")
+        draw.close()
         draw.path(
             placed(
                 "M194 364C178 376 160 384 150 392C150 412 152 428 158 446L184 444L172 462C196 500 226 520 252 536C224 480 204 420 194 364Z",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from avatars.characters.human import Human, Look
+from avatars.characters.figure import Figure
+from avatars.characters.look import Look
 from avatars.characters.stage import Pose
-from avatars.characters.svg import Drawing, Place, ellipse, fade, gradient, placed, soft, strands
+from avatars.characters.svg import Drawing, ellipse, fade, gradient, placed, soft, strands
 from avatars.engines.poses import Mouth
 
 HAIR, HAIR_LIGHT, HAIR_DARK, GREY = "#8a4e2f", "#b87748", "#5c301c", "#d8c9bb"
@@ -15,7 +16,7 @@ LEFT_CHEEK, LEFT_CHIN = "M172 150C176 220 184 290 226 346", "M244 292C244 316 24
 RIGHT_CHEEK, RIGHT_CHIN = "M340 150C336 220 328 290 286 346", "M268 292C268 316 264 334 260 352"
 
 
-class Otto(Human):
+class Otto(Figure):
     name = "otto"
     look = Look(
         light="#fbd9bb",
@@ -131,6 +132,8 @@ class Otto(Human):
             1.2,
             opacity=0.3,
         )
+        edge = "M92 404C52 424 36 480 32 570L32 720"
+        draw.line(placed(edge, body), "#fff0c4", 6.0, opacity=0.6, filter="soft2")
         draw.path(
             placed("M420 400C446 440 424 500 424 720L500 720L490 440Z", body), "#5b3508", opacity=0.45, filter="soft8"
         )
@@ -188,7 +191,7 @@ class Otto(Human):
             filter="soft4",
         )
 
-    def beard(self, draw: Drawing, pose: Pose, mouth: Mouth, jaw: Place) -> None:
+    def beard(self, draw: Drawing, pose: Pose, mouth: Mouth) -> None:
         beard = placed(
             "M160 140L183 140C187 176 184 208 189 232C193 252 204 262 216 266C224 268 238 268 256 268C274 268 288 268 296 266"
             "C308 262 319 252 323 232C328 208 325 176 329 140L352 140L356 260L330 356L256 370L182 356L156 260Z",
@@ -265,6 +268,8 @@ class Otto(Human):
             opacity=0.5,
             filter="soft4",
         )
+        rim = "M172 196C163 150 166 100 196 78C206 64 226 54 250 50"
+        draw.line(placed(rim, place), "#ffdf9e", 7.0, opacity=0.55, filter="soft2")
         draw.close()
 
     def before(self, draw: Drawing, pose: Pose) -> None:

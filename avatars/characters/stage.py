@@ -8,17 +8,17 @@ about the neck and sways; the chest breathes. Nothing is pasted, so nothing can 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import math
-import sys
 from abc import ABC, abstractmethod
 from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avatars.characters.pixels import rasterise
-from avatars.characters.svg import Drawing, Place, Points
+from avatars.characters.svg import Place, Points
 from avatars.engines.poses import Eyes, Head, Mouth
 
 Box = tuple[int, int, int, int]
@@ -116,7 +116,7 @@ class Character(ABC):
 
     @property
     def key(self) -> str:
-        return f"{self.name}-{_fingerprint(type(self))}"
+        return f"{self.name}-{_fingerprint()}"
 
     @abstractmethod
     def scene(self) -> str:
@@ -171,12 +171,9 @@ def _scene(character: Character, width: int, height: int) -> NDArray[np.uint8]:
 
 
 @lru_cache
-def _fingerprint(drawn: type) -> str:
-    """Changes with the source of everything that makes the picture."""
-    modules = {sys.modules[cls.__module__] for cls in drawn.__mro__ if cls.__module__.startswith("avatars.characters")}
-    modules |= {sys.modules[Drawing.__module__], sys.modules[rasterise.__module__]}
-    text = "".join(inspect.getsource(module) for module in sorted(modules, key=lambda module: module.__name__))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-__all__ = ["SIDE", "Character", "Drawing", "Pose"]
+def _fingerprint() -> str:
+    """Changes with the source of the drawings and with what renders them."""
+    digest = hashlib.sha256(version("thorvg-python").encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:12]

@@ -31,7 +31,9 @@ def parse(path: str) -> tuple[str, Points]:
             form.append(token + "%.2f " * (2 * COORDINATES[token]))
         else:
             numbers.append(float(token))
-    return "".join(form), np.array(numbers, dtype=np.float64).reshape(-1, 2)
+    points = np.array(numbers, dtype=np.float64).reshape(-1, 2)
+    points.setflags(write=False)  # shared by all who draw this path
+    return "".join(form), points
 
 
 def placed(path: str, place: Place) -> str:
@@ -126,8 +128,8 @@ class Drawing:
     def clip(self, d: str) -> None:
         """Starts a group that shows only inside the path; `close` ends it."""
         self._clips += 1
-        name = f"clip{self._clips}"
-        self._parts.append(f'<clipPath id="{name}"><path d="{d}"/></clipPath><g clip-path="url(#{name})">')
+        name = f"clip{self._clips}"  # a mask: clipping paths let blurred shapes through
+        self._parts.append(f'<mask id="{name}"><path d="{d}" fill="#fff"/></mask><g mask="url(#{name})">')
 
     def close(self) -> None:
         self._parts.append("</g>")

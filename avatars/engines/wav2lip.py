@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from avatars.engines.base import (
     EngineHealth,
@@ -25,32 +22,32 @@ from avatars.engines.host import launch
 from avatars.engines.host.stream import open_host_stream
 from molts.errors import BadInput
 
+if TYPE_CHECKING:
+    from avatars.engines.faces.framing import Framed
+
 KEY = "wav2lip"
-MOST_PIXELS = 40_000_000
-SMALLEST_FACE = 64  # pixels
+HALF_WIDTH, ABOVE_EYES, BELOW_CHIN = 1.1, 0.75, 0.1
+"""How far the face goes, in distances between the pupils."""
 MEND = (
     "Export the weights that its authors publish (for research and personal use only) to ONNX and set "
     "MOLTS_WAV2LIP_MODEL to the file; docs/engines.md says how."
 )
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Point = tuple[Share, Share]
 Box = tuple[float, float, float, float]
 
 
 class Wav2LipOptions(EngineOptions):
-    box: tuple[Share, Share, Share, Share] | None = Field(
+    """Where the face is when it is not found by itself, in shares of the picture: the same marks as `portrait` has."""
+
+    face: tuple[Share, Share, Share, Share] | None = Field(
         default=None,
         title="Face",
-        description="Where the face is, as left, top, right, bottom, each a share of the picture from 0 to 1; from "
-        "above the eyebrows to just below the chin. Empty: found by itself.",
+        description="Left, top, width and height of the face, for pictures with several faces or none that is found.",
     )
-
-    @field_validator("box")
-    @classmethod
-    def _in_order(cls, box: Box | None) -> Box | None:
-        if box is not None and (box[2] - box[0] < 0.02 or box[3] - box[1] < 0.02):
-            raise ValueError("left, top, right, bottom, in this order")
-        return box
+    eyes: tuple[Point, Point] | None = Field(default=None, title="Eyes", description="Left and right pupil.")
+    chin: Point | None = Field(default=None, title="Chin", description="Its lowest point.")
 
 
 class Wav2Lip(LipSyncEngine):
@@ -63,7 +60,7 @@ class Wav2Lip(LipSyncEngine):
     needs_portrait = True
 
     def check_face(self, face: Face) -> None:
-        self._box(face)
+        self._frame(face, VideoFormat())
 
     def health(self) -> EngineHealth:
         state = launch.ask(KEY)
@@ -79,19 +76,18 @@ class Wav2Lip(LipSyncEngine):
         return EngineHealth(True, "starts with the first conversation")
 
     def prepare(self, face: Face, video: VideoFormat, progress: Progress | None = None) -> None:
-        self._box(face)
+        self._frame(face, video)
         self._start()
 
     async def open_stream(self, face: Face, video: VideoFormat) -> LipSyncStream:
-        box = await asyncio.to_thread(self._box, face)
+        portrait, box = await asyncio.to_thread(self._frame, face, video)
         await asyncio.to_thread(self._start)
-        assert face.portrait is not None
         return await open_host_stream(
             launch.address_of(KEY),
             label=self.label,
             video=video,
             key=face.key,
-            portrait=await asyncio.to_thread(face.portrait.read_bytes),
+            portrait=portrait,
             options={"box": box},
             secret=engine_config().secret,
         )
@@ -101,58 +97,34 @@ class Wav2Lip(LipSyncEngine):
         if KEY not in config.addresses:
             launch.start(KEY, {"model": config.wav2lip_model, "threads": str(config.wav2lip_threads)})
 
-    def _box(self, face: Face) -> Box:
+    def _frame(self, face: Face, video: VideoFormat) -> tuple[bytes, Box]:
+        """The portrait framed for the video, as PNG, and the face in it. Raises BadInput."""
+        import cv2
+
+        from avatars.engines.faces.framing import frame
+        from avatars.engines.faces.marks import Given, find_face
+        from avatars.engines.faces.picture import read_picture
+
         options = self.parse_options(face.options)
         assert isinstance(options, Wav2LipOptions)
-        picture = read_portrait(face.portrait)
-        return options.box or find_box(picture)
+        if face.portrait is None:
+            raise BadInput("This engine needs a picture: upload a photo of a face.", attr="portrait")
+        picture = read_picture(face.portrait)
+        marks = find_face(picture, Given(box=options.face, eyes=options.eyes, chin=options.chin))
+        framed = frame(picture, marks, width=video.width, height=video.height)
+        _, data = cv2.imencode(".png", cv2.cvtColor(framed.picture, cv2.COLOR_RGB2BGR))
+        return data.tobytes(), face_box(framed, video)
 
 
-def read_portrait(path: Path | None) -> NDArray[np.uint8]:
-    """(height, width), grey. Raises BadInput."""
-    from PIL import Image
-
-    if path is None:
-        raise BadInput("This engine needs a portrait.", attr="portrait")
-    try:
-        with Image.open(path) as picture:
-            if picture.width * picture.height > MOST_PIXELS:
-                raise BadInput(
-                    f"The portrait has {picture.width}x{picture.height} pixels: at most {MOST_PIXELS / 1e6:.0f} M.",
-                    attr="portrait",
-                )
-            return np.asarray(picture.convert("L"))
-    except (OSError, Image.DecompressionBombError) as error:
-        raise BadInput("The portrait is not a picture that can be read.", attr="portrait") from error
-
-
-def find_box(picture: NDArray[np.uint8]) -> Box:
-    """Where the only face is, as Wav2Lip was trained to see it: eyebrows to chin. Raises BadInput."""
-    import cv2
-
-    scale = min(1.0, 1000 / max(picture.shape))
-    small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else picture
-    smallest = max(24, min(small.shape) // 12)
-    found: Any = _cascade().detectMultiScale(cv2.equalizeHist(small), 1.1, 6, minSize=(smallest, smallest))
-    if len(found) == 0:
-        raise BadInput("No face was found in the portrait: mark it by hand (option `box`).", attr="portrait")
-    found = sorted(found, key=lambda box: -box[2])
-    if len(found) > 1 and found[1][2] > 0.6 * found[0][2]:
-        raise BadInput(
-            f"{len(found)} faces were found in the portrait: mark one by hand (option `box`).", attr="portrait"
-        )
-    left, top, width, height = (side / scale for side in found[0])
-    if width < SMALLEST_FACE:
-        raise BadInput(f"The face is only {width:.0f} pixels wide: at least {SMALLEST_FACE}.", attr="portrait")
-    # The cascade's square is wider than the face and ends at the chin.
-    edges = (left + 0.09 * width, top + 0.08 * height, left + 0.91 * width, top + 1.1 * height)
-    sides = (picture.shape[1], picture.shape[0]) * 2
-    shares = [min(1.0, max(0.0, edge / side)) for edge, side in zip(edges, sides, strict=True)]
-    return shares[0], shares[1], shares[2], shares[3]
-
-
-@cache
-def _cascade() -> Any:
-    import cv2
-
-    return cv2.CascadeClassifier(str(Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_default.xml"))
+def face_box(framed: Framed, video: VideoFormat) -> Box:
+    """The face as Wav2Lip was trained to see it, brows to chin: left, top, right, bottom as shares of the frame."""
+    ruler, chin = framed.marks.ruler, framed.marks.chin
+    across, down = (ruler.left_eye + ruler.right_eye) / 2
+    edges = (
+        (across - HALF_WIDTH * ruler.ipd) / video.width,
+        (down - ABOVE_EYES * ruler.ipd) / video.height,
+        (across + HALF_WIDTH * ruler.ipd) / video.width,
+        (chin[1] + BELOW_CHIN * ruler.ipd) / video.height,
+    )
+    left, top, right, bottom = (min(1.0, max(0.0, float(edge))) for edge in edges)
+    return left, top, right, bottom

@@ -23,8 +23,8 @@ from urllib.parse import urlsplit
 from molts.supervisor.ports import NoFreePort, PortBook, is_free
 from molts.supervisor.process import Part, PartFailed
 
-PART_NAMES = ("redis", "media", "web", "jobs", "clock", "speech", "agent")
-REDIS, MEDIA, WEB, JOBS, CLOCK, SPEECH, AGENT = PART_NAMES
+PART_NAMES = ("redis", "media", "web", "jobs", "clock", "speech", "agent", "avatar")
+REDIS, MEDIA, WEB, JOBS, CLOCK, SPEECH, AGENT, AVATAR = PART_NAMES
 # Without these no conversation can be held, whatever else runs.
 NEEDED_TO_TALK = (REDIS, MEDIA, WEB, AGENT)
 # The longest path that a socket may have on every system.
@@ -351,6 +351,7 @@ def _django_parts(stack: Stack, given: Given) -> list[Part]:
     # Idle threads of numeric libraries would only spin in processes that never compute.
     light = {**env, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     drain = given.number("MOLTS_AGENT_DRAIN_SECONDS", 0)
+    avatar_drain = given.number("MOLTS_AVATAR_DRAIN_SECONDS", 0)
     python = sys.executable
     celery = (python, "-m", "celery", "-A", "molts")
     return [
@@ -425,6 +426,13 @@ def _django_parts(stack: Stack, given: Given) -> list[Part]:
             stack.command("run_agent"),
             env={**env, "MOLTS_AGENT_DRAIN_SECONDS": str(drain)},
             stop_seconds=drain + 8,
+            layer=3,
+        ),
+        Part(
+            AVATAR,
+            stack.command("run_avatar"),
+            env={**light, "MOLTS_AVATAR_DRAIN_SECONDS": str(avatar_drain)},
+            stop_seconds=avatar_drain + 8,
             layer=3,
         ),
     ]

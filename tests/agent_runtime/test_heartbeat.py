@@ -106,7 +106,7 @@ async def test_it_goes_on_beating_while_the_loop_is_late(job: Job) -> None:
 
 
 async def test_a_loop_that_hangs_beats_no_more_until_it_comes_round(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "HUNG_SECONDS", 0.1)
+    monkeypatch.setattr(job.heart, "_hung_seconds", 0.1)
     job.heart.start()
     time.sleep(0.3)  # noqa: ASYNC251
     presence.client().delete(job.heart._key)
@@ -153,7 +153,7 @@ async def test_it_leaves_after_standing_still_when_it_was_replaced_meanwhile(
     """The replacement need not be beating yet: after a gap the database is asked."""
     await job.database.run(lambda: LiveSession.objects.filter(pk=job.session.pk).update(**change))
     monkeypatch.setattr(presence, "AGENT_LOST_AFTER_MS", 200)
-    monkeypatch.setattr(heartbeat, "HUNG_SECONDS", 0.1)
+    monkeypatch.setattr(job.heart, "_hung_seconds", 0.1)
     job.heart.start()
     await asyncio.sleep(0.02)
     _stand_still(0.5)
@@ -167,7 +167,7 @@ async def test_it_goes_on_after_standing_still_when_nobody_took_its_place(
     job.heart.start()
     await asyncio.sleep(0.02)
     monkeypatch.setattr(presence, "AGENT_LOST_AFTER_MS", 200)
-    monkeypatch.setattr(heartbeat, "HUNG_SECONDS", 0.1)
+    monkeypatch.setattr(job.heart, "_hung_seconds", 0.1)
     _stand_still(0.5)
     monkeypatch.setattr(presence, "AGENT_LOST_AFTER_MS", 4000)
     await asyncio.sleep(0.2)

@@ -20,7 +20,7 @@ from agent_runtime.pipeline import (
     room_options,
 )
 from molts.errors import BadConfiguration
-from projects.providers.base import Credentials, Kind, Persona, Rung
+from projects.providers.base import PIPELINE, Credentials, Kind, Persona, Rung
 from projects.providers.chains import AvailabilityChange, BuiltRung
 from sessions.spec import HistoryLine, SessionSpec, TurnTaking
 from tests.agent_runtime.stack import MICRO_WHISPER
@@ -152,7 +152,7 @@ async def test_what_the_recogniser_says_beside_its_final_words_is_told_before_th
     assert order == ["interim_transcript", "end_of_speech", {"revised": 1}, "final_transcript"]
 
 
-@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("kind", PIPELINE)
 async def test_an_empty_chain_is_an_error_that_names_its_kind(kind: Kind) -> None:
     with pytest.raises(BadConfiguration, match=rf"No {kind.value} provider can be used\. The chain is empty\."):
         build_pipeline(make_spec(chains={**LOCAL, kind: ()}), vad=load_vad())

@@ -6,9 +6,10 @@ import os
 import time
 from typing import ClassVar
 
+from avatars.engines.atlas import Atlas, open_atlas
 from avatars.engines.base import EngineHealth, Face, LipSyncStream, Progress, VideoFormat
-from avatars.engines.poses import Artist
-from avatars.engines.puppet import Puppet, PuppetOptions
+from avatars.engines.cache import cache_folder
+from avatars.engines.puppet import Puppet
 from molts.errors import BadInput
 from tests.avatars.engines.artist import RoundFace
 
@@ -18,8 +19,8 @@ HERE = "tests.avatars.stand_in"
 class Round(Puppet):
     """A few ellipses that speak."""
 
-    def _artist(self, options: PuppetOptions) -> Artist:
-        return RoundFace()
+    def _atlas(self, face: Face, video: VideoFormat, progress: Progress | None) -> Atlas:
+        return open_atlas(RoundFace(), video.width, video.height, folder=cache_folder("poses"), progress=progress)
 
 
 class Faceless(Round):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.files.base import ContentFile
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from PIL import Image
@@ -378,3 +379,21 @@ def test_the_list_shows_what_serves(project: Project, bob: User, sign_in: SignIn
     assert "Engines on this server" in page
     assert "Drawn character" in page
     assert "2 of 5 places taken" in page
+
+
+def test_a_clip_is_served_whole_and_in_parts(project: Project, vera: User, sign_in: SignIn) -> None:
+    avatar = Avatar.objects.create(project=project, name="Mira")
+    avatar.preview.save("clip.mp4", ContentFile(b"0123456789"))
+    client, url = sign_in(vera), admin_url(Avatar, "clip", avatar.pk)
+
+    def part(asked: str) -> tuple[int, bytes, str]:
+        answer = client.get(url, headers={"Range": asked})
+        return answer.status_code, answer.content, answer.headers.get("Content-Range", "")
+
+    whole = client.get(url)
+    assert (whole.status_code, whole.content, whole["Content-Type"]) == (200, b"0123456789", "video/mp4")
+    assert part("bytes=0-1") == (206, b"01", "bytes 0-1/10")
+    assert part("bytes=4-") == (206, b"456789", "bytes 4-9/10")
+    assert part("bytes=8-99") == (206, b"89", "bytes 8-9/10")
+    assert part("bytes=10-") == (416, b"", "bytes */10")
+    assert part("bytes=a-b")[0] == 200

@@ -20,7 +20,10 @@ SIDE = 512
 
 HEADS = [
     Head(),
-    *(Head(yaw, pitch, roll, 1.0) for yaw, pitch, roll in itertools.product((-1.0, 1.0), repeat=3)),
+    Head(1.0, 1.0, 1.0, 1.0),
+    Head(1.0, -1.0, -1.0, -1.0),
+    Head(-1.0, 1.0, -1.0, -1.0),
+    Head(-1.0, -1.0, 1.0, 1.0),
 ]
 MOUTHS = [
     Mouth(openness=1.0),

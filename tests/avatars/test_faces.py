@@ -234,7 +234,7 @@ def test_a_version_comes_back_whole(avatar: Avatar) -> None:
 def test_a_version_whose_picture_is_gone_changes_nothing(avatar: Avatar) -> None:
     with_portrait(avatar)
     first = save_avatar_version(avatar=avatar)
-    avatar.portrait.storage.delete(avatar.portrait.name)
+    avatar.portrait.storage.delete(avatar.portrait.name or "")
     avatar.portrait, avatar.name = "", "Now"
     avatar.save()
 
@@ -286,3 +286,21 @@ def test_the_still_is_the_characters_or_the_picture(avatar: Avatar) -> None:
 def test_it_is_described_in_a_line(avatar: Avatar) -> None:
     avatar.options = {"character": "otto", "motion": 0.5}
     assert describe_face(snapshot_avatar(avatar) or {}, {}) == "Drawn character, character otto, motion 0.5"
+
+
+# -- Hosted -----------------------------------------------------------------------------------------------------------
+def test_a_hosted_face_needs_its_key_and_its_name(project: Project) -> None:
+    provider = next(each for each in faces.hosted_providers() if each.required)
+    avatar = Avatar.objects.create(project=project, name="Far", engine=provider.key)
+
+    with pytest.raises(BadInput) as caught:
+        validate_avatar(avatar)
+    assert caught.value.attr == "provider_key"
+
+    avatar.provider_key = ProviderKey.objects.create(project=project, name="Key", provider=provider.key)
+    with pytest.raises(BadInput) as caught:
+        validate_avatar(avatar)
+    assert caught.value.attr == f"options.{provider.required[0]}"
+
+    avatar.options = {provider.required[0]: "a-face"}
+    validate_avatar(avatar)

@@ -1,4 +1,4 @@
-"""What the engine host costs for each frame against calling the model directly, and what batches of four conversations gain.
+"""What the engine host costs for each frame against calling the model directly, and what batches gain.
 
 The model is a stand-in with Wav2Lip's inputs and output and the weight of a small network (a few convolutions), on ONNX
 Runtime with one thread. Both sides make the same frames of the same portrait from the same spectrogram windows.
@@ -86,7 +86,7 @@ def direct(model: Wav2Lip, portrait: bytes) -> float:
 
 
 async def through_host(host: HostProcess, portrait: bytes, streams: int) -> tuple[float, float, float]:
-    """CPU seconds for a frame in the host and here, and frames in a call, with all streams read as fast as they come."""
+    """CPU seconds for a frame in the host and here, and frames in a call, all streams read as fast as they come."""
     server, me = psutil.Process(host.health()["pid"]), psutil.Process()
     opened = [
         await open_host_stream(

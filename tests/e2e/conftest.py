@@ -112,7 +112,7 @@ def enter(playwright: Playwright, tmp_path: Path, request: pytest.FixtureRequest
 # -- the room page by itself ------------------------------------------------------------------------------------------
 PLAIN = ["--no-sandbox", "--disable-background-networking"]
 Launch = Callable[[list[str]], Page]
-Join = Callable[[], ToneAgent]
+Join = Callable[..., ToneAgent]
 
 
 @pytest.fixture(scope="module")
@@ -173,8 +173,8 @@ def join(room: RoomServer, media: MediaServer) -> Iterator[Join]:
     """Brings an agent into the room of the running session."""
     agents: list[ToneAgent] = []
 
-    def join() -> ToneAgent:
-        agent = ToneAgent(media, room.room_name)
+    def join(*, face: bool = False) -> ToneAgent:
+        agent = ToneAgent(media, room.room_name, face=face)
         agents.append(agent)
         agent.start()
         return agent

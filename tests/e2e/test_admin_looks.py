@@ -17,7 +17,14 @@ from tests.e2e.stack import Molts
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(180)]
 
 TABS = ("Who it is", "Pipeline", "Turn-taking", "Knowledge", "Limits", "Links", "Revisions")
-LISTS = ("avatars/agent", "avatars/voice", "projects/providerkey", "live_sessions/roomlink", "projects/apikey")
+LISTS = (
+    "avatars/agent",
+    "avatars/voice",
+    "avatars/avatar",
+    "projects/providerkey",
+    "live_sessions/roomlink",
+    "projects/apikey",
+)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +77,13 @@ def pages(desk: Desk, held: str) -> Iterator[str]:
     for path in LISTS:
         page.goto(f"{base}/admin/{path}/")
         yield f"list of {path}"
+    page.goto(f"{base}/admin/avatars/avatar/")
+    page.locator("main").get_by_role("link", name="Mira").first.click()
+    for tab in ("Face", "Versions"):
+        desk.tab(tab)
+        yield f"avatar, {tab}"
+    page.goto(f"{base}/admin/avatars/avatar/add/")
+    yield "a new avatar"
     page.goto(f"{base}/admin/projects/providerkey/add/")
     yield "a new key"
     page.goto(f"{base}/admin/live_sessions/roomlink/")

@@ -24,6 +24,7 @@ PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 # Calls that read a variable by the name given first.
 READERS = {
     *("text", "flag", "number", "words", "url", "choice", "rate", "window", "networks", "origins", "host", "secret"),
+    "addresses",
     "has",
 }
 # Not for people to set: `up` tells its own parts, and the doctor, where they are.

@@ -10,7 +10,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from avatars.models import Agent
 from sessions import presence
-from sessions.presence import WorkerInfo
+from sessions.presence import WorkerInfo, WorkerKind
 from tests.agent_runtime.stack import free_port
 from tests.servers import MediaServer
 from tests.sessions.factories import make_session
@@ -93,10 +93,15 @@ def test_it_counts_conversations_and_slots(
         make_session(agent, state=state)
     presence.beat_worker(WorkerInfo("one", "host", 1, 4, 1))
     presence.beat_worker(WorkerInfo("two", "host", 2, 8, 2))
+    presence.beat_worker(WorkerInfo("three", "host", 3, 2, 1), WorkerKind.AVATAR)
+    presence.beat_avatar("avatar-1", {"frames": 900, "dropped": 2, "gaps": 1, "interval_p99_ms": 44, "skew_p99_ms": 7})
+    presence.beat_avatar("avatar-2", {"frames": 100, "interval_p99_ms": 52})
+    presence.count_avatar(joins=1, join_seconds=2)
+    presence.count_avatar(joins=1, join_seconds=1, answers=1)
     presence.beat_clock()
     with django_assert_num_queries(1):
         text = client.get("/metrics").content.decode()
-    values = dict(re.findall(r"^(molts_\S+) (\d+)$", text, re.M))
+    values = dict(re.findall(r"^(molts_\S+) (\d+)(?:\.0)?$", text, re.M))
     assert values == {
         'molts_sessions{state="waiting"}': "1",
         'molts_sessions{state="active"}': "2",
@@ -105,6 +110,21 @@ def test_it_counts_conversations_and_slots(
         "molts_agent_workers": "2",
         "molts_agent_slots": "12",
         "molts_agent_slots_used": "3",
+        "molts_avatar_workers": "1",
+        "molts_avatar_slots": "2",
+        "molts_avatar_slots_used": "1",
+        "molts_avatars": "2",
+        "molts_avatar_frame_interval_p99_ms": "52",
+        "molts_avatar_skew_p99_ms": "7",
+        "molts_avatar_frames": "1000",
+        "molts_avatar_frames_dropped": "2",
+        "molts_avatar_audio_gaps": "1",
+        "molts_avatar_joins_total": "2",
+        "molts_avatar_join_seconds_total": "3",
+        "molts_avatar_lost_total": "0",
+        "molts_avatar_missed_total": "0",
+        "molts_avatar_answers_total": "1",
+        "molts_avatar_playback_seconds_total": "0",
     }
     from prometheus_client.parser import text_string_to_metric_families
 

@@ -479,7 +479,7 @@ def test_given_servers_are_used_instead_of_own_ones(tmp_path: Path) -> None:
     stack = make_stack(tmp_path, asked)
 
     assert "MOLTS_SPEECH_URL" not in stack.env
-    assert [part.name for part in stack.parts] == ["web", "jobs", "clock", "agent"]
+    assert [part.name for part in stack.parts] == ["web", "jobs", "clock", "agent", "avatar"]
     assert stack.redis_url == "redis://:there@redis.example:6380/3"
     assert stack.livekit_url == "wss://media.example"
 

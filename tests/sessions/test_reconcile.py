@@ -282,3 +282,28 @@ def test_it_says_nothing_of_what_a_lost_agent_does_before_it_is_back(
     reconcile_session(session.pk)
     services.note_agent_state(session_id=session.pk, state="speaking")
     assert [event.state for event in quiet_events if event.type == "agent.state"] == ["listening", "speaking"]
+
+
+@pytest.mark.parametrize(("wanted", "removed"), [("avatar-two", ["avatar-one"]), (None, [])])
+def test_one_face_too_many_must_go(
+    agent: Agent, media: Media, monkeypatch: pytest.MonkeyPatch, wanted: str | None, removed: list[str]
+) -> None:
+    """The agent called `wanted` last. Without a call of ours the face is a vendor's, whatever its name."""
+    session = make_session(agent, age_seconds=60, visitor_joined_at=timezone.now())
+    session.participants.create(kind="agent", identity="agent-one", joined_at=timezone.now())
+    session.claimed_generation = session.dispatch_generation = 1
+    session.save()
+    people = [RoomParticipant(session.visitor_identity, is_agent=False, is_active=True)]
+    people.append(RoomParticipant("agent-one", is_agent=True, is_active=True, is_standard=False))
+    for name in ("avatar-one", "avatar-two"):
+        people.append(RoomParticipant(name, True, True, on_behalf_of="agent-one", is_standard=False))
+    seen = Seen(Presence(1, True, "agent-one"), tuple(people), True, False, wanted)
+    monkeypatch.setattr(reconcile, "_look", lambda session: seen)
+    put_out: list[str] = []
+
+    async def remove(room_name: str, identity: str) -> None:
+        put_out.append(identity)
+
+    monkeypatch.setattr(rooms, "remove_participant", remove)
+    reconcile_session(session.pk)
+    assert put_out == removed

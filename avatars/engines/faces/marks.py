@@ -7,6 +7,7 @@ measured like an upright one. The proportions used as first guess are the means 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,26 +79,31 @@ def find_face(picture: Picture, given: Given | None = None) -> FaceMarks:
     height, width = picture.shape[:2]
     size = np.array([width, height], float)
     gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    if given.box is not None:
+        box, certainty = _clipped(np.array(given.box) * np.tile(size, 2), size), 0.8
+        if not 0.6 < box[3] / max(box[2], 1.0) < 2.0:
+            raise BadInput("Mark the face from ear to ear and from brows to chin.", attr="options.face")
+    elif given.eyes is not None:
+        box, certainty = _box_of_eyes(np.array(given.eyes) * size), 1.0
+    else:
+        box, certainty = _find_box(gray)
+    _check_width(box[2])
     if given.eyes is not None:
         eyes = np.array(given.eyes) * size
-        box, certainty = _box_of_eyes(eyes) if given.box is None else _pixels(given.box, size), 1.0
+        _check_width(_box_of_eyes(eyes)[2])
     else:
-        box, certainty = _find_box(gray) if given.box is None else (_pixels(given.box, size), 0.8)
         eyes, seen = _find_eyes(gray, box)
         certainty *= seen
-    if box[2] < MIN_FACE:
-        raise BadInput(
-            f"The face is too small: {box[2]:.0f} pixels across, at least {MIN_FACE}. Use a larger or closer picture.",
-            attr="portrait",
-        )
     ruler = Ruler(*eyes)
     upright = ruler.upright(picture)
     if given.mouth is not None:
-        mouth = np.array(given.mouth) * size
-        clear = 1.0
+        mouth, clear = np.array(given.mouth) * size, 1.0
+        _check_place(ruler.to_face(mouth))
     else:
         found, clear = _find_mouth(upright)
         mouth = ruler.to_picture(found)
+    if given.chin is not None and ruler.to_face(np.array(given.chin) * size)[1] < ruler.to_face(mouth)[3, 1] + 0.2:
+        raise BadInput("The chin is marked too close to the mouth.", attr="options.chin")
     chin = np.array(given.chin) * size if given.chin else ruler.to_picture(_find_chin(upright, ruler.to_face(mouth)))
 
     def fraction(point: Array) -> Point:
@@ -112,6 +118,25 @@ def find_face(picture: Picture, given: Given | None = None) -> FaceMarks:
         **{name: fraction(point) for name, point in named.items()},
         confidence=round(float(certainty * (0.5 + 0.5 * clear)), 3),
     )
+
+
+def _check_place(mouth: Array) -> None:
+    """Raises BadInput for a mouth (left, right, top, bottom in ipd) that is not below its eyes, or far too small."""
+    across = mouth[1] - mouth[0]
+    wide, askew = float(np.hypot(*across)), abs(float(across[1]))
+    middle, gap = mouth[:2].mean(axis=0), float(mouth[3, 1] - mouth[2, 1])
+    if not (0.25 < wide < 1.6 and askew < 0.4 and gap < 0.6 and abs(middle[0]) < 0.7 and 0.5 < mouth[2, 1] < 1.8):
+        raise BadInput(
+            "The marked mouth does not fit the eyes: mark its corners and lips, and the eyes too.", attr="options.mouth"
+        )
+
+
+def _check_width(pixels: float) -> None:
+    if pixels < MIN_FACE:
+        raise BadInput(
+            f"The face is too small: {pixels:.0f} pixels across, at least {MIN_FACE}. Use a larger or closer picture.",
+            attr="portrait",
+        )
 
 
 def _check_given(given: Given) -> None:
@@ -176,11 +201,26 @@ class Ruler:
 # Finding the face
 
 
+class _Cascades(threading.local):
+    """OpenCV's trained detectors, read when first used. A copy for each thread: they keep buffers, and one that two
+    threads use at once crashes."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, cv2.CascadeClassifier] = {}
+
+    def __getitem__(self, name: str) -> cv2.CascadeClassifier:
+        if name not in self._read:
+            path = Path(cv2.__file__).parent / "data" / f"haarcascade_{name}.xml"
+            self._read[name] = cv2.CascadeClassifier(str(path))
+        return self._read[name]
+
+
+_cascades = _Cascades()
+
+
 def _detect(name: str, gray: Array, smallest: int) -> list[tuple[Array, int]]:
     """Boxes (left, top, width, height) with the number of windows that agreed on each."""
-    # A classifier keeps buffers: one that is used by two threads at once crashes, so each call has its own copy.
-    classifier = cv2.CascadeClassifier(str(Path(cv2.__file__).parent / "data" / f"haarcascade_{name}.xml"))
-    boxes, counts = classifier.detectMultiScale2(gray, 1.08, 2, minSize=(smallest, smallest))
+    boxes, counts = _cascades[name].detectMultiScale2(gray, 1.08, 2, minSize=(smallest, smallest))
     return [(np.array(box, float), int(count)) for box, count in zip(boxes, counts, strict=True)]
 
 
@@ -229,8 +269,10 @@ def _overlap(one: Array, other: Array) -> float:
     return float(shared / (np.prod(one[2:]) + np.prod(other[2:]) - shared))
 
 
-def _pixels(box: Sequence[float], size: Array) -> Array:
-    return np.asarray(np.array(box) * np.tile(size, 2))
+def _clipped(box: Array, size: Array) -> Array:
+    """The part of `box` inside the picture."""
+    corner = np.clip(box[:2], 0, size)
+    return np.concatenate([corner, np.clip(box[:2] + box[2:], 0, size) - corner])
 
 
 def _box_of_eyes(eyes: Array) -> Array:
@@ -249,14 +291,14 @@ def _find_eyes(gray: Array, box: Array) -> tuple[Array, float]:
     scale = 300 / max(width, 1)
     face = cv2.resize(face, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     upper = cv2.equalizeHist(face[: int(face.shape[0] * 0.62)])
+    votes = [
+        (box[:2] + box[2:] * (0.5, 0.54), count)
+        for name in ("eye", "eye_tree_eyeglasses")
+        for box, count in _detect(name, upper, smallest=36)
+    ]
     pupils, seen = [], 1.0
     for usual in ((0.3, 0.38), (0.7, 0.38)):
         target = np.array(usual) * 300
-        votes = [
-            (box[:2] + box[2:] * (0.5, 0.54), count)
-            for name in ("eye", "eye_tree_eyeglasses")
-            for box, count in _detect(name, upper, smallest=36)
-        ]
         near = [(centre, count) for centre, count in votes if np.hypot(*(centre - target)) < 45]
         if near:
             target = np.average([centre for centre, _ in near], axis=0, weights=[count for _, count in near])
@@ -432,7 +474,7 @@ def _follow(dark: Array, row: int, side: int, least: float) -> Point:
 
 def _find_chin(lab: Array, mouth: Array) -> Point:
     """Where the skin of the chin ends above the shadow of the neck, in ipd."""
-    lowest = float(mouth[3, 1]) + 0.4
+    lowest = min(float(mouth[3, 1]) + 0.4, 1.9)
     rows = np.arange(_row(max(1.5, lowest)), _row(2.05))
     light = cv2.GaussianBlur(lab[..., 0], (0, 0), 2.5)[:, _span(-0.12, 0.12)].mean(axis=1)
     fall = np.maximum(light[rows - 3] - light[rows + 3], 0)

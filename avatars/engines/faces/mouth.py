@@ -110,33 +110,11 @@ class MouthArea:
     def paint(self, mouth: Mouth) -> NDArray[np.uint8]:
         """The region with the mouth in this shape."""
         u, v = self._u, self._v
-        rest, shape = self._rest, self._shape(mouth)
-        away_x = self._sideways(shape)
-        u_rest = u - away_x
+        shape = self._shape(mouth)
         upper, lower = shape.edges(u)
-        upper_rest, lower_rest = rest.edges(u_rest)
-        # Beyond the corners the cheeks follow these.
-        aside = fade(np.abs(u), shape.half, shape.half + CHEEK)
-        up, down = (upper - upper_rest) * aside, (lower - lower_rest) * aside
-        jaw = CHIN_SHARE * (shape.bottom - rest.bottom) * fade(np.abs(u), 0.1, 0.88)
-        near_lip = fade(v - lower, 0.1, 0.55)
-        down = (down * near_lip + jaw * (1 - near_lip)) * fade(v, self._chin, self._chin + NECK)
-        up = up * fade(upper - v, 0.04, NOSE - 0.04)
-        # The line between closed lips is dark: parted ones show what was beside it.
-        above, below = np.maximum(upper - v, 0), np.maximum(v - lower, 0)
-        parted = (
-            SEAM
-            * np.clip((shape.gap - rest.gap) / 0.05 + mouth.rounding, 0, 1)
-            * np.sqrt(np.clip(1 - (u / shape.half) ** 2, 0, 1))
-        )
-        up = up + parted * np.exp(-above / (2 * SEAM))
-        down = down - parted * np.exp(-below / (2 * SEAM))
-        # Between the lips their edges go on, so that the soft border of the opening mixes lips with what is inside.
-        middle = (upper + lower) / 2
-        bent = self._sample(u_rest, np.where(v < middle, np.minimum(v, upper) - up, np.maximum(v, lower) - down))
-
-        opening = np.clip((v - upper) / self._soft, 0, 1) * np.clip((lower - v) / self._soft, 0, 1)
-        opening *= np.abs(u) < shape.half
+        bent = self._bend(mouth, shape, upper, lower)
+        between = np.abs(u) < shape.half
+        opening = np.clip((v - upper) / self._soft, 0, 1) * np.clip((lower - v) / self._soft, 0, 1) * between
         if not opening.any():
             return bent
         # How much of the opening upper teeth fill: most of it when lips are spread, little when they are rounded.
@@ -144,10 +122,33 @@ class MouthArea:
         filling = self._inside.paint(u, v, upper, lower, shape, teeth)
         if self._shows_teeth:
             filling = self._own_teeth(filling, upper, shape, mouth)
-        opened = np.clip((shape.gap - rest.gap) / 0.1, 0, 1)
-        shade = 0.3 * opened * np.exp(-np.square((above + below) / 0.025)) * (np.abs(u) < shape.half)
+        # Lips darken towards the opening, where they turn inwards.
+        outside = np.maximum(upper - v, 0) + np.maximum(v - lower, 0)
+        opened = np.clip((shape.gap - self._rest.gap) / 0.1, 0, 1)
+        shade = 0.3 * opened * np.exp(-np.square(outside / 0.025)) * between
         mixed = opening[..., None] * filling + ((1 - opening) * (1 - shade))[..., None] * bent
         return np.asarray(np.clip(mixed + 0.5, 0, 255).astype(np.uint8))
+
+    def _bend(self, mouth: Mouth, shape: Arches, upper: Array, lower: Array) -> NDArray[np.uint8]:
+        """Lips, cheeks and jaw where this shape puts them; between the lips their edges go on, so that the soft border
+        of the opening mixes lips with what is inside."""
+        u, v, rest = self._u, self._v, self._rest
+        u_rest = u - self._sideways(shape)
+        upper_rest, lower_rest = rest.edges(u_rest)
+        # Beyond the corners the cheeks follow these.
+        aside = fade(np.abs(u), shape.half, shape.half + CHEEK)
+        up = (upper - upper_rest) * aside * fade(upper - v, 0.04, NOSE - 0.04)
+        near_lip = fade(v - lower, 0.1, 0.55)
+        jaw = CHIN_SHARE * (shape.bottom - rest.bottom) * fade(np.abs(u), 0.1, 0.88)
+        down = (lower - lower_rest) * aside * near_lip + jaw * (1 - near_lip)
+        down *= fade(v, self._chin, self._chin + NECK)
+        # The line between closed lips is dark: parted ones show what was beside it.
+        parted = np.clip((shape.gap - rest.gap) / 0.05 + mouth.rounding, 0, 1)
+        seam = SEAM * parted * np.sqrt(np.clip(1 - (u / shape.half) ** 2, 0, 1))
+        up = up + seam * np.exp(-np.maximum(upper - v, 0) / (2 * SEAM))
+        down = down - seam * np.exp(-np.maximum(v - lower, 0) / (2 * SEAM))
+        is_upper = v < (upper + lower) / 2
+        return self._sample(u_rest, np.where(is_upper, np.minimum(v, upper) - up, np.maximum(v, lower) - down))
 
     def _own_teeth(self, filling: Array, upper: Array, shape: Arches, mouth: Mouth) -> Array:
         """What the picture shows between its lips, in its place: the skull does not move with the lips. It only

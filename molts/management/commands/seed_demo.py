@@ -12,6 +12,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import transaction
 
+from avatars.faces import save_avatar_version
 from avatars.models import Agent, AgentAnswer, Avatar
 from avatars.services import save_agent_revision
 from molts.demo import DEMO_AGENTS, DemoAgent
@@ -86,6 +87,7 @@ def _create_agent(project: Project, demo: DemoAgent) -> None:
     avatar = Avatar.objects.create(
         project=project, name=demo.name, engine="puppet", options={"character": demo.slug}, builtin=demo.slug
     )
+    save_avatar_version(avatar=avatar)
     agent = Agent.objects.create(
         project=project,
         name=demo.name,

@@ -28,7 +28,7 @@ from molts.supervisor import stack as stack_of
 from molts.supervisor.console import Console
 from molts.supervisor.logs import Redactor
 from molts.supervisor.process import Part, PartFailed, Supervisor
-from molts.supervisor.stack import AGENT, CLOCK, JOBS, MEDIA, PART_NAMES, REDIS, SPEECH, WEB, Given, Keys, Stack
+from molts.supervisor.stack import AGENT, AVATAR, CLOCK, JOBS, MEDIA, PART_NAMES, REDIS, SPEECH, WEB, Given, Keys, Stack
 from projects.providers.openai_compatible import find_ollama
 
 REDIS_DEADLINE = 20.0
@@ -291,7 +291,7 @@ class Up:
                 await self._wait_for(name)
         if AGENT in parts:
             await self._wait_for_worker()
-        for name in (JOBS, CLOCK):
+        for name in (JOBS, CLOCK, AVATAR):
             if name in parts:
                 await self._supervisor.start(parts[name])
 

@@ -12,8 +12,8 @@ function setUp() {
   const choices = [...select.options].map((option) => choice(option.value, option.textContent.trim()));
   gallery.append(...choices);
   (select.closest(".related-widget-wrapper") ?? select).before(gallery);
-  select.classList.add("m-hidden");
-  select.tabIndex = -1;
+  select.hidden = true;
+  for (const arrow of select.parentElement.querySelectorAll(":scope > .material-symbols-outlined")) arrow.hidden = true;
   show();
   select.addEventListener("change", () => {
     const known = choices.some((each) => each.dataset.value === select.value);

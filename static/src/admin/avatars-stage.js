@@ -17,6 +17,8 @@ export function setUpStage(stage, form) {
   const again = stage.querySelector("[data-again]");
   const render = stage.querySelector("[data-render]");
   const still = window.matchMedia("(prefers-reduced-motion: reduce)");
+  const kept = stage.querySelector("[data-kept]");
+  if (kept) kept.open = window.matchMedia("(min-width: 1280px)").matches; // elsewhere the form would begin far below
   let timer = 0;
   let wanted = 0;
   let fact = null;
@@ -25,17 +27,18 @@ export function setUpStage(stage, form) {
   // What is chosen here is no part of the avatar.
   for (const name of ["input", "change"]) stage.addEventListener(name, (event) => event.stopPropagation());
   again?.addEventListener("click", () => void make());
-  render?.addEventListener("click", () => void make({ keep: true }));
+  render?.addEventListener("click", () => void make({ keep: true, aloud: true }));
   sound?.addEventListener("click", () => hear(video.muted));
   if (!("live" in stage.dataset) && video.dataset.stored) play(video.dataset.stored);
 
   return {
-    /** The page is there: play what is kept of the face, else make a clip of it. */
+    /** The page is there: play what is kept of the face; where that is none or an earlier one, make and keep it. */
     begin(first) {
       fact = first;
       say();
       if (video.dataset.stored) play(video.dataset.stored);
-      else if (fact?.renders && fact.ready && form.dataset.avatar && !still.matches) void make();
+      const wanting = form.dataset.avatar && !("current" in video.dataset) && !still.matches;
+      if (wanting && fact?.renders && fact.ready) void make({ keep: !form.querySelector(".m-error") });
     },
     engine(next) {
       fact = next;
@@ -68,14 +71,15 @@ export function setUpStage(stage, form) {
     if (render) render.disabled = !fact?.renders;
   }
 
-  async function make({ keep = false } = {}) {
+  async function make({ keep = false, aloud = false } = {}) {
     window.clearTimeout(timer);
     wanted += 1;
     const mine = wanted;
     const body = new FormData(form);
     if (form.dataset.avatar) body.set("avatar", form.dataset.avatar);
-    if (keep) {
-      body.set("keep", "1");
+    if (keep) body.set("keep", "1");
+    // A vendor's voice may cost money: it speaks when asked to, not by itself.
+    if (aloud) {
       body.set("text", stage.querySelector("[data-text]").value);
       body.set("agent", stage.querySelector("[data-agent]").value);
     }
@@ -87,8 +91,8 @@ export function setUpStage(stage, form) {
       );
       const done = await follow(news, mine);
       if (!done) return;
-      play(done.clip, { aloud: keep });
-      tell(keep ? "Rendered and kept." : "", "m-help");
+      play(done.clip, { aloud });
+      tell(aloud ? "Rendered and kept." : "", "m-help");
     } catch (error) {
       if (mine === wanted) tell(error.name === "TimeoutError" ? "No answer within 30 s." : error.message, "m-error");
     } finally {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def faces(stack: Stack) -> Stack:
     return stack
 
 
-async def agent_with_face(desk: Desk, **fields: object) -> Agent:
+async def agent_with_face(desk: Desk, **fields: Any) -> Agent:
     agent = await desk.make_agent(**fields)
 
     def give() -> None:

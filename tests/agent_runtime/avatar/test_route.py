@@ -148,7 +148,8 @@ async def test_a_sentence_that_a_face_never_began_is_said_again_in_full(talk: Ta
     talk.route.flush()
     end = await talk.end()
     assert talk.room.played == list(range(1, 11))
-    assert (end.playback_position, end.interrupted) == (pytest.approx(0.2), False)
+    assert end.playback_position == pytest.approx(0.2)
+    assert not end.interrupted
 
 
 async def test_nothing_is_said_again_that_was_heard_to_its_end(talk: Talk) -> None:
@@ -233,7 +234,8 @@ async def test_a_pause_that_ends_at_once_loses_nothing_either(talk: Talk) -> Non
     talk.route.pause()
     talk.route.resume()
     end = await talk.end()
-    assert (end.playback_position, end.interrupted) == (pytest.approx(0.4), False)
+    assert end.playback_position == pytest.approx(0.4)
+    assert not end.interrupted
     assert talk.face.played[-1] == 20
 
 

@@ -91,13 +91,6 @@ def running(
             process.wait(10)
 
 
-def portrait_file(folder: Path) -> Path:
-    """A grey picture of 400x400. There is no face in it: tests say where it is."""
-    path = folder / "portrait.png"
-    cv2.imwrite(str(path), np.full((400, 400, 3), 60, np.uint8))
-    return path
-
-
 def wav2lip_graph(path: Path, *, size: int = 96, output_size: int | None = None, batch: int | str = "n") -> Path:
     """An ONNX graph with Wav2Lip's inputs and output: the face made is as bright as the middle of the sound is loud."""
     output_size = output_size or size

@@ -23,10 +23,8 @@ FILES = sorted((PACKAGE_DIR / "molts_engine_adapter").glob("*.py"))
 def test_it_runs_on_python_3_8_with_numpy_alone(path: Path) -> None:
     """Everything else is imported inside functions, by the model that brings it along."""
     tree = ast.parse(path.read_text(), feature_version=(3, 8))
-    assert (
-        any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body)
-        or len(tree.body) == 1
-    )
+    future = any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body)
+    assert future or len(tree.body) == 1, "annotations are evaluated"
     for node in tree.body:
         names = []
         if isinstance(node, ast.Import):
@@ -144,5 +142,5 @@ def test_the_operator_s_addresses_are_read() -> None:
 
 @pytest.mark.parametrize("value", ["synctalk", "synctalk=/run/s.sock", "x=host", "x=host:0", "X Y=host:1"])
 def test_an_address_that_is_none_stops_the_start(value: str) -> None:
-    with pytest.raises(ImproperlyConfigured, match="A=.*expected pairs"):
+    with pytest.raises(ImproperlyConfigured, match=r"A=.*expected pairs"):
         Env({"A": value}).addresses("A")

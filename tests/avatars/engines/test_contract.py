@@ -26,10 +26,12 @@ from avatars.engines.base import (
 )
 from avatars.engines.config import EngineConfig, configure, engine_config
 from tests.avatars.engines.contract import push, read_utterance, take
-from tests.avatars.engines.hosts import HostProcess, fault, lay_out, portrait_file, running, speech
+from tests.avatars.engines.hosts import HostProcess, fault, lay_out, running, speech
+from tests.avatars.engines.portraits import SMILING
 from tests.fixtures.engines.common import faults
 
 VIDEO = VideoFormat(width=128, height=128)
+DRAWN = ("puppet", "portrait")
 HOSTED = ("wav2lip", "synctalk", "synctalk_2d", "ditto", "musetalk", "sadtalker")
 LEVELS = [0.05, 0.3, 0.05, 0.3, 0.3, 0.05]
 
@@ -46,24 +48,29 @@ class Subject:
         return await self.engine.open_stream(self.face, VIDEO)
 
 
-@pytest.fixture(scope="module", params=HOSTED)
+@pytest.fixture(scope="module", params=DRAWN + HOSTED)
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
     key = request.param
     folder = tmp_path_factory.mktemp(key)
     before = engine_config()
+    if key in DRAWN:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("avatars.engines.cache._folder", folder)
+            yield Subject(get_engine(key), Face(key="1", portrait=SMILING if key == "portrait" else None), None)
+        return
     with contextlib.ExitStack() as stack:
         cwd, env = lay_out(key, folder)
         host = stack.enter_context(running(folder, key, "--slots", "4", cwd=cwd, env=env))
         configure(EngineConfig(run_dir=folder, addresses={key: host.address}))
         stack.callback(configure, before)
-        options = {"box": [0.2, 0.2, 0.8, 0.9]} if key == "wav2lip" else {}
-        yield Subject(get_engine(key), Face(key="1", portrait=portrait_file(folder), options=options), host)
+        yield Subject(get_engine(key), Face(key="1", portrait=SMILING), host)
 
 
 async def test_it_is_ready_and_says_how_many_it_serves(subject: Subject) -> None:
     health = await asyncio.to_thread(subject.engine.health)
     assert health.ready
-    assert health.slots == 4
+    if subject.host is not None:
+        assert health.slots == 4
 
 
 @pytest.mark.parametrize("rate", [16_000, 24_000])
@@ -82,6 +89,8 @@ async def test_speech_comes_out_unchanged_with_a_frame_for_each_of_its_fortieths
 
 
 async def test_the_mouth_follows_the_sound(subject: Subject) -> None:
+    if subject.host is None:
+        pytest.skip("a drawn mouth is no lamp: it is measured in tests of its own")
     stream = await subject.open()
     try:
         await push(stream, speech(LEVELS))
@@ -158,7 +167,10 @@ async def test_conversations_at_once_are_not_mixed_up(subject: Subject) -> None:
         finally:
             await stream.aclose()
 
-    for pattern, bright in zip(patterns, await asyncio.gather(*map(talk, patterns)), strict=True):
+    talks = await asyncio.gather(*map(talk, patterns))
+    if subject.host is None:
+        return
+    for pattern, bright in zip(patterns, talks, strict=True):
         middles = [bright[5 * n + 2] for n in range(6)]
         loud = [value for value, level in zip(middles, pattern, strict=True) if level > 0.2]
         quiet = [value for value, level in zip(middles, pattern, strict=True) if level < 0.2]
@@ -201,6 +213,8 @@ async def test_a_short_sound_comes_out_whole(subject: Subject, seconds: float) -
 
 # -- What goes wrong in the model --------------------------------------------------------------------------------------
 def hears_faults(subject: Subject) -> None:
+    if subject.host is None:
+        pytest.skip("it has no model")
     if subject.engine.key in ("wav2lip", "synctalk_2d"):
         pytest.skip("its stand-in hears a spectrum; its faults are in test_host.py")
 
@@ -252,7 +266,8 @@ async def test_a_slow_chunk_loses_nothing(subject: Subject) -> None:
 
 async def test_a_crash_in_mid_sentence_is_told_and_the_host_comes_back(subject: Subject) -> None:
     """Last: the host is another one afterwards."""
-    assert subject.host is not None
+    if subject.host is None:
+        pytest.skip("it has no host")
     pid = subject.host.health()["pid"]
     stream = await subject.open()
     try:

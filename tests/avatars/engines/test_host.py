@@ -23,6 +23,7 @@ from avatars.engines.base import (
     AudioChunk,
     EngineFailed,
     EngineFull,
+    Face,
     LipSyncStream,
     StreamItem,
     VideoFormat,
@@ -33,7 +34,8 @@ from avatars.engines.host import launch
 from avatars.engines.host.stream import HostStream, open_host_stream
 from avatars.engines.wav2lip import Wav2Lip
 from tests.avatars.engines.contract import push, read_utterance, take
-from tests.avatars.engines.hosts import HostProcess, lay_out, portrait_file, running, speech, wav2lip_graph
+from tests.avatars.engines.hosts import HostProcess, lay_out, running, speech, wav2lip_graph
+from tests.avatars.engines.portraits import SMILING
 
 VIDEO = VideoFormat(width=64, height=64)
 ROOT = Path(__file__).resolve().parents[3]
@@ -345,14 +347,11 @@ def own_host(tmp_path: Path) -> Iterator[Path]:
     configure(before)
 
 
-def wav2lip_face(folder: Path) -> Any:
-    from avatars.engines.base import Face
-
-    return Face(key="1", portrait=portrait_file(folder), options={"box": [0.2, 0.2, 0.8, 0.9]})
+FACE = Face(key="1", portrait=SMILING)
 
 
 async def test_the_host_starts_with_the_first_conversation_and_is_shared(own_host: Path) -> None:
-    engine, face = Wav2Lip(), wav2lip_face(own_host)
+    engine, face = Wav2Lip(), FACE
     assert engine.health().text == "starts with the first conversation"
     streams = await asyncio.gather(*(engine.open_stream(face, VIDEO) for _ in range(3)))
     state = launch.ask("wav2lip")
@@ -364,7 +363,7 @@ async def test_the_host_starts_with_the_first_conversation_and_is_shared(own_hos
 
 
 async def test_a_host_killed_in_mid_sentence_is_started_anew(own_host: Path) -> None:
-    engine, face = Wav2Lip(), wav2lip_face(own_host)
+    engine, face = Wav2Lip(), FACE
     stream = await engine.open_stream(face, VIDEO)
     await push(stream, speech([0.1] * 5))
     state = launch.ask("wav2lip")
@@ -382,7 +381,7 @@ async def test_a_host_killed_in_mid_sentence_is_started_anew(own_host: Path) -> 
 
 async def test_the_host_ends_with_its_supervisor_however_that_ends(own_host: Path) -> None:
     engine = Wav2Lip()
-    await asyncio.to_thread(engine.prepare, wav2lip_face(own_host), VIDEO)
+    await asyncio.to_thread(engine.prepare, FACE, VIDEO)
     state = launch.ask("wav2lip")
     assert state is not None
     launch._started[-1].kill()

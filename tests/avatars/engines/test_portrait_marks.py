@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from avatars.engines.faces.artist import PortraitArtist
 from avatars.engines.faces.marks import POINTS, FaceMarks, Given, find_face
 from avatars.engines.faces.picture import Picture, read_picture
+from avatars.engines.poses import Eyes, Head, Mouth
 from molts.errors import BadInput
 from tests.avatars.engines import portraits
 
@@ -106,7 +110,11 @@ def test_a_face_that_is_not_found_can_be_marked() -> None:
     ("given", "attr"),
     [
         (Given(box=(0.2, 0.2, 0.0, 0.3)), "options.face"),
+        (Given(box=(0.1, 0.4, 0.8, 0.05)), "options.face"),
         (Given(eyes=((0.6, 0.3), (0.4, 0.3))), "options.eyes"),
+        (Given(mouth=((0.47, 0.42), (0.49, 0.42), (0.48, 0.42), (0.48, 0.42))), "options.mouth"),
+        (Given(mouth=((0.4, 0.9), (0.6, 0.9), (0.5, 0.9), (0.5, 0.9))), "options.mouth"),
+        (Given(mouth=((0.43, 0.42), (0.53, 0.42), (0.48, 0.42), (0.48, 0.42)), chin=(0.48, 0.43)), "options.chin"),
         (Given(mouth=((0.6, 0.5), (0.4, 0.5), (0.5, 0.5), (0.5, 0.5))), "options.mouth"),
         (Given(mouth=((0.4, 0.5), (0.6, 0.5), (0.5, 0.6), (0.5, 0.5))), "options.mouth"),
         (
@@ -120,6 +128,28 @@ def test_marks_that_cannot_be_a_face_are_refused(given: Given, attr: str) -> Non
     with pytest.raises(BadInput) as refusal:
         find_face(portraits.smiling(), given)
     assert refusal.value.attr == attr
+
+
+def test_marks_of_any_kind_are_bent_or_refused() -> None:
+    """Whatever somebody clicks: a face, or a clear answer."""
+    chance = random.Random(7)
+
+    def point() -> tuple[float, float]:
+        return chance.choice([0.0, 1.0, chance.random()]), chance.choice([0.0, 1.0, chance.random()])
+
+    bent = 0
+    for _ in range(150):
+        eyes = ((0.42 + 0.2 * chance.random(), 0.3), (0.55 + 0.4 * chance.random(), 0.1 + 0.4 * chance.random()))
+        given = Given(
+            box=(*point(), *point()) if chance.random() < 0.3 else None,
+            eyes=chance.choice([eyes, (point(), point())]),
+            mouth=(point(), point(), point(), point()) if chance.random() < 0.3 else None,
+            chin=point() if chance.random() < 0.3 else None,
+        )
+        with contextlib.suppress(BadInput):
+            PortraitArtist(portraits.SMILING, given).render(Head(0.3), Eyes(0.5), Mouth(0.7), width=96, height=96)
+            bent += 1
+    assert bent > 10
 
 
 class TestReading:

@@ -127,8 +127,13 @@ class MediaServer:
 class ToneAgent:
     """Joins as an agent, sends a wavering tone, and keeps what comes in. Runs in a thread of its own."""
 
-    def __init__(self, media: MediaServer, room: str) -> None:
+    def __init__(self, media: MediaServer, room: str, *, face: bool = False) -> None:
         self._media, self._room_name = media, room
+        self._face = face
+        self.frozen = threading.Event()
+        """Set: the face's track stays, but no pictures come."""
+        self.faceless = threading.Event()
+        """Set: the face's track is taken away."""
         self.chats: list[str] = []
         self.kept_speech: list[tuple[dict[str, str], int]] = []
         self.heard_samples = 0
@@ -163,6 +168,8 @@ class ToneAgent:
             self._joined.set_exception(error)
             return
         self._joined.set_result(None)
+        if self._face:
+            self._keep(self._show_face(room))
         moment = 0
         while not self._stop.is_set():
             await source.capture_frame(_tone(moment))
@@ -170,6 +177,21 @@ class ToneAgent:
         for task in self._tasks:
             task.cancel()
         await room.disconnect()
+
+    async def _show_face(self, room: rtc.Room) -> None:
+        """A tall picture whose brightness changes, ten times a second."""
+        source = rtc.VideoSource(240, 320)
+        track = rtc.LocalVideoTrack.create_video_track("face", source)
+        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_CAMERA, simulcast=False)
+        publication = await room.local_participant.publish_track(track, options)
+        shade = 0
+        while not self.faceless.is_set():
+            if not self.frozen.is_set():
+                shade = (shade + 9) % 200
+                data = bytes([shade]) * (240 * 320) + bytes([128]) * (240 * 320 // 2)
+                source.capture_frame(rtc.VideoFrame(240, 320, rtc.VideoBufferType.I420, data))
+            await asyncio.sleep(0.1)
+        await room.local_participant.unpublish_track(publication.sid)
 
     def _keep(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -1,67 +1,20 @@
-"""The face of a person: eyes, nose, mouth and skin, alike for all; a character gives colours, proportions, hair and
-clothes."""
+"""Head and shoulders that speak: neck, eyes, nose and mouth, alike for all; a character gives colours, proportions, hair
+and clothes."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
 
 import numpy as np
 
+from avatars.characters.lips import Arch, Lips
+from avatars.characters.look import MIDDLE, Look
 from avatars.characters.stage import Character, Pose
 from avatars.characters.svg import Drawing, Place, Points, ellipse, fade, glow, gradient, placed, soft
 from avatars.engines.poses import Eyes, Head, Mouth
 
-MIDDLE = 256.0
-"""Where left and right meet."""
 
-
-@dataclass(frozen=True)
-class Look:
-    """Colours and proportions of a face (units of the drawing)."""
-
-    light: str
-    skin: str
-    shade: str
-    deep: str  # lines, nostrils
-    blush: str
-    lip: str
-    lip_light: str
-    iris: str
-    iris_light: str
-    brow: str
-    lash: str
-    lid: str  # the edge of the upper lid
-    eye_apart: float = 37.0  # from the middle of the face to the middle of an eye
-    eye_y: float = 212.0
-    eye_wide: float = 21.5
-    eye_up: float = 12.6
-    eye_down: float = 7.4
-    eye_tilt: float = 2.0  # outer corner higher than the inner one
-    iris_radius: float = 11.8
-    lash_wing: float = 1.0  # 0: none
-    brow_y: float = 183.0
-    brow_thick: float = 6.0
-    brow_arch: float = 5.0
-    mouth_y: float = 287.0
-    mouth_wide: float = 27.5
-    lips: float = 1.0  # fullness
-    smile: float = 6.6
-    mouth_lift: float = 6.0  # how far the mouth stands out from the egg of the head
-    jaw_y: float = 282.0  # the outline below goes down with the chin
-    nose_y: float = 259.0
-    nose_wide: float = 14.0
-    jaw: str = (
-        "M178 186C177 132 204 94 256 94C308 94 335 132 334 186C334 214 331 242 323 266C315 292 296 316 276 329"
-        "C263 337 249 337 236 329C216 316 197 292 189 266C181 242 178 214 178 186Z"
-    )
-    neck_wide: float = 34.0
-    ears: bool = True
-    bags: float = 0.2  # lines under the eyes
-    folds: float = 0.35  # how deep the lines from nose to mouth are
-
-
-class Human(Character):
+class Figure(Character):
     look: Look
     zoom = 1.05
 
@@ -75,13 +28,14 @@ class Human(Character):
         """Hair behind the neck."""
 
     @abstractmethod
-    def clothes(self, draw: Drawing, pose: Pose) -> None: ...
+    def clothes(self, draw: Drawing, pose: Pose) -> None:
+        """Chest and shoulders."""
 
     @abstractmethod
     def hair(self, draw: Drawing, pose: Pose) -> None:
         """Hair over the face."""
 
-    def beard(self, draw: Drawing, pose: Pose, mouth: Mouth, jaw: Place) -> None:
+    def beard(self, draw: Drawing, pose: Pose, mouth: Mouth) -> None:
         """On the skin, under the lips."""
 
     def moustache(self, draw: Drawing, pose: Pose, mouth: Mouth) -> None:
@@ -121,7 +75,6 @@ class Human(Character):
         return "".join(
             (
                 gradient("skin", (f"0 {look.light}", f".55 {look.skin}", f"1 {look.shade}"), (0.12, 0, 0.9, 1)),
-                gradient("neck", (f"0 {look.shade}", f"1 {look.skin}"), (0, 0, 0.2, 1)),
                 gradient("chest", (f"0 {look.skin}", f"1 {look.light}")),
                 gradient(
                     "turned", (f"0 {look.shade} 0", f".45 {look.shade} .25", f"1 {look.deep} .5"), (0, 0, 1, 0.15)
@@ -190,8 +143,7 @@ class Human(Character):
 
     def _face(self, draw: Drawing, pose: Pose, eyes: Eyes, mouth: Mouth) -> None:
         look = self.look
-        jaw = self._jaw(pose, mouth)
-        outline = placed(look.jaw, jaw)
+        outline = placed(look.jaw, self._jaw(pose, mouth))
         face = pose.face()
         draw.clip(outline)
         # A gradient is spread over its shape: this one must not move with the chin.
@@ -204,8 +156,8 @@ class Human(Character):
         draw.path(placed(ellipse(207, 234, 24, 15), face), "@sheen", opacity=0.5)
         draw.path(placed(ellipse(304, 236, 20, 13), face), "@sheen", opacity=0.3)
         self.hairline(draw, pose)
-        self._chin(draw, pose, mouth, jaw)
-        self.beard(draw, pose, mouth, jaw)
+        draw.path(placed(ellipse(254, 318 + 9.0 * mouth.openness, 17, 9), face), "@sheen", opacity=0.4)
+        self.beard(draw, pose, mouth)
         draw.close()
         self._nose(draw, pose)
         for side in (-1, 1):
@@ -227,10 +179,6 @@ class Human(Character):
             return outline(moved)
 
         return place
-
-    def _chin(self, draw: Drawing, pose: Pose, mouth: Mouth, jaw: Place) -> None:
-        drop = 9.0 * mouth.openness
-        draw.path(placed(ellipse(254, 318 + drop, 17, 9), pose.face()), "@sheen", opacity=0.4)
 
     # -- nose ------------------------------------------------------------------------------------------------------
 
@@ -442,151 +390,3 @@ class Human(Character):
             )
             draw.path(placed(f"{teeth.start}{teeth.across}Z", place), "@teeth")
         draw.close()
-
-
-Point = tuple[float, float]
-
-
-def between(one: Point, other: Point, share: float) -> Point:
-    return one[0] + (other[0] - one[0]) * share, one[1] + (other[1] - one[1]) * share
-
-
-@dataclass(frozen=True)
-class Arch:
-    """A symmetric curve over the middle of the face: its left end, and the points of the cubic curves from there to the
-    middle (three each, the last one in the middle)."""
-
-    corner: Point
-    half: tuple[Point, ...]
-
-    @property
-    def start(self) -> str:
-        return f"M{self.corner[0]:.2f} {self.corner[1]:.2f}"
-
-    @property
-    def across(self) -> str:
-        """From the left end to the right one."""
-        return self._curve([*self.half, *self._mirrored((*self.half[-2::-1], self.corner))])
-
-    @property
-    def back(self) -> str:
-        """From the right end to the left one."""
-        return self._curve([*self._mirrored(self.half[:-1]), *self.half[::-1], self.corner])
-
-    @property
-    def to_right(self) -> str:
-        """A straight line to the right end."""
-        ((x, y),) = self._mirrored((self.corner,))
-        return f"L{x:.2f} {y:.2f}"
-
-    @property
-    def to_left(self) -> str:
-        return f"L{self.corner[0]:.2f} {self.corner[1]:.2f}"
-
-    @staticmethod
-    def _mirrored(points: tuple[Point, ...]) -> list[Point]:
-        return [(2 * MIDDLE - x, y) for x, y in points]
-
-    @staticmethod
-    def _curve(points: list[Point]) -> str:
-        form = "C" + "%.2f %.2f " * 3
-        return "".join(form % (*points[i], *points[i + 1], *points[i + 2]) for i in range(0, len(points), 3))
-
-
-@dataclass(frozen=True)
-class Lips:
-    """The outlines of a mouth, and the measures others need."""
-
-    upper: str
-    lower: str
-    inside: str
-    seam: str
-    half: float  # half the width between the corners
-    corner: float  # height of the corners
-    gap: float  # between the lips, in the middle
-    top: float
-    bottom: float
-    low: float  # thickness of the lower lip
-
-    @classmethod
-    def shaped(cls, look: Look, mouth: Mouth) -> Lips:
-        """Between a lens (flat lips, pointed corners) and an oval (rounded lips)."""
-        o, r = mouth.openness, mouth.rounding
-        spread = (mouth.width - 0.5) * 2.0
-        half = (look.mouth_wide + 9.0 * spread * (1 - r)) * (1 - 0.50 * r) * (1 - 0.10 * o)
-        smile = look.smile * (1 - 0.75 * r) * (1 - 0.35 * o) + 1.6 * max(0.0, spread)
-        gap = 36.0 * o**0.9 * (1 - 0.12 * r)
-        top, bottom = look.mouth_y - gap * 0.20, look.mouth_y + gap * 0.80
-        dip = 2.6 * (1 - min(1.0, o * 6)) * (1 - r)
-        oval = max(r, 0.30 * o)
-        corner = look.mouth_y - smile + 5.0 * o
-        corner += (top + 0.5 * gap - corner) * 0.6 * r
-        left = (MIDDLE - half, corner)
-        right_of = MIDDLE - half
-
-        inner_top = Arch(
-            left,
-            (
-                between(
-                    (right_of + half * 0.55, corner + (top - corner) * 1.26),
-                    (right_of, corner + (top - corner) * 0.6),
-                    oval,
-                ),
-                between((MIDDLE - half * 0.20, top - 0.6), (MIDDLE - half * 0.6, top), oval),
-                (MIDDLE, top + dip),
-            ),
-        )
-        inner_bottom = Arch(
-            left,
-            (
-                between(
-                    (right_of + half * 0.34, corner + (bottom - corner) * 0.86),
-                    (right_of, corner + (bottom - corner) * 0.6),
-                    oval,
-                ),
-                between((MIDDLE - half * 0.42, bottom), (MIDDLE - half * 0.6, bottom), oval),
-                (MIDDLE, bottom + dip),
-            ),
-        )
-        full = look.lips * (1 + 0.30 * r - 0.12 * max(0.0, spread) - 0.12 * o)
-        up, low = 7.2 * full, 9.4 * full
-        out = 2.6 * look.lips * (1 + 0.9 * r)
-        peak, rim = half * 0.30, top - up
-        outer_top = Arch(
-            (right_of - out, corner),
-            (
-                between(
-                    (right_of + half * 0.30, corner - up * 0.62 + (top - look.mouth_y) * 0.7),
-                    (right_of - out, corner + (rim - corner) * 0.6),
-                    oval,
-                ),
-                (MIDDLE - peak * 1.7, rim - 0.6),
-                (MIDDLE - peak * 0.8, rim - 0.4),
-                (MIDDLE - peak * 0.35, rim - 0.2),
-                (MIDDLE - 1.5, rim + up * 0.28),
-                (MIDDLE, rim + up * 0.28),
-            ),
-        )
-        fall = bottom + low - corner
-        outer_bottom = Arch(
-            (right_of - out * 0.8, corner),
-            (
-                between(
-                    (right_of + half * 0.10 - out, corner + fall * 0.80), (right_of - out, corner + fall * 0.6), oval
-                ),
-                between((MIDDLE - half * 0.50, bottom + low), (MIDDLE - half * 0.66, bottom + low), oval),
-                (MIDDLE, bottom + low),
-            ),
-        )
-        return cls(
-            upper=f"{outer_top.start}{outer_top.across}{inner_top.to_right}{inner_top.back}Z",
-            lower=f"{outer_bottom.start}{inner_bottom.to_left}{inner_bottom.across}{outer_bottom.to_right}{outer_bottom.back}Z",
-            inside=f"{inner_top.start}{inner_top.across}{inner_bottom.back}Z",
-            seam=f"{inner_top.start}{inner_top.across}",
-            half=half,
-            corner=corner,
-            gap=gap,
-            top=top,
-            bottom=bottom,
-            low=low,
-        )
