@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
 
 import numpy as np
 from livekit import rtc
@@ -86,27 +87,30 @@ class HeardOutput(AudioOutput):
 
 
 async def listen_to(room: rtc.Room, identity: str, output: HeardOutput) -> None:
-    """Tell `output` of every sound that this participant makes, until cancelled or its track ends."""
-    stream = rtc.AudioStream(
-        await _voice_of(room, identity), sample_rate=HEARD_RATE, num_channels=1, frame_size_ms=HEARD_STEP_MS
-    )
-    try:
-        async for event in stream:
-            samples = np.frombuffer(event.frame.data, dtype=np.int16).astype(np.float32)
-            if float(np.sqrt(np.mean(samples**2))) > HEARD_RMS:
-                output.note_sound()
-    finally:
-        await stream.aclose()
+    """Tell `output` of every sound that this participant makes, until cancelled."""
+    heard: set[str] = set()
+    while True:  # who has to connect anew publishes another track
+        track = await _voice_of(room, identity, but=heard)
+        heard.add(track.sid)
+        stream = rtc.AudioStream(track, sample_rate=HEARD_RATE, num_channels=1, frame_size_ms=HEARD_STEP_MS)
+        try:
+            async for event in stream:
+                samples = np.frombuffer(event.frame.data, dtype=np.int16).astype(np.float32)
+                if float(np.sqrt(np.mean(samples**2))) > HEARD_RMS:
+                    output.note_sound()
+        finally:
+            await stream.aclose()
 
 
-async def _voice_of(room: rtc.Room, identity: str) -> rtc.Track:
-    """The participant's audio track, once this room is subscribed to it."""
+async def _voice_of(room: rtc.Room, identity: str, *, but: Collection[str]) -> rtc.Track:
+    """The participant's audio track, once this room is subscribed to it; none of these (sids)."""
 
     def find() -> rtc.Track | None:
         participant = room.remote_participants.get(identity)
         for publication in participant.track_publications.values() if participant else ():
-            if publication.kind == rtc.TrackKind.KIND_AUDIO and publication.track is not None:
-                return publication.track
+            track = publication.track
+            if publication.kind == rtc.TrackKind.KIND_AUDIO and track is not None and track.sid not in but:
+                return track
         return None
 
     changed = asyncio.Event()
