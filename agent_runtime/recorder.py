@@ -77,6 +77,7 @@ class SessionRecorder:
         self._held: list[Callable[[], None]] = []
         self._used = AgentSessionUsage([])
         self._usage: dict[str, Decimal] = {}
+        self._face_time: dict[tuple[str, str], float] = {}
 
     # -- wiring --------------------------------------------------------------------------------------------------------
     def attach(self, session: AgentSession[Any]) -> None:
@@ -287,27 +288,37 @@ class SessionRecorder:
     def _on_usage(self, event: SessionUsageUpdatedEvent) -> None:
         self._used = event.usage
 
+    def note_face_time(self, provider: str, model: str, *, seconds: float) -> None:
+        """So much longer a vendor has rendered the face."""
+        self._face_time[provider, model] = self._face_time.get((provider, model), 0.0) + seconds
+
     def _write_usage(self) -> None:
         """Not as it happens: that would be while an answer is being prepared, and the visitor waits for it."""
         for usage in self._used.model_usage:
             for unit, quantity in _quantities(usage):
                 kind = usage.type.removesuffix("_usage")
-                # One row per job and model: sums grow, and a replacement job counts from zero.
-                source = f"{self._spec.generation}:{kind}:{usage.provider}:{usage.model}:{unit}"
-                if quantity and self._usage.get(source) != quantity:
-                    self._usage[source] = quantity
-                    self._write(
-                        partial(
-                            services.record_usage,
-                            session_id=self._spec.session_id,
-                            source_id=source[:120],
-                            kind=kind,
-                            provider=usage.provider[:50],
-                            model=usage.model[:100],
-                            unit=unit,
-                            quantity=quantity,
-                        )
-                    )
+                self._write_sum(kind, usage.provider, usage.model, unit, quantity)
+        for (provider, model), seconds in self._face_time.items():
+            self._write_sum("avatar", provider, model, "avatar_seconds", _quantity(seconds))
+
+    def _write_sum(self, kind: str, provider: str, model: str, unit: str, quantity: Decimal) -> None:
+        # One row per job and model: sums grow, and a replacement job counts from zero.
+        source = f"{self._spec.generation}:{kind}:{provider}:{model}:{unit}"
+        if not quantity or self._usage.get(source) == quantity:
+            return
+        self._usage[source] = quantity
+        self._write(
+            partial(
+                services.record_usage,
+                session_id=self._spec.session_id,
+                source_id=source[:120],
+                kind=kind,
+                provider=provider[:50],
+                model=model[:100],
+                unit=unit,
+                quantity=quantity,
+            )
+        )
 
     # -- notices -------------------------------------------------------------------------------------------------------
     def notice(self, *, level: str, code: str, text: str, once: bool = False) -> None:
@@ -455,4 +466,8 @@ def _quantities(usage: Any) -> list[tuple[str, Decimal]]:
             pairs = [("audio_seconds", usage.audio_duration)]
         case _:
             pairs = []
-    return [(unit, Decimal(str(round(quantity, 4)))) for unit, quantity in pairs]
+    return [(unit, _quantity(quantity)) for unit, quantity in pairs]
+
+
+def _quantity(amount: float) -> Decimal:
+    return Decimal(str(round(amount, 4)))

@@ -187,9 +187,11 @@ def validate_face(
         validate_rung(
             project_id=project_id, kind=Kind.AVATAR, provider=engine, options=options, provider_key=provider_key
         )
-        missing = next((name for name in getattr(provider, "required", ()) if not options.get(name)), None)
-        if missing:
-            raise BadInput("Copy this from the vendor's studio.", attr=f"options.{missing}")
+        if missing := provider.missing(provider.parse_options(Kind.AVATAR, options)):
+            name = missing[0].replace("_", " ")
+            raise BadInput(
+                f"{provider.label} needs the {name}: copy it from the vendor's studio.", attr=f"options.{missing[0]}"
+            )
         return
     chosen = find_engine(engine)
     if chosen is None:

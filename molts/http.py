@@ -10,6 +10,7 @@ its refusal is blacked out, so that an error may be logged and shown as it is.
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import socket
 import ssl
@@ -18,7 +19,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpcore2
@@ -26,11 +27,15 @@ import httpx2
 
 from molts.errors import HIDDEN, BadInput
 
+if TYPE_CHECKING:
+    import aiohttp
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Resolver = Callable[[str, int], Sequence[str]]
 """(host, port) -> IP addresses as text. Blocks; raises OSError when there are none."""
 
+REDIRECTS = (301, 302, 303, 307, 308)
 FIRST_REFUSAL = 400  # from this status on an answer is an error's text, not data
 KEY_HEADERS = ("authorization", "api-key", "x-api-key", "xi-api-key", "x-goog-api-key", "x-simli-api-key", "api-secret")
 SHORTEST_KEY = 8
@@ -96,6 +101,41 @@ def guarded_client(
         follow_redirects=False,
         trust_env=False,
         **options,
+    )
+
+
+def guarded_session(*, limits: Limits = Limits(), allowed_networks: Iterable[str] = ()) -> aiohttp.ClientSession:
+    """The same guard for libraries that call out through a session of aiohttp, as LiveKit's plugins do.
+
+    Each address is judged right before a socket for it is made, so it does not matter how it was found. A refusal is an
+    `aiohttp.ClientError` that says why, and so is an answer that redirects. The size of answers is not limited. Make it
+    in a running event loop and close it after use.
+    """
+    import aiohttp  # not needed in most processes
+
+    guard = _Guard(networks_of(allowed_networks), resolve)
+
+    def open_socket(found: tuple[Any, Any, int, str, tuple[Any, ...]]) -> socket.socket:
+        family, kind, protocol, _, address = found
+        guard.judge(address[0])
+        return socket.socket(family, kind, protocol)
+
+    async def refuse_redirects(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        response = await handler(request)
+        if response.status in REDIRECTS:
+            response.close()
+            raise aiohttp.ClientResponseError(
+                response.request_info, (), status=response.status, message="Redirects are not followed."
+            )
+        return response
+
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=_ssl_context(), socket_factory=open_socket),
+        timeout=aiohttp.ClientTimeout(total=limits.total_seconds, sock_connect=limits.connect_seconds),
+        middlewares=(refuse_redirects,),
+        trust_env=False,
     )
 
 
@@ -175,6 +215,11 @@ class _Guard:
         if not open_ones:
             raise AddressRefused(_refusal(host) if found else f"{host} has no address.")
         return open_ones
+
+    def judge(self, address: str) -> None:
+        """Raises PermissionError when `address` may not be reached."""
+        if not is_reachable(ipaddress.ip_address(address), self.allowed):
+            raise PermissionError(errno.EACCES, _refusal(address))
 
     def check_request(self, request: httpx2.Request) -> None:
         if request.url.userinfo:

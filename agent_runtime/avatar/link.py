@@ -15,22 +15,27 @@ import logging
 import time
 import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+import aiohttp
 from django.conf import settings
 from livekit import rtc
 from livekit.agents import AgentSession, ConversationItemAddedEvent
 from livekit.agents.llm import ChatMessage
-from livekit.agents.voice.avatar import AvatarSession, DataStreamAudioOutput
+from livekit.agents.voice.avatar import DataStreamAudioOutput
 from livekit.agents.voice.io import AudioOutput
 
 from agent_runtime.avatar.call import AvatarCall
+from agent_runtime.avatar.heard import HeardOutput, listen_to
 from agent_runtime.avatar.job import SPEECH_RATE
 from agent_runtime.avatar.route import SpeechRoute, install, tail_of
 from agent_runtime.recorder import SessionRecorder
 from molts.errors import MoltsError, Unavailable
+from molts.http import guarded_session
 from projects.providers import PROVIDERS, get_provider
 from projects.providers.base import Kind
+from projects.providers.hosted_faces import calls_through
 from sessions import presence, rooms
 from sessions.presence import WorkerKind
 from sessions.spec import FaceSpec, SessionSpec
@@ -42,6 +47,7 @@ WATCH_SECONDS = 0.5
 CALL_AGAIN_SECONDS = (2.0, 5.0, 10.0, 20.0, 30.0)
 CLOSE_SECONDS = 3.0
 CLOSING_SECONDS = 0.5
+METER_SECONDS = 10.0
 CUT_SECONDS = 1.0  # a face that does not say where it was cut is asked no longer
 
 
@@ -72,11 +78,16 @@ class FaceSource(ABC):
     """Whoever can bring a face into the room."""
 
     join_seconds = JOIN_SECONDS
+    billed_as: tuple[str, str] | None = None
+    """Provider and model, when somebody charges by the second."""
 
     @abstractmethod
     async def call(self) -> LiveFace:
         """A face that has joined and shows its picture. Takes longer than `join_seconds` only when it is cancelled
         then. Raises FaceMissing or Unavailable when none can come now."""
+
+    async def aclose(self) -> None:  # noqa: B027 - most hold nothing
+        """No more faces will be called."""
 
 
 def face_source(*, spec: SessionSpec, session: AgentSession[Any], room: rtc.Room, agent_identity: str) -> FaceSource:
@@ -168,21 +179,35 @@ class HostedFace(FaceSource):
         self._spec = spec
         self._session = session
         self._room = room
+        self._http: aiohttp.ClientSession | None = None
+        self.billed_as = (spec.engine, _vendors_name(spec.options))
 
     async def call(self) -> LiveFace:
         provider = get_provider(self._spec.engine)
         options = provider.parse_options(Kind.AVATAR, self._spec.options)
-        avatar = await provider.build_avatar(
-            options=options, credentials=self._spec.credentials, identity=f"avatar-{uuid.uuid4().hex[:12]}"
-        )
+        self._http = self._http or guarded_session()
+        with calls_through(self._http):
+            avatar = await provider.build_avatar(
+                options=options, credentials=self._spec.credentials, identity=f"avatar-{uuid.uuid4().hex[:12]}"
+            )
+
+        async def end() -> None:
+            with contextlib.suppress(Exception):  # each plugin has errors of its own
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await provider.end_avatar(avatar, credentials=self._spec.credentials)
+
         try:
-            output = await self._start(avatar)
+            with calls_through(self._http):
+                output = await self._start(avatar)
             await _until_seen(self._room, avatar.avatar_identity)
         except BaseException:
-            with contextlib.suppress(Exception):
-                await avatar.aclose()
+            await end()
             raise
-        return HostedAvatar(self._room, avatar, output)
+        return HostedAvatar(self._room, avatar.avatar_identity, output, end)
+
+    async def aclose(self) -> None:
+        if self._http is not None:
+            await self._http.close()
 
     async def _start(self, avatar: Any) -> AudioOutput:
         """Start the vendor's session; what takes the speech for it. Raises FaceMissing when the vendor refuses."""
@@ -206,24 +231,29 @@ class HostedFace(FaceSource):
         return output
 
 
-class HostedAvatar(LiveFace):
-    """Lost when it leaves the room; one that stays and is silent is found out by the route."""
+def _vendors_name(options: Mapping[str, Any]) -> str:
+    """What the vendor calls this face."""
+    return next((str(options[name]) for name in ("avatar_id", "face_id", "agent_id") if options.get(name)), "")
 
-    def __init__(self, room: rtc.Room, avatar: AvatarSession[Any], output: AudioOutput) -> None:
-        self.identity = avatar.avatar_identity
-        self.output = output
+
+class HostedAvatar(LiveFace):
+    """Lost when it leaves the room, or falls silent in the middle of a sentence."""
+
+    def __init__(self, room: rtc.Room, identity: str, output: AudioOutput, end: Callable[[], Awaitable[None]]) -> None:
+        self.identity = identity
+        self.output = self._heard = HeardOutput(output)
         self._room = room
-        self._avatar = avatar
+        self._end = end
+        self._ear = asyncio.create_task(listen_to(room, self.identity, self._heard), name="hosted-face-ear")
 
     async def lost(self) -> float:
-        while self.identity in self._room.remote_participants:  # noqa: ASYNC110 - simpler than LiveKit's events
+        while self.identity in self._room.remote_participants and not self._heard.is_silent:  # noqa: ASYNC110
             await asyncio.sleep(WATCH_SECONDS)
-        return time.time() - WATCH_SECONDS
+        return self._heard.heard_at if self._heard.is_talking else time.time()
 
     async def dismiss(self) -> None:
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await self._avatar.aclose()
+        self._ear.cancel()
+        await self._end()
 
 
 # -- The link ----------------------------------------------------------------------------------------------------------
@@ -277,6 +307,7 @@ class FaceLink:
         """The avatar leaves with the session."""
         self._route.drop_face(time.time())
         await self._dismiss()
+        await self._source.aclose()
 
     async def _call(self, *, tries: int) -> LiveFace:
         """Raises FaceMissing, Unavailable or TimeoutError."""
@@ -302,12 +333,23 @@ class FaceLink:
         self._settled.set()
         lost = asyncio.create_task(face.lost())
         failed = asyncio.create_task(self._failure.wait())
+        counted = time.monotonic()
         try:
-            await asyncio.wait({lost, failed}, return_when=asyncio.FIRST_COMPLETED)
+            while not (lost.done() or failed.done()):
+                await asyncio.wait({lost, failed}, timeout=METER_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                counted = self._meter(counted)
             return lost.result() if lost.done() else time.time()
         finally:
+            self._meter(counted)
             lost.cancel()
             failed.cancel()
+
+    def _meter(self, since: float) -> float:
+        """Note the seconds since then (monotonic), for a face that costs by the second; returns now."""
+        now = time.monotonic()
+        if self._source.billed_as is not None:
+            self._recorder.note_face_time(*self._source.billed_as, seconds=now - since)
+        return now
 
     def _on_face_failed(self, reason: str) -> None:
         logger.warning("face failed", extra={"reason": reason})

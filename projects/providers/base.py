@@ -107,6 +107,8 @@ class Provider:
     prices: ClassVar[tuple[UnitPrice, ...]] = ()
     needs_key: ClassVar[bool] = False
     """Whether a ProviderKey must be chosen for it."""
+    required: ClassVar[tuple[str, ...]] = ()
+    """Options that have no default: without them nothing can be built."""
     local: ClassVar[bool] = False
     """Runs on this box without an account; costs nothing by the minute."""
 
@@ -124,6 +126,10 @@ class Provider:
             where = ".".join(str(part) for part in first["loc"]) or "options"
             raise BadConfiguration(f"{self.label} ({kind.value}): {where}: {first['msg']}.", attr=where) from error
 
+    def missing(self, options: Options) -> list[str]:
+        """Names of the required options that are not set. A connection can be tested without them."""
+        return [name for name in self.required if not getattr(options, name)]
+
     def build_stt(self, *, options: Options, credentials: Credentials, persona: Persona) -> stt.STT[Any]:
         """Speech recogniser. It need not stream: if it does not, the pipeline cuts utterances out for it."""
         raise NotImplementedError
@@ -139,6 +145,10 @@ class Provider:
     async def build_avatar(self, *, options: Options, credentials: Credentials, identity: str) -> AvatarSession[Any]:
         """A face that a vendor renders; it joins the room as `identity`."""
         raise NotImplementedError
+
+    async def end_avatar(self, avatar: AvatarSession[Any], *, credentials: Credentials) -> None:
+        """Put the face out of the room, and end what the vendor charges for. May raise whatever a call can."""
+        await avatar.aclose()
 
     def readiness(self, kind: Kind, options: Options) -> Readiness:
         """Whether it can serve `kind` now, without touching the network. Local providers check their models here."""

@@ -6,11 +6,13 @@ A vendor joins through the internet, so the media server must be reachable there
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import Field
 
@@ -20,11 +22,29 @@ from projects.providers.base import Credentials, Kind, Options, ProbeResult, Pro
 from projects.providers.probing import timed_probe
 
 if TYPE_CHECKING:
+    import aiohttp
     import httpx2
     from livekit.agents.voice.avatar import AvatarSession
 
 LIMITS = Limits(connect_seconds=5, read_seconds=8, total_seconds=8, max_bytes=2_000_000)
+END_SECONDS = 2.0
 INSTALL = "Install the plugin on the agents' machines: pip install 'molts[hosted-faces]'."
+
+
+@contextmanager
+def calls_through(session: aiohttp.ClientSession) -> Iterator[None]:
+    """Within this, plugins that are made or started call their vendor through `session`.
+
+    For the vendor's calls alone: the media server's own API, which may be on a private address, uses the same place.
+    """
+    from livekit.agents.utils import http_context
+
+    # There is no public way: `http_context.open` keeps the session of the job.
+    before = http_context._ContextVar.set(lambda: session)
+    try:
+        yield
+    finally:
+        http_context._ContextVar.reset(before)
 
 
 class HeyGenOptions(Options):
@@ -94,12 +114,16 @@ class HostedFace(Provider):
     """A GET that costs nothing and fails for a wrong key; unused where `_call` asks otherwise."""
     key_header: ClassVar[str] = "x-api-key"
     key_prefix: ClassVar[str] = ""
-    required: ClassVar[tuple[str, ...]] = ()
-    """Options without which the vendor has no face to show."""
 
     def readiness(self, kind: Kind, options: Options) -> Readiness:
         if not _is_installed(self.plugin):
             return Readiness(False, "its plugin is not installed", self.install)
+        if private := _private_media_server():
+            return Readiness(
+                False,
+                f"{self.label} cannot reach the media server at {private}",
+                "Set LIVEKIT_PUBLIC_URL to an address that is open to the internet.",
+            )
         return Readiness(True, "ready")
 
     @property
@@ -107,23 +131,18 @@ class HostedFace(Provider):
         return INSTALL
 
     def check(self, kind: Kind, *, options: Options, credentials: Credentials) -> Readiness:
-        if missing := [name for name in self.required if not getattr(options, name)]:
+        if missing := self.missing(options):
             return Readiness(False, f"{missing[0]} is not set", "Copy it from the vendor's studio.")
-        found = super().check(kind, options=options, credentials=credentials)
-        if found.ready and not credentials.base_url and (private := _private_media_server()):
-            return Readiness(
-                False,
-                f"{self.label} cannot reach the media server at {private}",
-                "Set LIVEKIT_PUBLIC_URL to an address that is open to the internet.",
-            )
-        return found
+        if credentials.base_url and credentials.api_key and _is_installed(self.plugin):
+            return Readiness(True, "ready")  # a server of somebody's own may well be near
+        return super().check(kind, options=options, credentials=credentials)
 
     async def build_avatar(self, *, options: Options, credentials: Credentials, identity: str) -> AvatarSession[Any]:
         """The vendor's session, to be started in the agent's job; it joins the room as `identity`.
 
         Raises BadConfiguration when the plugin is missing or refuses what it is given.
         """
-        if missing := [name for name in self.required if not getattr(options, name)]:
+        if missing := self.missing(options):
             raise BadConfiguration(f"{self.label}: {missing[0]} is not set.", attr=missing[0])
         if not _is_installed(self.plugin):
             raise BadConfiguration(f"{self.label}: its plugin is not installed. {self.install}")
@@ -176,6 +195,13 @@ class HeyGen(HostedFace):
             **_given(video_quality=options.video_quality),
         )
 
+    async def end_avatar(self, avatar: Any, *, credentials: Credentials) -> None:
+        """The plugin ends the vendor's session with the conversation, not with the face."""
+        avatar._msg_ch.close()
+        if avatar._main_atask is not None:
+            await asyncio.wait({avatar._main_atask}, timeout=END_SECONDS)
+        await super().end_avatar(avatar, credentials=credentials)
+
 
 class Tavus(HostedFace):
     key = "tavus"
@@ -195,6 +221,13 @@ class Tavus(HostedFace):
             avatar_participant_identity=identity,
             **_given(face_id=options.face_id, pal_id=options.persona_id),
         )
+
+    async def end_avatar(self, avatar: Any, *, credentials: Credentials) -> None:
+        """The plugin leaves the end to the vendor, which waits for a while."""
+        await super().end_avatar(avatar, credentials=credentials)
+        if avatar.conversation_id is not None:
+            async with self.client(credentials) as client:
+                await client.post(f"{self.url(credentials)}/v2/conversations/{quote(avatar.conversation_id)}/end")
 
 
 class Simli(HostedFace):
@@ -239,6 +272,7 @@ class Anam(HostedFace):
         from livekit.plugins import anam
 
         assert isinstance(options, AnamOptions)
+        _share_session_with_anam()
         persona = anam.PersonaConfig(
             name="avatar", avatarId=options.avatar_id, **_given(avatarModel=options.avatar_model)
         )
@@ -343,6 +377,19 @@ class BitHuman(HostedFace):
     async def _call(self, credentials: Credentials) -> str:
         await self.mint(credentials)
         return "the vendor takes the key"
+
+
+def _share_session_with_anam() -> None:
+    """The plugin opens an HTTP session of its own for its calls; give it the common one, as the other plugins have."""
+    from livekit.agents.utils import http_context
+    from livekit.plugins.anam import avatar
+    from livekit.plugins.anam.api import AnamAPI
+
+    class SharedSession(AnamAPI):
+        def __init__(self, **given: Any) -> None:
+            super().__init__(**{**given, "session": http_context.http_session()})
+
+    vars(avatar)["AnamAPI"] = SharedSession
 
 
 def _given(**values: Any) -> dict[str, Any]:

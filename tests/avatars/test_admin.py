@@ -16,7 +16,7 @@ from pytest_django import DjangoAssertNumQueries
 from avatars.faces import save_avatar_version
 from avatars.models import Agent, AgentAnswer, AgentRevision, Avatar, PipelineStep, Voice
 from avatars.signals import WorkerState, workers_asked
-from projects.models import Project
+from projects.models import Project, ProviderKey
 from sessions.models import RoomLink
 from tests.conftest import make_agent
 from tests.forms import admin_url, form_data, form_errors
@@ -325,6 +325,28 @@ def test_options_are_checked_at_their_fields(
     errors = form_errors(sign_in(bob).post(admin_url(Avatar, "add"), posted))
 
     assert list(errors) == list(options)
+
+
+def test_a_hosted_face_is_stored_with_its_key_and_says_what_it_lacks(
+    project: Project, bob: User, sign_in: SignIn, settings: Any
+) -> None:
+    settings.LIVEKIT_PUBLIC_URL = "ws://127.0.0.1:7880"
+    client = sign_in(bob)
+    key = ProviderKey.objects.create(project=project, name="Faces", provider="heygen")
+    other = make_provider_key(project)
+    posted = {"project": str(project.pk), "name": "Anna", "engine": "heygen"}
+    url = admin_url(Avatar, "add")
+
+    assert list(form_errors(client.post(url, posted | {"provider_key": key.pk}))) == ["option_avatar_id"]
+    posted |= {"option_avatar_id": "anna"}
+    assert "needs a provider key" in str(form_errors(client.post(url, posted))["provider_key"])
+    assert "not for heygen" in str(form_errors(client.post(url, posted | {"provider_key": other.pk}))["provider_key"])
+    assert client.post(url, posted | {"provider_key": key.pk, "option_sandbox": "on"}).status_code == 302
+
+    avatar = Avatar.objects.get()
+    assert (avatar.options, avatar.provider_key) == ({"avatar_id": "anna", "sandbox": True}, key)
+    page = client.get(admin_url(Avatar, "change", avatar.pk)).content.decode()
+    assert "HeyGen LiveAvatar cannot reach the media server at ws://127.0.0.1:7880" in page
 
 
 def test_viewers_and_strangers_change_no_face(

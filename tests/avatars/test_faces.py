@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
+from pytest_django import Settings
 
 from avatars import faces
 from avatars.engines import ENGINES, STILL, get_engine
@@ -25,6 +26,7 @@ from avatars.portraits import portrait_url
 from avatars.services import read_face, save_agent_revision, snapshot_agent, snapshot_avatar
 from molts.errors import BadInput
 from projects.models import Project, ProviderKey
+from projects.services import create_project
 from tests.avatars.stand_in import HERE
 
 pytestmark = pytest.mark.django_db
@@ -72,6 +74,59 @@ def test_an_engine_of_ours_takes_no_key(avatar: Avatar) -> None:
 
     with pytest.raises(BadInput, match="takes no provider key"):
         validate_avatar(avatar)
+
+
+def hosted(avatar: Avatar, provider: str = "heygen", **options: Any) -> Avatar:
+    avatar.engine, avatar.options = provider, options
+    avatar.provider_key = ProviderKey.objects.create(project=avatar.project, name="Main", provider=provider)
+    return avatar
+
+
+def test_a_hosted_face_can_be_used(avatar: Avatar) -> None:
+    validate_avatar(hosted(avatar, avatar_id="anna"))
+    validate_avatar(hosted(avatar, "tavus"))  # it has a stock face
+
+
+@pytest.mark.parametrize(
+    ("change", "attr", "words"),
+    [
+        ({"options": {}}, "options.avatar_id", "HeyGen LiveAvatar needs the avatar id"),
+        ({"options": {"avatar_id": "anna", "wings": 2}}, "options.wings", "wings"),
+        ({"options": {"avatar_id": "anna", "video_quality": "8k"}}, "options.video_quality", "high"),
+        ({"provider_key": None}, "provider_key", "needs a provider key"),
+        ({"engine": "anam"}, "provider_key", "is for heygen, not for anam"),
+    ],
+)
+def test_a_hosted_face_says_what_to_mend(avatar: Avatar, change: dict[str, Any], attr: str, words: str) -> None:
+    avatar = hosted(avatar, avatar_id="anna")
+    for name, value in change.items():
+        setattr(avatar, name, value)
+
+    with pytest.raises(BadInput, match=words) as refused:
+        validate_avatar(avatar)
+
+    assert refused.value.attr == attr
+
+
+def test_a_hosted_face_takes_no_key_of_another_project(avatar: Avatar) -> None:
+    avatar = hosted(avatar, avatar_id="anna")
+    avatar.provider_key = ProviderKey.objects.create(
+        project=create_project(name="Elsewhere"), name="Theirs", provider="heygen"
+    )
+    with pytest.raises(BadInput, match="another project"):
+        validate_avatar(avatar)
+
+
+@pytest.mark.parametrize(("address", "ready"), [("ws://127.0.0.1:7880", False), ("wss://media.example.com", True)])
+def test_a_hosted_face_says_when_no_vendor_can_reach_the_media_server(
+    settings: Settings, address: str, ready: bool
+) -> None:
+    settings.LIVEKIT_PUBLIC_URL = address
+
+    (choice,) = [choice for choice in face_choices() if choice.key == "tavus"]
+
+    assert choice.health.ready is ready
+    assert ("LIVEKIT_PUBLIC_URL" in choice.health.mend) is not ready
 
 
 def test_every_engine_can_be_chosen_and_says_what_it_needs() -> None:
@@ -235,7 +290,7 @@ def test_it_is_described_in_a_line(avatar: Avatar) -> None:
 
 # -- Hosted -----------------------------------------------------------------------------------------------------------
 def test_a_hosted_face_needs_its_key_and_its_name(project: Project) -> None:
-    provider = next(each for each in faces.hosted_providers() if getattr(each, "required", ()))
+    provider = next(each for each in faces.hosted_providers() if each.required)
     avatar = Avatar.objects.create(project=project, name="Far", engine=provider.key)
 
     with pytest.raises(BadInput) as caught:
@@ -245,7 +300,7 @@ def test_a_hosted_face_needs_its_key_and_its_name(project: Project) -> None:
     avatar.provider_key = ProviderKey.objects.create(project=project, name="Key", provider=provider.key)
     with pytest.raises(BadInput) as caught:
         validate_avatar(avatar)
-    assert caught.value.attr == f"options.{provider.required[0]}"  # type: ignore[attr-defined]
+    assert caught.value.attr == f"options.{provider.required[0]}"
 
-    avatar.options = {provider.required[0]: "a-face"}  # type: ignore[attr-defined]
+    avatar.options = {provider.required[0]: "a-face"}
     validate_avatar(avatar)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+import aiohttp
 import httpx2
 import pytest
 from pytest_django import Settings
@@ -23,6 +24,7 @@ from molts.http import (
     check_url,
     guarded_async_client,
     guarded_client,
+    guarded_session,
 )
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -311,3 +313,54 @@ def test_forms_take_urls_that_may_be_called(settings: Settings) -> None:
     assert check_url("http://8.8.8.8/") == "http://8.8.8.8/"
     settings.MOLTS_ALLOWED_NETWORKS = ["192.168.0.0/16"]
     assert check_url("http://192.168.1.20:11434/v1") == "http://192.168.1.20:11434/v1"
+
+
+# -- The guard for libraries that bring aiohttp along ------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "169.254.169.254", "10.0.0.5", "localhost", "0x7f.1", "0.0.0.0"],
+)
+async def test_a_librarys_session_reaches_no_private_address(server: Server, host: str) -> None:
+    async with guarded_session() as session:
+        with pytest.raises(aiohttp.ClientConnectorError, match="MOLTS_ALLOWED_NETWORKS"):
+            await session.post(f"http://{host}:{server.port}/", json={})
+        with pytest.raises(aiohttp.ClientConnectorError, match="MOLTS_ALLOWED_NETWORKS"):
+            await session.ws_connect(f"ws://{host}:{server.port}/")
+    assert server.connections == 0
+
+
+async def test_a_librarys_session_judges_what_a_name_leads_to(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when it leads elsewhere the second time: what is judged is what is connected to."""
+    answers = iter([["8.8.8.8", "127.0.0.1"], ["127.0.0.1"], ["169.254.169.254", "::1"]])
+
+    def lookup(host: str, port: int, *_: object, **__: object) -> list[tuple[object, ...]]:
+        assert host == "flips.example"
+        found = [(socket.AF_INET6 if ":" in text else socket.AF_INET, text) for text in next(answers)]
+        return [
+            (family, socket.SOCK_STREAM, 6, "", (text, port, 0, 0)[: 4 if ":" in text else 2]) for family, text in found
+        ]
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    for _ in range(3):
+        async with guarded_session(limits=Limits(connect_seconds=0.3, total_seconds=1)) as session:
+            with pytest.raises((aiohttp.ClientError, TimeoutError)):
+                await session.get(f"http://flips.example:{server.port}/")
+    assert next(answers, None) is None
+    assert server.connections == 0
+
+
+async def test_a_librarys_session_reaches_what_the_operator_allowed(server: Server, settings: Settings) -> None:
+    settings.MOLTS_ALLOWED_NETWORKS = ["127.0.0.0/8"]
+    async with guarded_session() as session, session.get(f"http://127.0.0.1:{server.port}/") as answer:
+        assert await answer.text() == "ok"
+
+
+async def test_a_librarys_session_takes_no_key_to_where_an_answer_points(server: Server) -> None:
+    target = f"http://127.0.0.1:{server.port}/elsewhere".encode()
+    server.serve = lambda connection: connection.sendall(
+        b"HTTP/1.1 307 Temporary Redirect\r\nLocation: " + target + b"\r\nContent-Length: 0\r\n\r\n"
+    )
+    async with guarded_session(allowed_networks=["127.0.0.1"]) as session:
+        with pytest.raises(aiohttp.ClientResponseError, match="not followed"):
+            await session.get(f"http://127.0.0.1:{server.port}/", headers={"x-api-key": "k"})
+    assert len(server.requests) == 1

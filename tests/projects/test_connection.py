@@ -241,3 +241,14 @@ def test_it_counts_the_presses(client: Client, key: ProviderKey, monkeypatch: py
     monkeypatch.setattr("projects.probes.ProbeThrottle.rate", "2/min")
     assert [ask(client, key)["ok"] for _ in range(2)] == [True, True]
     assert ask(client, key)["error"].startswith("Tested too often. Try again in")
+
+
+def test_a_key_for_hosted_faces_is_tested_like_any_other(client: Client, project: Project, vendor: FakeVendor) -> None:
+    key = ProviderKey(project=project, name="Faces", provider="tavus", base_url=vendor.url)
+    key.set_secret(KEY)
+    key.save()
+
+    (answer,) = ask(client, key)["results"]
+
+    assert (answer["label"], answer["ok"]) == ("Face", False)  # this vendor knows no faces
+    assert "404" in answer["text"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -13,14 +14,15 @@ import jwt
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from livekit.agents import utils
+from livekit.agents import APIConnectOptions, utils
 from pytest_django import Settings
 
 from molts.errors import BadConfiguration, MoltsError
+from molts.http import guarded_session
 from projects.probes import probe_connection
 from projects.providers import get_provider, providers_for
 from projects.providers.base import Credentials, Kind, Options
-from projects.providers.hosted_faces import HostedFace
+from projects.providers.hosted_faces import HostedFace, calls_through
 
 KEY = "vendor-key-123456"
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -59,6 +61,13 @@ class Vendor:
     status: int = 200
     calls: list[tuple[str, dict[str, str], Any]] = field(default_factory=list)
 
+    async def socket(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for _ in socket:
+            pass
+        return socket
+
     async def answer(self, request: web.Request) -> web.Response:
         body = await request.text()
         headers = {name.lower(): value for name, value in request.headers.items()}
@@ -82,6 +91,7 @@ async def vendor(settings: Settings) -> AsyncIterator[Vendor]:
     settings.MOLTS_ALLOWED_NETWORKS = ["127.0.0.0/8"]
     vendor = Vendor()
     app = web.Application()
+    app.router.add_get("/socket", vendor.socket)
     app.router.add_route("*", "/{path:.*}", vendor.answer)
     server = TestServer(app, host="127.0.0.1")
     await server.start_server(shutdown_timeout=0.1)
@@ -169,6 +179,64 @@ async def test_a_session_starts_with_the_account_key_and_lets_the_vendor_in_as_t
     assert claims["video"]["room"] == "room-1"
     assert claims["attributes"] == {"lk.publish_on_behalf": "agent-1"}
     assert KEY not in vendor.texts()
+
+
+@pytest.mark.parametrize("key", OPTIONS)
+async def test_no_vendor_is_called_at_a_private_address(
+    key: str, vendor: Vendor, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plugins call out by themselves; a configured address is judged for them like any other."""
+    settings.MOLTS_ALLOWED_NETWORKS = []
+    once = APIConnectOptions(max_retry=0)
+    provider = hosted(key)
+    async with guarded_session() as session:
+        with calls_through(session):
+            avatar = await provider.build_avatar(
+                options=options_of(provider), credentials=Credentials(KEY, vendor.url), identity="face-1"
+            )
+            vars(getattr(avatar, "_api", avatar))["_conn_options"] = once  # else it tries for six seconds
+            tail = None
+            with contextlib.suppress(Exception):  # each plugin has an error of its own, and one only logs it
+                tail = (await start(avatar, monkeypatch)).output.tail
+    assert vendor.calls == []
+    assert tail is None
+
+    settings.MOLTS_ALLOWED_NETWORKS = ["127.0.0.0/8"]
+    async with guarded_session() as session:
+        with calls_through(session):
+            avatar = await provider.build_avatar(
+                options=options_of(provider), credentials=Credentials(KEY, vendor.url), identity="face-1"
+            )
+            talk = await start(avatar, monkeypatch)
+            assert talk.output.tail is not None
+    assert vendor.calls
+
+
+@pytest.mark.parametrize(
+    ("key", "call"), [("heygen", "POST /v1/sessions/stop"), ("tavus", "POST /v2/conversations/c1/end")]
+)
+async def test_a_face_that_is_given_up_costs_no_longer(
+    key: str, call: str, vendor: Vendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider, credentials = hosted(key), Credentials(KEY, vendor.url)
+    async with guarded_session() as session:
+        with calls_through(session):
+            avatar = await provider.build_avatar(
+                options=options_of(provider), credentials=credentials, identity="face-1"
+            )
+            await start(avatar, monkeypatch)
+
+        await provider.end_avatar(avatar, credentials=credentials)
+
+    assert call in [name for name, _, _ in vendor.calls]
+
+
+async def test_only_the_vendor_is_called_through_the_guarded_session() -> None:
+    """LiveKit's own API uses the same place; the media server may be on a private address."""
+    async with utils.http_context.open() as jobs, guarded_session() as session:
+        with calls_through(session):
+            assert utils.http_context.http_session() is session
+        assert utils.http_context.http_session() is jobs
 
 
 async def test_bithuman_is_given_a_token_for_an_hour_not_the_secret(vendor: Vendor) -> None:
