@@ -13,6 +13,7 @@ from livekit.agents.types import ATTRIBUTE_PUBLISH_ON_BEHALF
 
 from agent_runtime.avatar import faces, job
 from agent_runtime.avatar.call import AvatarCall
+from agent_runtime.avatar.capacity import measure_slots
 from agent_runtime.db import DatabaseThread
 from agent_runtime.worker import Worker, WorkerOptions
 from molts.errors import Unavailable
@@ -33,7 +34,7 @@ class AvatarWorker(Worker):
             WorkerOptions(
                 kind=WorkerKind.AVATAR,
                 name=settings.MOLTS_AVATAR_NAME,
-                slots=settings.MOLTS_AVATAR_SLOTS,
+                slots=settings.MOLTS_AVATAR_SLOTS or measure_slots(faces.video_format()),
                 health_port=settings.MOLTS_AVATAR_HEALTH_PORT,
                 drain_seconds=settings.MOLTS_AVATAR_DRAIN_SECONDS,
                 run_job=job.run_job,
