@@ -92,8 +92,7 @@ MOLTS_AGENT_SLOTS = env.number("MOLTS_AGENT_SLOTS", max(4, 6 * (os.cpu_count() o
 MOLTS_AGENT_DRAIN_SECONDS = env.number("MOLTS_AGENT_DRAIN_SECONDS", 600, maximum=86_400)
 MOLTS_AGENT_HEALTH_PORT = env.number("MOLTS_AGENT_HEALTH_PORT", 0, maximum=65535)  # 0: any free port, on loopback
 MOLTS_AVATAR_NAME = f"{MOLTS_INSTANCE}-avatar"
-# A drawn face takes about a fifth of a core while it speaks.
-MOLTS_AVATAR_SLOTS = env.number("MOLTS_AVATAR_SLOTS", max(2, 4 * (os.cpu_count() or 1)), minimum=1, maximum=10_000)
+MOLTS_AVATAR_SLOTS = env.number("MOLTS_AVATAR_SLOTS", 0, maximum=10_000)  # 0: measured when the worker starts
 MOLTS_AVATAR_DRAIN_SECONDS = env.number("MOLTS_AVATAR_DRAIN_SECONDS", 600, maximum=86_400)
 MOLTS_AVATAR_HEALTH_PORT = env.number("MOLTS_AVATAR_HEALTH_PORT", 0, maximum=65535)
 MOLTS_AVATAR_WIDTH = env.even("MOLTS_AVATAR_WIDTH", env.even("AVATAR_WIDTH", 512, maximum=4096), maximum=4096)

@@ -38,6 +38,10 @@ VISITOR_GONE_AFTER_MS = 4_000
 WORKER_GONE_AFTER_MS = 4_000
 AVATAR_LOST_AFTER_MS = 4_000
 FACE_MEMORY_MS = 86_400_000
+PREPARE_SECONDS = 120.0
+"""How long a face that was never shown may take to be made ready, with its drawing."""
+PREPARING: Mapping[str, float] = {"preparing": 1.0}
+"""What an avatar beats with while its face is made ready; it joins the room afterwards."""
 CLOCK_LATE_AFTER_MS = 30_000
 MISSED_MEMORY_MS = 600_000
 STARTING_MS = 30_000  # longest that a job may take from being accepted to claiming its session
@@ -67,6 +71,10 @@ class AvatarBeat:
 
     age: float
     figures: Mapping[str, float]
+
+    @property
+    def is_preparing(self) -> bool:
+        return "preparing" in self.figures
 
 
 @dataclass(frozen=True)

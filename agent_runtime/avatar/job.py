@@ -11,7 +11,8 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar
 
 import django
 from django.apps import apps
@@ -26,25 +27,26 @@ from livekit.agents.types import ATTRIBUTE_AGENT_STATE
 from livekit.agents.voice.avatar import DataStreamAudioReceiver
 
 from agent_runtime.avatar.call import AvatarCall
-from agent_runtime.avatar.faces import resolve, video_format
-from agent_runtime.avatar.publisher import AvatarFigures, FacePublisher
+from agent_runtime.avatar.faces import prepare_apart, resolve, video_format
+from agent_runtime.avatar.publisher import FacePublisher
 from agent_runtime.db import DatabaseThread
 from agent_runtime.heartbeat import Pulse
 from agent_runtime.job_logs import log_through_parent
 from avatars.engines import get_engine
-from avatars.engines.base import FaceState, LipSyncStream
+from avatars.engines.base import EngineFailed, FaceState, LipSyncStream
 from molts.errors import MoltsError, NotFound, Unavailable
 from sessions import presence
-from sessions.spec import load_face
+from sessions.spec import FaceSpec, load_face
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 SPEECH_RATE = 24_000
 """Hz of the speech that agents send and rooms hear, the same as without a face."""
 RECEIVED_MS = 20  # the pieces in which speech is handed to the engine
 HUNG_SECONDS = 2.0  # a loop that has not come round for so long shows nothing
 ALONE_SECONDS = 5.0  # how long a face stays without its agent
-PREPARE_SECONDS = 120.0
 
 STATES = {
     "initializing": FaceState.IDLE,
@@ -53,6 +55,10 @@ STATES = {
     "thinking": FaceState.THINKING,
     "speaking": FaceState.SPEAKING,
 }
+
+
+class Unwanted(MoltsError):
+    """Nobody waits for this avatar any more."""
 
 
 def prewarm(process: JobProcess) -> None:
@@ -66,37 +72,44 @@ def prewarm(process: JobProcess) -> None:
 async def run_job(context: JobContext) -> None:
     """Entry point of a job. The dispatch's metadata is an `AvatarCall`."""
     call = AvatarCall.decode(context.job.metadata)
+    spec = await _load_face(call)
+    if spec is None or not await _is_wanted(call):
+        context.shutdown(reason="no face to show")
+        return
+    pulse = AvatarPulse(call)
+    pulse.start()
     try:
-        stream = await _open_stream(call)
-        if stream is None or not await _is_wanted(call):
-            if stream is not None:
-                await stream.aclose()
-            context.shutdown(reason="no face to show")
-            return
+        stream = await _unless_unwanted(pulse, _open_stream(call, spec, pulse))
     except (MoltsError, TimeoutError) as error:
         logger.error("face cannot be shown: %s", error)
+        await pulse.aclose()
         context.shutdown(reason="face cannot be shown")
         return
-    avatar = Avatar(context=context, call=call, stream=stream)
+    avatar = Avatar(context=context, call=call, stream=stream, pulse=pulse)
     context.add_shutdown_callback(avatar.aclose)
     await avatar.start()
 
 
-async def _open_stream(call: AvatarCall) -> LipSyncStream | None:
-    """The engine's stream of the session's face, prepared; None for a session without one."""
+async def _load_face(call: AvatarCall) -> FaceSpec | None:
     database = DatabaseThread()
     try:
-        spec = await database.run(load_face, call.session_id)
+        return await database.run(load_face, call.session_id)
     except NotFound:
         logger.warning("avatar job without a session")
         return None
     finally:
         database.close()
-    if spec is None:
-        return None
+
+
+async def _open_stream(call: AvatarCall, spec: FaceSpec, pulse: AvatarPulse) -> LipSyncStream:
+    """The engine's stream of the face, which is prepared first if it never was."""
     engine, video = get_engine(spec.engine), video_format()
-    async with asyncio.timeout(PREPARE_SECONDS):
+    async with asyncio.timeout(presence.PREPARE_SECONDS):
         face = await asyncio.to_thread(resolve, spec)
+        if not await asyncio.to_thread(engine.is_prepared, face, video):
+            pulse.report = lambda: presence.PREPARING
+            if not await prepare_apart("--session", str(call.session_id)):
+                raise EngineFailed("The face could not be prepared.")
         await asyncio.to_thread(engine.prepare, face, video)
         return await engine.open_stream(face, video)
 
@@ -113,16 +126,16 @@ async def _is_wanted(call: AvatarCall) -> bool:
 class Avatar:
     """One face in one room: leaves with its agent, with the room, and when it is no longer wanted."""
 
-    def __init__(self, *, context: JobContext, call: AvatarCall, stream: LipSyncStream) -> None:
+    def __init__(self, *, context: JobContext, call: AvatarCall, stream: LipSyncStream, pulse: AvatarPulse) -> None:
         self._context = context
         self._room = context.room
         self._call = call
         self._stream = stream
+        self._pulse = pulse
         self._receiver = DataStreamAudioReceiver(
             self._room, sender_identity=call.agent, frame_size_ms=RECEIVED_MS, rpc_max_retries=1
         )
         self._publisher: FacePublisher | None = None
-        self._pulse: AvatarPulse | None = None
         self._leaving: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
@@ -131,6 +144,7 @@ class Avatar:
         room.on("participant_disconnected", self._on_left)
         room.on("participant_connected", self._on_joined)
         room.on("disconnected", lambda *_: self._leave("room closed"))
+        self._pulse.unwanted.add_done_callback(lambda _: self._leave("not wanted"))
         await self._context.connect(auto_subscribe=AutoSubscribe.SUBSCRIBE_NONE)
         agent = room.remote_participants.get(self._call.agent)
         if agent is None:
@@ -148,13 +162,11 @@ class Avatar:
         )
         await self._publisher.start()
         self._publisher.failed.add_done_callback(self._on_failed)
-        self._pulse = AvatarPulse(self._call, self._publisher.figures, on_unwanted=lambda: self._leave("not wanted"))
-        self._pulse.start()
+        self._pulse.report = self._publisher.figures.as_dict
 
     async def aclose(self) -> None:
         """Called once by the job's shutdown."""
-        if self._pulse is not None:
-            await self._pulse.aclose()
+        await self._pulse.aclose()
         with contextlib.suppress(Exception):
             async with asyncio.timeout(2):
                 await self._receiver.aclose()
@@ -199,20 +211,39 @@ class Avatar:
 class AvatarPulse(Pulse):
     """Beats for an avatar and looks whether its agent is alive and still wants it."""
 
-    def __init__(self, call: AvatarCall, figures: AvatarFigures, *, on_unwanted: Callable[[], object]) -> None:
+    def __init__(self, call: AvatarCall) -> None:
         super().__init__(hung_seconds=HUNG_SECONDS)
+        self.unwanted = asyncio.get_running_loop().create_future()
+        """Done when this avatar should go."""
+        self.report: Callable[[], Mapping[str, float]] = dict
+        """What is said with each beat: that the face is being made ready, and later its figures."""
         self._call = call
-        self._figures = figures
-        self._on_unwanted = on_unwanted
         self._agent_seen_at = time.monotonic()
 
     def _beat(self, gap: float) -> Callable[[], object] | None:
-        presence.beat_avatar(self._call.avatar, self._figures.as_dict())
+        presence.beat_avatar(self._call.avatar, self.report())
         agent, wanted = presence.agent_and_avatar(self._call.session_id)
         if agent is not None and agent.identity == self._call.agent:
             self._agent_seen_at = time.monotonic()
         alone = time.monotonic() - self._agent_seen_at > ALONE_SECONDS
-        return self._on_unwanted if alone or wanted != self._call.avatar else None
+        return self._give_up if alone or wanted != self._call.avatar else None
+
+    def _give_up(self) -> None:
+        if not self.unwanted.done():
+            self.unwanted.set_result(None)
 
     def _withdraw(self) -> None:
         presence.forget_avatar(self._call.avatar)
+
+
+async def _unless_unwanted(pulse: AvatarPulse, work: Coroutine[Any, Any, T]) -> T:
+    """Result of `work`. Raises Unwanted, with the work cancelled, when the avatar should go meanwhile."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.wait({task, pulse.unwanted}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise Unwanted("The agent is gone or has called another avatar.")
+        return task.result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -43,11 +43,13 @@ from sessions.spec import FaceSpec, SessionSpec
 logger = logging.getLogger(__name__)
 
 JOIN_SECONDS = 3.0
+LATER_JOIN_SECONDS = 15.0  # once the conversation goes on without it, a face has time
 WATCH_SECONDS = 0.5
 CALL_AGAIN_SECONDS = (2.0, 5.0, 10.0, 20.0, 30.0)
 CLOSE_SECONDS = 3.0
 CLOSING_SECONDS = 0.5
 METER_SECONDS = 10.0
+LATE, LOST = "avatar_late", "avatar_lost"  # notices
 CUT_SECONDS = 1.0  # a face that does not say where it was cut is asked no longer
 
 
@@ -80,6 +82,9 @@ class FaceSource(ABC):
     join_seconds = JOIN_SECONDS
     billed_as: tuple[str, str] | None = None
     """Provider and model, when somebody charges by the second."""
+
+    on_preparing: Callable[[], None] | None = None
+    """Called when the face is on its way, but has to be made ready first: it may take `PREPARE_SECONDS`."""
 
     @abstractmethod
     async def call(self) -> LiveFace:
@@ -114,8 +119,32 @@ class WorkerFace(FaceSource):
         with contextlib.suppress(Unavailable):
             await asyncio.to_thread(presence.want_avatar, call.session_id, call.avatar)
         await rooms.dispatch_avatar(self._spec.room_name, metadata=call.encode())
-        await _until_seen(self._room, call.avatar)
+        seen = asyncio.create_task(_until_seen(self._room, call.avatar))
+        given_up = asyncio.create_task(self._until_given_up(call.avatar))
+        try:
+            await asyncio.wait({seen, given_up}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            given_up.cancel()
+            seen.cancel()
+        if not seen.done():
+            raise FaceMissing("The face could not be made ready.")
         return WorkerAvatar(self._room, self._spec, call)
+
+    async def _until_given_up(self, avatar: str) -> None:
+        """Says that the face is being made ready, and returns if that comes to nothing."""
+        preparing = False
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                beat = await asyncio.to_thread(presence.avatar_beat, avatar)
+            except Unavailable:
+                continue
+            if beat is None and preparing:
+                return
+            if beat is not None and beat.is_preparing and not preparing:
+                preparing = True
+                if self.on_preparing is not None:
+                    self.on_preparing()
 
 
 class WorkerAvatar(LiveFace):
@@ -262,6 +291,8 @@ class FaceLink:
 
     def __init__(self, *, source: FaceSource, session: AgentSession[Any], recorder: SessionRecorder) -> None:
         self._source = source
+        self._source.on_preparing = self._on_preparing
+        self._patience: asyncio.Timeout | None = None
         self._room = session.room_io.room
         self._recorder = recorder
         self._route: SpeechRoute = install(session.output)
@@ -271,7 +302,7 @@ class FaceLink:
         self._counting: set[asyncio.Task[None]] = set()
         self._settled = asyncio.Event()
         self._face: LiveFace | None = None
-        self._missed = False
+        self._missing = ""  # the notice that the visitor was given last about a face that is not there
 
     async def settled(self) -> None:
         """Return when the face is there, or is not waited for any more: the first words are said then."""
@@ -283,11 +314,11 @@ class FaceLink:
         misses = 0
         while True:
             try:
-                self._face = await self._call(tries=2 if misses == 0 else 1)
+                self._face = await self._call_first() if misses == 0 else await self._call(LATER_JOIN_SECONDS)
             except (MoltsError, TimeoutError) as error:
                 logger.warning("no face: %s", getattr(error, "detail", "it did not join in time"))
                 await _count(missed=1)
-                self._note_lost("The face is missing for now. The conversation goes on with voice only.")
+                self._note_missing(LOST, "The face is missing for now. The conversation goes on with voice only.")
                 self._settled.set()
                 await asyncio.sleep(CALL_AGAIN_SECONDS[min(misses, len(CALL_AGAIN_SECONDS) - 1)])
                 misses += 1
@@ -299,7 +330,7 @@ class FaceLink:
             await asyncio.sleep(CLOSING_SECONDS)
             if not self._room.isconnected():
                 return  # the face left because the conversation is over
-            self._note_lost("The face was lost. The conversation goes on with voice only.")
+            self._note_missing(LOST, "The face was lost. The conversation goes on with voice only.")
             await self._dismiss()
             await _count(lost=1)
 
@@ -309,22 +340,32 @@ class FaceLink:
         await self._dismiss()
         await self._source.aclose()
 
-    async def _call(self, *, tries: int) -> LiveFace:
+    async def _call_first(self) -> LiveFace:
+        """A call may get lost: one that is not answered in time is made once more."""
+        try:
+            return await self._call(self._source.join_seconds)
+        except TimeoutError:
+            if self._missing == LATE:
+                raise  # it was answered
+            return await self._call(self._source.join_seconds)
+
+    async def _call(self, seconds: float) -> LiveFace:
         """Raises FaceMissing, Unavailable or TimeoutError."""
-        for left in reversed(range(tries)):
-            began = time.monotonic()
-            try:
-                async with asyncio.timeout(self._source.join_seconds):
-                    face = await self._source.call()
-            except TimeoutError:
-                if not left:
-                    raise
-                continue
-            took = time.monotonic() - began
-            logger.info("face joined", extra={"seconds": round(took, 2)})
-            await _count(joins=1, join_seconds=took)
-            return face
-        raise FaceMissing("No face came.")
+        began = time.monotonic()
+        async with asyncio.timeout(max(seconds, self._source.join_seconds)) as self._patience:
+            face = await self._source.call()
+        took = time.monotonic() - began
+        logger.info("face joined", extra={"seconds": round(took, 2)})
+        await _count(joins=1, join_seconds=took)
+        return face
+
+    def _on_preparing(self) -> None:
+        """The conversation begins without the face, which is not called again: every further call would only make the
+        machine slower that makes it ready."""
+        if self._patience is not None and not self._patience.expired():
+            self._patience.reschedule(asyncio.get_running_loop().time() + presence.PREPARE_SECONDS)
+        self._note_missing(LATE, "The face is being drawn and comes in a moment. The voice is there already.")
+        self._settled.set()
 
     async def _watch(self, face: LiveFace) -> float:
         """Until the face is lost or fails; when it was last known to be well (epoch seconds)."""
@@ -370,15 +411,15 @@ class FaceLink:
         if face is not None:
             await face.dismiss()
 
-    def _note_lost(self, text: str) -> None:
-        if not self._missed:
-            self._missed = True
-            self._recorder.notice(level="warning", code="avatar_lost", text=text)
+    def _note_missing(self, code: str, text: str) -> None:
+        if self._missing != code:
+            self._missing = code
+            self._recorder.notice(level="info" if code == LATE else "warning", code=code, text=text)
 
     def _note_there(self) -> None:
-        if self._missed:
-            self._missed = False
-            self._recorder.notice(level="info", code="avatar_back", text="The face is back.")
+        if self._missing:
+            self._missing = ""
+            self._recorder.notice(level="info", code="avatar_back", text="The face is here.")
 
 
 async def _until_seen(room: rtc.Room, identity: str) -> None:

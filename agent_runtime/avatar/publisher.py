@@ -72,6 +72,16 @@ class AvatarFigures:
         return report
 
 
+def video_options(fps: float) -> rtc.TrackPublishOptions:
+    """How a face is published: at its own rate, which the library's presets would lower."""
+    return rtc.TrackPublishOptions(
+        source=rtc.TrackSource.SOURCE_CAMERA,
+        simulcast=False,  # one small picture: every further layer would be encoded again
+        video_codec=rtc.VideoCodec.VP8,
+        video_encoding=rtc.VideoEncoding(max_bitrate=VIDEO_BITRATE, max_framerate=fps),
+    )
+
+
 @dataclass
 class _Pending:
     """A frame that waits for its moment (`due`, loop time)."""
@@ -125,14 +135,8 @@ class FacePublisher:
         options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
         audio = rtc.LocalAudioTrack.create_audio_track("avatar_audio", self._audio)
         await self._room.local_participant.publish_track(audio, options)
-        options = rtc.TrackPublishOptions(
-            source=rtc.TrackSource.SOURCE_CAMERA,
-            simulcast=False,  # one small picture: every further layer would be encoded again
-            video_codec=rtc.VideoCodec.VP8,
-            video_encoding=rtc.VideoEncoding(max_bitrate=VIDEO_BITRATE, max_framerate=self._fps),
-        )
         video = rtc.LocalVideoTrack.create_video_track("avatar_video", self._picture)
-        await self._room.local_participant.publish_track(video, options)
+        await self._room.local_participant.publish_track(video, video_options(self._fps))
         for work in (self._receive(), self._read(), self._show()):
             self._spawn(self._guard(work))
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sys
 
 from django.conf import settings
+from django.db import DatabaseError
 from livekit.agents import JobRequest
 from livekit.agents.types import ATTRIBUTE_PUBLISH_ON_BEHALF
 
-from agent_runtime.avatar import job
+from agent_runtime.avatar import faces, job
 from agent_runtime.avatar.call import AvatarCall
+from agent_runtime.avatar.capacity import measure_slots
+from agent_runtime.db import DatabaseThread
 from agent_runtime.worker import Worker, WorkerOptions
 from molts.errors import Unavailable
 from sessions import presence
@@ -21,6 +23,7 @@ from sessions.presence import WorkerKind
 logger = logging.getLogger(__name__)
 
 SHUTDOWN_SECONDS = 5  # an avatar has nothing to write; one that hangs must not keep its slot
+LOOK_SECONDS = 3.0
 
 
 class AvatarWorker(Worker):
@@ -31,7 +34,7 @@ class AvatarWorker(Worker):
             WorkerOptions(
                 kind=WorkerKind.AVATAR,
                 name=settings.MOLTS_AVATAR_NAME,
-                slots=settings.MOLTS_AVATAR_SLOTS,
+                slots=settings.MOLTS_AVATAR_SLOTS or measure_slots(faces.video_format()),
                 health_port=settings.MOLTS_AVATAR_HEALTH_PORT,
                 drain_seconds=settings.MOLTS_AVATAR_DRAIN_SECONDS,
                 run_job=job.run_job,
@@ -42,7 +45,7 @@ class AvatarWorker(Worker):
         )
 
     async def run(self) -> None:
-        preparing = asyncio.create_task(_prepare_faces(), name="prepare-faces")
+        preparing = asyncio.create_task(_keep_faces_prepared(), name="prepare-faces")
         try:
             await super().run()
         finally:
@@ -68,14 +71,16 @@ class AvatarWorker(Worker):
             presence.forget_avatar(identity)
 
 
-async def _prepare_faces() -> None:
-    """Beside the conversations, in a process of its own: preparing a new face computes for seconds."""
-    command = (sys.executable, str(settings.BASE_DIR / "manage.py"), "prepare_faces")
-    process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL)
+async def _keep_faces_prepared() -> None:
+    """At the start and whenever an avatar was saved, beside the conversations: then few of them have to wait for it."""
+    database, prepared = DatabaseThread("faces"), None
     try:
-        await process.wait()
-    except asyncio.CancelledError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()  # what it makes is put in place whole or not at all
-        await process.wait()
-        raise
+        while True:
+            with contextlib.suppress(DatabaseError):
+                newest = await database.run(faces.newest_change)
+                if newest != prepared:
+                    await faces.prepare_apart()
+                    prepared = newest
+            await asyncio.sleep(LOOK_SECONDS)
+    finally:
+        database.close()

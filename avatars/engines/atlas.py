@@ -212,8 +212,7 @@ def open_atlas(artist: Artist, width: int, height: int, *, folder: Path, progres
     Raises PosesOverlap for an artist whose mouth and eyes share pixels, EngineFailed when another process that draws
     them does not come to an end.
     """
-    name = hashlib.sha256(f"{VERSION}\n{artist.key}\n{width}x{height}".encode()).hexdigest()[:32]
-    path = folder / f"{name}.poses"
+    path = _path(artist, width, height, folder)
     if (atlas := _read(path)) is not None:
         return atlas
     with _locked(path.with_suffix(".lock")):
@@ -224,6 +223,16 @@ def open_atlas(artist: Artist, width: int, height: int, *, folder: Path, progres
     if atlas is None:
         raise EngineFailed("The poses of the face were drawn but cannot be read back: is the disk in order?")
     return atlas
+
+
+def is_drawn(artist: Artist, width: int, height: int, *, folder: Path) -> bool:
+    """Whether the poses of this artist at this size are in `folder`."""
+    return _path(artist, width, height, folder).exists()
+
+
+def _path(artist: Artist, width: int, height: int, folder: Path) -> Path:
+    name = hashlib.sha256(f"{VERSION}\n{artist.key}\n{width}x{height}".encode()).hexdigest()[:32]
+    return folder / f"{name}.poses"
 
 
 def _read(path: Path) -> Atlas | None:

@@ -184,6 +184,10 @@ class LipSyncEngine(ABC):
         """Make whatever the face needs once (poses, features), so that `open_stream` is quick. Runs in a thread; safe
         to repeat and to run twice at once; returns at once when all is there. Raises as `check_face` does."""
 
+    def is_prepared(self, face: Face, video: VideoFormat) -> bool:
+        """Whether `prepare` would return at once. Quick: looks whether files are there, not into them."""
+        return True
+
     @abstractmethod
     async def open_stream(self, face: Face, video: VideoFormat) -> LipSyncStream:
         """A stream of this face. Raises EngineFailed when the engine cannot serve, EngineFull when it has no slot."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from avatars.engines.atlas import Atlas, PosesOverlap, open_atlas
+from avatars.engines.atlas import Atlas, PosesOverlap, is_drawn, open_atlas
 from avatars.engines.base import EngineOptions, Face, LipSyncEngine, LipSyncStream, Progress, VideoFormat
 from avatars.engines.cache import cache_folder
 from avatars.engines.pose_stream import PoseStream
@@ -59,6 +59,9 @@ class Portrait(LipSyncEngine):
 
     def prepare(self, face: Face, video: VideoFormat, progress: Progress | None = None) -> None:
         self._atlas(face, video, progress)
+
+    def is_prepared(self, face: Face, video: VideoFormat) -> bool:
+        return is_drawn(self._artist(face), video.width, video.height, folder=cache_folder("poses"))
 
     async def open_stream(self, face: Face, video: VideoFormat) -> LipSyncStream:
         atlas = await asyncio.to_thread(self._atlas, face, video, None)

@@ -9,10 +9,11 @@ from typing import ClassVar
 from pydantic import Field, field_validator
 
 from avatars.characters import CHARACTERS, get_artist
-from avatars.engines.atlas import Atlas, open_atlas
+from avatars.engines.atlas import Atlas, is_drawn, open_atlas
 from avatars.engines.base import EngineOptions, Face, LipSyncEngine, LipSyncStream, Progress, VideoFormat
 from avatars.engines.cache import cache_folder
 from avatars.engines.pose_stream import PoseStream
+from avatars.engines.poses import Artist
 
 
 class PuppetOptions(EngineOptions):
@@ -44,6 +45,9 @@ class Puppet(LipSyncEngine):
     def prepare(self, face: Face, video: VideoFormat, progress: Progress | None = None) -> None:
         self._atlas(face, video, progress)
 
+    def is_prepared(self, face: Face, video: VideoFormat) -> bool:
+        return is_drawn(self._artist(face), video.width, video.height, folder=cache_folder("poses"))
+
     async def open_stream(self, face: Face, video: VideoFormat) -> LipSyncStream:
         options = self._options(face)
         atlas = await asyncio.to_thread(self._atlas, face, video, None)
@@ -54,6 +58,9 @@ class Puppet(LipSyncEngine):
         assert isinstance(options, PuppetOptions)
         return options
 
+    def _artist(self, face: Face) -> Artist:
+        return get_artist(self._options(face).character)
+
     def _atlas(self, face: Face, video: VideoFormat, progress: Progress | None) -> Atlas:
-        artist = get_artist(self._options(face).character)
+        artist = self._artist(face)
         return open_atlas(artist, video.width, video.height, folder=cache_folder("poses"), progress=progress)

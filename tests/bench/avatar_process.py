@@ -28,6 +28,8 @@ from livekit.agents.voice.avatar import (
 )
 from numpy.typing import NDArray
 
+from agent_runtime.avatar.publisher import video_options
+
 RATE = 24_000
 SIZE = 512
 FPS = 25
@@ -113,9 +115,25 @@ def face_pictures() -> list[rtc.VideoFrame]:
     ]
 
 
+class SamePublication(AvatarRunner):
+    """Publishes as we do: left to itself it takes the library's preset for this size, which has other rates, and sends
+    the picture in two sizes."""
+
+    async def _publish_track(self) -> None:
+        async with self._lock:
+            await self._room_connected_fut
+            audio = rtc.LocalAudioTrack.create_audio_track("avatar_audio", self._audio_source)
+            self._audio_publication = await self._room.local_participant.publish_track(
+                audio, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+            )
+            await self._audio_publication.wait_for_subscription()
+            video = rtc.LocalVideoTrack.create_video_track("avatar_video", self._video_source)
+            self._video_publication = await self._room.local_participant.publish_track(video, video_options(FPS))
+
+
 async def run_peer(room: rtc.Room, agent: str, *, pattern: bool) -> AvatarRunner:
     pictures = [rgb(flat(GREY)), rgb(flat(WHITE))] if pattern else face_pictures()
-    runner = AvatarRunner(
+    runner = SamePublication(
         room,
         audio_recv=DataStreamAudioReceiver(room, sender_identity=agent),
         video_gen=ReadyFrames(pictures, pattern=pattern),

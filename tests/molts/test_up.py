@@ -25,7 +25,7 @@ from molts.supervisor.guardian import MARK
 
 BASE_DIR = Path(__file__).resolve().parents[2]
 WHISPER = BASE_DIR / "tests" / "fixtures" / "micro-whisper"
-LIGHT = ("--without", "jobs,clock,agent")
+LIGHT = ("--without", "jobs,clock,agent,avatar")
 
 
 class RunningUp:
@@ -196,7 +196,7 @@ def test_a_part_that_cannot_be_left_out_is_named(tmp_path: Path, arguments: tupl
 # -- a light copy: Redis, media server, web ---------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def light(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningUp]:
-    """One copy without agent, jobs and clock for the tests that only look at it."""
+    """One copy without agent, faces, jobs and clock for the tests that only look at it."""
     with running_up(tmp_path_factory.mktemp("light"), *LIGHT) as up:
         up.wait_for("^molts runs without")
         yield up
@@ -251,8 +251,11 @@ def test_a_killed_part_is_running_again_soon(light: RunningUp) -> None:
 
 
 def test_two_copies_run_side_by_side_and_end_when_asked(light: RunningUp, tmp_path: Path) -> None:
-    with running_up(tmp_path, *LIGHT) as other:
+    with running_up(tmp_path, "--without", "jobs,clock,agent") as other:
         other.wait_for("^molts runs without")
+        assert other.part("run_avatar").is_running()
+        with pytest.raises(AssertionError, match="no part"):
+            light.part("run_avatar")
         children = other.children()
         assert len(children) >= 4
         assert other.stop(signal.SIGTERM) == 0

@@ -38,12 +38,12 @@ def faces(stack: Stack) -> Stack:
     return stack
 
 
-async def agent_with_face(desk: Desk, **fields: Any) -> Agent:
+async def agent_with_face(desk: Desk, *, engine: str = "round", **fields: Any) -> Agent:
     agent = await desk.make_agent(**fields)
 
     def give() -> None:
         project = Project.objects.get(pk=agent.project_id)
-        agent.avatar = Avatar.objects.create(project=project, name="Round", engine="round")
+        agent.avatar = Avatar.objects.create(project=project, name=engine, engine=engine)
         agent.save()
 
     await desk.query(give)
@@ -83,6 +83,28 @@ async def test_without_a_worker_the_voice_speaks_and_says_so(desk: Desk) -> None
         assert not visitor.seen.at
     assert matches(said, [GREETING, ("user", TABLE), ("agent", ANSWERS[TABLE])])
     assert await desk.notices(session) == ["avatar_lost"]
+
+
+@pytest.mark.usefixtures("faces")
+async def test_a_face_that_is_not_drawn_yet_is_called_once_and_comes_when_it_is(desk: Desk) -> None:
+    session = await desk.begin(await agent_with_face(desk, engine="slow"))
+    calls: set[str | None] = set()
+    began = time.time()
+    async with desk.visitor(session) as visitor:
+        assert await visitor.wait_for_sound(0) - began < 10
+        await until_notice(desk, session, "avatar_late")
+        assert not visitor.seen.at
+        while not visitor.seen.at:
+            calls.add(await desk.query(lambda: presence.wanted_avatar(session.pk)))
+            assert time.time() - began < 60
+            await asyncio.sleep(0.2)
+        await until_notice(desk, session, "avatar_back")
+        await visitor.speak(desk.speech(TABLE))
+        said = await desk.until_said(session, 3)
+        assert len(desk.stack.busy_jobs("avatar")) == 1
+    assert len(calls) == 1
+    assert matches(said, [GREETING, ("user", TABLE), ("agent", ANSWERS[TABLE])])
+    assert await desk.notices(session) == ["avatar_late", "avatar_back"]
 
 
 @pytest.mark.usefixtures("faces")

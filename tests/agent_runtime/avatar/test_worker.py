@@ -33,6 +33,17 @@ def worker(settings: Settings) -> AvatarWorker:
     return AvatarWorker()
 
 
+def test_slots_are_measured_unless_they_are_given(settings: Settings) -> None:
+    settings.LIVEKIT_URL = "ws://127.0.0.1:1"
+    settings.MOLTS_AVATAR_SLOTS = 0
+    settings.MOLTS_AVATAR_WIDTH = settings.MOLTS_AVATAR_HEIGHT = 256
+    small = AvatarWorker().slots
+    settings.MOLTS_AVATAR_WIDTH = settings.MOLTS_AVATAR_HEIGHT = 1024
+    assert 1 <= AvatarWorker().slots < small
+    settings.MOLTS_AVATAR_SLOTS = 3
+    assert AvatarWorker().slots == 3
+
+
 async def ask(worker: AvatarWorker, metadata: str, *, jobs: int = 0) -> tuple[str, dict[str, Any]]:
     worker.server = BusyServer(jobs)  # type: ignore[assignment]
     request = Request(metadata)
