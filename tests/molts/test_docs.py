@@ -24,8 +24,7 @@ PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 # Calls that read a variable by the name given first.
 READERS = {
     *("text", "flag", "number", "words", "url", "choice", "rate", "window", "networks", "origins", "host", "secret"),
-    "addresses",
-    "has",
+    *("addresses", "even", "has"),
 }
 # Not for people to set: `up` tells its own parts, and the doctor, where they are.
 INTERNAL = {"MOLTS_MEDIA_UDP_PORT", "MOLTS_MEDIA_TCP_PORT"}
@@ -48,7 +47,7 @@ def variables_read() -> set[str]:
 def variables_described() -> set[str]:
     """Names in the first cells of the tables, and those that stand for others."""
     text = (DOCS / "environment.md").read_text()
-    cells = re.findall(r"^\| (`[^|]+`) \|", text, re.M)
+    cells = re.findall(r"^\| (`[^|]+`\)?) \|", text, re.M)
     return set(re.findall(r"`([A-Z][A-Z0-9_]+)`", "\n".join(cells)))
 
 
