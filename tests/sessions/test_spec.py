@@ -9,7 +9,7 @@ from pytest_django import Settings
 from avatars.models import Agent, PipelineStep, Voice
 from molts.errors import BadConfiguration, NotFound
 from projects.models import Project, ProviderKey
-from projects.providers.base import Kind
+from projects.providers.base import PIPELINE, Kind
 from sessions import services
 from sessions.models import LiveSession, Segment, Turn
 from sessions.spec import HISTORY_SEGMENTS, build_spec, load_spec
@@ -83,7 +83,7 @@ def test_it_is_what_the_agent_was_at_the_start(agent: Agent) -> None:
     assert spec.turn_taking.min_endpointing == 0.3
     assert spec.turn_taking.max_endpointing == 1.5
     assert not spec.turn_taking.allow_interruptions
-    assert all(spec.chains[kind] for kind in Kind)
+    assert all(spec.chains[kind] for kind in PIPELINE)
     assert not spec.is_resumed
 
 

@@ -157,9 +157,9 @@ class HostStream(LipSyncStream):
 
     async def flush(self) -> None:
         self._check()
-        if self._closed or not self._utterances or self._utterances[-1].flushed:
+        if self._closed:
             return
-        utterance = self._utterances[-1]
+        utterance = self._current(self._utterances[-1].rate if self._utterances else protocol.SAMPLE_RATE)
         if utterance.resampler is not None:
             self._send_sound(utterance, utterance.resampler.resample_chunk(np.zeros(0, np.int16), last=True))
             exact = round(utterance.pushed * protocol.SAMPLE_RATE / utterance.rate)
