@@ -71,16 +71,15 @@ class Pose:
     def depth(self, points: Points) -> NDArray[np.float64]:
         """How far the egg's front stands out at these points: 0 at and beyond its outline."""
         rx, ry, rz = self._size
-        away = ((points - self._centre) / (rx, ry)) ** 2
-        depth: NDArray[np.float64] = rz * np.sqrt(np.clip(1.0 - away.sum(axis=1), 0.0, 1.0))
+        x, y = (points - self._centre).T
+        depth: NDArray[np.float64] = rz * np.sqrt(np.maximum(1.0 - (x / rx) ** 2 - (y / ry) ** 2, 0.0))
         return depth
 
     def _turned(self, points: Points, depth: NDArray[np.float64] | float) -> Points:
-        offset = points - self._centre
-        x = offset[:, 0] * self._cos[0] + depth * self._sin[0]
-        y = offset[:, 1] * self._cos[1] - depth * self._sin[1]
-        moved = np.stack([x, y], axis=1) + self._centre
-        return self._tilted(moved)
+        moved = (points - self._centre) * self._cos
+        moved[:, 0] += depth * self._sin[0]
+        moved[:, 1] -= depth * self._sin[1]
+        return self._tilted(moved + self._centre)
 
     def _tilted(self, points: Points) -> Points:
         tilted: Points = (points - self._neck) @ self._turn + self._neck + self._sway
