@@ -89,7 +89,7 @@ class Amara(Figure):
         ),
     )
 
-    def definitions(self) -> str:
+    def own_definitions(self) -> str:
         return "".join(
             (
                 gradient("hair", (f"0 {SILVER_LIGHT}", f".5 {SILVER}", f"1 {SILVER_DARK}"), (0.15, 0, 0.85, 1)),

@@ -21,7 +21,8 @@ class Figure(Character):
 
     # -- what a character adds -------------------------------------------------------------------------------------
 
-    def definitions(self) -> str:
+    def own_definitions(self) -> str:
+        """Gradients, glows and blurs beside those of the skin."""
         return ""
 
     @abstractmethod
@@ -75,12 +76,12 @@ class Figure(Character):
         self.before(draw, pose)
         return draw
 
-    def _started(self, head: Head) -> tuple[Drawing, Pose]:
-        return Drawing(self._definitions), _pose(head)
+    def _started(self, head: Head, name: str = "") -> tuple[Drawing, Pose]:
+        return Drawing(name), _pose(head)
 
     @cached_property
-    def _definitions(self) -> str:
-        return f"<defs>{self._skin_definitions()}{self.definitions()}</defs>"
+    def definitions(self) -> str:
+        return self._skin_definitions() + self.own_definitions()
 
     def _skin_definitions(self) -> str:
         look = self.look
@@ -178,7 +179,7 @@ class Figure(Character):
         return draw
 
     def middle(self, head: Head, mouth: Mouth) -> Drawing:
-        draw, pose = self._started(head)
+        draw, pose = self._started(head, "middle")
         self._nose(draw, pose)
         return draw
 
@@ -416,7 +417,7 @@ def _pose(head: Head) -> Pose:
 
 @lru_cache(maxsize=64)
 def _eyes(figure: Figure, head: Head, eyes: Eyes) -> Drawing:
-    draw, pose = figure._started(head)
+    draw, pose = figure._started(head, "eyes")
     for side in (-1, 1):
         figure._eye(draw, pose, eyes, side)
     for side in (-1, 1):
@@ -426,6 +427,6 @@ def _eyes(figure: Figure, head: Head, eyes: Eyes) -> Drawing:
 
 @lru_cache(maxsize=64)
 def _mouth(figure: Figure, head: Head, mouth: Mouth) -> Drawing:
-    draw, pose = figure._started(head)
+    draw, pose = figure._started(head, "mouth")
     figure.draw_mouth(draw, pose, mouth)
     return draw

@@ -60,7 +60,7 @@ class Finn(Figure):
         bags=0.1,
     )
 
-    def definitions(self) -> str:
+    def own_definitions(self) -> str:
         return "".join(
             (
                 gradient("fur", (f"0 {FUR_LIGHT}", f".5 {FUR}", f"1 {FUR_DARK}"), (0.2, 0, 0.8, 1)),
@@ -255,7 +255,7 @@ class Finn(Figure):
 
     def middle(self, head: Head, mouth: Mouth) -> Drawing:
         """The muzzle: a rounded shape in front of the face."""
-        draw, pose = self._started(head)
+        draw, pose = self._started(head, "middle")
         drop = 9 * mouth.openness
         muzzle = (
             "M256 236C226 238 200 266 196 292C194 {0} 226 {1} 256 {2}C286 {1} 318 {0} 316 292C312 266 286 238 256 236Z"

@@ -30,7 +30,7 @@ class Mira(Figure):
         bags=0.1,
     )
 
-    def definitions(self) -> str:
+    def own_definitions(self) -> str:
         return "".join(
             (
                 gradient("hair", (f"0 {HAIR_LIGHT}", f".35 {HAIR}", f".7 {HAIR_DARK}", f"1 {HAIR}"), (0.2, 0, 0.7, 1)),

@@ -52,7 +52,7 @@ class Otto(Figure):
         ),
     )
 
-    def definitions(self) -> str:
+    def own_definitions(self) -> str:
         return "".join(
             (
                 gradient("hair", (f"0 {HAIR_LIGHT}", f".45 {HAIR}", f"1 {HAIR_DARK}"), (0.1, 0, 0.8, 1)),

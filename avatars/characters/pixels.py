@@ -58,8 +58,7 @@ def rasterise(svg: str, *, width: int, height: int, over: Pixels | None = None) 
 
 def laid_over(behind: Pixels, front: Pixels) -> Pixels:
     """`front` on top of `behind`."""
-    rest = cv2.cvtColor(255 - front[..., 3], cv2.COLOR_GRAY2BGRA)
-    rest[..., 3] = rest[..., 0]
+    rest = np.asarray(cv2.merge([255 - front[..., 3]] * 4), dtype=np.uint8)
     return np.asarray(cv2.add(masked(behind, rest), front), dtype=np.uint8)
 
 

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from functools import lru_cache, wraps
 from importlib.metadata import version
 from pathlib import Path
-from typing import Concatenate, ParamSpec
+from typing import Concatenate, ParamSpec, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from avatars.characters.pixels import Pixels, laid_over, masked, rasterise
-from avatars.characters.svg import Drawing, Place, Points, View
+from avatars.characters.svg import Drawing, Place, Points, View, used
 from avatars.engines.poses import Eyes, Head, Mouth
 
 Box = tuple[int, int, int, int]
@@ -47,7 +47,7 @@ def _one_for_all(make: Callable[Concatenate[Pose, P], Place]) -> Callable[Concat
             pose._places[key] = make(pose, *args, **kwargs)
         return pose._places[key]
 
-    return place
+    return cast("Callable[Concatenate[Pose, P], Place]", place)
 
 
 class Pose:
@@ -71,16 +71,15 @@ class Pose:
     def depth(self, points: Points) -> NDArray[np.float64]:
         """How far the egg's front stands out at these points: 0 at and beyond its outline."""
         rx, ry, rz = self._size
-        away = ((points - self._centre) / (rx, ry)) ** 2
-        depth: NDArray[np.float64] = rz * np.sqrt(np.clip(1.0 - away.sum(axis=1), 0.0, 1.0))
+        x, y = (points - self._centre).T
+        depth: NDArray[np.float64] = rz * np.sqrt(np.maximum(1.0 - (x / rx) ** 2 - (y / ry) ** 2, 0.0))
         return depth
 
     def _turned(self, points: Points, depth: NDArray[np.float64] | float) -> Points:
-        offset = points - self._centre
-        x = offset[:, 0] * self._cos[0] + depth * self._sin[0]
-        y = offset[:, 1] * self._cos[1] - depth * self._sin[1]
-        moved = np.stack([x, y], axis=1) + self._centre
-        return self._tilted(moved)
+        moved = (points - self._centre) * self._cos
+        moved[:, 0] += depth * self._sin[0]
+        moved[:, 1] -= depth * self._sin[1]
+        return self._tilted(moved + self._centre)
 
     def _tilted(self, points: Points) -> Points:
         tilted: Points = (points - self._neck) @ self._turn + self._neck + self._sway
@@ -143,6 +142,11 @@ class Character(ABC):
     def key(self) -> str:
         return f"{self.name}-{_fingerprint()}"
 
+    @property
+    @abstractmethod
+    def definitions(self) -> str:
+        """SVG of the gradients, glows and blurs that the drawings (not the scene) use."""
+
     @abstractmethod
     def scene(self) -> str:
         """SVG of what is behind and never moves, from x -400 to 912 and y -400 to 912 at least."""
@@ -190,8 +194,8 @@ class Character(ABC):
         """What `render` gives within `box` (x, y, width, height), for less."""
         frame = _Frame(width, height, box)
         picture = _without_features(self, head, mouth, frame)
-        picture = frame.paint(self, self.eyes(head, eyes), picture)
-        picture = frame.paint(self, self.mouth(head, mouth), picture)
+        features = self.middle(head, mouth), self.eyes(head, eyes), self.mouth(head, mouth)
+        picture = frame.paint(self, *features, over=picture)
         picture = laid_over(picture, frame.cut(_front(self, head, frame.whole)))
         return np.ascontiguousarray(picture[..., :3])
 
@@ -213,8 +217,8 @@ class _Frame:
         x, y, width, height = self.box
         return picture[y : y + height, x : x + width]
 
-    def paint(self, character: Character, drawing: Drawing, over: Pixels | None = None) -> Pixels:
-        """The drawing, on nothing or over what is in this frame already."""
+    def paint(self, character: Character, *drawings: Drawing, over: Pixels | None = None) -> Pixels:
+        """The drawings one over the other, on nothing or over what is in this frame already."""
         view, zoom = self.view, character.zoom
         shift_x, shift_y = SIDE / 2 * (1 - zoom), SIDE * (1 - zoom)
         seen = View(
@@ -223,11 +227,14 @@ class _Frame:
             (view.right - shift_x) / zoom,
             (view.bottom - shift_y) / zoom,
         )
-        content = drawing.svg(seen.widened(2 * self._unit / zoom))
+        seen = seen.widened(2 * self._unit / zoom)
+        content = "".join(drawing.svg(seen) for drawing in drawings)
         if not content and over is not None:
             return over
         return self.paint_svg(
-            f'<g transform="matrix({zoom} 0 0 {zoom} {shift_x:.3f} {shift_y:.3f})">{content}</g>', over
+            f"<defs>{used(character.definitions, content)}</defs>"
+            f'<g transform="matrix({zoom} 0 0 {zoom} {shift_x:.3f} {shift_y:.3f})">{content}</g>',
+            over,
         )
 
     def paint_svg(self, content: str, over: Pixels | None = None) -> Pixels:
@@ -258,10 +265,9 @@ class _Frame:
 def _without_features(character: Character, head: Head, mouth: Mouth, frame: _Frame) -> Pixels:
     outline = Drawing()
     outline.path(character.outline(head, mouth), "#fff")
-    skin = frame.paint(character, character.chin(head, mouth), frame.cut(_skin(character, head, frame.whole)))
+    skin = frame.paint(character, character.chin(head, mouth), over=frame.cut(_skin(character, head, frame.whole)))
     body = frame.cut(_body(character, head, frame.whole))
-    face = laid_over(body, masked(skin, frame.paint(character, outline)))
-    return frame.paint(character, character.middle(head, mouth), face)
+    return laid_over(body, masked(skin, frame.paint(character, outline)))
 
 
 @lru_cache(maxsize=2)
@@ -276,7 +282,7 @@ def _front(character: Character, head: Head, frame: _Frame) -> Pixels:
 
 @lru_cache(maxsize=2)
 def _body(character: Character, head: Head, frame: _Frame) -> Pixels:
-    return frame.paint(character, character.body(head), _scene(character, frame))
+    return frame.paint(character, character.body(head), over=_scene(character, frame))
 
 
 @lru_cache(maxsize=2)

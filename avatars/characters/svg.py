@@ -40,6 +40,8 @@ COORDINATES = {"M": 1, "L": 1, "C": 3, "Q": 2, "Z": 0}
 NUMBER = re.compile(r"-?\d*\.?\d+")
 TOKEN = re.compile(rf"[MLCQZ]|{NUMBER.pattern}")
 
+DEFINITION = re.compile(r'<(?P<kind>linearGradient|radialGradient|filter) id="(?P<name>[^"]+)".*?</(?P=kind)>')
+
 
 @lru_cache(maxsize=4096)
 def parse(path: str) -> tuple[str, Points]:
@@ -149,6 +151,16 @@ def soft(name: str, deviation: float) -> str:
     )
 
 
+def used(definitions: str, content: str) -> str:
+    """Those of the definitions (gradients, glows, fades, blurs) that the SVG text names: the others cost time."""
+    return "".join(text for name, text in _by_name(definitions).items() if f"url(#{name})" in content)
+
+
+@lru_cache(maxsize=64)
+def _by_name(definitions: str) -> dict[str, str]:
+    return {match["name"]: match[0] for match in DEFINITION.finditer(definitions)}
+
+
 def _stops(stops: Iterable[str]) -> str:
     text = []
     for stop in stops:
@@ -186,9 +198,9 @@ class _End:
 class Drawing:
     """Shapes one over the other. A paint is a colour, or "@name" of a gradient; attributes are SVG's, with `_` for `-`."""
 
-    def __init__(self, definitions: str = "") -> None:
-        """`definitions`: of the gradients and filters it uses."""
-        self._definitions = definitions
+    def __init__(self, name: str = "") -> None:
+        """`name`: unlike those of other drawings of the same document."""
+        self._name = name
         self._parts: list[str | _Shape | _Group | _End] = []
         self._clips = 0
 
@@ -211,7 +223,7 @@ class Drawing:
     def clip(self, d: str) -> None:
         """Starts a group that shows only inside the path; `close` ends it."""
         self._clips += 1
-        name = f"clip{self._clips}"  # a mask: clipping paths let blurred shapes through
+        name = f"{self._name}clip{self._clips}"  # a mask: clipping paths let blurred shapes through
         mask = f'<mask id="{name}"><path d="{d}" fill="#fff"/></mask><g mask="url(#{name})">'
         self._parts.append(_Group(mask, d))
 
@@ -242,7 +254,7 @@ class Drawing:
                     texts.append("</g>")
             else:
                 texts.append(part)
-        return self._definitions + "".join(texts) if texts else ""
+        return "".join(texts)
 
 
 def _reach(attributes: dict[str, object]) -> float:

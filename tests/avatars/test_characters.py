@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from avatars.characters import CHARACTERS, get_artist
+from avatars.characters.stage import Character
+from avatars.characters.svg import Drawing, View
 from avatars.engines.poses import REST, Eyes, Head, Mouth
 from molts.errors import BadConfiguration
 
@@ -131,6 +133,33 @@ def test_a_pose_can_be_put_together_from_patches(key: str) -> None:
             put_together[changed] = patch[changed]
 
         assert np.array_equal(put_together, drawn(key, head, eyes, mouth))
+
+
+@every_character
+def test_a_part_is_what_the_whole_shows_there(key: str) -> None:
+    pose = Head(0.3, -0.2, 0.5, 1.0), Eyes(0.2, 0.4, -0.3, 0.5), Mouth(0.6, 0.7, 0.2)
+    whole = drawn(key, *pose).astype(int)
+
+    for x, y, width, height in [(170, 150, 170, 80), (160, 236, 190, 120), (101, 33, 47, 300)]:
+        artist = get_artist(key)
+        assert isinstance(artist, Character)
+        part = artist.render_part(*pose, width=SIDE, height=SIDE, box=(x, y, width, height))
+        difference = np.abs(part - whole[y : y + height, x : x + width])
+        # Edges and blurs may differ by a shade where the part cuts them.
+        assert difference.max() <= 16
+        assert difference.mean() < 0.1
+
+
+def test_only_pieces_of_a_path_that_show_are_drawn() -> None:
+    drawing = Drawing()
+    drawing.clip("M0 0L50 0L50 50Z")
+    drawing.line("M5 5L9 9M105 105L109 109", "#fff", 2.0)
+    drawing.line("M5 5L9 9M105 105L109 109", "@gradient", 2.0)
+    drawing.close()
+
+    assert drawing.svg(View(0, 0, 20, 20)).count("M105") == 1, "the piece beyond is left out, but not of a gradient"
+    assert drawing.svg(View(60, 60, 200, 200)) == "", "nothing shows beyond the clip"
+    assert drawing.svg().count("M105") == 2
 
 
 @every_character
