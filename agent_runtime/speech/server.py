@@ -101,11 +101,11 @@ class SpeechServer:
             ws_per_message_deflate=False,
             timeout_graceful_shutdown=STOP_SECONDS,
         )
+        sockets = open_sockets(places)
         serving = asyncio.create_task(self.scheduler.run(), name="speech-scheduler")
         loading = asyncio.create_task(self._keep_model(), name="speech-model")
         for task in (serving, loading):
             task.add_done_callback(self._stop_if_failed)
-        sockets = open_sockets(places)
         self._web = _Server(config)
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self.stop)
@@ -234,7 +234,8 @@ class SpeechServer:
             return False
         if scope.get("client") is None or not self.secret:  # the socket's own rights decide
             return True
-        return hmac.compare_digest(headers.get("authorization", "").encode(), f"Bearer {self.secret}".encode())
+        given = headers.get("authorization", "").encode("latin-1")
+        return hmac.compare_digest(given, f"Bearer {self.secret}".encode())
 
     async def _converse(self, scope: Scope, receive: Receive, send: Send) -> None:
         opening = await _read_opening(receive)

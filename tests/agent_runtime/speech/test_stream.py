@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from agent_runtime.speech.places import Places
 from agent_runtime.speech.server import SpeechServer
 from agent_runtime.speech.stream import quietest
 from molts.errors import BadConfiguration
-from projects.providers.speech_protocol import Cancel, End, Open, Partial, Pause, Ready, Refused, Start
+from projects.providers.speech_protocol import Cancel, End, Final, Open, Partial, Pause, Ready, Refused, Start
 from tests.agent_runtime.speech.live_server import serving, talking, until
 from tests.agent_runtime.speech.voices import SENTENCES, say, silence
 from tests.agent_runtime.stack import MICRO_WHISPER, free_port
@@ -197,11 +198,27 @@ async def test_only_our_user_may_connect_to_the_socket_and_it_is_gone_with_the_s
     assert not path.exists()
 
 
+async def test_a_socket_is_not_taken_from_the_server_that_listens_there(server: SpeechServer, path: Path) -> None:
+    with pytest.raises(OSError, match="another server listens there"):
+        async with serving(Places(sockets=(path,))):
+            pass
+    async with talking(path) as talker:
+        assert isinstance(await talker.hear(), Ready)
+
+
+async def test_what_a_killed_server_left_makes_room(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(path))
+        killed.listen()
+    async with serving(Places(sockets=(path,))), talking(path) as talker:
+        assert isinstance(await talker.hear(), Ready)
+
+
 async def test_a_secret_is_asked_for_on_the_network_and_pages_stay_out() -> None:
     port = free_port()
     places, url = Places(addresses=(("127.0.0.1", port),)), f"http://127.0.0.1:{port}"
-    async with serving(places, secret="open sesame"):
-        async with talking(url=url, headers={"Authorization": "Bearer open sesame"}) as talker:
+    async with serving(places, secret="öffne dich"):
+        async with talking(url=url, headers={"Authorization": "Bearer öffne dich"}) as talker:
             assert isinstance(await talker.hear(), Ready)
         wrong: tuple[dict[str, str], ...] = (
             {},
@@ -244,7 +261,17 @@ async def test_an_opening_that_cannot_be_served_is_refused_with_the_reason(
         assert (await talker.socket.receive()).type is aiohttp.WSMsgType.CLOSE
 
 
-@pytest.mark.parametrize("nonsense", ["", "{}", '{"type": "start"}', '{"type": "start", "utterance": -1}', b"odd"])
+NONSENSE = [
+    "",
+    "{}",
+    '{"type": "start"}',
+    '{"type": "start", "utterance": -1}',
+    '{"type": "start", "utterance": 1, "silence": 1e999}',
+    b"odd",
+]
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
 async def test_nonsense_ends_only_its_own_conversation(
     server: SpeechServer, path: Path, tmp_path: Path, nonsense: str | bytes
 ) -> None:
@@ -257,6 +284,18 @@ async def test_nonsense_ends_only_its_own_conversation(
         await other.sound(say("goodbye", tmp_path))
         await other.say(End(utterance=1))
         assert (await other.until_final())[1].text == "goodbye"
+
+
+async def test_the_longest_prompt_and_hotwords_leave_room_for_the_words(
+    server: SpeechServer, path: Path, tmp_path: Path
+) -> None:
+    """In many scripts a character is a token or more: both would fill the decoder."""
+    async with talking(path, opening=Open(language="en", prompt="ช" * 1000, hotwords="ก" * 1000)) as talker:
+        await talker.hear()
+        await talker.say(Start(utterance=1))
+        await talker.sound(say("goodbye", tmp_path))
+        await talker.say(End(utterance=1))
+        assert isinstance((await talker.until_final())[1], Final)
 
 
 async def test_an_end_without_a_start_is_refused(server: SpeechServer, path: Path) -> None:
