@@ -24,6 +24,7 @@ from agent_runtime.speech.scheduler import Scheduler
 from agent_runtime.speech.scratch import scratch_folder
 from agent_runtime.speech.stream import Pace, Stream, StreamFigures
 from agent_runtime.speech.transcript import public_name
+from agent_runtime.speech.whole_file import AT_ONCE
 from molts.errors import BadConfiguration, MoltsError
 from projects.providers.faster_whisper import model_path
 from projects.providers.speech_protocol import (
@@ -72,7 +73,9 @@ class SpeechServer:
     figures: StreamFigures = field(default_factory=StreamFigures)
 
     def __post_init__(self) -> None:
-        self.scheduler = Scheduler(self.engine, rescue=self._rescue)
+        # A recording that was taken in is not refused later: there is room for all pieces that may wait at once.
+        room = self.limits.at_once * AT_ONCE
+        self.scheduler = Scheduler(self.engine, rescue=self._rescue, files_at_most=room)
         self.files = SpeechAPI(self.scheduler, secret=self.secret, aliases=(self.model,), limits=self.limits)
         self.ladder: Ladder | None = None
         self.streams = 0
