@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from agent_runtime.speech.engine import Engine, Model
 from agent_runtime.speech.http_api import Limits, SpeechAPI
@@ -51,6 +52,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 OPEN_SECONDS = 10.0
+HEAD_SECONDS = 10.0
 STREAMS_AT_MOST = 2000
 OTHER_MODELS_AT_MOST = 2
 LOOK_FOR_MODEL_SECONDS = 2.0
@@ -94,6 +96,7 @@ class SpeechServer:
         config = uvicorn.Config(
             self.app,
             interface="asgi3",
+            http=_Protocol,
             lifespan="off",
             proxy_headers=False,
             log_config=None,
@@ -306,6 +309,23 @@ class SpeechServer:
             if len(self._others) >= OTHER_MODELS_AT_MOST:
                 self.engine.drop(name)
         return len(self._others) < OTHER_MODELS_AT_MOST
+
+
+class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """uvicorn would wait for ever for the head of a request, with as many sockets as anybody likes to open."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self.loop.call_later(HEAD_SECONDS, self._end_if_idle, transport, None)
+
+    def _end_if_idle(self, transport: asyncio.Transport, last: Any) -> None:
+        """Hang up when no request has come since the `last` one was answered."""
+        if transport.is_closing() or transport.get_protocol() is not self:  # it became a WebSocket
+            return
+        if self.cycle is last and (last is None or self.cycle.response_complete):
+            transport.close()
+        else:
+            self.loop.call_later(HEAD_SECONDS, self._end_if_idle, transport, self.cycle)
 
 
 class _Server(uvicorn.Server):

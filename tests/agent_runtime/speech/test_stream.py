@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+from agent_runtime.speech import server as server_module
 from agent_runtime.speech.engine import Model, Task
 from agent_runtime.speech.places import Places
 from agent_runtime.speech.server import SpeechServer
@@ -275,6 +276,24 @@ async def test_a_secret_is_asked_for_on_the_network_and_pages_stay_out() -> None
         async with aiohttp.ClientSession() as http:
             assert await (await http.get(f"{url}/healthz")).json() == {"ready": True}
             assert (await http.get(f"{url}/v1/models")).status == 401
+
+
+async def test_who_never_finishes_the_head_of_a_request_is_hung_up_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "HEAD_SECONDS", 0.2)
+    head = b"GET /healthz HTTP/1.1\r\nHost: speech\r\n"
+    async with serving(Places(sockets=(path,))), talking(path) as talker:
+        assert isinstance(await talker.hear(), Ready)
+        for sent in (b"", head, head + b"\r\n" + head):  # the last is answered once
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(sent)
+            async with asyncio.timeout(10):
+                answer = await reader.read()
+            assert answer.count(b"200 OK") == sent.count(b"\r\n\r\n")
+            writer.close()
+        await talker.say(Start(utterance=1), End(utterance=1))
+        assert isinstance((await talker.until_final())[1], Final)  # a conversation may be silent for long
 
 
 async def test_it_does_not_listen_beyond_this_machine_without_a_secret() -> None:
