@@ -25,7 +25,7 @@ import numpy as np
 from agent_runtime.speech.transcript import SAMPLE_RATE, Segment, Transcript, Word
 from molts.errors import BadConfiguration, Unavailable
 from projects.providers.audio import is_silent
-from projects.providers.faster_whisper import Gates, is_credible, require_model, whisper_language
+from projects.providers.faster_whisper import Gates, is_credible, prompt_tokens, require_model, whisper_language
 
 if TYPE_CHECKING:
     import ctranslate2
@@ -134,7 +134,7 @@ class Model:
         return Tokenizer(self.whisper.hf_tokenizer, multilingual, task="transcribe", language=language)
 
     def _prompt(self, task: Task, tokenizer: Tokenizer) -> list[int]:
-        told = tokenizer.encode(" " + task.prompt.strip()) if task.prompt.strip() else []
+        told = prompt_tokens(self.whisper, task.prompt, task.hotwords)
         prompt: list[int] = self.whisper.get_prompt(tokenizer, told, hotwords=task.hotwords.strip() or None)
         return prompt
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import ipaddress
 import os
 import socket
@@ -63,11 +64,16 @@ def open_sockets(places: Places) -> list[socket.socket]:
 
 
 def _local_socket(path: Path) -> socket.socket:
-    """Only our own user may connect. What a killed server left at `path` makes room; anything else stays."""
+    """Only our own user may connect. What a killed server left at `path` makes room; anything else stays.
+
+    Raises OSError, when another server listens there too.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(path.stat().st_mode):
             raise OSError(f"{path}: there is a file that is no socket")
+        if _is_served(path):
+            raise OSError(errno.EADDRINUSE, f"{path}: another server listens there")
         path.unlink()
     place = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
@@ -78,6 +84,19 @@ def _local_socket(path: Path) -> socket.socket:
     finally:
         os.umask(before)
     return place
+
+
+def _is_served(path: Path) -> bool:
+    """Whether somebody listens at the socket; what a killed process left refuses."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except BlockingIOError:  # so many wait already
+            return True
+        except OSError:
+            return False
+        return True
 
 
 def _is_loopback(host: str) -> bool:

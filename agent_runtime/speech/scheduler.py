@@ -89,9 +89,16 @@ class Figures:
 class Scheduler:
     """The one queue in front of the engine. `run` it as a task."""
 
-    def __init__(self, engine: Engine, *, rescue: Callable[[], Awaitable[bool]] | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        rescue: Callable[[], Awaitable[bool]] | None = None,
+        files_at_most: int = FILES_AT_MOST,
+    ) -> None:
         """`rescue` makes room when the device is out of memory; True: try again."""
         self.engine = engine
+        self._files_at_most = files_at_most
         self.figures = Figures()
         self._rescue = rescue
         self._waiting: list[Request] = []
@@ -163,7 +170,7 @@ class Scheduler:
     # -- inside --------------------------------------------------------------------------------------------------------
     def _make_room(self, rank: Rank) -> None:
         if rank is Rank.FILE:
-            too_many = sum(request.rank is Rank.FILE for request in self._waiting) >= FILES_AT_MOST
+            too_many = sum(request.rank is Rank.FILE for request in self._waiting) >= self._files_at_most
         else:
             before = [request.rank for request in self._waiting if request.rank <= Rank.EARLY]
             too_many = sum(self._seconds[each] for each in before) > LONGEST_WAIT

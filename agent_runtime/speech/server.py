@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from agent_runtime.speech.engine import Engine, Model
 from agent_runtime.speech.http_api import Limits, SpeechAPI
@@ -24,6 +25,7 @@ from agent_runtime.speech.scheduler import Scheduler
 from agent_runtime.speech.scratch import scratch_folder
 from agent_runtime.speech.stream import Pace, Stream, StreamFigures
 from agent_runtime.speech.transcript import public_name
+from agent_runtime.speech.whole_file import AT_ONCE
 from molts.errors import BadConfiguration, MoltsError
 from projects.providers.faster_whisper import model_path
 from projects.providers.speech_protocol import (
@@ -50,6 +52,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 OPEN_SECONDS = 10.0
+HEAD_SECONDS = 10.0
 STREAMS_AT_MOST = 2000
 OTHER_MODELS_AT_MOST = 2
 LOOK_FOR_MODEL_SECONDS = 2.0
@@ -72,7 +75,9 @@ class SpeechServer:
     figures: StreamFigures = field(default_factory=StreamFigures)
 
     def __post_init__(self) -> None:
-        self.scheduler = Scheduler(self.engine, rescue=self._rescue)
+        # A recording that was taken in is not refused later: there is room for all pieces that may wait at once.
+        room = self.limits.at_once * AT_ONCE
+        self.scheduler = Scheduler(self.engine, rescue=self._rescue, files_at_most=room)
         self.files = SpeechAPI(self.scheduler, secret=self.secret, aliases=(self.model,), limits=self.limits)
         self.ladder: Ladder | None = None
         self.streams = 0
@@ -91,6 +96,7 @@ class SpeechServer:
         config = uvicorn.Config(
             self.app,
             interface="asgi3",
+            http=_Protocol,
             lifespan="off",
             proxy_headers=False,
             log_config=None,
@@ -101,11 +107,11 @@ class SpeechServer:
             ws_per_message_deflate=False,
             timeout_graceful_shutdown=STOP_SECONDS,
         )
+        sockets = open_sockets(places)
         serving = asyncio.create_task(self.scheduler.run(), name="speech-scheduler")
         loading = asyncio.create_task(self._keep_model(), name="speech-model")
         for task in (serving, loading):
             task.add_done_callback(self._stop_if_failed)
-        sockets = open_sockets(places)
         self._web = _Server(config)
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, self.stop)
@@ -234,7 +240,8 @@ class SpeechServer:
             return False
         if scope.get("client") is None or not self.secret:  # the socket's own rights decide
             return True
-        return hmac.compare_digest(headers.get("authorization", "").encode(), f"Bearer {self.secret}".encode())
+        given = headers.get("authorization", "").encode("latin-1")
+        return hmac.compare_digest(given, f"Bearer {self.secret}".encode())
 
     async def _converse(self, scope: Scope, receive: Receive, send: Send) -> None:
         opening = await _read_opening(receive)
@@ -302,6 +309,23 @@ class SpeechServer:
             if len(self._others) >= OTHER_MODELS_AT_MOST:
                 self.engine.drop(name)
         return len(self._others) < OTHER_MODELS_AT_MOST
+
+
+class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """uvicorn would wait for ever for the head of a request, with as many sockets as anybody likes to open."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self.loop.call_later(HEAD_SECONDS, self._end_if_idle, transport, None)
+
+    def _end_if_idle(self, transport: asyncio.Transport, last: Any) -> None:
+        """Hang up when no request has come since the `last` one was answered."""
+        if transport.is_closing() or transport.get_protocol() is not self:  # it became a WebSocket
+            return
+        if self.cycle is last and (last is None or self.cycle.response_complete):
+            transport.close()
+        else:
+            self.loop.call_later(HEAD_SECONDS, self._end_if_idle, transport, self.cycle)
 
 
 class _Server(uvicorn.Server):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 PART_SECONDS = MAX_PIECE_SECONDS - 4.0
 """A longer utterance is decoded in parts, cut where it is quietest."""
+PART_SAMPLES = int(PART_SECONDS * SAMPLE_RATE)
 SEARCH_SAMPLES = 5 * SAMPLE_RATE
 FIRST_SECONDS = 0.8  # half a second of it is what came before the voice
 
@@ -77,7 +79,7 @@ class Stream:
         self.figures = figures
         self.send = send
         self._current: Utterance | None = None
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: dict[asyncio.Task[None], int] = {}  # with the number of its utterance
 
     def start(self, number: int, silence: float) -> None:
         self.figures.silence_seconds += silence
@@ -98,12 +100,16 @@ class Stream:
             return
         self._current = None
         ending = asyncio.create_task(utterance.finish())
-        self._ending.add(ending)
-        ending.add_done_callback(self._ending.discard)
+        self._ending[ending] = number
+        ending.add_done_callback(self._ending.pop)
 
     def cancel(self, number: int) -> None:
+        """Drop the utterance, be it still spoken or waiting for its final words."""
         if self._known(number) is not None:
             self._drop_current()
+        for ending, its_number in self._ending.items():
+            if its_number == number:
+                ending.cancel()
 
     def close(self) -> None:
         self._drop_current()
@@ -159,15 +165,19 @@ class Utterance:
     def seconds(self) -> float:
         return self.samples / SAMPLE_RATE
 
+    @property
+    def _part_is_full(self) -> bool:
+        return self.samples - self._part.begins >= PART_SAMPLES
+
     def hear(self, sound: bytes) -> None:
         if self.seconds > MAX_UTTERANCE_SECONDS:
             return
         self._sound += sound
         if self._early is not None and self._early[0] != self.samples:
-            self._early[1].result.cancel()  # somebody goes on speaking
-            self._early = None
-        if self.samples - self._part.begins >= PART_SECONDS * SAMPLE_RATE:
-            self._begin_part()
+            self._drop_early()  # somebody goes on speaking
+        if self._part_is_full:
+            with contextlib.suppress(Busy):  # it is tried again with the next sound
+                self._begin_part()
         if self._partial is None and self._early is None and self.seconds >= self._next_partial_at:
             self._ask_partial()
 
@@ -186,6 +196,8 @@ class Utterance:
         began = time.monotonic()
         self._drop_partial()
         try:
+            while self._part_is_full:
+                self._begin_part()
             self._part.final = self._last_request().result
             self._parts.append(self._part)
             heard = [(part.begins / SAMPLE_RATE, await _transcript(part)) for part in self._parts]
@@ -193,6 +205,8 @@ class Utterance:
             code: Literal["busy", "failed"] = "busy" if isinstance(error, Busy) else "failed"
             self._stream.send(Refused(utterance=self.number, code=code, detail=error.detail))
             return
+        finally:
+            self.drop()  # what nobody waits for any more
         self._figures.utterances += 1
         self._figures.speech_seconds += self.seconds
         self._figures.final_lags.append(time.monotonic() - began)
@@ -200,9 +214,10 @@ class Utterance:
 
     def drop(self) -> None:
         self._drop_partial()
-        waiting = [part.final for part in self._parts if part.final is not None]
-        for result in [*waiting, *([self._early[1].result] if self._early else [])]:
-            result.cancel()
+        self._drop_early()
+        for part in self._parts:
+            if part.final is not None:
+                part.final.cancel()
 
     # -- asking for decodes --------------------------------------------------------------------------------------------
     def _ask(self, rank: Rank) -> Request:
@@ -235,14 +250,16 @@ class Utterance:
         return pcm.astype(np.float32) / 32768.0
 
     def _begin_part(self) -> None:
-        """Somebody speaks for longer than Whisper listens: what is there is decoded, the rest is a part of its own."""
-        place = self.samples - quietest(self._audio(self.samples - SEARCH_SAMPLES, self.samples))
+        """Somebody speaks for longer than Whisper listens: what is there is decoded, the rest is a part of its own.
+
+        Raises Busy.
+        """
+        full = self._part.begins + PART_SAMPLES
+        place = full - quietest(self._audio(full - SEARCH_SAMPLES, full))
         task = self._task(Rank.FINAL, until=place)
-        try:
-            self._part.final = self._scheduler.ask(Rank.FINAL, lambda: task, model=self._stream.opening.model).result
-        except Busy:
-            return  # it is tried again with the next sound
+        self._part.final = self._scheduler.ask(Rank.FINAL, lambda: task, model=self._stream.opening.model).result
         self._drop_partial()
+        self._drop_early()
         self._parts.append(self._part)
         self._part = Part(place)
 
@@ -275,6 +292,11 @@ class Utterance:
     def _drop_partial(self) -> None:
         if self._partial is not None:
             self._partial.result.cancel()
+
+    def _drop_early(self) -> None:
+        if self._early is not None:
+            self._early[1].result.cancel()
+            self._early = None
 
     # -- the final words -----------------------------------------------------------------------------------------------
     def _final(self, heard: list[tuple[float, Transcript]]) -> Final:

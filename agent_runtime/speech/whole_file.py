@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 AT_ONCE = 4
 """Pieces of one recording that wait for the model together, so that it can take them as one batch."""
 
-PIECE_SECONDS = 300.0  # the longest wait for one piece, its turn included
+PIECE_SECONDS = 600.0  # the longest wait for one piece, its turn included
 BUSY_SECONDS = 30.0  # how long a recording waits for a place among the conversations
 CERTAIN_LANGUAGE = 0.5
 

@@ -163,6 +163,9 @@ def _combine_stt(components: list[stt.STT[Any]], vad: vad.VAD | None) -> tuple[C
         return (LiveAdapter(stt=only, vad=vad) if vad and not only.capabilities.streaming else only), None
     if vad is None and any(not part.capabilities.streaming for part in components):
         raise BadConfiguration("A chain of recognisers that do not stream needs a voice activity detector.")
+    for part in components[:-1]:
+        if hurry := getattr(part, "hurry", None):  # somebody comes after it
+            hurry()
     none_streams = not any(part.capabilities.streaming for part in components)
     adapter = stt.FallbackAdapter([_streaming(part, vad) for part in components], max_retry_per_stt=0)
     if vad is not None and none_streams:

@@ -272,6 +272,22 @@ def whisper_language(language: str, supported: list[str]) -> str | None:
     return code if code in supported else None
 
 
+def prompt_tokens(whisper: faster_whisper.WhisperModel, prompt: str, hotwords: str) -> list[int]:
+    """The end of `prompt`, as far as `hotwords` leave room for it: both together may fill half of the decoder.
+
+    faster-whisper gives half to each. Then there is room for no word, and every decode fails.
+    """
+
+    def encoded(text: str) -> list[int]:
+        return (
+            list(whisper.hf_tokenizer.encode(f" {text.strip()}", add_special_tokens=False).ids) if text.strip() else []
+        )
+
+    room = max(0, whisper.max_length // 2 - 1 - len(encoded(hotwords)))
+    told = encoded(prompt)
+    return told[max(0, len(told) - room) :]
+
+
 def is_credible(segment: Gated, gates: Gates | WhisperOptions) -> bool:
     """Whether a segment is speech that was said rather than one the model made up."""
     if segment.compression_ratio > gates.compression_ratio_threshold or is_loop(segment.text):

@@ -29,7 +29,7 @@ class ProtocolError(Exception):
 class Message(BaseModel):
     """Base of all messages. What a newer side adds is ignored."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
 # -- from the client -------------------------------------------------------------------------------------------------

@@ -54,4 +54,4 @@ class Command(BaseCommand):
         except MoltsError as error:
             raise CommandError(error.detail) from error
         except OSError as error:
-            raise CommandError(f"The speech server cannot listen: {error.strerror or error}") from error
+            raise CommandError(f"The speech server cannot start: {error.strerror or error}") from error

@@ -17,7 +17,13 @@ from livekit.agents.utils import AudioBuffer, is_given
 
 from molts.errors import BadConfiguration
 from projects.providers.audio import is_silent, mono_16k
-from projects.providers.components.speech_link import SpeechLink, SpeechRefused, SpeechServerAway, Utterance
+from projects.providers.components.speech_link import (
+    HURRIED_BUSY_SECONDS,
+    SpeechLink,
+    SpeechRefused,
+    SpeechServerAway,
+    Utterance,
+)
 from projects.providers.faster_whisper import (
     FasterWhisper,
     LoadedModel,
@@ -27,6 +33,7 @@ from projects.providers.faster_whisper import (
     model_key,
     model_path,
     plain_language,
+    prompt_tokens,
     require_model,
     uses_server,
     whisper_language,
@@ -66,6 +73,11 @@ class WhisperSTT(stt.STT[Any]):
             self._link.connect()
         else:
             self._load_in_background()
+
+    def hurry(self) -> None:
+        """Another recogniser hears what this one has no time for: let it have the words soon."""
+        if self._link is not None:
+            self._link.busy_seconds = HURRIED_BUSY_SECONDS
 
     async def aclose(self) -> None:
         if self._link is not None:
@@ -202,7 +214,7 @@ def _transcribe(
         temperature=0.0,  # a warmer second try is a guess, and costs the visitor another wait
         condition_on_previous_text=False,
         without_timestamps=False,
-        initial_prompt=options.initial_prompt or None,
+        initial_prompt=prompt_tokens(whisper, options.initial_prompt, options.hotwords) or None,
         hotwords=options.hotwords or None,
         no_speech_threshold=options.no_speech_threshold,
         log_prob_threshold=options.log_prob_threshold,
@@ -219,7 +231,7 @@ def _transcribe(
         return nothing
     return stt.SpeechData(
         language=LanguageCode(info.language),
-        text=" ".join(segment.text.strip() for segment in kept),
+        text="".join(segment.text for segment in kept).strip(),  # with a space before it where its script writes one
         start_time=kept[0].start,
         end_time=kept[-1].end,
         confidence=math.exp(sum(segment.avg_logprob for segment in kept) / len(kept)),

@@ -2,8 +2,8 @@
 
 It keeps the sound of each utterance until the final words are there. When the connection breaks it connects again and
 sends the utterance once more, so a server that was killed costs time and no words; one with too much to do is asked
-again. Only when none answers for `PATIENCE_SECONDS`, or it is busy for `BUSY_SECONDS`, is the utterance given up, for
-another recogniser to hear; the link goes on knocking.
+again. Only when none answers for `PATIENCE_SECONDS` (less when one is there and stands still), or it is busy for
+`BUSY_SECONDS`, is the utterance given up, for another recogniser to hear; the link goes on knocking.
 """
 
 from __future__ import annotations
@@ -29,19 +29,26 @@ logger = logging.getLogger(__name__)
 
 PATIENCE_SECONDS = 4.0
 """How long an utterance waits for a server that went away: it is started again within that time."""
-BUSY_SECONDS = 4.0
-"""How long a server that is busy is asked again for the words of an utterance."""
+SILENT_PATIENCE_SECONDS = 1.0
+"""The same for one that is there and does not answer: that has taken its time already."""
+BUSY_SECONDS, HURRIED_BUSY_SECONDS = 4.0, 1.0
+"""How long a server that is busy is asked again for the words of an utterance; hurried: when another can hear it."""
 FIRST_BUSY_PAUSE, LONGEST_BUSY_PAUSE = 0.1, 1.0
 FINAL_SECONDS = 20.0
 CONNECT_SECONDS = 3.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
-HEARTBEAT_SECONDS = 10.0
+HEARTBEAT_SECONDS = 2.5
+"""After so long without a word the server is asked whether it is there; it has half of that to answer."""
 CLOSE_SECONDS = 1.0
 MAX_UTTERANCE_BYTES = int(protocol.MAX_UTTERANCE_SECONDS * RECOGNISER_RATE) * 2
 
 
 class SpeechServerAway(Exception):
     """No speech server answers, or it cannot serve this conversation."""
+
+
+class SpeechServerFrozen(SpeechServerAway):
+    """There is one, but it has stopped answering."""
 
 
 class SpeechRefused(Exception):
@@ -128,13 +135,14 @@ class SpeechLink:
         self._keeper: asyncio.Task[None] | None = None
         self._reason = "not connected yet"
         self._patience: asyncio.TimerHandle | None = None
+        self.busy_seconds = BUSY_SECONDS
         self.model = ""
         self.is_away = False
 
     def connect(self) -> None:
         """Begin to connect, if that has not begun."""
         if self._keeper is None:
-            self._went_down()
+            self._went_down(PATIENCE_SECONDS)
             self._keeper = asyncio.create_task(self._keep(), name="speech-link")
 
     def begin(self, *, silence: float = 0.0, on_partial: Callable[[Partial], None] | None = None) -> Utterance:
@@ -178,23 +186,26 @@ class SpeechLink:
         pause = FIRST_PAUSE
         try:
             while True:
+                patience = PATIENCE_SECONDS
                 try:
                     await self._converse()
                 except (OSError, aiohttp.ClientError, TimeoutError, ProtocolError, SpeechServerAway) as error:
                     self._reason = str(error) or type(error).__name__
+                    if isinstance(error, SpeechServerFrozen):
+                        patience = SILENT_PATIENCE_SECONDS
                 if self._outgoing is not None:  # it was up
                     pause = FIRST_PAUSE
-                    self._went_down()
+                    self._went_down(patience)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
         finally:
             self._cancel_patience()
 
-    def _went_down(self) -> None:
+    def _went_down(self, patience: float) -> None:
         if self._outgoing is not None:
             logger.info("speech server gone: %s", self._reason)
         self._outgoing = None
-        self._patience = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._give_up)
+        self._patience = asyncio.get_running_loop().call_later(patience, self._give_up)
 
     def _give_up(self) -> None:
         """What waits for a server that does not come is heard otherwise."""
@@ -259,6 +270,8 @@ class SpeechLink:
 
     async def _next(self, socket: aiohttp.ClientWebSocketResponse) -> protocol.FromServer:
         message = await socket.receive()
+        if isinstance(message.data, aiohttp.ServerTimeoutError):
+            raise SpeechServerFrozen("it does not answer")
         if message.type is not aiohttp.WSMsgType.TEXT:
             raise SpeechServerAway(f"the connection ended {message.extra or ''}".strip())
         return protocol.read_server(message.data)
@@ -281,7 +294,7 @@ class SpeechLink:
     def _ask_later(self, utterance: Utterance) -> bool:
         """Ask again for the words of an utterance; False when the server has been busy for too long."""
         loop = asyncio.get_running_loop()
-        utterance.give_up_at = utterance.give_up_at or loop.time() + BUSY_SECONDS
+        utterance.give_up_at = utterance.give_up_at or loop.time() + self.busy_seconds
         if loop.time() + utterance.busy_pause > utterance.give_up_at:
             return False
         loop.call_later(utterance.busy_pause, self._ask_again, utterance)

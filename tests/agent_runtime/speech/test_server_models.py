@@ -17,13 +17,15 @@ from agent_runtime.speech import engine as engine_module
 from agent_runtime.speech import scheduler as scheduler_module
 from agent_runtime.speech import server as module
 from agent_runtime.speech.engine import Engine, Task
+from agent_runtime.speech.http_api import Limits
 from agent_runtime.speech.ladder import LadderSettings, Load
 from agent_runtime.speech.places import Places
 from agent_runtime.speech.scheduler import ModelStuckError
 from agent_runtime.speech.server import SpeechServer
 from agent_runtime.speech.stream import Pace
 from agent_runtime.speech.transcript import Segment, Transcript
-from molts.errors import BadConfiguration
+from agent_runtime.speech.whole_file import AT_ONCE
+from molts.errors import BadConfiguration, Busy
 from projects.providers.speech_protocol import End, Final, Message, Open, Ready, Refused, Start
 from tests.agent_runtime.speech.live_server import Talker, talking, until
 
@@ -203,3 +205,15 @@ async def test_a_model_that_hangs_ends_the_server(
         async with asyncio.timeout(10):
             with pytest.raises(ModelStuckError):
                 await serving
+
+
+async def test_recordings_that_were_taken_in_find_room_for_all_their_pieces() -> None:
+    server = SpeechServer(engine=PretendingEngine(), model="small", pace=Pace(), limits=Limits(at_once=5))
+    waiting = [asyncio.create_task(server.scheduler.transcribe(np.zeros(10, np.float32))) for _ in range(5 * AT_ONCE)]
+    await asyncio.sleep(0)
+    assert server.scheduler.waiting == len(waiting)
+    with pytest.raises(Busy):
+        await server.scheduler.transcribe(np.zeros(10, np.float32))
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from unittest.mock import Mock
 
 import aiohttp
 import numpy as np
 import pytest
 import pytest_asyncio
 
+from agent_runtime.speech import server as server_module
+from agent_runtime.speech.engine import Model, Task
 from agent_runtime.speech.places import Places
 from agent_runtime.speech.server import SpeechServer
 from agent_runtime.speech.stream import quietest
-from molts.errors import BadConfiguration
-from projects.providers.speech_protocol import Cancel, End, Open, Partial, Pause, Ready, Refused, Start
+from agent_runtime.speech.transcript import Transcript
+from molts.errors import BadConfiguration, Busy
+from projects.providers.speech_protocol import Cancel, End, Final, Open, Partial, Pause, Ready, Refused, Start
 from tests.agent_runtime.speech.live_server import serving, talking, until
 from tests.agent_runtime.speech.voices import SENTENCES, say, silence
 from tests.agent_runtime.stack import MICRO_WHISPER, free_port
@@ -80,7 +85,6 @@ async def test_the_final_words_are_there_before_the_end_is_certain(
 
     assert final.text == TABLE
     assert server.scheduler.figures.decodes["final"] == 0  # the early words were the final ones
-    assert server.figures.final_lags[-1] < 0.02
 
 
 async def test_who_goes_on_after_a_pause_is_heard_to_the_end(server: SpeechServer, path: Path, tmp_path: Path) -> None:
@@ -122,6 +126,45 @@ async def test_a_single_word_is_heard(server: SpeechServer, path: Path, tmp_path
         await talker.sound(np.concatenate([silence(0.5), trim_silence(say(word, tmp_path), level=200), silence(0.25)]))
         await talker.say(End(utterance=1))
         assert (await talker.until_final())[1].text == word
+
+
+async def test_who_speaks_for_long_while_it_is_busy_is_heard_in_full(
+    server: SpeechServer, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No part is longer than Whisper listens, however late it is cut."""
+    decoded: list[float] = []
+    make_room, decode = server.scheduler._make_room, server.engine.decode
+
+    async def noting(model: Model, tasks: Sequence[Task]) -> list[Transcript]:
+        decoded.extend(task.samples.size / 16_000 for task in tasks)
+        return await decode(model, tasks)
+
+    monkeypatch.setattr(server.engine, "decode", noting)
+    monkeypatch.setattr(server.scheduler, "_make_room", busy := Mock(side_effect=Busy("")))
+    async with talking(path) as talker:
+        await talker.hear()
+        await talker.say(Start(utterance=1))
+        for _ in range(70):
+            await talker.say(bytes(32_000))
+        await until(lambda: busy.call_count > 60)
+        monkeypatch.setattr(server.scheduler, "_make_room", make_room)
+        await talker.say(End(utterance=1))
+        await talker.until_final()
+    assert max(decoded) <= 26
+    assert sum(decoded) == pytest.approx(70)
+
+
+async def test_who_cancels_after_the_end_is_not_waited_for(
+    server: SpeechServer, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.scheduler, "_choose", list)  # nothing is served
+    async with talking(path) as talker:
+        await talker.hear()
+        await talker.say(Start(utterance=1), bytes(32_000), End(utterance=1))
+        await until(lambda: server.scheduler.waiting == 1)
+        await talker.say(Cancel(utterance=1))
+        await until(lambda: server.scheduler.waiting == 0)
+        assert server.figures.utterances == 0
 
 
 async def test_a_cancelled_utterance_is_forgotten(server: SpeechServer, path: Path, tmp_path: Path) -> None:
@@ -197,11 +240,27 @@ async def test_only_our_user_may_connect_to_the_socket_and_it_is_gone_with_the_s
     assert not path.exists()
 
 
+async def test_a_socket_is_not_taken_from_the_server_that_listens_there(server: SpeechServer, path: Path) -> None:
+    with pytest.raises(OSError, match="another server listens there"):
+        async with serving(Places(sockets=(path,))):
+            pass
+    async with talking(path) as talker:
+        assert isinstance(await talker.hear(), Ready)
+
+
+async def test_what_a_killed_server_left_makes_room(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(path))
+        killed.listen()
+    async with serving(Places(sockets=(path,))), talking(path) as talker:
+        assert isinstance(await talker.hear(), Ready)
+
+
 async def test_a_secret_is_asked_for_on_the_network_and_pages_stay_out() -> None:
     port = free_port()
     places, url = Places(addresses=(("127.0.0.1", port),)), f"http://127.0.0.1:{port}"
-    async with serving(places, secret="open sesame"):
-        async with talking(url=url, headers={"Authorization": "Bearer open sesame"}) as talker:
+    async with serving(places, secret="öffne dich"):
+        async with talking(url=url, headers={"Authorization": "Bearer öffne dich"}) as talker:
             assert isinstance(await talker.hear(), Ready)
         wrong: tuple[dict[str, str], ...] = (
             {},
@@ -217,6 +276,24 @@ async def test_a_secret_is_asked_for_on_the_network_and_pages_stay_out() -> None
         async with aiohttp.ClientSession() as http:
             assert await (await http.get(f"{url}/healthz")).json() == {"ready": True}
             assert (await http.get(f"{url}/v1/models")).status == 401
+
+
+async def test_who_never_finishes_the_head_of_a_request_is_hung_up_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "HEAD_SECONDS", 0.2)
+    head = b"GET /healthz HTTP/1.1\r\nHost: speech\r\n"
+    async with serving(Places(sockets=(path,))), talking(path) as talker:
+        assert isinstance(await talker.hear(), Ready)
+        for sent in (b"", head, head + b"\r\n" + head):  # the last is answered once
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(sent)
+            async with asyncio.timeout(10):
+                answer = await reader.read()
+            assert answer.count(b"200 OK") == sent.count(b"\r\n\r\n")
+            writer.close()
+        await talker.say(Start(utterance=1), End(utterance=1))
+        assert isinstance((await talker.until_final())[1], Final)  # a conversation may be silent for long
 
 
 async def test_it_does_not_listen_beyond_this_machine_without_a_secret() -> None:
@@ -244,7 +321,17 @@ async def test_an_opening_that_cannot_be_served_is_refused_with_the_reason(
         assert (await talker.socket.receive()).type is aiohttp.WSMsgType.CLOSE
 
 
-@pytest.mark.parametrize("nonsense", ["", "{}", '{"type": "start"}', '{"type": "start", "utterance": -1}', b"odd"])
+NONSENSE = [
+    "",
+    "{}",
+    '{"type": "start"}',
+    '{"type": "start", "utterance": -1}',
+    '{"type": "start", "utterance": 1, "silence": 1e999}',
+    b"odd",
+]
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
 async def test_nonsense_ends_only_its_own_conversation(
     server: SpeechServer, path: Path, tmp_path: Path, nonsense: str | bytes
 ) -> None:
@@ -257,6 +344,18 @@ async def test_nonsense_ends_only_its_own_conversation(
         await other.sound(say("goodbye", tmp_path))
         await other.say(End(utterance=1))
         assert (await other.until_final())[1].text == "goodbye"
+
+
+async def test_the_longest_prompt_and_hotwords_leave_room_for_the_words(
+    server: SpeechServer, path: Path, tmp_path: Path
+) -> None:
+    """In many scripts a character is a token or more: both would fill the decoder."""
+    async with talking(path, opening=Open(language="en", prompt="ช" * 1000, hotwords="ก" * 1000)) as talker:
+        await talker.hear()
+        await talker.say(Start(utterance=1))
+        await talker.sound(say("goodbye", tmp_path))
+        await talker.say(End(utterance=1))
+        assert isinstance((await talker.until_final())[1], Final)
 
 
 async def test_an_end_without_a_start_is_refused(server: SpeechServer, path: Path) -> None:

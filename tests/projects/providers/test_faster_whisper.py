@@ -18,7 +18,14 @@ from molts.errors import BadConfiguration
 from projects.providers import faster_whisper, get_provider
 from projects.providers.audio import mono_16k
 from projects.providers.base import Credentials, Kind, Persona
-from projects.providers.faster_whisper import WhisperOptions, is_credible, is_loop, load_model, model_path
+from projects.providers.faster_whisper import (
+    WhisperOptions,
+    is_credible,
+    is_loop,
+    load_model,
+    model_path,
+    prompt_tokens,
+)
 from tests.projects.providers.conftest import MICRO_WHISPER, Speak, build, resampled
 
 ONCE = APIConnectOptions(max_retry=0)
@@ -248,3 +255,34 @@ async def test_it_probes_by_decoding(micro_whisper: Path) -> None:
 async def test_it_follows_the_language_of_the_agent(micro_whisper: Path, speak: Speak) -> None:
     heard = await build("faster_whisper", Kind.STT, persona=Persona(language="en-GB")).recognize(await speak("hello"))
     assert heard.alternatives[0].language == "en"
+
+
+async def test_the_longest_prompt_and_hotwords_leave_room_for_the_words(speak: Speak, micro_whisper: Path) -> None:
+    """In many scripts a character is a token or more: both would fill the decoder."""
+    ear = build("faster_whisper", Kind.STT, initial_prompt="ช" * 400, hotwords="ก" * 400)
+
+    assert await ear.recognize(await speak("goodbye"), conn_options=ONCE)
+
+
+def test_the_hotwords_stay_whole_and_the_prompt_gives_way(micro_whisper: Path) -> None:
+    whisper = load_model(str(micro_whisper), "cpu", "int8", 1).whisper
+    alone = prompt_tokens(whisper, "hello " * 300, "")
+
+    assert len(alone) == 223
+    assert prompt_tokens(whisper, "hello " * 300, "goodbye " * 50) == alone[100 - 50 :]
+    assert prompt_tokens(whisper, "hello", "ก" * 400) == []
+    assert prompt_tokens(whisper, "", "goodbye") == []
+
+
+async def test_segments_are_joined_as_their_script_is_written(
+    speak: Speak, micro_whisper: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for said, text in (((" how", " much"), "how much"), (("多少", "钱。"), "多少钱。")):
+        segments = [
+            SimpleNamespace(text=each, start=0.0, end=1.0, avg_logprob=-0.3, no_speech_prob=0.0, compression_ratio=1.0)
+            for each in said
+        ]
+        ear = build("faster_whisper", Kind.STT)
+        whisper = load_model(*ear._model_key).whisper
+        monkeypatch.setattr(whisper, "transcribe", lambda *_, s=segments, **__: (s, SimpleNamespace(language="zh")))
+        assert (await ear.recognize(await speak("goodbye"))).alternatives[0].text == text

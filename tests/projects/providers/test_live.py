@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import subprocess
+import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -28,7 +32,9 @@ from projects.providers.components.faster_whisper import WhisperSTT
 from projects.providers.components.speech_link import SpeechLink
 from projects.providers.faster_whisper import load_model
 from projects.providers.speech_protocol import Open
+from tests.agent_runtime.speech import micro_server
 from tests.agent_runtime.speech.live_server import serving, until
+from tests.agent_runtime.stack import ROOT, end, free_port
 from tests.projects.providers.conftest import Speak
 
 RATE = 24_000
@@ -241,6 +247,35 @@ async def test_the_model_is_loaded_here_once_the_server_is_known_to_be_away(
     assert (await ear.final()).alternatives[0].text == TABLE
 
 
+@pytest.fixture
+def server_process(settings: Settings, micro_whisper: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A speech server that can be stopped."""
+    port = free_port()
+    settings.MOLTS_SPEECH_URL, settings.MOLTS_SPEECH_SECRET = f"ws://127.0.0.1:{port}", micro_server.SECRET
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-m", micro_server.__name__, str(port)], cwd=ROOT, env=environment)
+    yield process
+    process.send_signal(signal.SIGCONT)
+    end(process)
+
+
+async def test_a_server_that_stands_still_costs_seconds_and_no_words(
+    box: Box, server_process: subprocess.Popen[bytes], listen: Any, speak: Speak, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is there, and takes connections, but answers nothing: as a process that is stopped or swapped out."""
+    monkeypatch.setattr(speech_link, "HEARTBEAT_SECONDS", 0.6)
+    ear = listen()
+    ear.whisper.prewarm()
+    await until(lambda: ear.whisper._link.model, seconds=60)
+    monkeypatch.setattr(speech_link, "PATIENCE_SECONDS", 1000)
+    server_process.send_signal(signal.SIGSTOP)
+    await ear.say(await speak(TABLE))
+    assert (await ear.final()).alternatives[0].text == TABLE
+    assert ear.whisper._link.is_away
+    server_process.send_signal(signal.SIGCONT)
+    await until(lambda: not ear.whisper._link.is_away)
+
+
 # -- a server with too much to do ------------------------------------------------------------------------------------
 class Crowd:
     """Others whose ended utterances fill the queue of a server, until they are let go."""
@@ -302,7 +337,7 @@ async def test_an_utterance_that_is_given_up_does_not_end_the_listening(
 async def test_a_server_that_stays_busy_leaves_the_words_to_the_next_rung(
     box: Box, listen: Any, speak: Speak, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(speech_link, "BUSY_SECONDS", 0.3)
+    monkeypatch.setattr(speech_link, "BUSY_SECONDS", 1000)  # as if it were the last
     server = await box.start()
     ear = listen(Rung("faster_whisper"), Rung("pocketsphinx"))
     crowd = await Crowd(server).come()
