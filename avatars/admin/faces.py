@@ -350,16 +350,16 @@ def find_marks(data: bytes) -> dict[str, Any]:
 
 def avatar_workers() -> list[WorkerState] | None:
     """The avatar workers that beat, by machine; None when that is not known."""
-    answers = [found for _, found in workers_asked.send_robust(sender=None)]
-    states = [state for found in answers if isinstance(found, list) for state in found]
-    if not states and any(isinstance(found, Exception) for found in answers):
+    answers = [found for _, found in workers_asked.send(sender=None)]
+    states = [state for found in answers for state in found or ()]
+    if not states and any(found is None for found in answers):
         return None
     return sorted(states, key=lambda state: state.host)
 
 
 def health_chip(choice: FaceChoice) -> SafeString:
     if choice.hosted or not choice.renders:
-        return format_html("")
+        return SafeString("")
     look = "m-serves" if choice.health.ready else "m-skipped"
     return format_html('<span class="m-tag {}">{}</span>', look, "ready" if choice.health.ready else "not ready")
 
@@ -367,7 +367,7 @@ def health_chip(choice: FaceChoice) -> SafeString:
 def clip_attribute(avatar: Avatar) -> SafeString:
     """Names the clip that the picture inside plays when it is pointed at."""
     url = clip_url(avatar)
-    return format_html(' data-clip="{}"', url) if url else format_html("")
+    return format_html(' data-clip="{}"', url) if url else SafeString("")
 
 
 def version_changes(before: AvatarVersion, after: AvatarVersion, names: dict[str, str]) -> list[Change]:
