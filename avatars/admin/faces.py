@@ -350,8 +350,8 @@ def find_marks(data: bytes) -> dict[str, Any]:
 
 def avatar_workers() -> list[WorkerState] | None:
     """The avatar workers that beat, by machine; None when that is not known."""
-    answers = [found for _, found in workers_asked.send(sender=None)]
-    states: list[WorkerState] = [state for found in answers for state in found or ()]
+    answers: list[Any] = [found for _, found in workers_asked.send(sender=None)]
+    states = [state for found in answers for state in found or ()]
     if not states and any(found is None for found in answers):
         return None
     return sorted(states, key=lambda state: state.host)
