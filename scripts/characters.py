@@ -20,6 +20,7 @@ from avatars.engines.poses import REST, Eyes, Head, Mouth
 
 ROOT = Path(__file__).resolve().parent.parent
 PORTRAITS = ROOT / "static" / "src" / "portraits"
+ENGINE_PICTURE = ROOT / "static" / "src" / "engines" / "puppet.webp"
 SHEET = ROOT / "docs" / "images" / "characters.webp"
 
 POSES: dict[str, tuple[Head, Eyes, Mouth]] = {
@@ -67,6 +68,15 @@ PHRASE: tuple[tuple[float, Mouth], ...] = (
 
 def portrait(key: str) -> Image.Image:
     return Image.fromarray(get_artist(key).render(*REST, width=1024, height=1024))
+
+
+def engine_picture() -> Image.Image:
+    """The faces of four, for the place where an engine is chosen."""
+    picture = Image.new("RGB", (192, 192))
+    for number, key in enumerate([*CHARACTERS][:4]):
+        face = Image.fromarray(_near(get_artist(key).render(*REST, width=640, height=640)))
+        picture.paste(face.resize((96, 96), Image.Resampling.LANCZOS), (number % 2 * 96, number // 2 * 96))
+    return picture
 
 
 # -- Clips ------------------------------------------------------------------------------------------------------------
@@ -147,6 +157,7 @@ def main() -> None:
     for key in CHARACTERS:
         portrait(key).save(PORTRAITS / f"{key}.webp", quality=92, method=6)
         write_clip(key, PORTRAITS / f"{key}.mp4")
+    engine_picture().save(ENGINE_PICTURE, quality=88, method=6)
     contact_sheet().save(SHEET, quality=86, method=6)
 
 
