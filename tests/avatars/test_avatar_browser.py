@@ -113,6 +113,8 @@ def test_versions_come_back(page: Page, avatar: Avatar) -> None:
 def test_a_picture_without_a_face_is_marked_by_hand(page: Page, avatar: Avatar) -> None:
     page.goto(admin_url(Avatar, "change", avatar.pk))
     page.locator("[name=engine][value=portrait]").check()
+    expect(page.locator("[data-stage-status]")).to_contain_text("Choose a picture")
+    expect(page.locator("[data-screen] .m-initial")).to_be_visible()
     page.locator("input[type=file][name=portrait]").set_input_files(
         {"name": "face.png", "mimeType": "image/png", "buffer": picture()}
     )
@@ -135,7 +137,9 @@ def test_a_picture_without_a_face_is_marked_by_hand(page: Page, avatar: Avatar) 
     assert violations(page) == []
 
 
-def test_the_list_passes(page: Page, avatar: Avatar) -> None:
+def test_the_list_passes_and_characters_move_in_it(page: Page, avatar: Avatar) -> None:
     page.goto(admin_url(Avatar, "changelist"))
+    page.locator(".m-avatar").hover()
+    expect(page.locator(".m-avatar video.m-shown")).to_be_visible()  # nobody has rendered a preview
     expect(page.get_by_role("heading", name="Engines on this server")).to_be_visible()
     assert violations(page) == []

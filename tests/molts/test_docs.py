@@ -23,7 +23,21 @@ DOCS = ROOT / "docs"
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 # Calls that read a variable by the name given first.
 READERS = {
-    *("text", "flag", "number", "even", "words", "url", "choice", "rate", "window", "networks", "origins", "host", "secret"),
+    *(
+        "text",
+        "flag",
+        "number",
+        "even",
+        "words",
+        "url",
+        "choice",
+        "rate",
+        "window",
+        "networks",
+        "origins",
+        "host",
+        "secret",
+    ),
     "addresses",
     "has",
 }
