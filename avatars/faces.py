@@ -32,7 +32,7 @@ from projects.providers.base import Kind, Provider
 log = logging.getLogger(__name__)
 
 HEALTH_SECONDS = 2.0
-ICONS = {"puppet": "face_5", "portrait": "portrait"}
+PICTURES = {"puppet": "puppet.webp", "portrait": "portrait.webp"}
 
 
 # -- What can move a face ---------------------------------------------------------------------------------------------
@@ -50,8 +50,9 @@ class FaceChoice:
     takes_portrait: bool = False
     live: bool = True
     renders: bool = True
-    icon: str = "neurology"
     """Whether previews can be made of it here."""
+    picture: str = "neural.svg"
+    """A file of static/src/engines: what it does at a glance."""
 
 
 def find_engine(key: str) -> LipSyncEngine | None:
@@ -89,7 +90,7 @@ def face_choices() -> list[FaceChoice]:
             health=EngineHealth(True, "always there"),
             takes_portrait=True,
             renders=False,
-            icon="image",
+            picture="still.svg",
         ),
     ]
 
@@ -105,7 +106,7 @@ def _engine_choice(engine: LipSyncEngine, health: EngineHealth) -> FaceChoice:
         needs_portrait=engine.needs_portrait,
         takes_portrait=engine.needs_portrait,
         live=engine.live,
-        icon=ICONS.get(engine.key, "neurology"),
+        picture=PICTURES.get(engine.key, "neural.svg"),
     )
 
 
@@ -120,7 +121,7 @@ def _hosted_choice(provider: Provider) -> FaceChoice:
         hosted=True,
         takes_portrait=True,  # shown until the vendor's picture is there
         renders=False,
-        icon="cloud",
+        picture="hosted.svg",
     )
 
 
@@ -197,7 +198,7 @@ def validate_face(
     if chosen is None:
         raise BadInput(f"There is no engine {engine!r} on this server. Choose another one.", attr="engine")
     if provider_key is not None:
-        raise BadInput(f"{chosen.label} runs on this server and takes no provider key.", attr="provider_key")
+        raise BadInput(f"{chosen.label} runs on this server and takes no key.", attr="provider_key")
     try:
         chosen.parse_options(options)
     except BadConfiguration as error:
@@ -307,7 +308,7 @@ def _key_as_then(avatar: Avatar, key_id: str | None) -> ProviderKey | None:
         return None
     key = ProviderKey.objects.filter(pk=key_id, project_id=avatar.project_id).first()
     if key is None:
-        raise BadInput("The provider key of this version was deleted. Choose another key in the editor.")
+        raise BadInput("The key of this version was deleted. Choose another key in the editor.")
     return key
 
 

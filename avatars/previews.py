@@ -172,15 +172,15 @@ def make_preview(job: Job) -> None:
             tell=lambda stage, done: _note(job, PreviewState("rendering", stage, done)),
             dropped=job.dropped,
         )
+        if job.dropped.is_set():
+            return
+        if job.keep_for is not None:
+            _keep(job, clip, media_type)
+        _write(f"{_key(job.user_id, job.ticket)}:clip", clip, KEPT_SECONDS)
     except MoltsError as error:
         _note(job, PreviewState("failed", error=error.detail, attr=error.attr or ""))
-        return
-    if job.dropped.is_set():
-        return
-    if job.keep_for is not None:
-        _keep(job, clip, media_type)
-    _write(f"{_key(job.user_id, job.ticket)}:clip", clip, KEPT_SECONDS)
-    _note(job, PreviewState("done", "Done", 1.0, media_type=media_type))
+    else:
+        _note(job, PreviewState("done", "Done", 1.0, media_type=media_type))
 
 
 def _speech(job: Job) -> bytes:

@@ -64,7 +64,7 @@ def describe_snapshot(*, snapshot: Mapping[str, Any], names: KeyNames) -> dict[s
     )
     voice, avatar = snapshot.get("voice"), read_face(snapshot.get("avatar"))
     described["Voice"] = f"{voice['name']} ({describe_rung(Kind.TTS, voice, names)})" if voice else ""
-    described["Face"] = f"{avatar['name']} ({describe_face(avatar, names)})" if avatar else ""
+    described["Avatar"] = f"{avatar['name']} ({describe_face(avatar, names)})" if avatar else ""
     for kind in PipelineKind:
         rungs = snapshot.get("pipeline", {}).get(kind.value, ())
         described[f"Pipeline: {kind.label.lower()}"] = "\n".join(
@@ -84,7 +84,7 @@ def compare_snapshots(*, before: Mapping[str, Any], after: Mapping[str, Any], na
     old, new = (describe_snapshot(snapshot=snapshot, names=names) for snapshot in (before, after))
     changes = [_change(label, old[label], new[label]) for label in new if old[label] != new[label]]
     # The same words can hide another object: a portrait that was replaced, a key of the same name.
-    hidden = {"avatar": "Face", "voice": "Voice", "pipeline": "Pipeline"}
+    hidden = {"avatar": "Avatar", "voice": "Voice", "pipeline": "Pipeline"}
     seen = {change.label.split(":")[0] for change in changes}
     return changes + [
         Change(label, "as before by name", "another one of the same name")
@@ -165,7 +165,7 @@ def _key_of(agent: Agent, key_id: str | None, where: str) -> ProviderKey | None:
         return None
     key = ProviderKey.objects.filter(pk=key_id, project_id=agent.project_id).first()
     if key is None:
-        raise BadInput(f"{where}: the provider key of this revision was deleted. Choose another key in the editor.")
+        raise BadInput(f"{where}: the key of this revision was deleted. Choose another key in the editor.")
     return key
 
 

@@ -231,11 +231,11 @@ def validate_key(*, project_id: uuid.UUID, provider: str, provider_key: Provider
     chosen = get_provider(provider)
     if provider_key is None:
         if chosen.needs_key:
-            raise BadInput(f"{chosen.label} needs a provider key: choose one, or add one first.", attr="provider_key")
+            raise BadInput(f"{chosen.label} needs a key: choose one, or add one first.", attr="provider_key")
     elif provider_key.project_id != project_id:
-        raise BadInput("This provider key belongs to another project.", attr="provider_key")
+        raise BadInput("This key belongs to another project.", attr="provider_key")
     elif provider_key.provider != provider:
-        raise BadInput(f"This provider key is for {provider_key.provider}, not for {provider}.", attr="provider_key")
+        raise BadInput(f"This key is for {provider_key.provider}, not for {provider}.", attr="provider_key")
 
 
 def _rung(provider: str, options: Mapping[str, Any] | None = None, provider_key: uuid.UUID | None = None) -> Rung:

@@ -10,7 +10,8 @@ agents_leave = Signal()
 """Sent before agents are deleted, outside of any transaction, with their ids as `agent_ids`."""
 
 workers_asked = Signal()
-"""Sent to learn which avatar workers serve right now. Receivers return a list of `WorkerState`."""
+"""Sent to learn which avatar workers serve right now. Receivers return a list of `WorkerState`, or None when it
+cannot be known; they raise nothing."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from typing import Any
 from django.apps import AppConfig
 
 from avatars.signals import WorkerState, agents_leave, workers_asked
+from molts.errors import Unavailable
 
 
 class SessionsConfig(AppConfig):
@@ -25,8 +26,12 @@ def end_their_sessions(*, agent_ids: Sequence[Any], **_: Any) -> None:
     end_sessions_of_agents(agent_ids=agent_ids)
 
 
-def tell_avatar_workers(**_: Any) -> list[WorkerState]:
-    """Raises Unavailable when Redis is out of reach."""
+def tell_avatar_workers(**_: Any) -> list[WorkerState] | None:
+    """None when Redis is out of reach."""
     from sessions.presence import WorkerKind, workers
 
-    return [WorkerState(host=each.host, used=each.used, slots=each.slots) for each in workers(WorkerKind.AVATAR)]
+    try:
+        found = workers(WorkerKind.AVATAR)
+    except Unavailable:
+        return None
+    return [WorkerState(host=each.host, used=each.used, slots=each.slots) for each in found]

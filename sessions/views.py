@@ -24,7 +24,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import conditional_page, require_POST, require_safe
 
 from avatars.models import Agent
-from avatars.portraits import portrait_url
+from avatars.portraits import moving_character_url, portrait_url
 from molts.api import error_body
 from molts.errors import BadInput, Busy, Conflict, Gone, MoltsError, NotFound
 from projects.choices import Action
@@ -117,6 +117,7 @@ def start_page(request: HttpRequest) -> HttpResponse:
             "name": link.agent.name,
             "description": link.agent.description,
             "portrait_url": portrait_url(link.agent.avatar),
+            "clip_url": moving_character_url(link.agent.avatar),
             "room_url": link.get_absolute_url(),
         }
         for link in links.order_by("created_at")[:50]

@@ -22,7 +22,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET, require_POST
 from unfold.widgets import UnfoldAdminSelectWidget
 
-from avatars.admin.pages import ago, answers_json, at_most, clip_url, page_media, picture, save_revisions
+from avatars.admin.pages import ago, answers_json, at_most, moving_url, page_media, picture, save_revisions
 from avatars.admin.revisions import changes_of, may_roll_back
 from avatars.admin.rungs import INPUT, option_templates, provider_facts
 from avatars.admin.steps import ADDS, AnswerInline, StepForm, StepFormSet, StepInline
@@ -81,7 +81,6 @@ class AgentForm(ScopedForm):
             "knowledge": forms.Textarea(attrs=INPUT | {"rows": 12}),
         }
         labels = {
-            "avatar": "Face",
             "end_of_turn_model": "Judge by meaning",
             "min_endpointing_ms": "Shortest wait (ms)",
             "max_endpointing_ms": "Longest wait (ms)",
@@ -482,7 +481,7 @@ def _faces(field: Any) -> dict[str, dict[str, str]]:
     if not isinstance(field, forms.ModelChoiceField) or field.queryset is None:
         return {}
     return {
-        str(avatar.pk): {"picture": portrait_url(avatar) or "", "clip": clip_url(avatar)} for avatar in field.queryset
+        str(avatar.pk): {"picture": portrait_url(avatar) or "", "clip": moving_url(avatar)} for avatar in field.queryset
     }
 
 

@@ -25,7 +25,7 @@ from avatars.faces import (
 )
 from avatars.media import clean_portrait
 from avatars.models import Avatar
-from avatars.portraits import USUAL_CHARACTER, character_url
+from avatars.portraits import USUAL_CHARACTER, character_clip_url, character_url
 from molts.errors import BadInput
 from projects.providers.base import Kind, Options
 from projects.scoped_admin import ScopedForm
@@ -75,7 +75,13 @@ class CharacterField(forms.ChoiceField):
     @property
     def pictures(self) -> list[dict[str, str]]:
         return [
-            {"key": key, "label": info.label, "description": info.description, "url": character_url(key)}
+            {
+                "key": key,
+                "label": info.label,
+                "description": info.description,
+                "url": character_url(key),
+                "clip": character_clip_url(key),
+            }
             for key, info in CHARACTERS.items()
         ]
 

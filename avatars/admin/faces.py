@@ -22,7 +22,7 @@ from django.views.decorators.http import require_GET, require_POST
 from PIL import Image
 
 from avatars.admin.face_forms import AvatarForm, PreviewForm, engine_options
-from avatars.admin.pages import ago, answers_json, clip_url, note_revisions, page_media, picture, used_by
+from avatars.admin.pages import ago, answers_json, clip_url, moving_url, note_revisions, page_media, picture, used_by
 from avatars.explain import key_names
 from avatars.faces import (
     FaceChoice,
@@ -80,7 +80,7 @@ class AvatarAdmin(ScopedAdmin):
     )
     change_form_template = "admin/avatars/avatar/change_form.html"
     list_after_template = "admin/avatars/avatar/engines.html"
-    empty_text = "An avatar is the face that visitors see while they talk: a character, or a portrait that comes alive."
+    empty_text = "An avatar is whom visitors see while they talk: a drawn character, or a portrait that comes alive."
 
     @property
     def media(self) -> forms.Media:
@@ -93,7 +93,8 @@ class AvatarAdmin(ScopedAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         choices = request.__dict__["_molts_faces"] = face_choices()
         engines = [choice for choice in choices if choice.renders]
-        context = {"engines": engines, "workers": avatar_workers(), **(extra_context or {})}
+        off = sum(not choice.health.ready for choice in engines)
+        context = {"engines": engines, "engines_off": off, "workers": avatar_workers(), **(extra_context or {})}
         return super().changelist_view(request, context)
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
@@ -276,7 +277,7 @@ class AvatarAdmin(ScopedAdmin):
             name, texts = next(iter(form.errors.items()))
             raise BadInput(str(texts[0]), attr=name)
         if not form.choice_renders:
-            raise BadInput("This face is not rendered here, so there is nothing to preview.", attr="engine")
+            raise BadInput("This avatar is not rendered here, so there is nothing to preview.", attr="engine")
         return form
 
     @method_decorator(require_GET)
@@ -350,24 +351,24 @@ def find_marks(data: bytes) -> dict[str, Any]:
 
 def avatar_workers() -> list[WorkerState] | None:
     """The avatar workers that beat, by machine; None when that is not known."""
-    answers = [found for _, found in workers_asked.send_robust(sender=None)]
-    states = [state for found in answers if isinstance(found, list) for state in found]
-    if not states and any(isinstance(found, Exception) for found in answers):
+    answers: list[Any] = [found for _, found in workers_asked.send(sender=None)]
+    states = [state for found in answers for state in found or ()]
+    if not states and any(found is None for found in answers):
         return None
     return sorted(states, key=lambda state: state.host)
 
 
 def health_chip(choice: FaceChoice) -> SafeString:
     if choice.hosted or not choice.renders:
-        return format_html("")
+        return SafeString("")
     look = "m-serves" if choice.health.ready else "m-skipped"
     return format_html('<span class="m-tag {}">{}</span>', look, "ready" if choice.health.ready else "not ready")
 
 
 def clip_attribute(avatar: Avatar) -> SafeString:
     """Names the clip that the picture inside plays when it is pointed at."""
-    url = clip_url(avatar)
-    return format_html(' data-clip="{}"', url) if url else format_html("")
+    url = moving_url(avatar)
+    return format_html(' data-clip="{}"', url) if url else SafeString("")
 
 
 def version_changes(before: AvatarVersion, after: AvatarVersion, names: dict[str, str]) -> list[Change]:

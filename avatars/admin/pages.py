@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from django.utils.timesince import timesince
 
 from avatars.models import Agent, Avatar
-from avatars.portraits import portrait_url
+from avatars.portraits import moving_character_url, portrait_url
 from avatars.services import save_agent_revision
 from molts.api import error_body
 from molts.errors import MoltsError
@@ -46,6 +46,11 @@ def clip_url(avatar: Avatar) -> str:
     if not avatar.preview:
         return ""
     return f"{reverse('admin:avatars_avatar_clip', args=[avatar.pk])}?{Path(avatar.preview.name or '').stem}"
+
+
+def moving_url(avatar: Avatar) -> str:
+    """The kept preview, else the silent clip of a character; "" where there is neither."""
+    return clip_url(avatar) or moving_character_url(avatar) or ""
 
 
 def used_by(agents: Iterable[Agent], url_of: Callable[[Agent], str]) -> SafeString | str:

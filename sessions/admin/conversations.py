@@ -216,7 +216,7 @@ class LiveSessionAdmin(ScopedAdmin):
     def _came_by(self, session: LiveSession) -> str:
         if session.link is None or session.link.one_session:
             return session.get_source_display()
-        return "Trial" if session.link.trial_by_id else session.link.name or "Room link"
+        return "Trial" if session.link.trial_by_id else session.link.name or "Link"
 
     @admin.display(description="state", ordering="state")
     def state_chip(self, session: LiveSession) -> SafeString:

@@ -1,4 +1,4 @@
-"""Room links: who may talk with whom, for how long, and from where."""
+"""Links: who may talk with whom, for how long, and from where."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ class RoomLinkAdmin(ScopedAdmin):
     ) -> tuple[list[Any], dict[str, int], set[Any], list[Any]]:
         """The links alone: their conversations stay, and may be too many to go through."""
         refused = {str(self.opts.verbose_name) for obj in objs if not self.has_delete_permission(request, obj)}
-        return [str(link) for link in objs], {"room links": len(objs)}, refused, []
+        return [str(link) for link in objs], {"links": len(objs)}, refused, []
 
     def save_model(self, request: HttpRequest, obj: RoomLink, form: Any, change: bool) -> None:
         obj.project_id = obj.agent.project_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,11 @@ def _stand_ins(monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Pa
     monkeypatch.setattr(previews, "speak_sample", lambda **_: tone())
     get_engine.cache_clear()
     yield
+    for job in list(previews._jobs.values()):  # a clip in the making when the page is closed
+        job.dropped.set()
+    until = time.monotonic() + 10
+    while previews._jobs and time.monotonic() < until:
+        time.sleep(0.05)
     get_engine.cache_clear()
 
 
@@ -77,7 +83,7 @@ def test_the_face_moves_while_it_is_edited_and_its_preview_is_kept(page: Page, a
     page.locator("[data-render]").click()
     expect(page.locator("[data-stage-status]")).to_have_text("Rendered and kept.", timeout=60_000)
 
-    assert page.evaluate("document.querySelector('[data-video]').videoWidth") == 512
+    page.wait_for_function("document.querySelector('[data-video]').videoWidth === 512")
     avatar.refresh_from_db()
     assert avatar.options["character"] == "otto"
     assert avatar.preview
@@ -107,6 +113,8 @@ def test_versions_come_back(page: Page, avatar: Avatar) -> None:
 def test_a_picture_without_a_face_is_marked_by_hand(page: Page, avatar: Avatar) -> None:
     page.goto(admin_url(Avatar, "change", avatar.pk))
     page.locator("[name=engine][value=portrait]").check()
+    expect(page.locator("[data-stage-status]")).to_contain_text("Choose a picture")
+    expect(page.locator("[data-screen] .m-initial")).to_be_visible()
     page.locator("input[type=file][name=portrait]").set_input_files(
         {"name": "face.png", "mimeType": "image/png", "buffer": picture()}
     )
@@ -129,7 +137,9 @@ def test_a_picture_without_a_face_is_marked_by_hand(page: Page, avatar: Avatar) 
     assert violations(page) == []
 
 
-def test_the_list_passes(page: Page, avatar: Avatar) -> None:
+def test_the_list_passes_and_characters_move_in_it(page: Page, avatar: Avatar) -> None:
     page.goto(admin_url(Avatar, "changelist"))
+    page.locator(".m-avatar").hover()
+    expect(page.locator(".m-avatar video.m-shown")).to_be_visible()  # nobody has rendered a preview
     expect(page.get_by_role("heading", name="Engines on this server")).to_be_visible()
     assert violations(page) == []

@@ -17,6 +17,7 @@ from avatars.characters.stage import Character
 from avatars.characters.svg import Drawing, View
 from avatars.engines.poses import REST, Eyes, Head, Mouth
 from molts.errors import BadConfiguration
+from scripts.characters import CLIP_SECONDS, mouth_at, pose_at
 
 SIDE = 512
 
@@ -211,6 +212,18 @@ def test_the_portrait_of_the_page_is_the_character_at_rest(key: str) -> None:
     drawing = drawn(key, *REST, *reversed(shown.shape[:2])).astype(int)
 
     assert np.abs(shown - drawing).mean() < 3.0
+
+
+@every_character
+def test_the_clip_of_the_page_is_small_and_returns_to_rest(key: str) -> None:
+    path = Path(__file__).resolve().parents[2] / "static" / "src" / "portraits" / f"{key}.mp4"
+
+    assert path.stat().st_size < 150_000
+    for seconds in (0.0, CLIP_SECONDS):
+        head, eyes, mouth = pose_at(seconds)
+        assert (eyes, mouth) == REST[1:]
+        assert max(map(abs, (head.yaw, head.pitch, head.roll, head.breath))) < 1e-6
+    assert max(mouth_at(number / 25).openness for number in range(125)) > 0.6
 
 
 def test_the_names_of_the_artworks_differ() -> None:

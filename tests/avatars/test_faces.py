@@ -22,7 +22,7 @@ from avatars.faces import (
     validate_avatar,
 )
 from avatars.models import Agent, Avatar
-from avatars.portraits import portrait_url
+from avatars.portraits import moving_character_url, portrait_url
 from avatars.services import read_face, save_agent_revision, snapshot_agent, snapshot_avatar
 from molts.errors import BadInput
 from projects.models import Project, ProviderKey
@@ -279,8 +279,10 @@ def test_the_still_is_the_characters_or_the_picture(avatar: Avatar) -> None:
     assert str(portrait_url(avatar)).endswith("portraits/mira.webp")
     with_portrait(avatar)
     assert str(portrait_url(avatar)).endswith("portraits/mira.webp"), "a character shows itself"
+    assert str(moving_character_url(avatar)).endswith("portraits/mira.mp4")
     avatar.engine = "portrait"
     assert portrait_url(avatar) == avatar.portrait.url
+    assert moving_character_url(avatar) is None
 
 
 def test_it_is_described_in_a_line(avatar: Avatar) -> None:

@@ -90,7 +90,7 @@ def test_it_says_when_a_part_changed_under_the_same_name(agent: Agent) -> None:
 
     (change,) = compare_snapshots(before=before, after=snapshot_agent(Agent.objects.get()), names={})
 
-    assert (change.label, change.new) == ("Face", "another one of the same name")
+    assert (change.label, change.new) == ("Avatar", "another one of the same name")
 
 
 # -- Going back -------------------------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def pages(desk: Desk, held: str) -> Iterator[str]:
         yield f"list of {path}"
     page.goto(f"{base}/admin/avatars/avatar/")
     page.locator("main").get_by_role("link", name="Mira").first.click()
-    for tab in ("Face", "Versions"):
+    for tab in ("Look", "Versions"):
         desk.tab(tab)
         yield f"avatar, {tab}"
     page.goto(f"{base}/admin/avatars/avatar/add/")

@@ -94,6 +94,15 @@ def test_pictures_of_the_admin(molts: Molts, enter: Enter) -> None:
         desk.tab(tab)
         keep(page, f"admin-{tab.lower()}")
 
+    page.emulate_media(reduced_motion="no-preference")
+    page.goto(f"{base}/admin/avatars/avatar/")
+    page.locator("main").get_by_role("link", name="Otto").first.click()
+    video = page.locator("[data-video]")
+    expect(video).to_be_visible(timeout=60_000)
+    video.evaluate("(video) => { video.pause(); video.currentTime = 1.5; }")
+    on_every_screen(page, "admin-avatar")
+    page.emulate_media(reduced_motion="reduce")
+
     page.goto(f"{base}/admin/projects/providerkey/add/")
     keep(page, "admin-key")
     page.goto(f"{base}/admin/live_sessions/roomlink/")

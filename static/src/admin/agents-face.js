@@ -1,4 +1,4 @@
-/** Choosing an agent's face among pictures. Without this script the list of names does it. */
+/** Choosing an agent's avatar among pictures. Without this script the list of names does it. */
 
 const select = document.querySelector("select[name=avatar]");
 const faces = JSON.parse(document.getElementById("agent-faces")?.textContent ?? "null");
@@ -8,7 +8,7 @@ function setUp() {
   const gallery = document.createElement("div");
   gallery.className = "m-gallery m-picker";
   gallery.setAttribute("role", "radiogroup");
-  gallery.setAttribute("aria-label", "Face");
+  gallery.setAttribute("aria-label", "Avatar");
   const choices = [...select.options].map((option) => choice(option.value, option.textContent.trim()));
   gallery.append(...choices);
   (select.closest(".related-widget-wrapper") ?? select).before(gallery);

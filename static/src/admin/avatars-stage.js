@@ -36,9 +36,11 @@ export function setUpStage(stage, form) {
     begin(first) {
       fact = first;
       say();
+      showChosen();
       if (video.dataset.stored) play(video.dataset.stored);
-      const wanting = form.dataset.avatar && !("current" in video.dataset) && !still.matches;
-      if (wanting && fact?.renders && fact.ready) void make({ keep: !form.querySelector(".m-error") });
+      const wanting = !("current" in video.dataset) && !still.matches && fact?.renders && fact.ready;
+      if (wanting && form.dataset.avatar) void make({ keep: !form.querySelector(".m-error") });
+      else if (wanting && !fact.needsPortrait) void make();
     },
     engine(next) {
       fact = next;
@@ -50,11 +52,12 @@ export function setUpStage(stage, form) {
       wanted += 1;
       busy(null);
       say();
+      showChosen();
       if (!fact?.renders) {
         showPicture();
         return;
       }
-      if (fact.ready) timer = window.setTimeout(() => void make(), PAUSE_MS);
+      if (fact.ready && !lacksPicture()) timer = window.setTimeout(() => void make(), PAUSE_MS);
     },
   };
 
@@ -66,6 +69,7 @@ export function setUpStage(stage, form) {
       );
     else if (fact && !fact.ready)
       tell(`${fact.label} is not ready on this server, so it cannot be shown here.`, "m-help");
+    else if (lacksPicture()) tell("Choose a picture: it moves here as soon as it is there.", "m-help");
     else tell("", "m-help");
     if (again) again.disabled = !fact?.renders;
     if (render) render.disabled = !fact?.renders;
@@ -83,7 +87,7 @@ export function setUpStage(stage, form) {
       body.set("text", stage.querySelector("[data-text]").value);
       body.set("agent", stage.querySelector("[data-agent]").value);
     }
-    busy({ stage: "Asking", progress: 0 });
+    busy({ stage: "Starting", progress: 0 });
     tell("", "m-help");
     try {
       const { news } = await answer(
@@ -148,6 +152,28 @@ export function setUpStage(stage, form) {
     sound.querySelector(".material-symbols-outlined").textContent = aloud ? "volume_up" : "volume_off";
     sound.querySelector("[data-sound-text]").textContent = aloud ? "Sound on" : "Sound off";
     if (aloud && video.paused && !video.hidden) void video.play().catch(() => {});
+  }
+
+  /** The chosen character or portrait at rest; what moved before it belongs to another one. */
+  function showChosen() {
+    const drawn = form.querySelector("[data-options] .m-character:has(:checked) img");
+    const chosen = drawn ?? portrait();
+    const face = screen.querySelector(".m-face");
+    if (chosen ? face.src === chosen.src : face.matches(".m-initial")) return;
+    const picture = document.createElement(chosen ? "img" : "span");
+    picture.className = `m-face m-face-large${chosen ? "" : " m-initial"}`;
+    if (chosen) Object.assign(picture, { alt: "", src: chosen.src });
+    else picture.innerHTML = '<span class="material-symbols-outlined" aria-hidden="true">add_photo_alternate</span>';
+    face.replaceWith(picture);
+    showPicture();
+  }
+
+  function portrait() {
+    return form.querySelector("[data-portrait-field]:not([hidden]) [data-picture]:not([hidden])");
+  }
+
+  function lacksPicture() {
+    return Boolean(fact?.needsPortrait) && !portrait();
   }
 
   function showPicture() {

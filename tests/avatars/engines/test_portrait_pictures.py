@@ -13,6 +13,7 @@ from avatars.engines.poses import Eyes, Head, Mouth
 from tests.avatars.engines import portraits
 
 SHEET = Path(__file__).parents[3] / "docs/images/portrait.webp"
+ENGINE_PICTURE = Path(__file__).parents[3] / "static/src/engines/portrait.webp"
 SIZE = 320
 FACE = (86, 70, 426, 410)
 POSES = {
@@ -46,3 +47,13 @@ def test_the_contact_sheet_of_a_portrait() -> None:
             draw.text((at[0] + 10, at[1] + 8), name, fill="white", font=font, stroke_width=2, stroke_fill="black")
     sheet.save(SHEET, quality=85, method=6)
     assert SHEET.stat().st_size < 500_000
+
+
+@pytest.mark.pictures
+def test_the_picture_where_an_engine_is_chosen() -> None:
+    artist, picture = PortraitArtist(portraits.CLOSED, Given()), Image.new("RGB", (192, 192))
+    for number, name in enumerate(("rest", "half open", "oo", "ah")):
+        face = Image.fromarray(artist.render(*POSES[name], width=512, height=512)).crop(FACE)
+        picture.paste(face.resize((96, 96), Image.Resampling.LANCZOS), (number % 2 * 96, number // 2 * 96))
+    picture.save(ENGINE_PICTURE, quality=88, method=6)
+    assert ENGINE_PICTURE.stat().st_size < 20_000
