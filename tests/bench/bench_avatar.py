@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from tests.agent_runtime.conftest import redis_server  # noqa: F401 - a fixture
 from tests.agent_runtime.stack import ROOT, RedisServer, Stack
 from tests.bench.avatar_process import FPS, GREY, RATE, WHITE
-from tests.visitor import LOUD_RMS, Visitor, read_wav, synthesize
+from tests.visitor import LOUD_RMS, Heard, Seen, Visitor, read_wav, synthesize
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1200)]
 SECONDS = float(os.environ.get("BENCH_SECONDS", "60"))
@@ -63,13 +63,42 @@ def speech(seconds: float, folder: Path) -> NDArray[np.int16]:
     return np.tile(once, int(seconds * RATE / len(once)) + 1)[: round(seconds * RATE)]
 
 
+class VisitorApart:
+    """A visitor in a process of its own. What it saw and heard is there after `collect`."""
+
+    def __init__(self, stack: Stack, room_name: str) -> None:
+        self._file = stack.folder / f"{room_name}.npz"
+        program = [sys.executable, "-m", "tests.bench.avatar_visitor", stack.env["LIVEKIT_URL"]]
+        self._program = [*program, token(stack, room_name, "visitor"), str(self._file)]
+        self._env = stack.env
+        self.seen, self.heard = Seen(), Heard()
+
+    async def __aenter__(self) -> VisitorApart:
+        self._process = await asyncio.to_thread(subprocess.Popen, self._program, cwd=ROOT, env=self._env)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._process.terminate()
+        await asyncio.to_thread(self._process.wait, 15)
+
+    async def collect(self) -> None:
+        await self.__aexit__()
+        found = np.load(self._file)
+        self.seen.at, self.seen.values = list(found["video"]), [0.0] * len(found["video"])
+        self.heard.frames = [(at, np.zeros(0, dtype=np.int16)) for at in found["audio"]]
+
+
 class Talk:
     """One avatar process in a room of its own, an agent that sends it speech, and a visitor who looks and listens."""
 
-    def __init__(self, stack: Stack, kind: str, picture: str, room_name: str) -> None:
+    def __init__(self, stack: Stack, kind: str, picture: str, room_name: str, *, apart: bool = False) -> None:
         self._stack, self._kind, self._picture, self._room_name = stack, kind, picture, room_name
         self._agent, self._avatar = rtc.Room(), f"avatar-{room_name}"
-        self.visitor = Visitor(stack.env["LIVEKIT_URL"], token(stack, room_name, "visitor"))
+        self.visitor: Visitor | VisitorApart = (
+            VisitorApart(stack, room_name)
+            if apart
+            else Visitor(stack.env["LIVEKIT_URL"], token(stack, room_name, "visitor"))
+        )
 
     async def __aenter__(self) -> Talk:
         url = self._stack.env["LIVEKIT_URL"]
@@ -174,6 +203,8 @@ async def measure(talk: Talk, sound: NDArray[np.int16], *, pattern: bool) -> Fig
     await talk.say(sound)
     ended = time.time()
     cpu = (talk.cpu_seconds() - before) / (ended - began) * 100
+    if isinstance(talk.visitor, VisitorApart):
+        await talk.visitor.collect()
     return read(talk, began + 1, ended - 0.5, cpu, pattern=pattern)
 
 
@@ -186,9 +217,9 @@ async def idle(talk: Talk, seconds: float) -> tuple[float, float]:
 
 
 @asynccontextmanager
-async def talking(stack: Stack, kind: str, picture: str, name: str) -> AsyncIterator[Talk]:
-    async with Talk(stack, kind, picture, name) as talk:
-        await asyncio.sleep(3)  # the first seconds of a connection are its own
+async def talking(stack: Stack, kind: str, picture: str, name: str, *, apart: bool = False) -> AsyncIterator[Talk]:
+    async with Talk(stack, kind, picture, name, apart=apart) as talk:
+        await asyncio.sleep(6 if apart else 3)  # the first seconds of a connection are its own
         yield talk
 
 
@@ -213,7 +244,7 @@ async def test_five_faces_at_once(media: Stack) -> None:
     print(f"\nfive rooms at once, load {os.getloadavg()[0]:.1f}")
 
     async def one(number: int) -> Figures:
-        async with talking(media, "ours", "face", f"five-{number}") as talk:
+        async with talking(media, "ours", "face", f"five-{number}", apart=True) as talk:
             return await measure(talk, speech(SECONDS / 2, media.folder), pattern=False)
 
     for number, figures in enumerate(await asyncio.gather(*(one(number) for number in range(5))), 1):

@@ -20,7 +20,7 @@ from agent_runtime.db import DatabaseThread
 from avatars.engines.base import Face, VideoFormat
 from avatars.engines.cache import keep_in
 from tests.agent_runtime.avatar.round_faces import Round
-from tests.agent_runtime.avatar.test_conversation import QUESTION, TALE, agent_with_face, until_notice, until_seen
+from tests.agent_runtime.avatar.test_conversation import QUESTION, TALE, agent_with_face, ask, until_notice, until_seen
 from tests.agent_runtime.stack import RedisServer, Stack, kill
 from tests.agent_runtime.talk import Desk
 from tests.bench.bench_avatar import Talk, beeps, read
@@ -93,7 +93,7 @@ async def _lose_one(desk: Desk, number: int) -> tuple[float, float]:
     async with desk.visitor(session) as visitor:
         await desk.until_agent_is(session, "listening")
         await until_seen(visitor, 0)
-        began = await visitor.wait_for_sound(await visitor.speak(desk.speech(QUESTION)))
+        began = await visitor.wait_for_sound(await ask(visitor, QUESTION))
         await asyncio.sleep(max(0.0, began + 3 - time.time()))
         (job,) = desk.stack.busy_jobs("avatar")
         lost_at = time.time()

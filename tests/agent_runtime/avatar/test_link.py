@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from agent_runtime.avatar import link
+from agent_runtime.avatar.link import FaceLink, FaceMissing, FaceSource, LiveFace
+from sessions import presence
+
+
+class Face(LiveFace):
+    """In the room until it is told to be lost."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+
+    async def lost(self) -> float:
+        await self.gone.wait()
+        return 0.0
+
+    async def dismiss(self) -> None:
+        pass
+
+
+class Source(FaceSource):
+    """Answers each call with the next of `answers`; the last one again and again."""
+
+    join_seconds = 0.1
+
+    def __init__(self, *answers: Callable[[Source], Any]) -> None:
+        self._answers = list(answers)
+        self.calls = 0
+
+    async def call(self) -> LiveFace:
+        self.calls += 1
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        found: LiveFace = await answer(self)
+        return found
+
+
+async def comes(source: Source) -> LiveFace:
+    return Face()
+
+
+async def never_comes(source: Source) -> LiveFace:
+    await asyncio.sleep(60)
+    raise AssertionError
+
+
+async def is_drawn_first(source: Source) -> LiveFace:
+    assert source.on_preparing is not None
+    source.on_preparing()
+    await asyncio.sleep(0.4)  # longer than a call may take else
+    return Face()
+
+
+async def cannot_be_drawn(source: Source) -> LiveFace:
+    assert source.on_preparing is not None
+    source.on_preparing()
+    raise FaceMissing("No paper.")
+
+
+class Stub:
+    """Stands for the room, the session, its route and the recorder, as far as the link looks at them."""
+
+    def __init__(self) -> None:
+        self.room_io, self.room, self.output = self, self, None
+        self.notices: list[tuple[str, str]] = []
+
+    def notice(self, *, level: str, code: str, text: str) -> None:
+        self.notices.append((level, code))
+
+    def on(self, *_: Any) -> None: ...
+    def use_face(self, *_: Any) -> None: ...
+    def drop_face(self, *_: Any) -> None: ...
+    def isconnected(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def count(**amounts: float) -> None: ...
+
+    monkeypatch.setattr(Face, "output", None, raising=False)
+    monkeypatch.setattr(link, "_count", count)
+    monkeypatch.setattr(link, "install", lambda output: Stub())
+    monkeypatch.setattr(link, "CALL_AGAIN_SECONDS", (0.3,))
+    monkeypatch.setattr(link, "CLOSING_SECONDS", 0.0)
+    monkeypatch.setattr(link, "LATER_JOIN_SECONDS", 0.2)
+    monkeypatch.setattr(presence, "PREPARE_SECONDS", 1.0)
+
+
+@asynccontextmanager
+async def linked(source: Source) -> AsyncIterator[tuple[FaceLink, Stub]]:
+    stub = Stub()
+    face_link = FaceLink(source=source, session=stub, recorder=stub)  # type: ignore[arg-type]
+    running = asyncio.create_task(face_link.run())
+    try:
+        yield face_link, stub
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+
+async def until(check: Callable[[], object]) -> None:
+    async with asyncio.timeout(3):
+        while not check():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_a_call_that_is_not_answered_is_made_once_more_before_anything_is_said() -> None:
+    source = Source(never_comes, comes)
+    async with linked(source) as (face_link, stub):
+        await face_link.settled()
+        assert source.calls == 2
+        assert not stub.notices
+
+
+async def test_a_face_that_never_comes_is_missed_after_two_calls_and_called_again_later() -> None:
+    source = Source(never_comes, never_comes, comes)
+    async with linked(source) as (face_link, stub):
+        await face_link.settled()
+        assert (source.calls, stub.notices) == (2, [("warning", "avatar_lost")])
+        await until(lambda: len(stub.notices) == 2)
+        assert (source.calls, stub.notices[1]) == (3, ("info", "avatar_back"))
+
+
+async def test_a_face_that_is_drawn_first_is_called_once_and_never_said_to_be_lost() -> None:
+    source = Source(is_drawn_first)
+    async with linked(source) as (face_link, stub):
+        await face_link.settled()
+        assert stub.notices == [("info", "avatar_late")]
+        await until(lambda: len(stub.notices) == 2)
+        assert (source.calls, stub.notices[1]) == (1, ("info", "avatar_back"))
+
+
+@pytest.mark.parametrize("failing", [cannot_be_drawn, "in time"])
+async def test_a_face_whose_drawing_fails_is_not_called_again_at_once(failing: Any) -> None:
+    async def takes_too_long(source: Source) -> LiveFace:
+        assert source.on_preparing is not None
+        source.on_preparing()
+        return await never_comes(source)
+
+    source = Source(takes_too_long if failing == "in time" else failing)
+    async with linked(source) as (_, stub):
+        await until(lambda: len(stub.notices) == 2)
+        assert (source.calls, [code for _, code in stub.notices]) == (1, ["avatar_late", "avatar_lost"])
+        await until(lambda: source.calls == 2)
