@@ -53,4 +53,5 @@ def _picture(video: VideoFormat) -> np.ndarray[tuple[int, int], np.dtype[np.uint
     """Smooth shapes in I420, as many details as a face has."""
     y, x = np.mgrid[0 : video.height * 3 // 2, 0 : video.width]
     waves = np.sin(x / 23) * np.cos(y / 31) + 0.3 * np.sin((x + y) / 5)
-    return (128 + 80 * waves / 1.3).astype(np.uint8)
+    picture: np.ndarray[tuple[int, int], np.dtype[np.uint8]] = (128 + 80 * waves / 1.3).astype(np.uint8)
+    return picture
