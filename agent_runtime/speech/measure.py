@@ -118,7 +118,7 @@ def find_recordings(folder: Path, *, limit: int = 0) -> list[Recording]:
             f"{folder} holds {len(sounds)} sound files, none with its text: "
             "put `a.txt` with what is said beside `a.wav`."
         )
-    return recordings[:limit] if limit else recordings
+    return recordings[:limit] if limit > 0 else recordings
 
 
 def read_text(path: Path) -> str:
