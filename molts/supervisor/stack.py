@@ -441,7 +441,7 @@ def _django_parts(stack: Stack, given: Given) -> list[Part]:
 def _speech_part(stack: Stack, env: Mapping[str, str]) -> Part:
     url = stack.env["MOLTS_SPEECH_URL"]
     return Part(
-        SPEECH, stack.command("run_speech"), env=env, ready=lambda: speech_answers(url), stop_seconds=5, layer=2
+        SPEECH, stack.command("run_speech"), env=env, ready=lambda: speech_answers(url), stop_seconds=8, layer=2
     )
 
 
