@@ -175,7 +175,7 @@ class AvatarAdmin(ScopedAdmin):
             "face_facts": {choice.key: _facts(choice) for choice in choices},
             "option_templates": [(choice.key, engine_options(choice.key)) for choice in choices] if may_edit else [],
             "picture": picture(obj, name=obj.name if obj else "?", size="large"),
-            "picture_url": (picture_url(snapshot_avatar(obj)) or "") if obj else "",
+            "picture_url": obj.portrait.url if obj and obj.portrait else "",
             "preview_url": reverse("admin:avatars_avatar_preview"),
             "marks_url": reverse("admin:avatars_avatar_marks"),
             "sample": SAMPLE,

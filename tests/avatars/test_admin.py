@@ -115,7 +115,7 @@ def test_it_refuses_a_name_that_programs_use_already(agent: Agent, bob: User, si
         ({"provider": "scripted", "option_delay_ms": "3000"}, "option_delay_ms", "less than or equal to 2000"),
         ({"provider": "scripted", "option_delay_ms": "soon"}, "option_delay_ms", "whole number"),
         ({"provider": "scripted", "option_timezone": "Moon/Base"}, "option_timezone", "not a time zone"),
-        ({"provider": "openai"}, "provider_key", "needs a provider key"),
+        ({"provider": "openai"}, "provider_key", "needs a key"),
         ({"provider": "made_up"}, "provider", "not one of the available choices"),
     ],
 )

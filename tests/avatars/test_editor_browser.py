@@ -156,7 +156,7 @@ def test_a_voice_is_heard_before_it_is_saved(page: Page, project: Project) -> No
     page.locator("[data-provider-select]").select_option("openai")
     page.locator("[data-listen-go]").click()
 
-    expect(page.locator("[data-listen-status]")).to_contain_text("needs a provider key")
+    expect(page.locator("[data-listen-status]")).to_contain_text("needs a key")
     assert not Voice.objects.exists()
 
 

@@ -72,7 +72,7 @@ def test_it_says_what_to_mend(avatar: Avatar, change: dict[str, Any], attr: str)
 def test_an_engine_of_ours_takes_no_key(avatar: Avatar) -> None:
     avatar.provider_key = ProviderKey.objects.create(project=avatar.project, name="Key", provider="openai")
 
-    with pytest.raises(BadInput, match="takes no provider key"):
+    with pytest.raises(BadInput, match="takes no key"):
         validate_avatar(avatar)
 
 

@@ -142,7 +142,7 @@ def test_a_key_of_ones_other_project_is_refused(
         ({"text": "  "}, "Write a text"),
         ({"text": "x" * 301}, "at most 300 characters"),
         ({"provider": ""}, "Provider: This field is required."),
-        ({"provider": "openai"}, "needs a provider key"),
+        ({"provider": "openai"}, "needs a key"),
         ({"option_rate": "fast"}, "Rate: Enter a whole number."),
         ({"option_voice": "a; rm"}, "Voice: "),
     ],

@@ -134,7 +134,7 @@ def test_it_refuses_when_the_key_is_gone(agent: Agent, project: Project) -> None
     key.delete()
     changed(agent, greeting="New.")
 
-    with pytest.raises(BadInput, match="Language model, row 1: the provider key of this revision was deleted"):
+    with pytest.raises(BadInput, match="Language model, row 1: the key of this revision was deleted"):
         roll_back(revision=old)
 
     agent.refresh_from_db()

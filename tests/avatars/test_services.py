@@ -199,7 +199,7 @@ def test_it_says_which_field_of_a_step_to_mend(
 def test_it_asks_for_the_key_a_provider_needs(project: Project) -> None:
     if not get_provider("openai").needs_key:
         pytest.fail("openai is the example of a provider that needs a key")
-    with pytest.raises(BadInput, match="needs a provider key") as caught:
+    with pytest.raises(BadInput, match="needs a key") as caught:
         validate_rung(project_id=project.pk, kind=Kind.LLM, provider="openai", options={}, provider_key=None)
     assert caught.value.attr == "provider_key"
 
