@@ -27,7 +27,7 @@ FAILURES = frozenset({EndReason.NO_AGENT, EndReason.AGENT_LOST, EndReason.ERROR}
 
 
 class SessionSource(models.TextChoices):
-    LINK = "link", "Room link"
+    LINK = "link", "Link"
     API = "api", "REST"
     CHECK = "check", "Self check"
 
