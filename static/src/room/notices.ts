@@ -248,7 +248,10 @@ function serverWords(notice: ServerNotice, name: string): [string, string?] {
     case "agent_back":
       return [t("Back again"), t("{name} is back. You can go on where you were.", { name })];
     case "avatar_late":
-      return [t("Picture is on its way"), t("{name} is being drawn and appears in a moment. You can talk already.", { name })];
+      return [
+        t("Picture is on its way"),
+        t("{name} is being drawn and appears in a moment. You can talk already.", { name }),
+      ];
     case "avatar_lost":
       return [t("Voice only"), t("{name}'s picture is gone for now. You can keep talking.", { name })];
     case "avatar_back":
