@@ -62,7 +62,6 @@ PART_NAMES = {
 TOLD = {
     "agent_late": "The agent was late",
     "agent_lost": "The agent was lost",
-    "avatar_late": "The avatar had to be drawn first",
     "avatar_lost": "The avatar was lost",
     "stt_fallback": "Another speech recognition took over",
     "llm_fallback": "Another language model took over",

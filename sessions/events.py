@@ -31,7 +31,6 @@ NoticeCode = Literal[
     "agent_late",
     "agent_lost",
     "agent_back",
-    "avatar_late",
     "avatar_lost",
     "avatar_back",
     "stt_fallback",

@@ -37,6 +37,7 @@ from projects.providers import PROVIDERS, get_provider
 from projects.providers.base import Kind
 from projects.providers.hosted_faces import calls_through
 from sessions import presence, rooms
+from sessions.events import NoticeLevel
 from sessions.presence import WorkerKind
 from sessions.spec import FaceSpec, SessionSpec
 
@@ -49,7 +50,6 @@ CALL_AGAIN_SECONDS = (2.0, 5.0, 10.0, 20.0, 30.0)
 CLOSE_SECONDS = 3.0
 CLOSING_SECONDS = 0.5
 METER_SECONDS = 10.0
-LATE, LOST = "avatar_late", "avatar_lost"  # notices
 CUT_SECONDS = 1.0  # a face that does not say where it was cut is asked no longer
 
 
@@ -302,7 +302,8 @@ class FaceLink:
         self._counting: set[asyncio.Task[None]] = set()
         self._settled = asyncio.Event()
         self._face: LiveFace | None = None
-        self._missing = ""  # the notice that the visitor was given last about a face that is not there
+        self._missing: NoticeLevel | None = None
+        """What the visitor was told last about a face that is not there: "info" is one that is being made ready."""
 
     async def settled(self) -> None:
         """Return when the face is there, or is not waited for any more: the first words are said then."""
@@ -318,7 +319,7 @@ class FaceLink:
             except (MoltsError, TimeoutError) as error:
                 logger.warning("no face: %s", getattr(error, "detail", "it did not join in time"))
                 await _count(missed=1)
-                self._note_missing(LOST, "The face is missing for now. The conversation goes on with voice only.")
+                self._note_missing("warning", "The face is missing for now. The conversation goes on with voice only.")
                 self._settled.set()
                 await asyncio.sleep(CALL_AGAIN_SECONDS[min(misses, len(CALL_AGAIN_SECONDS) - 1)])
                 misses += 1
@@ -330,7 +331,7 @@ class FaceLink:
             await asyncio.sleep(CLOSING_SECONDS)
             if not self._room.isconnected():
                 return  # the face left because the conversation is over
-            self._note_missing(LOST, "The face was lost. The conversation goes on with voice only.")
+            self._note_missing("warning", "The face was lost. The conversation goes on with voice only.")
             await self._dismiss()
             await _count(lost=1)
 
@@ -345,7 +346,7 @@ class FaceLink:
         try:
             return await self._call(self._source.join_seconds)
         except TimeoutError:
-            if self._missing == LATE:
+            if self._missing == "info":
                 raise  # it was answered
             return await self._call(self._source.join_seconds)
 
@@ -364,7 +365,7 @@ class FaceLink:
         machine slower that makes it ready."""
         if self._patience is not None and not self._patience.expired():
             self._patience.reschedule(asyncio.get_running_loop().time() + presence.PREPARE_SECONDS)
-        self._note_missing(LATE, "The face is being drawn and comes in a moment. The voice is there already.")
+        self._note_missing("info", "The face is being drawn and comes in a moment. The voice is there already.")
         self._settled.set()
 
     async def _watch(self, face: LiveFace) -> float:
@@ -411,14 +412,14 @@ class FaceLink:
         if face is not None:
             await face.dismiss()
 
-    def _note_missing(self, code: str, text: str) -> None:
-        if self._missing != code:
-            self._missing = code
-            self._recorder.notice(level="info" if code == LATE else "warning", code=code, text=text)
+    def _note_missing(self, level: NoticeLevel, text: str) -> None:
+        if self._missing != level:
+            self._missing = level
+            self._recorder.notice(level=level, code="avatar_lost", text=text)
 
     def _note_there(self) -> None:
         if self._missing:
-            self._missing = ""
+            self._missing = None
             self._recorder.notice(level="info", code="avatar_back", text="The face is here.")
 
 

@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Boot } from "../../static/src/room/boot.ts";
-import type { AgentState, NoticeCode, Segment, ServerEvent, SessionState } from "../../static/src/room/events.ts";
+import type {
+  AgentState,
+  NoticeCode,
+  NoticeLevel,
+  Segment,
+  ServerEvent,
+  SessionState,
+} from "../../static/src/room/events.ts";
 import { notices } from "../../static/src/room/notices.ts";
 import {
   BLINK_MS,
@@ -108,10 +115,10 @@ const partial = (segment_id: string, text: string, offset = 0, role: "user" | "a
 });
 
 const agent = (state: AgentState): ServerEvent => ({ type: "agent.state", ...stamp(), state });
-const notice = (code: NoticeCode): ServerEvent => ({
+const notice = (code: NoticeCode, level: NoticeLevel = "warning"): ServerEvent => ({
   type: "notice",
   ...stamp(),
-  level: "warning",
+  level,
   code,
   text: `about ${code}`,
 });
@@ -269,6 +276,16 @@ describe("state chip", () => {
 
     const alone = Page.talking().hear(agent("initializing")).do({ type: "agent.media", present: false, video: false });
     assert.equal(chip(alone.after(LATE_MS + 1).state), "late");
+  });
+
+  it("tells a face that is being made ready from one that is lost", () => {
+    const page = Page.talking().hear(notice("avatar_lost", "info"));
+    const titles = (): string[] => notices(page.state).map((one) => one.title);
+    assert.deepEqual(titles(), ["Picture is on its way"]);
+    page.hear(notice("avatar_lost"));
+    assert.deepEqual(titles(), ["Voice only"]);
+    page.hear(notice("avatar_back", "info"));
+    assert.deepEqual(titles(), ["Picture is here"]);
   });
 
   it("says lost and comes back", () => {

@@ -18,7 +18,6 @@ export type NoticeCode =
   | "agent_late"
   | "agent_lost"
   | "agent_back"
-  | "avatar_late"
   | "avatar_lost"
   | "avatar_back"
   | "stt_fallback"

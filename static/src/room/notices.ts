@@ -247,13 +247,13 @@ function serverWords(notice: ServerNotice, name: string): [string, string?] {
   switch (notice.code) {
     case "agent_back":
       return [t("Back again"), t("{name} is back. You can go on where you were.", { name })];
-    case "avatar_late":
-      return [
-        t("Picture is on its way"),
-        t("{name} is being drawn and appears in a moment. You can talk already.", { name }),
-      ];
     case "avatar_lost":
-      return [t("Voice only"), t("{name}'s picture is gone for now. You can keep talking.", { name })];
+      return notice.level === "info" // it was never there: it is being made ready
+        ? [
+            t("Picture is on its way"),
+            t("{name} is being drawn and appears in a moment. You can talk already.", { name }),
+          ]
+        : [t("Voice only"), t("{name}'s picture is gone for now. You can keep talking.", { name })];
     case "avatar_back":
       return [t("Picture is here"), t("You can see {name} now.", { name })];
     case "limit_near":

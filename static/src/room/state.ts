@@ -360,11 +360,10 @@ function setAgent(state: State, agentState: AgentState): State {
 
 const answers: { readonly [code in NoticeCode]?: readonly NoticeCode[] } = {
   agent_back: ["agent_late", "agent_lost"],
-  avatar_back: ["avatar_late", "avatar_lost"],
+  avatar_back: ["avatar_lost"],
   agent_lost: ["agent_back", "agent_late"],
   agent_late: ["agent_back"],
-  avatar_late: ["avatar_back", "avatar_lost"],
-  avatar_lost: ["avatar_back", "avatar_late"],
+  avatar_lost: ["avatar_back"],
 };
 
 const without = (keys: readonly string[], key: string): readonly string[] => keys.filter((other) => other !== key);

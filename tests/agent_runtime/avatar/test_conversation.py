@@ -98,7 +98,7 @@ async def test_a_face_that_is_not_drawn_yet_is_called_once_and_comes_when_it_is(
     began = time.time()
     async with desk.visitor(session) as visitor:
         assert await visitor.wait_for_sound(0) - began < 10
-        await until_notice(desk, session, "avatar_late")
+        await until_notice(desk, session, "avatar_lost")
         assert not visitor.seen.at
         while not visitor.seen.at:
             calls.add(await desk.query(lambda: presence.wanted_avatar(session.pk)))
@@ -110,7 +110,8 @@ async def test_a_face_that_is_not_drawn_yet_is_called_once_and_comes_when_it_is(
         assert len(desk.stack.busy_jobs("avatar")) == 1
     assert len(calls) == 1
     assert matches(said, [GREETING, ("user", TABLE), ("agent", ANSWERS[TABLE])])
-    assert await desk.notices(session) == ["avatar_late", "avatar_back"]
+    told = await desk.query(lambda: list(SessionNotice.objects.filter(session=session).values_list("level", "code")))
+    assert told == [("info", "avatar_lost"), ("info", "avatar_back")]
 
 
 @pytest.mark.usefixtures("faces")

@@ -135,7 +135,7 @@ async def test_a_face_that_is_drawn_first_is_called_once_and_never_said_to_be_lo
     source = Source(is_drawn_first)
     async with linked(source) as (face_link, stub):
         await face_link.settled()
-        assert stub.notices == [("info", "avatar_late")]
+        assert stub.notices == [("info", "avatar_lost")]
         await until(lambda: len(stub.notices) == 2)
         assert (source.calls, stub.notices[1]) == (1, ("info", "avatar_back"))
 
@@ -150,5 +150,5 @@ async def test_a_face_whose_drawing_fails_is_not_called_again_at_once(failing: A
     source = Source(takes_too_long if failing == "in time" else failing)
     async with linked(source) as (_, stub):
         await until(lambda: len(stub.notices) == 2)
-        assert (source.calls, [code for _, code in stub.notices]) == (1, ["avatar_late", "avatar_lost"])
+        assert (source.calls, stub.notices) == (1, [("info", "avatar_lost"), ("warning", "avatar_lost")])
         await until(lambda: source.calls == 2)
