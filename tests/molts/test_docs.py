@@ -25,6 +25,7 @@ PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 READERS = {
     *("text", "flag", "number", "words", "url", "choice", "rate", "window", "networks", "origins", "host", "secret"),
     "addresses",
+    "even",
     "has",
 }
 # Not for people to set: `up` tells its own parts, and the doctor, where they are.
