@@ -98,12 +98,12 @@ class FacePublisher:
     """Publishes one face until closed. Audio is the clock: it is handed over a little ahead, and each frame is shown
     when its own audio is heard. What is late is skipped, never heard late.
 
-    LiveKit's `AvatarRunner` is not used. `tests/bench/bench_avatar.py`, both in one run with the same publication
-    (2 cores, load 3), as a subscriber saw them: its picture came 82 to 128 ms after the sound and this one's 22 ms before
-    it; idle it sends 25 frames a second for 13.6 % of a core and this one 12.5 for 8.0 %. Speaking costs about the same
-    (18.3 % with frames that are ready, 20.2 % with a face that is put together). Left to itself AvatarRunner publishes with
-    the library's preset for the size, at 20 frames a second. It also publishes nothing until its audio was subscribed
-    to, and reports the end of speech when it was handed over, not when heard.
+    LiveKit's `AvatarRunner` is not used. `tests/bench/bench_avatar.py`, both in one run with the same publication (2
+    cores, load 3), as a subscriber saw them: its picture came 82 to 128 ms after the sound and this one's 22 ms
+    before it; idle it sends 25 frames a second for 13.6 % of a core and this one 12.5 for 8.0 %. Speaking costs about
+    the same (18.3 % with frames that are ready, 20.2 % with a face that is put together). Left to itself AvatarRunner
+    publishes with the library's preset for the size, at 20 frames a second. It also publishes nothing until its audio
+    was subscribed to, and reports the end of speech when it was handed over, not when heard.
     """
 
     def __init__(
