@@ -93,7 +93,7 @@ async def _lose_one(desk: Desk, number: int) -> tuple[float, float]:
     session = await desk.begin(await agent_with_face(desk, greeting=""))
     async with desk.visitor(session) as visitor:
         await desk.until_agent_is(session, "listening")
-        await until_seen(visitor, 0)
+        await until_seen(visitor, 0, seconds=40)  # the slot of the round before may be freed late
         began = await visitor.wait_for_sound(await ask(visitor, QUESTION))
         await asyncio.sleep(max(0.0, began + 3 - time.time()))
         (job,) = desk.stack.busy_jobs("avatar")
