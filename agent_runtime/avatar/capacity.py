@@ -12,12 +12,14 @@ import time
 from fractions import Fraction
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agent_runtime.avatar.publisher import VIDEO_BITRATE
 from avatars.engines.base import VideoFormat
 
 WHOLE = 4.0
-"""The processor time of a speaking face's process, in that of encoding its frames."""
+"""The processor time of a speaking face, in that of encoding its frames: 3.2 in its process, the rest in the media
+server."""
 FOR_FACES = 0.8
 """Of the machine; the rest is for the system and for bursts."""
 
@@ -49,9 +51,8 @@ def encoding_share(video: VideoFormat) -> float:
     return (time.thread_time() - began) / count * video.fps
 
 
-def _picture(video: VideoFormat) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+def _picture(video: VideoFormat) -> NDArray[np.uint8]:
     """Smooth shapes in I420, as many details as a face has."""
     y, x = np.mgrid[0 : video.height * 3 // 2, 0 : video.width]
     waves = np.sin(x / 23) * np.cos(y / 31) + 0.3 * np.sin((x + y) / 5)
-    picture: np.ndarray[tuple[int, int], np.dtype[np.uint8]] = (128 + 80 * waves / 1.3).astype(np.uint8)
-    return picture
+    return np.asarray(128 + 80 * waves / 1.3, dtype=np.uint8)

@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 SPEECH_RATE = 24_000
 """Hz of the speech that agents send and rooms hear, the same as without a face."""
-RECEIVED_MS = 20  # the pieces in which speech is handed to the engine
+RECEIVED_MS = 40  # the pieces in which speech is handed to the engine: the sound of a frame
 HUNG_SECONDS = 2.0  # a loop that has not come round for so long shows nothing
 ALONE_SECONDS = 5.0  # how long a face stays without its agent
 

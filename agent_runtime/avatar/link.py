@@ -44,7 +44,7 @@ from sessions.spec import FaceSpec, SessionSpec
 logger = logging.getLogger(__name__)
 
 JOIN_SECONDS = 3.0
-LATER_JOIN_SECONDS = 15.0  # once the conversation goes on without it, a face has time
+LATER_JOIN_SECONDS = 6.0  # once the conversation goes on without it, a face has more time
 WATCH_SECONDS = 0.5
 CALL_AGAIN_SECONDS = (2.0, 5.0, 10.0, 20.0, 30.0)
 CLOSE_SECONDS = 3.0

@@ -21,8 +21,11 @@ logger = logging.getLogger(__name__)
 
 AHEAD_SECONDS = 0.08  # audio that the media library holds, so that a late loop is not heard
 AUDIO_QUEUE_MS = 400
-# How much longer sound is under way than the picture (its codec and the receiver's buffer), as seen by a subscriber.
-SOUND_BEHIND_SECONDS = 0.035
+# How much longer sound is under way than the picture: 58 ms (10 until the library takes it, 20 for a packet, and the
+# receiver's jitter buffer) against 17, the same from minute to minute. The receiver's buffer grows when its machine is
+# short of time, which nobody here can see; LiveKit's `sync_streams` lets the picture follow, but seconds later, and
+# was 70 ms off in the same measurement.
+SOUND_BEHIND_SECONDS = 0.040
 LATE_FRAMES = 1.0  # a frame that is later than so many of its own durations is skipped when a newer one waits
 VIDEO_BITRATE = 900_000
 INTERVALS_KEPT = 1_500
@@ -95,11 +98,12 @@ class FacePublisher:
     """Publishes one face until closed. Audio is the clock: it is handed over a little ahead, and each frame is shown
     when its own audio is heard. What is late is skipped, never heard late.
 
-    LiveKit's `AvatarRunner` is not used. `tests/bench/bench_avatar.py`, both in one run on 2 busy cores (load 6), as a
-    subscriber saw them: AvatarRunner with RGB frames sends 20 frames a second, since it publishes with the library's
-    preset for that size (p99 between them 81 ms), its picture came 77 to 127 ms after the sound, and it keeps the full
-    rate while idle (14 % of a core); this sent 25 (43 ms), in step, and 12.5 idle (8 %). AvatarRunner also publishes
-    nothing until its audio was subscribed to, and reports the end of speech when it was handed over, not when heard.
+    LiveKit's `AvatarRunner` is not used. `tests/bench/bench_avatar.py`, both in one run with the same publication (2
+    cores, load 3), as a subscriber saw them: its picture came 82 to 128 ms after the sound and this one's 22 ms
+    before it; idle it sends 25 frames a second for 13.6 % of a core and this one 12.5 for 8.0 %. Speaking costs about
+    the same (18.3 % with frames that are ready, 20.2 % with a face that is put together). Left to itself AvatarRunner
+    publishes with the library's preset for the size, at 20 frames a second. It also publishes nothing until its audio
+    was subscribed to, and reports the end of speech when it was handed over, not when heard.
     """
 
     def __init__(

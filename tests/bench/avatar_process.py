@@ -145,6 +145,7 @@ async def run_peer(room: rtc.Room, agent: str, *, pattern: bool) -> AvatarRunner
 
 # -- Ours --------------------------------------------------------------------------------------------------------------
 async def run_ours(room: rtc.Room, agent: str, *, pattern: bool) -> object:
+    from agent_runtime.avatar.job import RECEIVED_MS
     from agent_runtime.avatar.publisher import FacePublisher
     from avatars.engines.base import Face, FaceState, LipSyncStream, VideoFormat
     from avatars.engines.cache import keep_in
@@ -159,7 +160,7 @@ async def run_ours(room: rtc.Room, agent: str, *, pattern: bool) -> object:
         keep_in(Path(os.environ.get("BENCH_FACES", tempfile.gettempdir())) / "bench-faces")
         Round().prepare(Face("round"), video)
         stream = await Round().open_stream(Face("round"), video)
-    receiver = DataStreamAudioReceiver(room, sender_identity=agent, frame_size_ms=20)
+    receiver = DataStreamAudioReceiver(room, sender_identity=agent, frame_size_ms=RECEIVED_MS)
     await receiver.start()
     publisher = FacePublisher(room, speech=receiver, stream=stream, video=video, sample_rate=RATE)
     await publisher.start()

@@ -41,7 +41,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     try:
         keep_in(stack.folder / "faces")
         Round().prepare(Face("round"), VideoFormat())
-        stack.start_avatars(command=("-m", "tests.agent_runtime.avatar.round_faces"))
+        stack.start_avatars(slots=3, command=("-m", "tests.agent_runtime.avatar.round_faces"))
         stack.start_worker()
         yield stack
     finally:
