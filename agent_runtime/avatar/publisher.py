@@ -21,10 +21,9 @@ logger = logging.getLogger(__name__)
 
 AHEAD_SECONDS = 0.08  # audio that the media library holds, so that a late loop is not heard
 AUDIO_QUEUE_MS = 400
-# How much longer sound is under way than the picture: 58 ms (10 until the library takes it, 20 for a packet, and the
-# receiver's jitter buffer) against 17, the same from minute to minute. The receiver's buffer grows when its machine is
-# short of time, which nobody here can see; LiveKit's `sync_streams` lets the picture follow, but seconds later, and
-# was 70 ms off in the same measurement.
+# How much longer sound is under way than the picture, as measured on a calm machine: 58 ms against 17 (the library takes
+# it every 10 ms, a packet holds 20, and the receiver buffers). A receiver that is short of time buffers more, which
+# nobody here can see. LiveKit's `sync_streams` was further off in the one run in which it was tried.
 SOUND_BEHIND_SECONDS = 0.040
 LATE_FRAMES = 1.0  # a frame that is later than so many of its own durations is skipped when a newer one waits
 VIDEO_BITRATE = 900_000
@@ -130,6 +129,7 @@ class FacePublisher:
         self._receiving = False
         self._position = 0.0  # seconds of the utterance that were handed over
         self._playing = False
+        self._beginning: asyncio.TimerHandle | None = None
         self._ending: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -145,6 +145,7 @@ class FacePublisher:
             self._spawn(self._guard(work))
 
     async def aclose(self) -> None:
+        self._forget_timers()
         for task in (tasks := list(self._tasks)):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -201,6 +202,8 @@ class FacePublisher:
                 return
             now = self._loop.time()
         begins = max(self._heard_until, now)
+        if self._ending is not None:  # the next utterance follows on the end of the last one
+            self._report_end(self._position)
         self._heard_until = begins + chunk.duration
         if not self._playing:
             self._begin_utterance(begins)
@@ -234,10 +237,9 @@ class FacePublisher:
 
     def _begin_utterance(self, begins: float) -> None:
         self._playing, self._position = True, 0.0
-        self._loop.call_at(begins, self._speech.notify_playback_started)
-        while (
-            self._pending and self._pending[-1].due >= begins + SOUND_BEHIND_SECONDS
-        ):  # idle frames that were read ahead
+        self._beginning = self._loop.call_at(begins, self._speech.notify_playback_started)
+        # Idle frames that were read ahead.
+        while self._pending and self._pending[-1].due >= begins + SOUND_BEHIND_SECONDS:
             self._pending.pop()
 
     def _end_utterance(self) -> None:
@@ -246,10 +248,14 @@ class FacePublisher:
 
     def _report_end(self, position: float, *, interrupted: bool = False) -> None:
         self._playing = False
-        if self._ending is not None:
-            self._ending.cancel()
-            self._ending = None
+        self._forget_timers()
         self._speech.notify_playback_finished(playback_position=position, interrupted=interrupted)
+
+    def _forget_timers(self) -> None:
+        for timer in (self._beginning, self._ending):
+            if timer is not None:
+                timer.cancel()
+        self._beginning = self._ending = None
 
     # -- out -----------------------------------------------------------------------------------------------------------
     async def _show(self) -> None:

@@ -140,8 +140,8 @@ class HostStream(LipSyncStream):
             self._check()
             self._room.clear()
             await self._room.wait()
-            if self._epoch != epoch:
-                return  # it was interrupted while it waited
+            if self._closed or self._epoch != epoch:
+                return  # it was ended or interrupted while it waited
         self._check()
         if self._closed or not len(audio.samples):
             return
