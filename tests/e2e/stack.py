@@ -32,6 +32,7 @@ from molts.env import read_env_file
 
 ROOT = Path(__file__).resolve().parents[2]
 MICRO_WHISPER = ROOT / "tests" / "fixtures" / "micro-whisper"
+POSES = ROOT / "var" / "faces"
 READY_SECONDS = 120.0
 STOP_SECONDS = 40.0
 T = TypeVar("T")
@@ -144,6 +145,10 @@ class Molts:
     ) -> None:
         self.folder = folder
         self.port = port or free_port()
+        # Drawing a face takes ten seconds of a core. The files are named after what they show: all copies share them.
+        POSES.mkdir(parents=True, exist_ok=True)
+        if not (folder / "faces").exists():
+            (folder / "faces").symlink_to(POSES)
         self.env = {
             **stranger_environment(),
             "MOLTS_DATA_DIR": str(folder),
