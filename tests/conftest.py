@@ -22,11 +22,15 @@ from tests.servers import live_servers, media_server, redis_url
 __all__ = ["live_servers", "media_server", "redis_url"]  # fixtures
 
 
-LIVE = ("tests/e2e/", "tests/molts/test_up.py", "tests/agent_runtime/test_conversation.py", "test_lost_agents.py")
+LIVE = (
+    *("tests/e2e/", "tests/molts/test_up.py", "tests/agent_runtime/test_conversation.py", "test_lost_agents.py"),
+    *("tests/agent_runtime/avatar/test_conversation.py", "tests/agent_runtime/avatar/test_hosted.py"),
+)
 """Tests in which somebody talks in real time, with a whole copy of molts: one at a time, or they would make each other
 late. Everything else runs beside them, file by file."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         file = item.path.relative_to(item.config.rootpath).as_posix()
