@@ -19,7 +19,7 @@ up: setup  ## run molts here and print a link to talk (ARGS="--without agent" pa
 	@$(VENV_PYTHON) manage.py up $(ARGS)
 
 test: setup-tests  ## the whole test suite (ARGS="-k words" chooses)
-	@$(VENV_PYTHON) -m pytest tests -m "not bench and not soak and not pictures" -n 2 --dist loadgroup $(ARGS)
+	@$(VENV_PYTHON) scripts/test.py $(ARGS)
 	@npm test --silent
 
 check: setup  ## format, lint, types, migrations, OpenAPI, requirements

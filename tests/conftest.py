@@ -26,16 +26,14 @@ LIVE = (
     *("tests/e2e/", "tests/molts/test_up.py", "tests/agent_runtime/test_conversation.py", "test_lost_agents.py"),
     *("tests/agent_runtime/avatar/test_conversation.py", "tests/agent_runtime/avatar/test_hosted.py"),
 )
-"""Tests in which somebody talks in real time, with a whole copy of molts: one at a time, or they would make each other
-late. Everything else runs beside them, file by file."""
+"""Tests in which somebody talks in real time, with a whole copy of molts."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks them as `live`: they run one at a time (scripts/test.py), or they would make each other late."""
     for item in items:
-        file = item.path.relative_to(item.config.rootpath).as_posix()
-        group = "live" if any(part in file for part in LIVE) else file
-        item.add_marker(pytest.mark.xdist_group(group))
+        if any(part in item.path.as_posix() for part in LIVE):
+            item.add_marker(pytest.mark.live)
 
 
 @pytest.fixture(scope="session")

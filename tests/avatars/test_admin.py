@@ -339,7 +339,7 @@ def test_a_hosted_face_is_stored_with_its_key_and_says_what_it_lacks(
 
     assert list(form_errors(client.post(url, posted | {"provider_key": key.pk}))) == ["option_avatar_id"]
     posted |= {"option_avatar_id": "anna"}
-    assert "needs a provider key" in str(form_errors(client.post(url, posted))["provider_key"])
+    assert "needs a key" in str(form_errors(client.post(url, posted))["provider_key"])
     assert "not for heygen" in str(form_errors(client.post(url, posted | {"provider_key": other.pk}))["provider_key"])
     assert client.post(url, posted | {"provider_key": key.pk, "option_sandbox": "on"}).status_code == 302
 

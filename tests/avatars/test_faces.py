@@ -93,7 +93,7 @@ def test_a_hosted_face_can_be_used(avatar: Avatar) -> None:
         ({"options": {}}, "options.avatar_id", "HeyGen LiveAvatar needs the avatar id"),
         ({"options": {"avatar_id": "anna", "wings": 2}}, "options.wings", "wings"),
         ({"options": {"avatar_id": "anna", "video_quality": "8k"}}, "options.video_quality", "high"),
-        ({"provider_key": None}, "provider_key", "needs a provider key"),
+        ({"provider_key": None}, "provider_key", "needs a key"),
         ({"engine": "anam"}, "provider_key", "is for heygen, not for anam"),
     ],
 )
