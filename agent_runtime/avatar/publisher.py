@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 AHEAD_SECONDS = 0.08  # audio that the media library holds, so that a late loop is not heard
 AUDIO_QUEUE_MS = 400
-# How much longer sound is under way than the picture, as measured on a calm machine: 58 ms against 17. The library takes
+# How much longer sound is under way than the picture, measured on a calm machine: 58 ms against 17. The library takes
 # it every 10 ms, a packet holds 20, and the receiver buffers, more so when it is short of time, which nobody here can
 # see. LiveKit's `sync_streams` was further off in the one run in which it was tried.
 SOUND_BEHIND_SECONDS = 0.040
