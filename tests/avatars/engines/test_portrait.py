@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from avatars.engines import get_engine
 from avatars.engines.base import AudioChunk, Face, SegmentEnd, VideoFormat, VideoFrame
-from avatars.engines.cache import keep_in
+from avatars.engines.cache import cache_folder, keep_in
 from avatars.engines.faces import artist as artist_module
 from avatars.engines.faces.artist import PortraitArtist
 from avatars.engines.faces.marks import Given, find_face
@@ -224,9 +224,10 @@ class TestArtist:
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Iterator[Path]:
+    before = cache_folder("")
     keep_in(tmp_path / "kept")
     yield tmp_path / "kept"
-    keep_in(None)
+    keep_in(before)
 
 
 SMALL = VideoFormat(width=96, height=96)
@@ -307,9 +308,10 @@ class TestEngine:
 
 @pytest.fixture(scope="module")
 def kept_for_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    before = cache_folder("")
     keep_in(tmp_path_factory.mktemp("kept"))
     yield
-    keep_in(None)
+    keep_in(before)
 
 
 @pytest.mark.parametrize("portrait", [portraits.SMILING, portraits.CLOSED], ids=["teeth", "closed"])

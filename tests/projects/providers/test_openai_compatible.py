@@ -15,7 +15,7 @@ from pytest_django import Settings
 
 from molts.errors import HIDDEN, BadConfiguration
 from projects.providers import get_provider
-from projects.providers.base import Credentials, Kind, Persona
+from projects.providers.base import PIPELINE, Credentials, Kind, Persona
 from projects.providers.openai_compatible import Ollama, find_ollama, without_key
 from tests.projects.providers.conftest import FakeVendor, Speak, build, resampled
 
@@ -229,7 +229,7 @@ async def test_a_private_base_url_is_refused_for_every_kind(
 # --- presets, probing, Ollama -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("kind", PIPELINE)
 async def test_probing_makes_one_small_call(vendor: FakeVendor, kind: Kind) -> None:
     vendor.audio = wav(24000, 0.2)
     provider = get_provider("openai_compatible")
@@ -245,7 +245,7 @@ async def test_probing_makes_one_small_call(vendor: FakeVendor, kind: Kind) -> N
     assert len(vendor.requests) == 1
 
 
-@pytest.mark.parametrize("kind", list(Kind))
+@pytest.mark.parametrize("kind", PIPELINE)
 async def test_probing_gives_the_vendors_own_words_without_the_key(vendor: FakeVendor, kind: Kind) -> None:
     vendor.mood = "refuse"
     provider = get_provider("openai_compatible")
