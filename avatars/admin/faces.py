@@ -8,7 +8,6 @@ import uuid
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
@@ -345,6 +344,8 @@ def find_marks(data: bytes) -> dict[str, Any]:
     from avatars.engines.faces.marks import find_face  # OpenCV is loaded when it is needed
 
     with Image.open(io.BytesIO(data)) as image:
+        import numpy as np  # heavy, as what finds faces is
+
         found = find_face(np.asarray(image.convert("RGB")))
     return asdict(found)
 
