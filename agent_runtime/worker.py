@@ -57,6 +57,8 @@ class Worker(ABC):
         self.id = f"{socket.gethostname()}-{os.getpid()}"
         self._stopped = threading.Event()
         self._beats: threading.Thread | None = None
+        self._beat_due = threading.Event()
+        self._telling: set[asyncio.Task[None]] = set()
         self.server = AgentServer(
             ws_url=settings.LIVEKIT_URL,
             api_key=settings.LIVEKIT_API_KEY,
@@ -112,7 +114,7 @@ class Worker(ABC):
 
     async def _sign_off(self) -> None:
         """No new conversations: the reconciler no longer counts on this worker."""
-        self._stopped.set()
+        self._stop_beats()
         try:
             await asyncio.to_thread(presence.forget_worker, self.id, self._options.kind)
         except Unavailable:
@@ -126,7 +128,7 @@ class Worker(ABC):
                 await self.server.drain(timeout=seconds)
 
     async def _close(self, serving: asyncio.Task[None]) -> None:
-        self._stopped.set()
+        self._stop_beats()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.server.aclose()
@@ -164,12 +166,27 @@ class Worker(ABC):
                     self._on_ready()
             except Unavailable:
                 logger.warning("worker beat not sent: Redis is away")
-            self._stopped.wait(presence.BEAT_SECONDS)
+            self._beat_due.wait(presence.BEAT_SECONDS)
+            self._beat_due.clear()
+
+    def _stop_beats(self) -> None:
+        self._stopped.set()
+        self._beat_due.set()
+
+    async def _tell_free(self) -> None:
+        """A slot is free: to Redis and to the media server at once. Between LiveKit's own reports, which are seconds
+        apart, a call would find nobody, and the media server does not repeat it."""
+        self._beat_due.set()
+        await self.server._refresh_worker_load()
+        await self.server._update_worker_status()
 
     def _on_process_closed(self, process: Any) -> None:
         running = getattr(process, "running_job", None)
         if running is None:
             return
+        telling = asyncio.create_task(self._tell_free())
+        self._telling.add(telling)
+        telling.add_done_callback(self._telling.discard)
         exited = (running.job.metadata, running.accept_arguments.identity)
         threading.Thread(target=self._on_job_gone, args=exited, daemon=True).start()
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytest_asyncio
 from numpy.typing import NDArray
 
 from avatars.engines.base import Face, VideoFormat
@@ -17,6 +18,7 @@ from avatars.models import Agent, Avatar
 from projects.models import Project
 from sessions import presence, services
 from sessions.models import LiveSession, SessionNotice
+from sessions.presence import WorkerKind
 from tests.agent_runtime.avatar.round_faces import Round
 from tests.agent_runtime.stack import Stack, kill
 from tests.agent_runtime.talk import ANSWERS, STORY, TABLE, Desk, agents_in, matches, type_text
@@ -28,7 +30,7 @@ QUESTION, TALE = STORY
 
 
 @pytest.fixture(scope="session")
-def faces(stack: Stack) -> Stack:
+def avatars(stack: Stack) -> Stack:
     """An avatar worker, with the face of the tests prepared as on a machine that has been up for a while."""
     before = cache_folder("")
     keep_in(stack.folder / "faces")
@@ -36,6 +38,13 @@ def faces(stack: Stack) -> Stack:
     keep_in(before)
     stack.start_avatars(command=("-m", "tests.agent_runtime.avatar.round_faces"))
     return stack
+
+
+@pytest_asyncio.fixture
+async def faces(avatars: Stack, desk: Desk) -> Stack:
+    """That avatar worker, when the face of the conversation before has left its slot."""
+    await desk.until("a free slot", lambda: any(each.used < each.slots for each in presence.workers(WorkerKind.AVATAR)))
+    return avatars
 
 
 async def agent_with_face(desk: Desk, *, engine: str = "round", **fields: Any) -> Agent:

@@ -136,7 +136,7 @@ async def test_who_speaks_for_long_while_it_is_busy_is_heard_in_full(
     make_room, decode = server.scheduler._make_room, server.engine.decode
 
     async def noting(model: Model, tasks: Sequence[Task]) -> list[Transcript]:
-        decoded.extend(task.samples.size / 16_000 for task in tasks)
+        decoded.extend(task.samples.size / 16_000 for task in tasks if task.words)  # partials are heard once more
         return await decode(model, tasks)
 
     monkeypatch.setattr(server.engine, "decode", noting)
