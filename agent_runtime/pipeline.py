@@ -81,6 +81,9 @@ def build_pipeline(
         vad=vad,
         turn_handling=_turn_handling(spec, chains),
         user_away_timeout=None,
+        # LiveKit would be deaf for the first three seconds of the first answer, lest it hears itself before echo
+        # cancellation has settled. Browsers and phones cancel echoes from the start; a visitor's words would be lost.
+        aec_warmup_duration=None,
     )
     agent = AttentiveAgent(on_final=on_final, instructions=_instructions(spec), chat_ctx=_history(spec))
     return Pipeline(session, agent, chains)
@@ -94,7 +97,9 @@ def room_options(*, text_output: Any, on_text: Callable[[AgentSession[Any], Text
     """
     return RoomOptions(
         close_on_disconnect=False,
-        audio_input=AudioInputOptions(pre_connect_audio=True, pre_connect_audio_timeout=PRE_CONNECT_SECONDS),
+        audio_input=AudioInputOptions(
+            frame_size_ms=20, pre_connect_audio=True, pre_connect_audio_timeout=PRE_CONNECT_SECONDS
+        ),
         text_input=TextInputOptions(text_input_cb=on_text),
         text_output=TextOutputOptions(next_in_chain=text_output),
     )

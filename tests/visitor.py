@@ -48,6 +48,11 @@ def trim_silence(samples: NDArray[np.int16], *, level: int = 300) -> NDArray[np.
     return samples[loud[0] : loud[-1] + 1] if loud.size else samples
 
 
+def rms(samples: NDArray[np.int16]) -> float:
+    """Root mean square of 16-bit samples, 0 to 32767."""
+    return float(np.sqrt(np.mean(samples.astype(np.float64) ** 2)))
+
+
 @dataclass
 class Heard:
     """Received audio at 16 kHz with the time at which each frame came."""
@@ -61,14 +66,14 @@ class Heard:
     def first_sound(self, since: float) -> float | None:
         """When the first audible frame after `since` came."""
         for at, frame in self.frames:
-            if at >= since and float(np.sqrt(np.mean(frame.astype(np.float64) ** 2))) > LOUD_RMS:
+            if at >= since and rms(frame) > LOUD_RMS:
                 return at
         return None
 
     def quiet_for(self, now: float) -> float:
         """Seconds since the last audible frame (or ever)."""
         for at, frame in reversed(self.frames):
-            if float(np.sqrt(np.mean(frame.astype(np.float64) ** 2))) > LOUD_RMS:
+            if rms(frame) > LOUD_RMS:
                 return now - at
         return now
 

@@ -1,6 +1,6 @@
 """An avatar as a process of its own, for benchmarks: `ours`, or the peer, LiveKit's `AvatarRunner` fed with RGB frames.
 
-    python -m tests.bench.avatar_process ours|runner pattern|face URL TOKEN AGENT
+    python -m tests.bench.avatar_process ours|runner|runner-as-it-comes pattern|face URL TOKEN AGENT
 
 `pattern` shows a white picture for exactly the sound of each beep, so that sound and picture can be compared; `face` is
 a moving face. The peer's frames are ready RGB pictures: building them costs it nothing.
@@ -14,7 +14,8 @@ import signal
 import sys
 import tempfile
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -131,9 +132,11 @@ class SamePublication(AvatarRunner):
             self._video_publication = await self._room.local_participant.publish_track(video, video_options(FPS))
 
 
-async def run_peer(room: rtc.Room, agent: str, *, pattern: bool) -> AvatarRunner:
+async def run_peer(
+    room: rtc.Room, agent: str, *, pattern: bool, kind: type[AvatarRunner] = SamePublication
+) -> AvatarRunner:
     pictures = [rgb(flat(GREY)), rgb(flat(WHITE))] if pattern else face_pictures()
-    runner = SamePublication(
+    runner = kind(
         room,
         audio_recv=DataStreamAudioReceiver(room, sender_identity=agent),
         video_gen=ReadyFrames(pictures, pattern=pattern),
@@ -168,14 +171,20 @@ async def run_ours(room: rtc.Room, agent: str, *, pattern: bool) -> object:
     return publisher
 
 
+RUN: dict[str, Callable[..., Awaitable[object]]] = {
+    "ours": run_ours,
+    "runner": run_peer,
+    "runner-as-it-comes": partial(run_peer, kind=AvatarRunner),
+}
+
+
 async def main(kind: str, picture: str, url: str, token: str, agent: str) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     room = rtc.Room()
     await room.connect(url, token, options=rtc.RoomOptions(auto_subscribe=False))
-    run = run_ours if kind == "ours" else run_peer
-    running = await run(room, agent, pattern=picture == "pattern")
+    running = await RUN[kind](room, agent, pattern=picture == "pattern")
     print("ready", flush=True)
     await stopped.wait()
     del running
