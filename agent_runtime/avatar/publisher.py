@@ -19,8 +19,10 @@ from avatars.engines.base import AudioChunk, LipSyncStream, Pixels, SegmentEnd, 
 
 logger = logging.getLogger(__name__)
 
-AHEAD_SECONDS = 0.08  # audio that the media library holds, so that a late loop is not heard
-AUDIO_QUEUE_MS = 400
+AHEAD_SECONDS = (
+    0.3  # audio that the media library holds, so that a late loop is not heard; an interruption takes it back
+)
+AUDIO_QUEUE_MS = 600
 # How much longer sound is under way than the picture, measured on a calm machine: 58 ms against 17. The library takes
 # it every 10 ms, a packet holds 20, and the receiver buffers, more so when it is short of time, which nobody here can
 # see. LiveKit's `sync_streams` was further off in the one run in which it was tried.

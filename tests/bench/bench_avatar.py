@@ -170,10 +170,11 @@ class Figures:
     def line(self, name: str) -> str:
         skew = self.skew * 1000
         drift = f"mean {skew.mean():+5.1f} worst {skew[np.abs(skew).argmax()]:+5.1f}" if len(skew) else "-"
+        missing = "-" if self.missing is None else f"{self.missing:.0f} ms"
         return (
             f"  {name:<14} {self.fps:5.2f} fps  interval p50 {self.p50:5.1f} p99 {self.p99:5.1f} ms  "
             f"picture after sound {drift} ms  first lip {self.first_lip * 1000:+6.1f} ms  "
-            f"late {self.gaps}  missing {'-' if self.missing is None else f'{self.missing:.0f} ms'}  cpu {self.cpu:5.1f} %"
+            f"late {self.gaps}  missing {missing}  cpu {self.cpu:5.1f} %"
         )
 
 
@@ -200,7 +201,7 @@ def read(talk: Talk, since: float, until: float, cpu: float, *, pattern: bool = 
         skew = np.array([pair for pair in pairs if abs(pair) < BEEP_EVERY / 2])
         first = float(skew[0]) if len(skew) else float("nan")
     gaps = sum(1 for a, b in pairwise(heard) if b[0] - a[0] > 0.1)
-    missing = sum(FRAME_MS for _, frame in heard if rms(frame) < HUM / 4) if hums else None
+    missing = sum(FRAME_MS for at, frame in heard if at > since and rms(frame) < HUM / 4) if hums else None
     p50, p99 = np.percentile(intervals, (50, 99)) * 1000
     return Figures(len(seen) / (until - since), float(p50), float(p99), skew, first, gaps, missing, cpu)
 
@@ -212,6 +213,7 @@ async def measure(talk: Talk, sound: NDArray[np.int16], *, pattern: bool = False
     ended = time.time()
     cpu = (talk.cpu_seconds() - before) / (ended - began) * 100
     if isinstance(talk.visitor, VisitorApart):
+        await asyncio.sleep(1)  # the others may not be at their end
         await talk.visitor.collect()
     return read(talk, began + 1, ended - 0.5, cpu, pattern=pattern, hums=hums)
 
@@ -259,8 +261,12 @@ async def test_processor_time_beside_the_peer(media: Stack) -> None:
 async def test_five_faces_at_once(media: Stack) -> None:
     print(f"\nfive rooms at once, {_surroundings()}")
 
+    together = asyncio.Barrier(5)  # none starts its processes while another is measured
+
     async def one(number: int) -> Figures:
         async with talking(media, "ours", "face", f"five-{number}", apart=True) as talk:
+            await together.wait()
+            await asyncio.sleep(2)
             return await measure(talk, with_hum(speech(SECONDS / 2, media.folder)), hums=True)
 
     for number, figures in enumerate(await asyncio.gather(*(one(number) for number in range(5))), 1):
