@@ -35,6 +35,13 @@ class Request:
 class BusyServer:
     def __init__(self, jobs: int) -> None:
         self.active_jobs = [object()] * jobs
+        self.told: list[str] = []
+
+    async def _refresh_worker_load(self) -> None:
+        self.told.append("load")
+
+    async def _update_worker_status(self) -> None:
+        self.told.append("status")
 
 
 @pytest.fixture
@@ -103,7 +110,11 @@ async def test_it_says_that_it_is_there_and_signs_off(worker: AgentWorker, monke
     assert presence.workers() == []
 
 
-def test_it_reports_which_job_of_which_session_ended(worker: AgentWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_reports_which_job_of_which_session_ended_and_that_a_slot_is_free(
+    worker: AgentWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = BusyServer(0)
+    worker.server = server  # type: ignore[assignment]
     reported: list[tuple[str, ...]] = []
     monkeypatch.setattr(tasks.report_agent_exit, "delay", lambda *arguments: reported.append(arguments))
 
@@ -119,8 +130,9 @@ def test_it_reports_which_job_of_which_session_ended(worker: AgentWorker, monkey
 
     worker._on_process_closed(Ended())
     worker._on_process_closed(Idle())
-    wait_for("a report", lambda: reported, seconds=10)
+    await asyncio.to_thread(wait_for, "a report", lambda: reported, seconds=10)
     assert reported == [("a-session", "agent-one")]
+    assert server.told == ["load", "status"]  # in this order: the status is computed from the load
 
 
 def test_a_broker_that_is_away_costs_only_a_line_in_the_log(
