@@ -33,21 +33,25 @@ class Rooms:
     expired: str
     revoked: str
     full: str
+    face: str
 
 
 def make_rooms(molts: Molts) -> Rooms:
-    """Two agents and their links, made as an operator would. The agent of `quiet` greets nobody."""
+    """Three agents and their links, made as an operator would. Those of `quiet` and `face` greet nobody; the latter has
+    a drawn face."""
     code = f"""
         from datetime import timedelta
         from django.utils import timezone
+        from avatars.models import Avatar
         from avatars.services import save_agent_revision
         from projects.services import create_project
         from django.contrib.auth import get_user_model
         owner = get_user_model().objects.get(username="admin")
         project = create_project(name="Tests", owner=owner)
         answers = {[pair[:2] for pair in (MEETING, TABLE, PRICE, LONG)]!r}
-        def make(name, greeting):
-            agent = Agent.objects.create(project=project, name=name, slug=name.lower(), greeting=greeting)
+        mira = Avatar.objects.create(project=project, name="Mira", engine="puppet", options={{"character": "mira"}})
+        def make(name, greeting, **fields):
+            agent = Agent.objects.create(project=project, name=name, slug=name.lower(), greeting=greeting, **fields)
             for position, (question, answer) in enumerate(answers):
                 AgentAnswer.objects.create(agent=agent, position=position, question=question, answer=answer)
             save_agent_revision(agent=agent)
@@ -59,6 +63,7 @@ def make_rooms(molts: Molts) -> Rooms:
         result = dict(
             talk=link(nora), quiet=link(theo),
             expired=link(nora, expires_at=past), revoked=link(nora, revoked_at=past), full=link(nora, max_concurrent=1),
+            face=link(make("Mira", "", avatar=mira)),
         )
     """
     return Rooms(**molts.shell(dedent(code)))

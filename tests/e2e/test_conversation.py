@@ -127,6 +127,41 @@ def test_it_keeps_three_conversations_apart(molts: Molts, rooms: Rooms, enter: E
         visitor.leave()
 
 
+MOUTHS = """
+() => new Promise((done) => {
+  const video = document.querySelector("#avatar");
+  const canvas = new OffscreenCanvas(64, 64);
+  const pen = canvas.getContext("2d", { willReadFrequently: true });
+  const seen = new Set();
+  const until = performance.now() + 3000;
+  const look = () => {
+    pen.drawImage(video, video.videoWidth * 0.3, video.videoHeight * 0.45, video.videoWidth * 0.4,
+                  video.videoHeight * 0.35, 0, 0, 64, 64);
+    seen.add(pen.getImageData(0, 0, 64, 64).data.reduce((sum, value) => sum + value, 0));
+    if (performance.now() < until) video.requestVideoFrameCallback(look);
+    else done(seen.size);
+  };
+  video.requestVideoFrameCallback(look);
+})
+"""
+
+
+def test_its_face_comes_over_the_portrait_and_speaks(molts: Molts, rooms: Rooms, enter: Enter) -> None:
+    question, answer, _ = TABLE
+    visitor = enter()
+    session = visitor.talk(rooms.face)
+    visitor.wait_for_chip("listening", seconds=15)
+    visitor.page.wait_for_selector("#face[data-moving]", timeout=60_000)
+    visitor.type(question)
+    visitor.wait_for_chip("speaking", seconds=15)
+    assert visitor.page.evaluate(MOUTHS) > 10, "a face that speaks does not stand still"
+    visitor.wait_for_line("agent", answer, seconds=15)
+    assert len(visitor.heard) > 0
+    visitor.leave()
+    assert [row.text for row in molts.rows(session)] == [question, answer]
+    assert not [each["code"] for each in molts.related("sessionnotice", session) if each["level"] == "warning"]
+
+
 def test_words_appear_while_they_are_spoken(rooms: Rooms, enter: Enter) -> None:
     question, answer, _ = TABLE
     spoken = speak_with_times(question)
