@@ -76,6 +76,7 @@ class Stub:
         self.notices.append((level, code))
 
     def on(self, *_: Any) -> None: ...
+    def note_face_time(self, *_: Any, **__: Any) -> None: ...
     def use_face(self, *_: Any) -> None: ...
     def drop_face(self, *_: Any) -> None: ...
     def isconnected(self) -> bool:
@@ -92,6 +93,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "CALL_AGAIN_SECONDS", (0.3,))
     monkeypatch.setattr(link, "CLOSING_SECONDS", 0.0)
     monkeypatch.setattr(link, "LATER_JOIN_SECONDS", 0.2)
+    monkeypatch.setattr(link, "TOLD_SECONDS", 0.2)
     monkeypatch.setattr(presence, "PREPARE_SECONDS", 1.0)
 
 
@@ -151,4 +153,38 @@ async def test_a_face_whose_drawing_fails_is_not_called_again_at_once(failing: A
     async with linked(source) as (_, stub):
         await until(lambda: len(stub.notices) == 2)
         assert (source.calls, stub.notices) == (1, [("info", "avatar_lost"), ("warning", "avatar_lost")])
+        await until(lambda: source.calls == 2)
+
+
+async def test_a_face_whose_drawing_fails_every_time_is_promised_once_and_missed_once() -> None:
+    source = Source(cannot_be_drawn, cannot_be_drawn, cannot_be_drawn, comes)
+    async with linked(source) as (_, stub):
+        await until(lambda: source.calls == 4)
+        await until(lambda: len(stub.notices) > 2)
+        assert stub.notices == [("info", "avatar_lost"), ("warning", "avatar_lost"), ("info", "avatar_back")]
+
+
+async def test_a_paid_face_that_is_slow_is_missed_in_time_and_never_called_beside_itself() -> None:
+    under_way: list[int] = []
+
+    async def comes_late(source: Source) -> LiveFace:
+        under_way.append(source.calls)
+        await asyncio.sleep(0.6)
+        return Face()
+
+    source = Source(comes_late)
+    source.join_seconds, source.billed_as = 5.0, ("vendor", "anna")
+    async with linked(source) as (_, stub):
+        await until(lambda: stub.notices)
+        assert (under_way, stub.notices) == ([1], [("warning", "avatar_lost")])
+        await until(lambda: len(stub.notices) == 2)
+        assert (under_way, stub.notices[1]) == ([1], ("info", "avatar_back"))
+
+
+async def test_a_paid_face_that_never_comes_is_not_called_again_at_once() -> None:
+    source = Source(never_comes)
+    source.billed_as = ("vendor", "anna")
+    async with linked(source) as (_, stub):
+        await until(lambda: stub.notices)
+        assert source.calls == 1
         await until(lambda: source.calls == 2)
