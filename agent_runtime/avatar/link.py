@@ -211,6 +211,7 @@ class HostedFace(FaceSource):
         self._session = session
         self._room = room
         self._http: aiohttp.ClientSession | None = None
+        self._turning_away: set[asyncio.Task[None]] = set()
         self.billed_as = (spec.engine, _vendors_name(spec.options))
 
     async def call(self) -> LiveFace:
@@ -232,6 +233,7 @@ class HostedFace(FaceSource):
                 output = await self._start(avatar)
             await _until_seen(self._room, avatar.avatar_identity)
         except BaseException:
+            self._turn_away(avatar.avatar_identity)
             await end()
             raise
         return HostedAvatar(self._room, avatar.avatar_identity, output, end)
@@ -239,6 +241,17 @@ class HostedFace(FaceSource):
     async def aclose(self) -> None:
         if self._http is not None:
             await self._http.close()
+
+    def _turn_away(self, identity: str) -> None:
+        """A vendor that was given up may still send its face: it would stand beside the next one, and be paid for."""
+
+        def look(participant: rtc.RemoteParticipant) -> None:
+            if participant.identity == identity:
+                task = asyncio.create_task(_remove(self._room.name, identity))
+                self._turning_away.add(task)
+                task.add_done_callback(self._turning_away.discard)
+
+        self._room.on("participant_connected", look)
 
     async def _start(self, avatar: Any) -> AudioOutput:
         """Start the vendor's session; what takes the speech for it. Raises FaceMissing when the vendor refuses."""
@@ -458,6 +471,12 @@ async def _until_seen(room: rtc.Room, identity: str) -> None:
         await seen.wait()
     finally:
         room.off("track_published", look)
+
+
+async def _remove(room_name: str, identity: str) -> None:
+    with contextlib.suppress(MoltsError, TimeoutError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await rooms.remove_participant(room_name, identity)
 
 
 async def _count(**amounts: float) -> None:

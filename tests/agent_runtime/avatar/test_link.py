@@ -4,13 +4,16 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from agent_runtime.avatar import link
 from agent_runtime.avatar.link import FaceLink, FaceMissing, FaceSource, LiveFace
-from sessions import presence
+from projects.providers.base import Credentials
+from sessions import presence, rooms
+from sessions.spec import FaceSpec
 
 
 class Face(LiveFace):
@@ -188,3 +191,55 @@ async def test_a_paid_face_that_never_comes_is_not_called_again_at_once() -> Non
         await until(lambda: stub.notices)
         assert source.calls == 1
         await until(lambda: source.calls == 2)
+
+
+class SlowVendor:
+    """A provider whose call hangs. Stands for the room, too, and for the session with its audio output."""
+
+    name = "molts-room"
+    avatar_identity = "avatar-1"
+
+    def __init__(self) -> None:
+        self.listeners: list[Callable[[Any], None]] = []
+        self.ended = 0
+
+    def parse_options(self, *_: Any) -> None: ...
+    def replace_audio_tail(self, *_: Any) -> None: ...
+    def on(self, _: str, listener: Callable[[Any], None]) -> None:
+        self.listeners.append(listener)
+
+    async def build_avatar(self, **_: Any) -> SlowVendor:
+        return self
+
+    async def start(self, *_: Any, **__: Any) -> None:
+        await asyncio.sleep(60)
+
+    async def end_avatar(self, *_: Any, **__: Any) -> None:
+        self.ended += 1
+
+
+async def test_a_vendors_face_that_was_given_up_is_put_out_of_the_room_when_it_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    removed: list[tuple[str, str]] = []
+
+    async def remove(*who: str) -> None:
+        removed.append(who)  # type: ignore[arg-type]
+
+    vendor = SlowVendor()
+    monkeypatch.setattr(link, "get_provider", lambda key: vendor)
+    monkeypatch.setattr(link, "tail_of", lambda output: output)
+    monkeypatch.setattr(rooms, "remove_participant", remove)
+    spec = FaceSpec(name="Anna", engine="tavus", options={}, credentials=Credentials(), portrait="")
+    session = SimpleNamespace(output=vendor)
+    source = link.HostedFace(spec=spec, session=session, room=vendor)  # type: ignore[arg-type]
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await source.call()
+    assert (vendor.ended, removed) == (1, [])
+    for listener in vendor.listeners:
+        listener(SimpleNamespace(identity="somebody"))
+        listener(SimpleNamespace(identity="avatar-1"))
+    await until(lambda: removed)
+    assert removed == [("molts-room", "avatar-1")]
+    await source.aclose()
