@@ -32,7 +32,7 @@ from sessions import embed, services, visitor
 from sessions.catalog import page_words
 from sessions.choices import LIVE_STATES, EndReason
 from sessions.models import LiveSession, RoomLink
-from sessions.throttling import check_start_rate
+from sessions.throttling import check_say_rate, check_start_rate
 from sessions.tokens import visitor_token
 from sessions.transcripts import render_transcript
 
@@ -335,6 +335,7 @@ class TranscriptView(VisitorView):
 class SayView(VisitorView):
     def post(self, request: HttpRequest) -> HttpResponse:
         text = text_field(read_body(request), "text", required=True)
+        check_say_rate(request, self.session.pk)
         services.say(session=self.session, text=text, speaker="user")
         return JsonResponse({"accepted": True}, status=202)
 
