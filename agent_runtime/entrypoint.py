@@ -33,6 +33,7 @@ from agent_runtime.db import DatabaseThread
 from agent_runtime.early import hear_early_words
 from agent_runtime.heartbeat import Heartbeat
 from agent_runtime.job_logs import log_through_parent
+from agent_runtime.pace import Pace
 from agent_runtime.pipeline import Pipeline, build_pipeline, describe_change, load_vad, room_options
 from agent_runtime.recorder import SessionRecorder
 from molts.errors import MoltsError, NotFound
@@ -108,6 +109,8 @@ class Conversation:
         )
         self._pipeline: Pipeline | None = None
         self._face: FaceLink | None = None
+        self._typing = Pace(services.MOST_TYPED, services.TYPED_SECONDS)
+        self._telling_too_fast = Pace(1, services.TYPED_SECONDS)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def claim(self) -> bool:
@@ -198,8 +201,17 @@ class Conversation:
 
     # -- what is typed -------------------------------------------------------------------------------------------------
     async def _on_text(self, session: AgentSession[Any], event: TextInputEvent) -> None:
-        """Text typed in the room. Only the visitor's own counts, whoever else may send."""
+        """Text typed in the room. Only the visitor's own counts, whoever else may send, and only so much of it at once:
+        the page offers to send again what was not taken."""
         if event.participant is not None and event.participant.identity != self._spec.visitor_identity:
+            return
+        if not self._typing.allows():
+            if self._telling_too_fast.allows():
+                self._recorder.notice(
+                    level="info",
+                    code="too_fast",
+                    text="That was too much at once. What was not delivered can be sent again.",
+                )
             return
         self._answer_text(session, event.text)
 

@@ -67,6 +67,7 @@ TOLD = {
     "llm_fallback": "Another language model took over",
     "tts_fallback": "Another voice took over",
     "offline_recogniser": "Only the offline recogniser could listen",
+    "too_fast": "The visitor typed too much at once",
     "limit_near": "The time was nearly over",
 }
 WARNINGS = ("warning", "error")

@@ -37,6 +37,7 @@ NoticeCode = Literal[
     "llm_fallback",
     "tts_fallback",
     "offline_recogniser",
+    "too_fast",
     "recording",
     "limit_near",
 ]

@@ -44,6 +44,8 @@ from sessions.publish import publish, publish_on_commit
 
 MAX_NAME = 100
 MAX_TEXT = 4_000
+MOST_TYPED, TYPED_SECONDS = 20, 10
+"""So many lines may a visitor type in so many seconds: nobody does, and each may cost an answer."""
 JOINERS = "\u200c\u200d"  # part of words in Persian and Hindi, and of emoji
 # Long, and part of no list.
 LONG_TEXTS = ("spec", "agent__instructions", "agent__greeting", "agent__knowledge")

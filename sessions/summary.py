@@ -29,12 +29,13 @@ class SummaryPage(View):
     """`/r/<public id>/sessions/<id>/summary`: to read, keep, erase, and talk again. It needs no script."""
 
     def get(self, request: HttpRequest, public_id: str, session_id: uuid.UUID) -> HttpResponse:
-        link = RoomLink.objects.select_related("project").filter(public_id=public_id).first()
+        link = RoomLink.objects.filter(public_id=public_id).first()
         session = _find(request, link, session_id)
-        if session is None or link is None:
+        if session is None:
             return self._gone(request, link, session_id)
         context = {
             "link": link,
+            "public_id": public_id,
             "session": session,
             "agent_name": session.spec["name"],
             "agent_language": session.spec["language"],
@@ -68,8 +69,6 @@ def _answer(request: HttpRequest, template: str, context: dict[str, Any], status
 
 
 def _find(request: HttpRequest, link: RoomLink | None, session_id: uuid.UUID) -> LiveSession | None:
-    if link is None:
-        return None
     try:
         return visitor.get_visitor_session(request, link, session_id)
     except NotFound:

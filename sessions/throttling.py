@@ -1,6 +1,8 @@
-"""How often one address may start conversations, or check its connection."""
+"""How often one address may start conversations or check its connection, and one visitor send what was typed."""
 
 from __future__ import annotations
+
+import uuid
 
 from django.http import HttpRequest
 from redis import RedisError
@@ -8,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import SimpleRateThrottle
 
 from molts.errors import Busy, Unavailable
+from sessions.services import MOST_TYPED, TYPED_SECONDS
 
 
 class StartRateThrottle(SimpleRateThrottle):
@@ -19,6 +22,23 @@ class StartRateThrottle(SimpleRateThrottle):
 
 class CheckRateThrottle(StartRateThrottle):
     scope = "visitor_check"
+
+
+class SayRateThrottle(SimpleRateThrottle):
+    """One measure a conversation, wherever its visitor writes from."""
+
+    scope = "visitor_say"
+    rate = f"{MOST_TYPED}/{TYPED_SECONDS} s"
+
+    def __init__(self, session_id: uuid.UUID) -> None:
+        self._session_id = session_id
+        super().__init__()
+
+    def parse_rate(self, rate: str | None) -> tuple[int, int]:
+        return MOST_TYPED, TYPED_SECONDS
+
+    def get_cache_key(self, request: Request, view: object) -> str:
+        return self.cache_format % {"scope": self.scope, "ident": self._session_id.hex}
 
 
 class TooFast(Busy):
@@ -46,8 +66,15 @@ def check_check_rate(request: HttpRequest) -> None:
         raise TooFast(wait, "The connection was checked too often from here.")
 
 
-def _wait(throttle: StartRateThrottle, request: HttpRequest) -> int:
-    """Seconds until this address may try again; 0 when it may now."""
+def check_say_rate(request: HttpRequest, session_id: uuid.UUID) -> None:
+    """Raises TooFast when this conversation's visitor has sent too many lines lately; Unavailable without Redis."""
+    wait = _wait(SayRateThrottle(session_id), request)
+    if wait:
+        raise TooFast(wait, "That was too much at once; this line was not taken.")
+
+
+def _wait(throttle: SimpleRateThrottle, request: HttpRequest) -> int:
+    """Seconds until this one may try again; 0 when it may now."""
     try:
         allowed = throttle.allow_request(Request(request), None)  # type: ignore[arg-type]
     except RedisError as error:

@@ -32,7 +32,7 @@ from sessions import embed, services, visitor
 from sessions.catalog import page_words
 from sessions.choices import LIVE_STATES, EndReason
 from sessions.models import LiveSession, RoomLink
-from sessions.throttling import check_start_rate
+from sessions.throttling import check_say_rate, check_start_rate
 from sessions.tokens import visitor_token
 from sessions.transcripts import render_transcript
 
@@ -101,8 +101,12 @@ def text_field(body: dict[str, Any], name: str, *, required: bool = False) -> st
     return value
 
 
+def find_link(public_id: str) -> RoomLink | None:
+    return RoomLink.objects.select_related("agent", "agent__avatar", "project").filter(public_id=public_id).first()
+
+
 def get_link(public_id: str) -> RoomLink:
-    link = RoomLink.objects.select_related("agent", "agent__avatar", "project").filter(public_id=public_id).first()
+    link = find_link(public_id)
     if link is None:
         raise NotFound("There is no such link.")
     return link
@@ -312,8 +316,9 @@ class VisitorView(View):
 
     @method_decorator(answers_json)
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        link = get_link(kwargs.pop("public_id"))
-        embed.keep_frame_cookies(request, link)
+        link = find_link(kwargs.pop("public_id"))
+        if link is not None:
+            embed.keep_frame_cookies(request, link)
         self.session = visitor.get_visitor_session(request, link, kwargs.pop("session_id"))
         response = super().dispatch(request, *args, **kwargs)
         assert isinstance(response, HttpResponse)
@@ -335,6 +340,7 @@ class TranscriptView(VisitorView):
 class SayView(VisitorView):
     def post(self, request: HttpRequest) -> HttpResponse:
         text = text_field(read_body(request), "text", required=True)
+        check_say_rate(request, self.session.pk)
         services.say(session=self.session, text=text, speaker="user")
         return JsonResponse({"accepted": True}, status=202)
 

@@ -38,10 +38,13 @@ def opens_session(cookies: Mapping[str, str], session_id: uuid.UUID) -> bool:
 
 
 def get_visitor_session(request: HttpRequest, link: RoomLink | None, session_id: uuid.UUID) -> LiveSession:
-    """The visitor's session. Raises NotFound for unknown and foreign ones alike."""
+    """The visitor's session. Raises NotFound for unknown and foreign ones alike.
+
+    Without a link it is one whose link was deleted: it stays its visitor's, while nothing begins by that link any more.
+    """
     if not opens_session(request.COOKIES, session_id):
         raise NotFound("There is no such conversation.")
-    session = LiveSession.objects.filter(pk=session_id, link=link).select_related("agent").first()
+    session = LiveSession.objects.filter(pk=session_id, link=link).select_related("agent", "project").first()
     if session is None:
         raise NotFound("There is no such conversation.")
     return session

@@ -45,12 +45,14 @@ logger = logging.getLogger(__name__)
 
 JOIN_SECONDS = 3.0
 LATER_JOIN_SECONDS = 6.0  # once the conversation goes on without it, a face has more time
+TOLD_SECONDS = 6.0  # by then a visitor who sees no face is told so, whether or not it is still on its way
 WATCH_SECONDS = 0.5
 CALL_AGAIN_SECONDS = (2.0, 5.0, 10.0, 20.0, 30.0)
 CLOSE_SECONDS = 3.0
 CLOSING_SECONDS = 0.5
 METER_SECONDS = 10.0
 CUT_SECONDS = 1.0  # a face that does not say where it was cut is asked no longer
+MISSING = "The face is missing for now. The conversation goes on with voice only."
 
 
 class FaceMissing(MoltsError):
@@ -81,7 +83,7 @@ class FaceSource(ABC):
 
     join_seconds = JOIN_SECONDS
     billed_as: tuple[str, str] | None = None
-    """Provider and model, when somebody charges by the second."""
+    """Provider and model, when somebody charges by the second: a call is never made beside another one then."""
 
     on_preparing: Callable[[], None] | None = None
     """Called when the face is on its way, but has to be made ready first: it may take `PREPARE_SECONDS`."""
@@ -202,13 +204,14 @@ async def _has_free_worker() -> bool:
 class HostedFace(FaceSource):
     """A vendor's face: the `AvatarSession` of its LiveKit plugin, started in this job."""
 
-    join_seconds = 15.0  # a vendor's machine is far away and has to start
+    join_seconds = 60.0  # a vendor's machine has to start; whoever calls sooner again may pay for two
 
     def __init__(self, *, spec: FaceSpec, session: AgentSession[Any], room: rtc.Room) -> None:
         self._spec = spec
         self._session = session
         self._room = room
         self._http: aiohttp.ClientSession | None = None
+        self._turning_away: set[asyncio.Task[None]] = set()
         self.billed_as = (spec.engine, _vendors_name(spec.options))
 
     async def call(self) -> LiveFace:
@@ -230,6 +233,7 @@ class HostedFace(FaceSource):
                 output = await self._start(avatar)
             await _until_seen(self._room, avatar.avatar_identity)
         except BaseException:
+            self._turn_away(avatar.avatar_identity)
             await end()
             raise
         return HostedAvatar(self._room, avatar.avatar_identity, output, end)
@@ -237,6 +241,17 @@ class HostedFace(FaceSource):
     async def aclose(self) -> None:
         if self._http is not None:
             await self._http.close()
+
+    def _turn_away(self, identity: str) -> None:
+        """A vendor that was given up may still send its face: it would stand beside the next one, and be paid for."""
+
+        def look(participant: rtc.RemoteParticipant) -> None:
+            if participant.identity == identity:
+                task = asyncio.create_task(_remove(self._room.name, identity))
+                self._turning_away.add(task)
+                task.add_done_callback(self._turning_away.discard)
+
+        self._room.on("participant_connected", look)
 
     async def _start(self, avatar: Any) -> AudioOutput:
         """Start the vendor's session; what takes the speech for it. Raises FaceMissing when the vendor refuses."""
@@ -293,6 +308,8 @@ class FaceLink:
         self._source = source
         self._source.on_preparing = self._on_preparing
         self._patience: asyncio.Timeout | None = None
+        self._telling: asyncio.TimerHandle | None = None
+        self._prepares = False
         self._room = session.room_io.room
         self._recorder = recorder
         self._route: SpeechRoute = install(session.output)
@@ -319,7 +336,7 @@ class FaceLink:
             except (MoltsError, TimeoutError) as error:
                 logger.warning("no face: %s", getattr(error, "detail", "it did not join in time"))
                 await _count(missed=1)
-                self._note_missing("warning", "The face is missing for now. The conversation goes on with voice only.")
+                self._note_missing("warning", MISSING)
                 self._settled.set()
                 await asyncio.sleep(CALL_AGAIN_SECONDS[min(misses, len(CALL_AGAIN_SECONDS) - 1)])
                 misses += 1
@@ -346,15 +363,20 @@ class FaceLink:
         try:
             return await self._call(self._source.join_seconds)
         except TimeoutError:
-            if self._missing == "info":
-                raise  # it was answered
+            if self._prepares or self._source.billed_as is not None:
+                raise  # it was answered, or may still be, at a price
             return await self._call(self._source.join_seconds)
 
     async def _call(self, seconds: float) -> LiveFace:
         """Raises FaceMissing, Unavailable or TimeoutError."""
         began = time.monotonic()
-        async with asyncio.timeout(max(seconds, self._source.join_seconds)) as self._patience:
-            face = await self._source.call()
+        self._prepares = False
+        self._telling = asyncio.get_running_loop().call_later(TOLD_SECONDS, self._note_missing, "warning", MISSING)
+        try:
+            async with asyncio.timeout(max(seconds, self._source.join_seconds)) as self._patience:
+                face = await self._source.call()
+        finally:
+            self._telling.cancel()
         took = time.monotonic() - began
         logger.info("face joined", extra={"seconds": round(took, 2)})
         await _count(joins=1, join_seconds=took)
@@ -365,6 +387,9 @@ class FaceLink:
         machine slower that makes it ready."""
         if self._patience is not None and not self._patience.expired():
             self._patience.reschedule(asyncio.get_running_loop().time() + presence.PREPARE_SECONDS)
+        if self._telling is not None:
+            self._telling.cancel()
+        self._prepares = True
         self._note_missing("info", "The face is being drawn and comes in a moment. The voice is there already.")
         self._settled.set()
 
@@ -413,7 +438,9 @@ class FaceLink:
             await face.dismiss()
 
     def _note_missing(self, level: NoticeLevel, text: str) -> None:
-        if self._missing != level:
+        """Once for each step down. Whoever was told that it is missing is promised none again: drawing it may fail
+        every time."""
+        if self._missing not in (level, "warning"):
             self._missing = level
             self._recorder.notice(level=level, code="avatar_lost", text=text)
 
@@ -444,6 +471,12 @@ async def _until_seen(room: rtc.Room, identity: str) -> None:
         await seen.wait()
     finally:
         room.off("track_published", look)
+
+
+async def _remove(room_name: str, identity: str) -> None:
+    with contextlib.suppress(MoltsError, TimeoutError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await rooms.remove_participant(room_name, identity)
 
 
 async def _count(**amounts: float) -> None:

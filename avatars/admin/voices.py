@@ -7,7 +7,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.urls import path, reverse
 from django.utils.decorators import method_decorator
@@ -147,11 +147,7 @@ class VoiceAdmin(ScopedAdmin):
         if saved:
             del form.fields["project"]
         if not form.is_valid():
-            wrong = [
-                f"{form[name].label}: {texts[0]}" if name in form.fields else str(texts[0])
-                for name, texts in form.errors.items()
-            ]
-            raise BadInput(" ".join(wrong))
+            raise BadInput(" ".join(_in_words(form, name, errors[0]) for name, errors in form.errors.as_data().items()))
         return Voice(
             provider=form.cleaned_data["provider"],
             options=form.chosen_options(),
@@ -171,6 +167,13 @@ class VoiceAdmin(ScopedAdmin):
     @admin.display(description="used by")
     def agents_with_it(self, voice: Voice) -> SafeString | str:
         return used_by(voice.agents.all(), _agent_url)
+
+
+def _in_words(form: forms.BaseForm, name: str, error: ValidationError) -> str:
+    """Django's own errors ("This field is required.") need the field's name; those of the provider say what they are
+    about, which may be elsewhere than at the field that they are shown at."""
+    text = " ".join(error.messages)
+    return f"{form[name].label}: {text}" if error.code and name in form.fields else text
 
 
 def _agent_url(agent: Agent) -> str:

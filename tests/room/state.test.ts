@@ -246,6 +246,26 @@ describe("typed text", () => {
   });
 });
 
+describe("typing too fast", () => {
+  it("keeps the refused line for another try, says why, and forgets that by itself", () => {
+    const page = Page.talking().do({ type: "typed", id: "t1", text: "hello" }, { type: "typed.too_fast", id: "t1" });
+    assert.equal(page.state.typed[0]?.status, "failed");
+    assert.deepEqual(page.noticeKeys, ["too_fast"]);
+    assert.deepEqual(page.after(10_000).noticeKeys, []);
+    assert.equal(page.state.typed[0]?.text, "hello");
+  });
+
+  it("is told by the agent, too, which takes no more for a while", () => {
+    const page = Page.talking().do({ type: "typed", id: "t1", text: "hello" });
+    page.do({ type: "typed.status", id: "t1", status: "sent" }).hear(notice("too_fast", "info"));
+    assert.deepEqual(
+      notices(page.state).map((one) => one.title),
+      ["One moment"],
+    );
+    assert.equal(page.after(CONFIRM_MS + 1).state.typed[0]?.status, "failed");
+  });
+});
+
 describe("state chip", () => {
   it("follows a conversation from Talk to the end", () => {
     const page = new Page();

@@ -108,6 +108,34 @@ def test_erasing_leaves_nothing_and_says_so_for_as_long_as_the_key_lives(
     assert visitor.post(address(link, session)).status_code == 302, "a second press changes nothing"
 
 
+def test_a_link_that_was_deleted_takes_no_conversation_with_it(
+    visitor: Client, link: RoomLink, session: LiveSession
+) -> None:
+    link.delete()
+    text = text_of(visitor.get(address(link, session)))
+    assert "My name is Ada." in text
+    assert f'href="/r/{link.public_id}"' not in text, "nobody talks by it any more"
+    transcript = f"/r/{link.public_id}/sessions/{session.pk}/transcript"
+    assert "My name is Ada." in visitor.get(transcript).content.decode()
+    assert "Nothing is kept" in text_of(visitor.post(address(link, session), follow=True))
+    assert not LiveSession.objects.exists()
+
+
+def test_a_deleted_link_opens_nothing_to_others_and_lets_nobody_begin_or_come_back(
+    visitor: Client, agent: Agent, link: RoomLink, session: LiveSession
+) -> None:
+    running = make_session(agent, link=link)
+    visitor.cookies[cookie_name(running.pk)] = sign_cookie(running.pk)
+    other = RoomLink.objects.create(project=link.project, agent=agent)
+    link.delete()
+    assert Client().get(address(link, session)).status_code == 404
+    assert visitor.get(address(other, session)).status_code == 404, "another link's address is not its own"
+    for body in ({}, {"resume": str(running.pk)}):
+        answer = visitor.post(f"/r/{link.public_id}/start", body, content_type="application/json")
+        assert answer.status_code == 404
+    assert LiveSession.objects.count() == 2
+
+
 def test_without_the_key_it_is_a_clear_page_and_erases_nothing(link: RoomLink, session: LiveSession) -> None:
     stranger = Client()
     page = stranger.get(address(link, session))
@@ -135,10 +163,6 @@ def test_the_key_opens_it_under_its_own_link_only(
     assert LiveSession.objects.filter(pk=session.pk).exists()
     unknown = f"/r/unknown/sessions/{session.pk}/summary"
     assert visitor.get(unknown).status_code == 404
-    session.link = None
-    session.save()
-    link.delete()
-    assert visitor.get(address(link, session)).status_code == 404
 
 
 def test_the_key_is_good_for_a_day(

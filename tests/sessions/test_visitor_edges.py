@@ -6,6 +6,7 @@ import time
 import uuid
 
 import pytest
+from django.core.cache import cache
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
 from pytest_django import DjangoAssertNumQueries, Settings
@@ -22,6 +23,13 @@ pytestmark = pytest.mark.usefixtures("quiet_events")
 
 def own(client: Client, session: LiveSession) -> None:
     client.cookies[tokens.cookie_name(session.pk)] = tokens.sign_cookie(session.pk)
+
+
+@pytest.fixture
+def counted(settings: Settings) -> None:
+    """How often was written is counted without Redis."""
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    cache.clear()
 
 
 @pytest.fixture
@@ -76,6 +84,7 @@ def test_it_starts_nothing_while_redis_is_away(
     assert not LiveSession.objects.exists()
 
 
+@pytest.mark.usefixtures("counted")
 def test_it_takes_what_cannot_be_shown_out_of_what_is_said(
     client: Client, link: RoomLink, talk: LiveSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,6 +103,7 @@ def test_it_takes_what_cannot_be_shown_out_of_what_is_said(
     assert client.post(url, b'{"text": "\\u0000"}', content_type="application/json").status_code == 400
 
 
+@pytest.mark.usefixtures("counted")
 def test_it_says_that_no_agent_is_there_to_hear(
     client: Client, link: RoomLink, talk: LiveSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +113,33 @@ def test_it_says_that_no_agent_is_there_to_hear(
         f"/r/{link.public_id}/sessions/{talk.pk}/say", {"text": "hello"}, content_type="application/json"
     )
     assert (response.status_code, response.json()["errors"][0]["code"]) == (409, "no_agent")
+
+
+@pytest.mark.usefixtures("counted")
+def test_a_visitor_writes_as_fast_as_people_do_and_no_program_does_more(
+    client: Client, link: RoomLink, talk: LiveSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+
+    def send(session_id: uuid.UUID, order: dict[str, str]) -> bool:
+        sent.append(order["text"])
+        return True
+
+    monkeypatch.setattr("sessions.presence.send_say", send)
+    own(client, talk)
+    url = f"/r/{link.public_id}/sessions/{talk.pk}/say"
+
+    def write(line: int) -> int:
+        return client.post(url, {"text": f"line {line}"}, content_type="application/json").status_code
+
+    assert [write(line) for line in range(21)] == [202] * 20 + [429]
+    refused = client.post(url, {"text": "more"}, content_type="application/json")
+    assert refused.json()["errors"][0]["code"] == "throttled"
+    assert "this line was not taken" in refused.json()["errors"][0]["detail"]
+    assert 0 < int(refused["Retry-After"]) <= 10
+    assert sent == [f"line {line}" for line in range(20)]
+    monkeypatch.setattr("sessions.throttling.SayRateThrottle.timer", lambda _: time.time() + 10.5)
+    assert write(21) == 202
 
 
 def test_it_answers_a_lost_path_and_a_foreign_form_as_json_where_a_program_asks(db: None) -> None:

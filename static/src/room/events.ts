@@ -24,6 +24,7 @@ export type NoticeCode =
   | "llm_fallback"
   | "tts_fallback"
   | "offline_recogniser"
+  | "too_fast"
   | "recording"
   | "limit_near";
 

@@ -172,7 +172,10 @@ class Conversation {
       way === "chat" ? this.media.sendText(text).catch(() => api.say(sessionId, text)) : api.say(sessionId, text);
     sent.then(
       () => this.report({ type: "typed.status", id, status: "sent" }),
-      () => this.report({ type: "typed.status", id, status: "failed" }),
+      (error: unknown) => {
+        const tooFast = error instanceof ApiError && error.code === "throttled";
+        this.report(tooFast ? { type: "typed.too_fast", id } : { type: "typed.status", id, status: "failed" });
+      },
     );
   }
 

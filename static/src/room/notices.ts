@@ -265,6 +265,8 @@ function serverWords(notice: ServerNotice, name: string): [string, string?] {
         t("Simple speech recognition"),
         t("A simple offline recogniser is listening: it often mishears. Typing works better."),
       ];
+    case "too_fast":
+      return [t("One moment"), t("That was too much at once. Wait a few seconds, then send the rest again.")];
     default:
       return [t("Please note")];
   }

@@ -117,6 +117,7 @@ export type Change =
   | { type: "playback"; blocked: boolean }
   | { type: "typed"; id: string; text: string }
   | { type: "typed.status"; id: string; status: Typed["status"] }
+  | { type: "typed.too_fast"; id: string }
   | { type: "dismiss"; key: string }
   | { type: "left" }
   | { type: "left.refused" }
@@ -244,6 +245,10 @@ export function reduce(state: State, action: Action): State {
       return { ...state, typed: [...state.typed, newTyped(state, action.id, action.text, now)], now };
     case "typed.status":
       return { ...state, typed: setTyped(state.typed, action.id, action.status, now), now };
+    case "typed.too_fast": {
+      const typed = setTyped(state.typed, action.id, "failed", now);
+      return notify({ ...state, typed, now }, { code: "too_fast", level: "info", text: "" });
+    }
     case "dismiss":
       return { ...state, dismissed: [...state.dismissed, action.key], now };
     case "left":
@@ -441,8 +446,8 @@ function tick(state: State): State {
   return { ...state, typed, notices, micMoved };
 }
 
-/** Good news goes by itself. */
-const passing: readonly NoticeCode[] = ["agent_back", "avatar_back"];
+/** Good news goes by itself, and so does what waiting mends. */
+const passing: readonly NoticeCode[] = ["agent_back", "avatar_back", "too_fast"];
 
 // What follows reads the state; nothing is stored twice.
 

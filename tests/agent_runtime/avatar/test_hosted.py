@@ -107,6 +107,28 @@ async def test_a_vendor_that_refuses_costs_no_word(desk: Desk, vendor: Vendor) -
     assert await desk.notices(session) == ["avatar_lost"]
 
 
+async def test_a_vendor_that_does_not_answer_is_missed_in_time_and_comes_later_without_being_called_twice(
+    desk: Desk, vendor: Vendor
+) -> None:
+    vendor.answers.clear()
+    session = await desk.begin(await agent_with_hosted_face(desk, vendor))
+    began = time.time()
+    async with desk.visitor(session) as visitor:
+        assert await visitor.wait_for_sound(0) - began < 10
+        await until_notice(desk, session, "avatar_lost", seconds=max(0.1, began + 10 - time.time()))
+        await visitor.wait_until_quiet()
+        await asyncio.sleep(max(0.0, began + 20 - time.time()))  # longer than a call used to take
+        vendor.answers.set()
+        await until_notice(desk, session, "avatar_back")
+        await until_shown(visitor)
+        await visitor.speak(desk.speech(TABLE))
+        said = await desk.until_said(session, 3)
+    assert matches(said, [GREETING, ("user", TABLE), ("agent", ANSWERS[TABLE])])
+    assert await desk.notices(session) == ["avatar_lost", "avatar_back"]
+    assert len(vendor.asked) == 1
+    assert vendor.faces[0].played > 0.5
+
+
 async def test_a_session_that_the_vendor_ends_in_mid_sentence_costs_no_word_and_comes_back(
     desk: Desk, vendor: Vendor
 ) -> None:

@@ -4,13 +4,16 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from agent_runtime.avatar import link
 from agent_runtime.avatar.link import FaceLink, FaceMissing, FaceSource, LiveFace
-from sessions import presence
+from projects.providers.base import Credentials
+from sessions import presence, rooms
+from sessions.spec import FaceSpec
 
 
 class Face(LiveFace):
@@ -76,6 +79,7 @@ class Stub:
         self.notices.append((level, code))
 
     def on(self, *_: Any) -> None: ...
+    def note_face_time(self, *_: Any, **__: Any) -> None: ...
     def use_face(self, *_: Any) -> None: ...
     def drop_face(self, *_: Any) -> None: ...
     def isconnected(self) -> bool:
@@ -92,6 +96,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "CALL_AGAIN_SECONDS", (0.3,))
     monkeypatch.setattr(link, "CLOSING_SECONDS", 0.0)
     monkeypatch.setattr(link, "LATER_JOIN_SECONDS", 0.2)
+    monkeypatch.setattr(link, "TOLD_SECONDS", 0.2)
     monkeypatch.setattr(presence, "PREPARE_SECONDS", 1.0)
 
 
@@ -152,3 +157,89 @@ async def test_a_face_whose_drawing_fails_is_not_called_again_at_once(failing: A
         await until(lambda: len(stub.notices) == 2)
         assert (source.calls, stub.notices) == (1, [("info", "avatar_lost"), ("warning", "avatar_lost")])
         await until(lambda: source.calls == 2)
+
+
+async def test_a_face_whose_drawing_fails_every_time_is_promised_once_and_missed_once() -> None:
+    source = Source(cannot_be_drawn, cannot_be_drawn, cannot_be_drawn, comes)
+    async with linked(source) as (_, stub):
+        await until(lambda: source.calls == 4)
+        await until(lambda: len(stub.notices) > 2)
+        assert stub.notices == [("info", "avatar_lost"), ("warning", "avatar_lost"), ("info", "avatar_back")]
+
+
+async def test_a_paid_face_that_is_slow_is_missed_in_time_and_never_called_beside_itself() -> None:
+    under_way: list[int] = []
+
+    async def comes_late(source: Source) -> LiveFace:
+        under_way.append(source.calls)
+        await asyncio.sleep(0.6)
+        return Face()
+
+    source = Source(comes_late)
+    source.join_seconds, source.billed_as = 5.0, ("vendor", "anna")
+    async with linked(source) as (_, stub):
+        await until(lambda: stub.notices)
+        assert (under_way, stub.notices) == ([1], [("warning", "avatar_lost")])
+        await until(lambda: len(stub.notices) == 2)
+        assert (under_way, stub.notices[1]) == ([1], ("info", "avatar_back"))
+
+
+async def test_a_paid_face_that_never_comes_is_not_called_again_at_once() -> None:
+    source = Source(never_comes)
+    source.billed_as = ("vendor", "anna")
+    async with linked(source) as (_, stub):
+        await until(lambda: stub.notices)
+        assert source.calls == 1
+        await until(lambda: source.calls == 2)
+
+
+class SlowVendor:
+    """A provider whose call hangs. Stands for the room, too, and for the session with its audio output."""
+
+    name = "molts-room"
+    avatar_identity = "avatar-1"
+
+    def __init__(self) -> None:
+        self.listeners: list[Callable[[Any], None]] = []
+        self.ended = 0
+
+    def parse_options(self, *_: Any) -> None: ...
+    def replace_audio_tail(self, *_: Any) -> None: ...
+    def on(self, _: str, listener: Callable[[Any], None]) -> None:
+        self.listeners.append(listener)
+
+    async def build_avatar(self, **_: Any) -> SlowVendor:
+        return self
+
+    async def start(self, *_: Any, **__: Any) -> None:
+        await asyncio.sleep(60)
+
+    async def end_avatar(self, *_: Any, **__: Any) -> None:
+        self.ended += 1
+
+
+async def test_a_vendors_face_that_was_given_up_is_put_out_of_the_room_when_it_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    removed: list[tuple[str, str]] = []
+
+    async def remove(*who: str) -> None:
+        removed.append(who)  # type: ignore[arg-type]
+
+    vendor = SlowVendor()
+    monkeypatch.setattr(link, "get_provider", lambda key: vendor)
+    monkeypatch.setattr(link, "tail_of", lambda output: output)
+    monkeypatch.setattr(rooms, "remove_participant", remove)
+    spec = FaceSpec(name="Anna", engine="tavus", options={}, credentials=Credentials(), portrait="")
+    session = SimpleNamespace(output=vendor)
+    source = link.HostedFace(spec=spec, session=session, room=vendor)  # type: ignore[arg-type]
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await source.call()
+    assert (vendor.ended, removed) == (1, [])
+    for listener in vendor.listeners:
+        listener(SimpleNamespace(identity="somebody"))
+        listener(SimpleNamespace(identity="avatar-1"))
+    await until(lambda: removed)
+    assert removed == [("molts-room", "avatar-1")]
+    await source.aclose()

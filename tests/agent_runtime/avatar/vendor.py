@@ -90,11 +90,14 @@ class VendorFace:
 
 
 class Vendor:
-    """Takes conversations while `status` is 200, each with a face of its own; else refuses with that status."""
+    """Takes conversations while `status` is 200, each with a face of its own; else refuses with that status. Answers
+    nobody until `answers` is set."""
 
     def __init__(self) -> None:
         self.url = ""
         self.status = 200
+        self.answers = asyncio.Event()
+        self.answers.set()
         self.asked: list[dict[str, Any]] = []
         self.keys: list[str] = []
         self.tokens: list[dict[str, Any]] = []
@@ -106,6 +109,7 @@ class Vendor:
         body = await request.json()
         self.asked.append(body)
         self.keys.append(request.headers["x-api-key"])
+        await self.answers.wait()
         if self.status != 200:
             return web.json_response({"message": "Invalid access token"}, status=self.status)
         properties = body["properties"]
