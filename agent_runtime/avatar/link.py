@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 JOIN_SECONDS = 3.0
 LATER_JOIN_SECONDS = 6.0  # once the conversation goes on without it, a face has more time
-TOLD_SECONDS = 6.0  # by then a visitor who sees no face is told so, whether or not it is still on its way
+TOLD_SECONDS = 8.0  # a visitor who sees no face by then is told so; a face that is only slow needs no words
 WATCH_SECONDS = 0.5
 CALL_AGAIN_SECONDS = (2.0, 5.0, 10.0, 20.0, 30.0)
 CLOSE_SECONDS = 3.0
@@ -330,13 +330,15 @@ class FaceLink:
 
     async def run(self) -> None:
         misses = 0
+        self._telling = asyncio.get_running_loop().call_later(TOLD_SECONDS, self._tell_missing)
         while True:
             try:
                 self._face = await self._call_first() if misses == 0 else await self._call(LATER_JOIN_SECONDS)
             except (MoltsError, TimeoutError) as error:
                 logger.warning("no face: %s", getattr(error, "detail", "it did not join in time"))
                 await _count(missed=1)
-                self._note_missing("warning", MISSING)
+                if self._telling is None:
+                    self._tell_missing()
                 self._settled.set()
                 await asyncio.sleep(CALL_AGAIN_SECONDS[min(misses, len(CALL_AGAIN_SECONDS) - 1)])
                 misses += 1
@@ -354,6 +356,7 @@ class FaceLink:
 
     async def aclose(self) -> None:
         """The avatar leaves with the session."""
+        self._tell_no_more()
         self._route.drop_face(time.time())
         await self._dismiss()
         await self._source.aclose()
@@ -371,12 +374,8 @@ class FaceLink:
         """Raises FaceMissing, Unavailable or TimeoutError."""
         began = time.monotonic()
         self._prepares = False
-        self._telling = asyncio.get_running_loop().call_later(TOLD_SECONDS, self._note_missing, "warning", MISSING)
-        try:
-            async with asyncio.timeout(max(seconds, self._source.join_seconds)) as self._patience:
-                face = await self._source.call()
-        finally:
-            self._telling.cancel()
+        async with asyncio.timeout(max(seconds, self._source.join_seconds)) as self._patience:
+            face = await self._source.call()
         took = time.monotonic() - began
         logger.info("face joined", extra={"seconds": round(took, 2)})
         await _count(joins=1, join_seconds=took)
@@ -387,9 +386,8 @@ class FaceLink:
         machine slower that makes it ready."""
         if self._patience is not None and not self._patience.expired():
             self._patience.reschedule(asyncio.get_running_loop().time() + presence.PREPARE_SECONDS)
-        if self._telling is not None:
-            self._telling.cancel()
         self._prepares = True
+        self._tell_no_more()
         self._note_missing("info", "The face is being drawn and comes in a moment. The voice is there already.")
         self._settled.set()
 
@@ -437,6 +435,15 @@ class FaceLink:
         if face is not None:
             await face.dismiss()
 
+    def _tell_missing(self) -> None:
+        self._telling = None
+        self._note_missing("warning", MISSING)
+
+    def _tell_no_more(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+
     def _note_missing(self, level: NoticeLevel, text: str) -> None:
         """Once for each step down. Whoever was told that it is missing is promised none again: drawing it may fail
         every time."""
@@ -445,6 +452,7 @@ class FaceLink:
             self._recorder.notice(level=level, code="avatar_lost", text=text)
 
     def _note_there(self) -> None:
+        self._tell_no_more()
         if self._missing:
             self._missing = None
             self._recorder.notice(level="info", code="avatar_back", text="The face is here.")

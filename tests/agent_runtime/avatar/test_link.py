@@ -55,6 +55,10 @@ async def never_comes(source: Source) -> LiveFace:
     raise AssertionError
 
 
+async def is_full(source: Source) -> LiveFace:
+    raise FaceMissing("No slot.")
+
+
 async def is_drawn_first(source: Source) -> LiveFace:
     assert source.on_preparing is not None
     source.on_preparing()
@@ -134,6 +138,16 @@ async def test_a_face_that_never_comes_is_missed_after_two_calls_and_called_agai
         assert (source.calls, stub.notices) == (2, [("warning", "avatar_lost")])
         await until(lambda: len(stub.notices) == 2)
         assert (source.calls, stub.notices[1]) == (3, ("info", "avatar_back"))
+
+
+async def test_a_face_that_is_only_slow_needs_no_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its worker has just been started, or its slot just left."""
+    monkeypatch.setattr(link, "CALL_AGAIN_SECONDS", (0.02,))
+    source = Source(is_full, is_full, comes)
+    async with linked(source) as (_, stub):
+        await until(lambda: source.calls == 3)
+        await asyncio.sleep(2 * link.TOLD_SECONDS)
+        assert stub.notices == []
 
 
 async def test_a_face_that_is_drawn_first_is_called_once_and_never_said_to_be_lost() -> None:
