@@ -146,8 +146,7 @@ async def test_it_stops_when_spoken_over_and_keeps_only_what_was_played(desk: De
     assert story.startswith(told.text)
     # Two to four seconds were heard, at 165 words a minute.
     assert 3 <= len(told.text.split()) <= 14
-    assert said[2][1].startswith("i want")  # words over the first of an answer are heard from the first on
-    assert matches(said[2:3], [("user", TABLE)])
+    assert said[2] == ("user", TABLE)  # also its first word, which fell among the first of the answer
     assert said[3] == ("agent", ANSWERS[TABLE])
     assert [turn.interrupted for turn in turns] == [True, False]
 
