@@ -119,8 +119,7 @@ async def test_a_face_that_is_not_drawn_yet_is_called_once_and_comes_when_it_is(
         assert len(desk.stack.busy_jobs("avatar")) == 1
     assert len(calls) == 1
     assert matches(said, [GREETING, ("user", TABLE), ("agent", ANSWERS[TABLE])])
-    told = await desk.query(lambda: list(SessionNotice.objects.filter(session=session).values_list("level", "code")))
-    assert told == [("info", "avatar_lost"), ("info", "avatar_back")]
+    assert await desk.notices(session) == ["avatar_lost", "avatar_back"]
 
 
 @pytest.mark.usefixtures("faces")
