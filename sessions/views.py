@@ -127,7 +127,12 @@ def start_page(request: HttpRequest) -> HttpResponse:
         for link in links.order_by("created_at")[:50]
         if not link.is_expired
     ]
-    return render(request, "start.html", {"agents": agents, "for_operator": is_for_operator(request)})
+    context = {
+        "agents": agents,
+        "moving": any(agent["clip_url"] for agent in agents),
+        "for_operator": is_for_operator(request),
+    }
+    return render(request, "start.html", context)
 
 
 def is_for_operator(request: HttpRequest) -> bool:

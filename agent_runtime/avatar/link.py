@@ -32,7 +32,7 @@ from agent_runtime.avatar.job import SPEECH_RATE
 from agent_runtime.avatar.route import SpeechRoute, install, tail_of
 from agent_runtime.recorder import SessionRecorder
 from molts.errors import MoltsError, Unavailable
-from molts.http import guarded_session
+from molts.http import Limits, guarded_session
 from projects.providers import PROVIDERS, get_provider
 from projects.providers.base import Kind
 from projects.providers.hosted_faces import calls_through
@@ -217,7 +217,8 @@ class HostedFace(FaceSource):
     async def call(self) -> LiveFace:
         provider = get_provider(self._spec.engine)
         options = provider.parse_options(Kind.AVATAR, self._spec.options)
-        self._http = self._http or guarded_session()
+        # Plugins repeat a call that ran out of time: none does so before it is given up here.
+        self._http = self._http or guarded_session(limits=Limits(total_seconds=self.join_seconds + CLOSE_SECONDS))
         with calls_through(self._http):
             avatar = await provider.build_avatar(
                 options=options, credentials=self._spec.credentials, identity=f"avatar-{uuid.uuid4().hex[:12]}"

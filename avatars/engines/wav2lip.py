@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from avatars.engines.base import (
+    EngineFailed,
     EngineHealth,
     EngineOptions,
     Face,
@@ -64,15 +65,16 @@ class Wav2Lip(LipSyncEngine):
 
     def health(self) -> EngineHealth:
         state = launch.ask(KEY)
-        if state is not None:
-            return launch.as_health(state)
         if KEY in engine_config().addresses:
+            if state is not None:
+                return launch.as_health(state)
             return EngineHealth(False, f"nobody answers at {launch.address_of(KEY)}", "Start its engine host there.")
-        model = engine_config().wav2lip_model
-        if not model:
-            return EngineHealth(False, "has no weights", MEND)
-        if not Path(model).expanduser().exists():
-            return EngineHealth(False, f"there is no {model}", MEND)
+        if lacks := _what_lacks():
+            return EngineHealth(False, lacks, MEND)
+        if why := launch.trouble(KEY, _settings(), state):
+            return EngineHealth(False, why, f"{MEND} Another file or setting is tried at once.")
+        if state is not None and not state.get("code"):
+            return launch.as_health(state)
         return EngineHealth(True, "starts with the first conversation")
 
     def prepare(self, face: Face, video: VideoFormat, progress: Progress | None = None) -> None:
@@ -93,9 +95,11 @@ class Wav2Lip(LipSyncEngine):
         )
 
     def _start(self) -> None:
-        config = engine_config()
-        if KEY not in config.addresses:
-            launch.start(KEY, {"model": config.wav2lip_model, "threads": str(config.wav2lip_threads)})
+        if KEY in engine_config().addresses:
+            return
+        if lacks := _what_lacks():
+            raise EngineFailed(f"{self.label}: {lacks}. {MEND}")
+        launch.start(KEY, _settings())
 
     def _frame(self, face: Face, video: VideoFormat) -> tuple[bytes, Box]:
         """The portrait framed for the video, as PNG, and the face in it. Raises BadInput."""
@@ -114,6 +118,18 @@ class Wav2Lip(LipSyncEngine):
         framed = frame(picture, marks, width=video.width, height=video.height)
         _, data = cv2.imencode(".png", cv2.cvtColor(framed.picture, cv2.COLOR_RGB2BGR))
         return data.tobytes(), face_box(framed, video)
+
+
+def _settings() -> dict[str, str]:
+    return {"model": engine_config().wav2lip_model, "threads": str(engine_config().wav2lip_threads)}
+
+
+def _what_lacks() -> str:
+    """What no host can do without; "" when all is there."""
+    model = engine_config().wav2lip_model
+    if not model:
+        return "has no weights"
+    return "" if Path(model).expanduser().exists() else f"there is no {model}"
 
 
 def face_box(framed: Framed, video: VideoFormat) -> Box:

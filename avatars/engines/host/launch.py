@@ -3,8 +3,10 @@ does not matter how many processes ask at once; it ends by itself when nobody wa
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,13 +15,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from avatars.engines.adapters.molts_engine_adapter import protocol
+from avatars.engines.adapters.molts_engine_adapter import protocol, supervise
 from avatars.engines.base import EngineFailed, EngineHealth
 from avatars.engines.config import engine_config
 from molts.errors import BadConfiguration
 
 PACKAGE_DIR = Path(__file__).resolve().parent.parent / "adapters"
 START_SECONDS = 60.0
+AGAIN_SECONDS = 5.0  # a host that crashed is waited for no longer
+SPAWN_SECONDS = 1.0
 IDLE_SECONDS = 180.0
 LONGEST_SOCKET = 100  # the kernel's limit for a socket's path is 108 bytes
 
@@ -68,30 +72,70 @@ def as_health(state: Mapping[str, Any]) -> EngineHealth:
     )
 
 
+def mark_of(settings: Mapping[str, str]) -> str:
+    """Another one for other settings, and for another file, or folder of files, that one of them names."""
+    stamps: list[Any] = []
+    for name, value in sorted(settings.items()):
+        stamps.append((name, value))
+        path = Path(value).expanduser()
+        if value:
+            with contextlib.suppress(OSError):
+                files = sorted(path.iterdir()) if path.is_dir() else [path]
+                stamps += [(file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in files]
+    return hashlib.sha256(repr(stamps).encode()).hexdigest()[:16]
+
+
+def trouble(key: str, settings: Mapping[str, str], state: Mapping[str, Any] | None) -> str:
+    """Why the host of engine `key`, of this health, will not serve as it is; "" when it may. What happened with other
+    settings or files is no trouble any more."""
+    if state is not None:
+        return str(state.get("text")) if state.get("code") and state.get("mark") == mark_of(settings) else ""
+    crash = supervise.last_crash(address_of(key))
+    if crash is None or crash.again_in < AGAIN_SECONDS or crash.mark != mark_of(settings):
+        return ""
+    log = socket_path(key).with_suffix(".log")
+    return f"{crash.text}; it is tried again in {crash.again_in:.0f} s. {log} says why"
+
+
 def start(key: str, settings: Mapping[str, str]) -> None:
     """Start the host of engine `key` unless it runs, and wait until its model is loaded. Blocking.
+
+    One that failed is left alone until its own time has come, or a setting or file is another.
 
     Raises EngineFailed when that takes longer than START_SECONDS, or the model cannot be loaded.
     """
     deadline = time.monotonic() + START_SECONDS
     spawned: subprocess.Popen[bytes] | None = None
+    spawn_at = 0.0
     while time.monotonic() < deadline:
         state = ask(key)
-        if state is not None and not state.get("loading"):
-            if state.get("code"):
-                raise EngineFailed(str(state.get("text")))
+        if why := trouble(key, settings, state):
+            raise EngineFailed(why if why.endswith(".") else f"{why}.")
+        if state is not None and state.get("code"):
+            _end(state.get("pid"))
+        elif state is not None and not state.get("loading"):
             return
-        if state is None and (spawned is None or spawned.poll() is not None):
-            spawned = _spawn(key, settings)
+        elif state is None and (spawned is None or spawned.poll() is not None) and time.monotonic() >= spawn_at:
+            crash = supervise.last_crash(address_of(key))
+            if crash is not None and crash.mark != mark_of(settings):
+                _end(crash.pid)
+            spawned, spawn_at = _spawn(key, settings), time.monotonic() + SPAWN_SECONDS
         time.sleep(0.1)
     raise EngineFailed(f"The engine host of {key} did not start within {START_SECONDS:.0f} s; its log says why.")
+
+
+def _end(pid: Any) -> None:
+    """End a host that was started for what is no more; its supervisor ends with it."""
+    if isinstance(pid, int) and pid > 1:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGTERM)
 
 
 def _spawn(key: str, settings: Mapping[str, str]) -> subprocess.Popen[bytes]:
     path = socket_path(key)
     make_private(path.parent)
     words = [sys.executable, "-m", "molts_engine_adapter", key, "--listen", f"unix:{path}"]
-    words += ["--idle-seconds", str(IDLE_SECONDS)]
+    words += ["--idle-seconds", str(IDLE_SECONDS), "--mark", mark_of(settings)]
     for name, value in settings.items():
         words += ["--set", f"{name}={value}"]
     environment = {

@@ -15,6 +15,7 @@ await build({
     { in: join(here, "room.css"), out: "room" },
     { in: join(here, "..", "check", "main.ts"), out: "check" },
     { in: join(here, "..", "check", "check.css"), out: "check" },
+    { in: join(here, "..", "start", "main.ts"), out: "start" },
     { in: join(here, "..", "summary", "main.ts"), out: "summary" },
     { in: join(here, "..", "summary", "summary.css"), out: "summary" },
   ],

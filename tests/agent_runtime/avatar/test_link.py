@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from livekit.agents.utils import http_context
 
 from agent_runtime.avatar import link
 from agent_runtime.avatar.link import FaceLink, FaceMissing, FaceSource, LiveFace
@@ -216,6 +217,7 @@ class SlowVendor:
     def __init__(self) -> None:
         self.listeners: list[Callable[[Any], None]] = []
         self.ended = 0
+        self.seconds = 0.0
 
     def parse_options(self, *_: Any) -> None: ...
     def replace_audio_tail(self, *_: Any) -> None: ...
@@ -226,6 +228,7 @@ class SlowVendor:
         return self
 
     async def start(self, *_: Any, **__: Any) -> None:
+        self.seconds = http_context.http_session().timeout.total or 0.0
         await asyncio.sleep(60)
 
     async def end_avatar(self, *_: Any, **__: Any) -> None:
@@ -256,4 +259,5 @@ async def test_a_vendors_face_that_was_given_up_is_put_out_of_the_room_when_it_c
         listener(SimpleNamespace(identity="avatar-1"))
     await until(lambda: removed)
     assert removed == [("molts-room", "avatar-1")]
+    assert vendor.seconds > source.join_seconds, "a plugin that runs out of time would call a second time"
     await source.aclose()

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import json
 import os
+import re
 import signal
 import socket
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -17,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avatars.engines.adapters.molts_engine_adapter import protocol
+from avatars.engines.adapters.molts_engine_adapter import protocol, supervise
 from avatars.engines.adapters.molts_engine_adapter.protocol import Kind, ProtocolError
 from avatars.engines.base import (
     AudioChunk,
@@ -386,6 +390,92 @@ async def test_the_host_ends_with_its_supervisor_however_that_ends(own_host: Pat
     assert state is not None
     launch._started[-1].kill()
     await until(lambda: not alive(state["pid"]))
+
+
+def test_without_weights_no_host_is_started(own_host: Path) -> None:
+    for model, words in (("", "has no weights"), (str(own_host / "gone.onnx"), "there is no .*gone.onnx")):
+        configure(dataclasses.replace(engine_config(), wav2lip_model=model))
+        with pytest.raises(EngineFailed, match=f"Wav2Lip: {words}. Export the weights"):
+            Wav2Lip().prepare(FACE, VIDEO)
+    assert not engine_config().run_dir.exists()
+
+
+def test_a_broken_model_is_named_and_tried_again_when_it_was_changed(own_host: Path) -> None:
+    engine, model = Wav2Lip(), Path(engine_config().wav2lip_model)
+    good = model.read_bytes()
+    model.write_bytes(b"no model")
+    assert engine.health().ready, "nobody has tried it"
+    tried = set()
+    for _ in range(3):
+        with pytest.raises(EngineFailed, match="is no ONNX model that can be loaded"):
+            engine.prepare(FACE, VIDEO)
+        state = launch.ask("wav2lip")
+        assert state is not None
+        tried.add(state["pid"])
+    assert len(tried) == 1
+    health = engine.health()
+    assert (health.ready, "is no ONNX model" in health.text) == (False, True)
+    assert "MOLTS_WAV2LIP_MODEL" in health.mend
+
+    model.write_bytes(good)
+    assert engine.health().text == "starts with the first conversation"
+    engine.prepare(FACE, VIDEO)
+    assert engine.health().ready
+    assert not alive(tried.pop())
+
+
+def test_a_host_without_its_model_says_so_for_longer_than_one_that_is_idle(tmp_path: Path) -> None:
+    missing = str(tmp_path / "none.onnx")
+    with running(tmp_path, "wav2lip", "--set", f"model={missing}", "--idle-seconds", "0.2") as host:
+        time.sleep(1)
+        assert host.health()["text"].startswith(f"There is no file {missing}")
+    log = (tmp_path / "host.log").read_text()
+    assert "Traceback" not in log
+
+
+def test_a_host_that_crashes_again_and_again_is_left_alone_for_longer_and_longer(tmp_path: Path) -> None:
+    address = f"unix:{tmp_path / 'host.sock'}"
+    words = [sys.executable, "-m", PACKAGE, "no_such_module:Model", "--listen", address, "--mark", "m1"]
+    process = subprocess.Popen(words, cwd=ROOT, stderr=subprocess.DEVNULL)
+    seen: dict[str, float] = {}
+    try:
+        deadline = time.monotonic() + 20
+        while len(seen) < 3 and time.monotonic() < deadline:
+            crash = supervise.last_crash(address)
+            if crash is not None:
+                assert (crash.pid, crash.mark) == (process.pid, "m1")
+                seen.setdefault(crash.text, crash.again_in)
+            time.sleep(0.02)
+    finally:
+        process.terminate()
+        process.wait(10)
+    assert list(seen) == [f"its host ended {count} times in a row (1)" for count in (1, 2, 3)]
+    first, second, third = seen.values()
+    assert first < second < third
+    assert supervise.last_crash(address) is None, "nobody waits any more"
+
+
+def test_a_conversation_does_not_start_what_waits_to_be_started_again(own_host: Path) -> None:
+    settings = {"model": engine_config().wav2lip_model, "threads": "1"}
+    lock = Path(supervise.lock_path(launch.address_of("wav2lip")))
+    lock.parent.mkdir(mode=0o700)
+    with subprocess.Popen(["sleep", "60"]) as supervisor:
+        crash = {"pid": supervisor.pid, "text": "its host ended 9 times in a row (-11)", "again_at": time.time() + 100}
+        lock.write_text(json.dumps(crash | {"mark": launch.mark_of(settings)}))
+        health = Wav2Lip().health()
+        assert not health.ready
+        assert re.search(
+            r"ended 9 times in a row \(-11\); it is tried again in \d+ s. .*wav2lip.log says why", health.text
+        )
+        before = list(launch._started)
+        with pytest.raises(EngineFailed, match="ended 9 times"):
+            launch.start("wav2lip", settings)
+        assert launch._started == before
+
+        lock.write_text(json.dumps(crash | {"mark": "another model"}))
+        assert Wav2Lip().health().ready
+        launch.start("wav2lip", settings)
+        assert supervisor.wait(5) == -signal.SIGTERM, "it would go on with what is no more"
 
 
 def test_the_host_ends_when_nobody_is_there_and_removes_its_socket(tmp_path: Path) -> None:

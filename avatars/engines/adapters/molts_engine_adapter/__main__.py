@@ -34,6 +34,7 @@ def read_arguments(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--idle-seconds", type=float, default=0, help="end when nobody was there for so long")
     parser.add_argument("--parent", type=int, default=0, metavar="PID", help="end with this process")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the model")
+    parser.add_argument("--mark", default="", help="told back in HEALTH; says what it was started with")
     parser.add_argument("--once", action="store_true", help="do not start it anew when it crashes")
     arguments = parser.parse_args(words)
     try:
@@ -75,6 +76,7 @@ async def serve(arguments: argparse.Namespace) -> None:
         slots=arguments.slots,
         idle_seconds=arguments.idle_seconds,
         secret=os.environ.get("MOLTS_ENGINE_SECRET", ""),
+        mark=arguments.mark,
     )
     loop = asyncio.get_event_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -95,7 +97,7 @@ def main() -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)  # a model's threads keep nobody waiting
-    return supervise.keep_running(words, arguments.listen, parent=arguments.parent)
+    return supervise.keep_running(words, arguments.listen, parent=arguments.parent, mark=arguments.mark)
 
 
 if __name__ == "__main__":

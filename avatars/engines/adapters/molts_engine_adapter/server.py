@@ -37,6 +37,7 @@ READY_SECONDS = 120.0
 SEND_SECONDS = 5.0
 LINGER_SECONDS = 2.0
 CONNECTIONS = 256
+TROUBLED_SECONDS = 600.0  # how long a host without a model says why, instead of being started again for each call
 IDLE_FRAMES = 100
 STUCK = 70  # exit status of a host whose model stands still
 
@@ -196,8 +197,11 @@ class SharedFrames:
 class Host:
     """Serves `model` at an address until `stop`, or until nobody was there for `idle_seconds`."""
 
-    def __init__(self, model: Model, *, slots: int = 0, idle_seconds: float = 0, secret: str = "") -> None:
+    def __init__(
+        self, model: Model, *, slots: int = 0, idle_seconds: float = 0, secret: str = "", mark: str = ""
+    ) -> None:
         self.model = model
+        self._mark = mark
         self._slots = slots
         self._secret = secret
         self._idle_seconds = idle_seconds
@@ -271,12 +275,16 @@ class Host:
         self._ready.set()
 
     async def _watch_idle(self) -> None:
-        while time.monotonic() - self._last_used < self._idle_seconds:
+        while time.monotonic() - self._last_used < self._longest_idle:
             await asyncio.sleep(min(1.0, self._idle_seconds / 4))
             if self._streams:
                 self._last_used = time.monotonic()
-        logger.info("nobody was here for %.0f s: ending", self._idle_seconds)
+        logger.info("nobody was here for %.0f s: ending", self._longest_idle)
         self._stop.set()
+
+    @property
+    def _longest_idle(self) -> float:
+        return max(self._idle_seconds, TROUBLED_SECONDS) if self._trouble else self._idle_seconds
 
     # -- slots ---------------------------------------------------------------------------------------------------------
     @property
@@ -313,6 +321,7 @@ class Host:
             "loading": not self._ready.is_set(),
             "code": self._trouble.code if self._trouble else "",
             "engine": self.model.name,
+            "mark": self._mark,
             "slots": slots,
             "used": len(self._streams) + self._openings,
             "frames_per_second": round(speed, 1) if speed is not None else None,
