@@ -56,6 +56,7 @@ def make_room(molts: Molts) -> str:
 
 
 def test_a_face_plays_smoothly_in_the_browser(tmp_path: Path) -> None:
+    (tmp_path / "up").mkdir()
     for molts in running(Molts(tmp_path / "up", env={"MOLTS_WHISPER_MODEL": str(MICRO_WHISPER)})):
         address = make_room(molts)
         with sync_playwright() as playwright:
