@@ -67,7 +67,8 @@ async def _interrupt(desk: Desk) -> None:
                 sound, lip = await _interrupt_once(desk, visitor)
                 sounds.append(sound * 1000)
                 lips.append(lip * 1000)
-                await visitor.wait_until_quiet(quiet=1.5)  # it answers
+                await visitor.wait_for_sound(time.time())  # it answers
+                await visitor.wait_until_quiet(quiet=1.5)
         await desk.end(session)
     finally:
         await desk.aclose()
