@@ -38,7 +38,7 @@ from projects.providers.base import Kind
 from projects.providers.hosted_faces import calls_through
 from sessions import presence, rooms
 from sessions.events import NoticeLevel
-from sessions.presence import WorkerKind
+from sessions.presence import WorkerInfo, WorkerKind
 from sessions.spec import FaceSpec, SessionSpec
 
 logger = logging.getLogger(__name__)
@@ -47,6 +47,7 @@ JOIN_SECONDS = 3.0
 LATER_JOIN_SECONDS = 6.0  # once the conversation goes on without it, a face has more time
 TOLD_SECONDS = 8.0  # a visitor who sees no face by then is told so; a face that is only slow needs no words
 WATCH_SECONDS = 0.5
+LOOK_SECONDS = 1.0  # between looks whether a worker has a free slot
 CALL_AGAIN_SECONDS = (2.0, 5.0, 10.0, 20.0, 30.0)
 CLOSE_SECONDS = 3.0
 CLOSING_SECONDS = 0.5
@@ -61,6 +62,10 @@ class FaceMissing(MoltsError):
     code = "face_missing"
     http_status = 503
     retryable = True
+
+
+class NoFreeWorker(FaceMissing):
+    """None could be called at all."""
 
 
 class LiveFace(ABC):
@@ -93,6 +98,10 @@ class FaceSource(ABC):
         """A face that has joined and shows its picture. Takes longer than `join_seconds` only when it is cancelled
         then. Raises FaceMissing or Unavailable when none can come now."""
 
+    async def may_come(self) -> None:
+        """After NoFreeWorker: return once it is worth while to call again."""
+        await asyncio.Event().wait()
+
     async def aclose(self) -> None:  # noqa: B027 - most hold nothing
         """No more faces will be called."""
 
@@ -115,8 +124,9 @@ class WorkerFace(FaceSource):
         self._agent = agent_identity
 
     async def call(self) -> LiveFace:
-        if not await _has_free_worker():
-            raise FaceMissing("No avatar worker has a free slot.")
+        workers = await _workers()
+        if workers is not None and not any(worker.used < worker.slots for worker in workers):
+            raise NoFreeWorker("No avatar worker has a free slot." if workers else "No avatar worker is running.")
         call = AvatarCall.new(self._spec.session_id, self._agent)
         with contextlib.suppress(Unavailable):
             await asyncio.to_thread(presence.want_avatar, call.session_id, call.avatar)
@@ -131,6 +141,10 @@ class WorkerFace(FaceSource):
         if not seen.done():
             raise FaceMissing("The face could not be made ready.")
         return WorkerAvatar(self._room, self._spec, call)
+
+    async def may_come(self) -> None:
+        while not any(worker.used < worker.slots for worker in await _workers() or ()):  # noqa: ASYNC110 - of Redis
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _until_given_up(self, avatar: str) -> None:
         """Says that the face is being made ready, and returns if that comes to nothing."""
@@ -191,13 +205,12 @@ class WorkerAvatar(LiveFace):
                 await rooms.withdraw_avatars(self._spec.room_name)  # one that hangs would keep its slot
 
 
-async def _has_free_worker() -> bool:
-    """Not knowing is no reason not to ask."""
+async def _workers() -> list[WorkerInfo] | None:
+    """None when nobody knows, which is no reason not to ask one."""
     try:
-        workers = await asyncio.to_thread(presence.workers, WorkerKind.AVATAR)
+        return await asyncio.to_thread(presence.workers, WorkerKind.AVATAR)
     except Unavailable:
-        return True
-    return any(worker.used < worker.slots for worker in workers)
+        return None
 
 
 # -- Hosted services ---------------------------------------------------------------------------------------------------
@@ -341,7 +354,7 @@ class FaceLink:
                 if self._telling is None:
                     self._tell_missing()
                 self._settled.set()
-                await asyncio.sleep(CALL_AGAIN_SECONDS[min(misses, len(CALL_AGAIN_SECONDS) - 1)])
+                await self._pause(CALL_AGAIN_SECONDS[min(misses, len(CALL_AGAIN_SECONDS) - 1)], error)
                 misses += 1
                 continue
             misses = 0
@@ -361,6 +374,15 @@ class FaceLink:
         self._route.drop_face(time.time())
         await self._dismiss()
         await self._source.aclose()
+
+    async def _pause(self, seconds: float, error: Exception) -> None:
+        """Before the next call; shorter when there was nobody to call and there is somebody now."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                if isinstance(error, NoFreeWorker):
+                    await self._source.may_come()
+                else:
+                    await asyncio.sleep(seconds)
 
     async def _call_first(self) -> LiveFace:
         """A call may get lost: one that is not answered in time is made once more."""

@@ -11,7 +11,7 @@ import pytest
 from livekit.agents.utils import http_context
 
 from agent_runtime.avatar import link
-from agent_runtime.avatar.link import FaceLink, FaceMissing, FaceSource, LiveFace
+from agent_runtime.avatar.link import FaceLink, FaceMissing, FaceSource, LiveFace, NoFreeWorker
 from projects.providers.base import Credentials
 from sessions import presence, rooms
 from sessions.spec import FaceSpec
@@ -39,6 +39,10 @@ class Source(FaceSource):
     def __init__(self, *answers: Callable[[Source], Any]) -> None:
         self._answers = list(answers)
         self.calls = 0
+        self.free = asyncio.Event()
+
+    async def may_come(self) -> None:
+        await self.free.wait()
 
     async def call(self) -> LiveFace:
         self.calls += 1
@@ -58,6 +62,10 @@ async def never_comes(source: Source) -> LiveFace:
 
 async def is_full(source: Source) -> LiveFace:
     raise FaceMissing("No slot.")
+
+
+async def has_no_worker(source: Source) -> LiveFace:
+    raise NoFreeWorker("No worker.")
 
 
 async def is_drawn_first(source: Source) -> LiveFace:
@@ -149,6 +157,17 @@ async def test_a_face_that_is_only_slow_needs_no_words(monkeypatch: pytest.Monke
         await until(lambda: source.calls == 3)
         await asyncio.sleep(2 * link.TOLD_SECONDS)
         assert stub.notices == []
+
+
+async def test_it_is_called_as_soon_as_there_is_somebody_to_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "CALL_AGAIN_SECONDS", (60.0,))
+    source = Source(has_no_worker, comes)
+    async with linked(source) as (_, stub):
+        await until(lambda: stub.notices)
+        assert (source.calls, stub.notices) == (1, [("warning", "avatar_lost")])
+        source.free.set()
+        await until(lambda: len(stub.notices) == 2)
+        assert source.calls == 2
 
 
 async def test_a_face_that_is_drawn_first_is_called_once_and_never_said_to_be_lost() -> None:
