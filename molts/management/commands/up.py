@@ -283,14 +283,17 @@ class Up:
             return
         await self._offer_ollama()
         self._say_ready()
-        await self._fetch_models()
+        work = [self._fetch_models()]
+        if AVATAR in parts:
+            work.append(self._wait_for_worker(AVATAR))  # faces come a little later than words
+        await asyncio.gather(*work)
 
     async def _wait_for_all(self, parts: dict[str, Part]) -> None:
         for name in (MEDIA, WEB, SPEECH):
             if name in parts:
                 await self._wait_for(name)
         if AGENT in parts:
-            await self._wait_for_worker()
+            await self._wait_for_worker(AGENT)
         for name in (JOBS, CLOCK, AVATAR):
             if name in parts:
                 await self._supervisor.start(parts[name])
@@ -304,14 +307,14 @@ class Up:
             else:
                 return
 
-    async def _wait_for_worker(self) -> None:
+    async def _wait_for_worker(self, name: str) -> None:
         tell_at = time.monotonic() + STILL_WAITING_SECONDS
-        while not await asyncio.to_thread(worker_beats, self._stack.redis_url):
+        while not await asyncio.to_thread(worker_beats, self._stack.redis_url, name):
             await asyncio.sleep(0.1)
             if time.monotonic() > tell_at:
-                self._console.event(AGENT, f"not ready yet. Log: {self._stack.log_folder / AGENT}.log", trouble=True)
+                self._console.event(name, f"not ready yet. Log: {self._stack.log_folder / name}.log", trouble=True)
                 tell_at += STILL_WAITING_SECONDS
-        self._console.event(AGENT, "ready")
+        self._console.event(name, "ready")
 
     async def _hold_a_conversation(self) -> None:
         """Returns once this copy has talked with itself: dispatched, joined, greeted, heard."""
@@ -395,12 +398,12 @@ class Up:
             self._console.line(f"admin login: {login}  ({address}; shown only this once)")
 
 
-def worker_beats(redis_url: str) -> bool:
-    """Whether an agent worker of this copy is registered and says so."""
+def worker_beats(redis_url: str, part: str) -> bool:
+    """Whether the worker of this part of molts (AGENT or AVATAR) is registered and says so."""
     from sessions import presence
 
     settings.REDIS_URL = redis_url  # chosen after the settings were read
     try:
-        return bool(presence.workers())
+        return bool(presence.workers(presence.WorkerKind.AVATAR if part == AVATAR else presence.WorkerKind.AGENT))
     except Unavailable:
         return False
