@@ -9,7 +9,8 @@ import uuid
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooLate
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +208,29 @@ def validate_face(
         raise BadInput(f"{chosen.label} moves a picture: upload a portrait.", attr="portrait")
     if engine == "puppet" and options.get("character", USUAL_CHARACTER) not in CHARACTERS:
         raise BadInput(f"There is no such character. There are: {', '.join(CHARACTERS)}.", attr="options.character")
-    chosen.check_face(make_face(engine=engine, options=options, portrait=portrait))
+    face = make_face(engine=engine, options=options, portrait=portrait)
+    if refusal := _refusal(_Question(chosen, face.key, face)):
+        raise BadInput(refusal.detail, attr=refusal.attr)
+
+
+@dataclass(frozen=True)
+class _Question:
+    """Whether an engine can use a face, which its key alone tells from others."""
+
+    engine: LipSyncEngine
+    key: str
+    face: Face = field(compare=False)
+
+
+@lru_cache(maxsize=64)
+def _refusal(question: _Question) -> BadInput | None:
+    """What is wrong with a face. Remembered: pages ask again for a face that they showed or refused a moment ago, and
+    when they store it, they must not look for it again while they hold a lock."""
+    try:
+        question.engine.check_face(question.face)
+    except BadInput as error:
+        return error
+    return None
 
 
 def _bad_option(error: BadConfiguration) -> BadInput:
@@ -293,13 +316,14 @@ def restore_version(*, version: AvatarVersion, user: AbstractBaseUser | None = N
     """
     then = read_face(version.snapshot)
     assert then is not None
+    avatar = Avatar.objects.get(pk=version.avatar_id)
+    restored = ("name", "engine", "options", "builtin", "portrait")
+    for name in restored:
+        setattr(avatar, name, then[name])
+    avatar.provider_key = _key_as_then(avatar, then["provider_key"])
+    validate_avatar(avatar)  # it may look for the face, which takes long: nobody shall wait for that with a lock
     with transaction.atomic():
-        avatar = Avatar.objects.select_for_update(of=("self",)).get(pk=version.avatar_id)
-        for name in ("name", "engine", "options", "builtin", "portrait"):
-            setattr(avatar, name, then[name])
-        avatar.provider_key = _key_as_then(avatar, then["provider_key"])
-        validate_avatar(avatar)
-        avatar.save()
+        avatar.save(update_fields=[*restored, "provider_key", "updated_at"])
         return save_avatar_version(avatar=avatar, user=user)
 
 

@@ -162,7 +162,7 @@ def make_preview(job: Job) -> None:
     try:
         if job.dropped.is_set():
             return
-        _note(job, PreviewState("rendering", "Speaking"))
+        _note(job, PreviewState("rendering", "Making the voice"))
         clip, media_type = render_clip(
             engine=job.engine,
             face=job.face,

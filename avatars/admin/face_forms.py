@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from django import forms
 from django.core.files.base import ContentFile
@@ -114,6 +115,19 @@ def engine_choices() -> list[tuple[str, str]]:
     return [(key, engine_label(key)) for key in keys]
 
 
+_cleaned: WeakKeyDictionary[UploadedFile[Any], ContentFile[bytes] | BadInput] = WeakKeyDictionary()
+
+
+def clean_once(upload: UploadedFile[Any]) -> ContentFile[bytes] | BadInput:
+    """The clean copy of an uploaded picture, or why there is none: decoded once, however often its form is checked."""
+    if upload not in _cleaned:
+        try:
+            _cleaned[upload] = clean_portrait(upload)
+        except BadInput as error:
+            _cleaned[upload] = error
+    return _cleaned[upload]
+
+
 class AvatarForm(ScopedForm):
     engine = forms.ChoiceField(choices=engine_choices, widget=forms.RadioSelect, initial="puppet")
     portrait = forms.FileField(
@@ -166,10 +180,10 @@ class AvatarForm(ScopedForm):
         upload = self.cleaned_data["portrait"]
         if not isinstance(upload, UploadedFile):
             return upload  # kept
-        try:
-            return clean_portrait(upload)
-        except BadInput as error:
-            raise forms.ValidationError(error.detail) from error
+        cleaned = clean_once(upload)
+        if isinstance(cleaned, BadInput):
+            raise forms.ValidationError(cleaned.detail)
+        return cleaned
 
     def chosen_options(self) -> dict[str, Any]:
         """What was filled in; a checkbox counts when it differs from its default."""

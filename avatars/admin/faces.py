@@ -10,7 +10,9 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.utils import flatten_fieldsets, unquote
 from django.core.exceptions import PermissionDenied
+from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
 from django.urls import path, reverse
@@ -90,7 +92,7 @@ class AvatarAdmin(ScopedAdmin):
 
     # -- The list -----------------------------------------------------------------------------------------------------
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        choices = request.__dict__["_molts_faces"] = face_choices()
+        choices = choices_of(request)
         engines = [choice for choice in choices if choice.renders]
         off = sum(not choice.health.ready for choice in engines)
         context = {"engines": engines, "engines_off": off, "workers": avatar_workers(), **(extra_context or {})}
@@ -98,7 +100,7 @@ class AvatarAdmin(ScopedAdmin):
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changes = super().get_changelist_instance(request)
-        known = {choice.key: choice for choice in request.__dict__.get("_molts_faces", ())}
+        known = {choice.key: choice for choice in choices_of(request)}
         for avatar in changes.result_list:
             avatar.choice = known.get(avatar.engine)  # for the column of engines
         return changes
@@ -130,6 +132,17 @@ class AvatarAdmin(ScopedAdmin):
     def changed(self, avatar: Avatar) -> str:
         return ago(avatar.updated_at)
 
+    # -- Deleting -----------------------------------------------------------------------------------------------------
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[Any], list[Any]]:
+        """Agents stay without the face, so they are named first."""
+        avatars = list(objs)
+        to_delete, counts, refused, protected = super().get_deleted_objects(avatars, request)
+        running = Count("live_sessions", filter=Q(live_sessions__ended_at=None))
+        agents = Agent.objects.filter(avatar__in=avatars).select_related("avatar").annotate(running=running)
+        return [*map(_loses_face, agents), *to_delete], counts, refused, protected
+
     # -- The editor ---------------------------------------------------------------------------------------------------
     def get_urls(self) -> list[Any]:
         def door(view: Any) -> Any:
@@ -139,11 +152,31 @@ class AvatarAdmin(ScopedAdmin):
             path("preview/", door(self.preview), name="avatars_avatar_preview"),
             path("preview/<str:ticket>/", door(self.preview_news), name="avatars_avatar_preview_news"),
             path("preview/<str:ticket>/clip/", door(self.preview_clip), name="avatars_avatar_preview_clip"),
+            path("check/", door(self.check_picture), name="avatars_avatar_check"),
             path("marks/", door(self.marks), name="avatars_avatar_marks"),
             path("<uuid:avatar_id>/clip/", door(self.stored_clip), name="avatars_avatar_clip"),
             path("<uuid:avatar_id>/versions/<int:number>/restore/", door(self.restore), name="avatars_avatar_restore"),
             *super().get_urls(),
         ]
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        if request.method == "POST":
+            self._check_before(request, object_id)
+        return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def _check_before(self, request: HttpRequest, object_id: str | None) -> None:
+        """Do what takes seconds before the page's transaction, in which nobody else can write: decode the picture, look
+        for its face, ask engines how they are. What came of it is remembered, so the page finds it done."""
+        avatar = self.get_object(request, unquote(object_id)) if object_id else None
+        allowed = self.has_change_permission(request, avatar) if avatar else self.has_add_permission(request)
+        if not allowed:
+            return  # the page says so
+        fields = flatten_fieldsets(self.get_fieldsets(request, avatar))
+        made = self.get_form(request, avatar, change=avatar is not None, fields=fields)
+        if not made(request.POST, request.FILES, instance=avatar).is_valid():
+            choices_of(request)  # the form is shown again
 
     def save_model(self, request: HttpRequest, obj: Avatar, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
@@ -162,7 +195,7 @@ class AvatarAdmin(ScopedAdmin):
     ) -> Any:
         form = context["adminform"].form
         may_edit = self.has_change_permission(request, obj) if obj else True
-        choices = face_choices()
+        choices = choices_of(request)
         now = str(form["engine"].value()) if may_edit else obj.engine
         context |= {
             "who": next(iter(context["adminform"])),
@@ -176,6 +209,7 @@ class AvatarAdmin(ScopedAdmin):
             "picture": picture(obj, name=obj.name if obj else "?", size="large"),
             "picture_url": obj.portrait.url if obj and obj.portrait else "",
             "preview_url": reverse("admin:avatars_avatar_preview"),
+            "check_url": reverse("admin:avatars_avatar_check"),
             "marks_url": reverse("admin:avatars_avatar_marks"),
             "sample": SAMPLE,
             "max_text": MAX_TEXT,
@@ -237,6 +271,8 @@ class AvatarAdmin(ScopedAdmin):
         `keep`: the clip becomes the preview of the avatar, which must be saved as it is posted.
         """
         form = self._posted(request)
+        if not form.choice_renders:
+            raise BadInput("This avatar is not rendered here, so there is nothing to preview.", attr="engine")
         check_preview_rate(request)
         voice, language = _voice_of(request)
         text = " ".join(request.POST.get("text", "").split()) or SAMPLE
@@ -275,9 +311,16 @@ class AvatarAdmin(ScopedAdmin):
         if not form.is_valid():
             name, texts = next(iter(form.errors.items()))
             raise BadInput(str(texts[0]), attr=name)
-        if not form.choice_renders:
-            raise BadInput("This avatar is not rendered here, so there is nothing to preview.", attr="engine")
         return form
+
+    @method_decorator(require_POST)
+    @method_decorator(answers_json)
+    def check_picture(self, request: HttpRequest) -> HttpResponse:
+        """Whether the posted face could be saved; asked before a picture is sent to be saved, since a browser does not
+        keep the picture of a form that is refused."""
+        check_preview_rate(request)
+        self._posted(request)
+        return JsonResponse({})
 
     @method_decorator(require_GET)
     @method_decorator(answers_json)
@@ -350,6 +393,14 @@ def find_marks(data: bytes) -> dict[str, Any]:
     return asdict(found)
 
 
+def choices_of(request: HttpRequest) -> list[FaceChoice]:
+    """What faces can be, asked for once in a request."""
+    if "_molts_faces" not in request.__dict__:
+        request.__dict__["_molts_faces"] = face_choices()
+    found: list[FaceChoice] = request.__dict__["_molts_faces"]
+    return found
+
+
 def avatar_workers() -> list[WorkerState] | None:
     """The avatar workers that beat, by machine; None when that is not known."""
     answers: list[Any] = [found for _, found in workers_asked.send(sender=None)]
@@ -400,6 +451,18 @@ def _facts(choice: FaceChoice) -> dict[str, Any]:
         "renders": choice.renders,
         "ready": choice.health.ready,
     }
+
+
+def _loses_face(agent: Any) -> SafeString:
+    """What becomes of an agent, with its number of `running` conversations, when its avatar is deleted."""
+    return format_html(
+        '<a class="m-link" href="{}">{}</a> loses the face {}; from the next conversation on its first letter is '
+        "shown.{}",
+        _agent_url(agent),
+        agent.name,
+        agent.avatar,
+        f" Conversations that are running keep it: {agent.running}." if agent.running else "",
+    )
 
 
 def _clip_is_current(avatar: Avatar) -> bool:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from django.utils import timezone
+from django.utils.html import strip_tags
 from PIL import Image
 from pytest_django import DjangoAssertNumQueries
 
@@ -17,10 +20,10 @@ from avatars.faces import save_avatar_version
 from avatars.models import Agent, AgentAnswer, AgentRevision, Avatar, PipelineStep, Voice
 from avatars.signals import WorkerState, workers_asked
 from projects.models import Project, ProviderKey
-from sessions.models import RoomLink
+from sessions.models import LiveSession, RoomLink
 from tests.conftest import make_agent
 from tests.forms import admin_url, form_data, form_errors
-from tests.projects.world import SECRET, make_provider_key
+from tests.projects.world import SECRET, make_provider_key, make_session
 
 SignIn = Callable[[User], Client]
 
@@ -362,6 +365,37 @@ def test_viewers_and_strangers_change_no_face(
     assert sign_in(vera).get(admin_url(Avatar, "change", avatar.pk)).status_code == 200
     assert sign_in(charlie).post(restore).status_code == 404
     assert sign_in(charlie).get(clip).status_code == 404
+
+
+@pytest.mark.parametrize("selected", [False, True])
+def test_deleting_a_face_names_the_agents_that_lose_it(
+    agent: Agent, bob: User, sign_in: SignIn, selected: bool
+) -> None:
+    agent.avatar = Avatar.objects.create(project=agent.project, name="Mira", options={"character": "mira"})
+    agent.save()
+    make_agent(agent.project, "Grace")
+    client, url, data = sign_in(bob), admin_url(Avatar, "delete", agent.avatar.pk), {}
+    if selected:
+        url = admin_url(Avatar, "changelist")
+        data = {"action": "delete_selected", "_selected_action": str(agent.avatar.pk)}
+
+    def question() -> str:
+        asked = client.post(url, data) if selected else client.get(url)
+        return " ".join(unescape(strip_tags(asked.content.decode())).split())
+
+    assert "Ada loses the face Mira" in question()
+    assert "Grace" not in question()
+    assert "running" not in question()
+    ended = make_session(agent)
+    LiveSession.objects.filter(pk=ended.pk).update(state="ended", reason="silence", ended_at=timezone.now())
+    running = make_session(agent)
+    assert "Conversations that are running keep it: 1." in question()
+
+    assert client.post(url, {**data, "post": "yes"}).status_code == 302
+    agent.refresh_from_db()
+    running.refresh_from_db()
+    assert agent.avatar_id is None
+    assert running.is_live
 
 
 def test_the_list_shows_what_serves(project: Project, bob: User, sign_in: SignIn) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings as stored_settings
+from django.core.files.base import ContentFile
 from PIL import Image
 from playwright.sync_api import Page, expect
 from pytest_django import Settings
@@ -120,6 +121,11 @@ def test_a_picture_without_a_face_is_marked_by_hand(page: Page, avatar: Avatar) 
     )
     status = page.locator("[data-marks-status]")
     expect(status).to_contain_text("No face was found", timeout=20_000)
+    page.locator("button[name=_continue]").click()
+    refusal = page.locator("[data-portrait-field] [role=alert]")
+    expect(refusal).to_contain_text("No face was found", timeout=20_000)
+    expect(page.locator("[data-picture]")).to_be_visible()
+    assert page.evaluate("document.querySelector('input[name=portrait]').files.length") == 1
 
     page.get_by_role("button", name="Mark by hand").click()
     eye = page.get_by_role("button", name="Eye on the left")
@@ -135,6 +141,23 @@ def test_a_picture_without_a_face_is_marked_by_hand(page: Page, avatar: Avatar) 
     page.mouse.up()
     assert page.locator("[name=option_eyes]").input_value() != "[[0.394,0.42],[0.61,0.42]]"
     assert violations(page) == []
+    with page.expect_navigation():
+        page.locator("button[name=_continue]").click()
+    avatar.refresh_from_db()
+    assert avatar.engine == "portrait"
+    expect(page.locator("[data-screen] img.m-face")).to_have_attribute("src", avatar.portrait.url)
+
+
+def test_a_clip_of_an_earlier_face_is_not_played(page: Page, avatar: Avatar) -> None:
+    avatar.preview.save("earlier.mp4", ContentFile(b"a clip of Otto"))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+
+    page.goto(admin_url(Avatar, "change", avatar.pk))
+
+    expect(page.locator("[data-screen] img.m-face")).to_be_visible()
+    expect(page.locator("[data-video]")).to_be_visible(timeout=60_000)
+    assert not [url for url in asked if admin_url(Avatar, "clip", avatar.pk) in url]
 
 
 def test_the_list_passes_and_characters_move_in_it(page: Page, avatar: Avatar) -> None:

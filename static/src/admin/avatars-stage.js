@@ -29,15 +29,16 @@ export function setUpStage(stage, form) {
   again?.addEventListener("click", () => void make());
   render?.addEventListener("click", () => void make({ keep: true, aloud: true }));
   sound?.addEventListener("click", () => hear(video.muted));
-  if (!("live" in stage.dataset) && video.dataset.stored) play(video.dataset.stored);
+  if (!("live" in stage.dataset)) playKept();
 
   return {
-    /** The page is there: play what is kept of the face; where that is none or an earlier one, make and keep it. */
+    /** The page is there: play what is kept of the face; where that is none or of an earlier face, its picture is shown
+     * until a clip is made and kept. */
     begin(first) {
       fact = first;
       say();
       showChosen();
-      if (video.dataset.stored) play(video.dataset.stored);
+      playKept();
       const wanting = !("current" in video.dataset) && !still.matches && fact?.renders && fact.ready;
       if (wanting && form.dataset.avatar) void make({ keep: !form.querySelector(".m-error") });
       else if (wanting && !fact.needsPortrait) void make();
@@ -127,6 +128,10 @@ export function setUpStage(stage, form) {
     if (state.progress) bar.value = state.progress;
     else bar.removeAttribute("value");
     progress.querySelector("[data-progress-text]").textContent = state.stage;
+  }
+
+  function playKept() {
+    if ("current" in video.dataset) play(video.dataset.stored);
   }
 
   function play(clip, { aloud = false } = {}) {

@@ -1,7 +1,7 @@
 /** The avatar's editor: engines with their options, a portrait with its marks, and the face moving beside it. */
 
 import { setUpMarks } from "./avatars-marks.js";
-import { setUpStage } from "./avatars-stage.js";
+import { answer, setUpStage } from "./avatars-stage.js";
 import { setUpTabs } from "./tabs.js";
 
 const MAX_BYTES = 10_000_000;
@@ -34,6 +34,7 @@ function setUpFace(form, stage) {
     void marks.find();
     stage.refresh();
   });
+  checkPictureFirst(portraitField, form);
   show();
   stage.begin(facts[engine]);
 
@@ -96,6 +97,61 @@ function setUpPicture(box, changed) {
   function refuse(text) {
     input.setCustomValidity(text);
     input.reportValidity();
+  }
+}
+
+/**
+ * A chosen picture is checked before the form is sent. A browser forgets the picture of a form that is refused; so
+ * this page stays, with the picture, its marks and what is to be mended. Where the check cannot be had, saving decides.
+ */
+function checkPictureFirst(box, form) {
+  const input = box.querySelector("input[type=file]");
+  let asking = false;
+  let checked = false;
+
+  form.addEventListener("submit", (event) => {
+    if (checked || !input.files.length || box.hidden) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (!asking && form.reportValidity()) void check(event.submitter);
+  });
+
+  async function check(button) {
+    asking = true;
+    tell("Looking at the picture…", "m-help");
+    const refusal = await refusedFor();
+    asking = false;
+    tell(refusal, "m-error");
+    if (refusal) return;
+    checked = true;
+    form.requestSubmit(button);
+    checked = false;
+  }
+
+  /** What is to be mended, "" for nothing. */
+  async function refusedFor() {
+    const body = new FormData(form);
+    if (form.dataset.avatar) body.set("avatar", form.dataset.avatar);
+    try {
+      const response = await fetch(box.dataset.checkUrl, { method: "POST", body, signal: AbortSignal.timeout(60_000) });
+      if (response.status !== 400) return "";
+      await answer(response);
+    } catch (error) {
+      if (error.name === "Error") return error.message;
+    }
+    return "";
+  }
+
+  function tell(text, style) {
+    const field = input.closest(".m-field");
+    const wrong = Boolean(text) && style === "m-error";
+    field.classList.toggle("m-wrong", wrong);
+    for (const before of field.querySelectorAll("[role]")) before.remove();
+    if (!text) return;
+    const said = document.createElement("p");
+    Object.assign(said, { className: style, role: wrong ? "alert" : "status", textContent: text });
+    input.after(said);
+    if (wrong) input.focus();
   }
 }
 
