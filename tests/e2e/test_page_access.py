@@ -189,6 +189,7 @@ def test_a_phone_gives_the_face_what_words_and_controls_leave(
     room.notice("warning", "offline_recogniser", "")
     expect(notice(page, "offline_recogniser")).to_be_visible()
     assert not overlap(box(page.locator("#who")), box(page.locator("#notice-area")))
+    expect(notice(page, "offline_recogniser").get_by_role("button", name="OK")).to_be_in_viewport(ratio=0.99)
     expect(page.locator("#say-form")).to_be_in_viewport(ratio=0.99)
     expect(page.locator("li.segment").last).to_be_in_viewport()
 
