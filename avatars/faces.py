@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import uuid
@@ -16,14 +17,16 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
+from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import transaction
+from PIL import Image
 
 from avatars.characters import CHARACTERS
 from avatars.engines import ENGINES, STILL, get_engine
-from avatars.engines.base import EngineHealth, Face, LipSyncEngine
+from avatars.engines.base import EngineHealth, Face, LipSyncEngine, VideoFormat
 from avatars.models import Avatar, AvatarVersion
-from avatars.portraits import USUAL_CHARACTER
+from avatars.portraits import USUAL_CHARACTER, still_name
 from avatars.services import read_face, snapshot_avatar, validate_rung
 from molts.errors import BadConfiguration, BadInput
 from projects.models import ProviderKey
@@ -260,6 +263,24 @@ def make_face(*, engine: str, options: Mapping[str, Any], portrait: Path | None,
     if portrait is not None:
         digest.update(portrait.read_bytes())
     return Face(key=digest.hexdigest()[:32], name=name, portrait=portrait, options=dict(options))
+
+
+def keep_still(face: Face, *, engine: str, portrait: str, video: VideoFormat) -> None:
+    """Keep the prepared face at rest, cut as its video, for the pages that show it before and after: once.
+
+    `portrait` is the upload's path in the storage. Computes and writes: never in a request. Raises as its engine.
+    """
+    if not portrait:
+        return
+    name = still_name(engine=engine, options=face.options, portrait=portrait)
+    if default_storage.exists(name):
+        return
+    still = get_engine(engine).still(face, video)
+    if still is None:
+        return
+    output = io.BytesIO()
+    Image.fromarray(still).save(output, format="JPEG", quality=92)
+    default_storage.save(name, ContentFile(output.getvalue()))
 
 
 def local_portrait(name: str) -> Path | None:

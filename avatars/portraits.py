@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
+from django.conf import settings
 from django.core.files.storage import default_storage
 from django.templatetags.static import static
 
@@ -27,8 +31,18 @@ def picture_url(stored: Mapping[str, Any] | None) -> str | None:
     if character := _character(face):
         return character_url(character)
     if face["portrait"]:
-        return default_storage.url(face["portrait"])
+        still = still_name(engine=face["engine"], options=face["options"], portrait=face["portrait"])
+        return default_storage.url(still if default_storage.exists(still) else face["portrait"])
     return character_url(face["builtin"]) if face["builtin"] else None
+
+
+def still_name(*, engine: str, options: Mapping[str, Any], portrait: str) -> str:
+    """Where an uploaded face at rest is kept, cut as its video: beside the upload, another file for another look.
+
+    It is there once the face was prepared (`avatars.faces.keep_still`).
+    """
+    look = json.dumps([engine, options, settings.MOLTS_AVATAR_WIDTH, settings.MOLTS_AVATAR_HEIGHT], sort_keys=True)
+    return f"{PurePosixPath(portrait).with_suffix('')}-{hashlib.sha256(look.encode()).hexdigest()[:12]}.jpg"
 
 
 def moving_character_url(avatar: Avatar | None) -> str | None:

@@ -13,7 +13,7 @@ from django.db.models import Count, Max
 
 from avatars.engines import ENGINES, get_engine
 from avatars.engines.base import Face, VideoFormat
-from avatars.faces import local_portrait, make_face
+from avatars.faces import keep_still, local_portrait, make_face
 from avatars.models import Avatar
 from molts.errors import MoltsError
 from sessions.spec import FaceSpec, load_face
@@ -43,7 +43,7 @@ def prepare_faces() -> Iterator[tuple[str, str | None]]:
                 continue
             portrait = local_portrait(avatar.portrait.name or "")
             face = make_face(engine=avatar.engine, options=avatar.options, portrait=portrait, name=avatar.name)
-            engine.prepare(face, video_format())
+            _prepare(face, engine=avatar.engine, portrait=avatar.portrait.name or "")
         except MoltsError as error:
             yield avatar.name, error.detail
         except ImportError as error:
@@ -56,7 +56,12 @@ def prepare_face_of(session_id: uuid.UUID) -> None:
     """Prepare the face of one conversation. Raises NotFound without the session, and as its engine does."""
     spec = load_face(session_id)
     if spec is not None:
-        get_engine(spec.engine).prepare(resolve(spec), video_format())
+        _prepare(resolve(spec), engine=spec.engine, portrait=spec.portrait)
+
+
+def _prepare(face: Face, *, engine: str, portrait: str) -> None:
+    get_engine(engine).prepare(face, video_format())
+    keep_still(face, engine=engine, portrait=portrait, video=video_format())
 
 
 def newest_change() -> object:

@@ -394,6 +394,12 @@ def to_i420(picture: NDArray[np.uint8]) -> Bytes:
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2YUV_I420), dtype=np.uint8).reshape(-1)
 
 
+def from_i420(planes: Bytes, width: int, height: int) -> NDArray[np.uint8]:
+    """The way back: (height, width, 3), RGB."""
+    stacked = planes.reshape(height * 3 // 2, width)
+    return np.asarray(cv2.cvtColor(stacked, cv2.COLOR_YUV2RGB_I420), dtype=np.uint8)
+
+
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock of a file. The system frees it when its holder dies. Raises EngineFailed after BUILD_TIMEOUT."""

@@ -190,6 +190,11 @@ class LipSyncEngine(ABC):
         """Whether `prepare` would return at once. Quick: looks whether files are there, not into them."""
         return True
 
+    def still(self, face: Face, video: VideoFormat) -> NDArray[np.uint8] | None:
+        """The face at rest, cut as its streams show it: (height, width, 3), RGB. None when only a stream can tell.
+        Quick after `prepare`; runs in a thread. Raises as `check_face` does."""
+        return None
+
     @abstractmethod
     async def open_stream(self, face: Face, video: VideoFormat) -> LipSyncStream:
         """A stream of this face. Raises EngineFailed when the engine cannot serve, EngineFull when it has no slot."""

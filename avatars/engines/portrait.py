@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from avatars.engines.atlas import Atlas, PosesOverlap, is_drawn, open_atlas
+from avatars.engines.atlas import Atlas, PosesOverlap, from_i420, is_drawn, open_atlas
 from avatars.engines.base import EngineOptions, Face, LipSyncEngine, LipSyncStream, Progress, VideoFormat
 from avatars.engines.cache import cache_folder
 from avatars.engines.pose_stream import PoseStream
 from molts.errors import BadInput
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from avatars.engines.faces.artist import PortraitArtist
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -62,6 +65,9 @@ class Portrait(LipSyncEngine):
 
     def is_prepared(self, face: Face, video: VideoFormat) -> bool:
         return is_drawn(self._artist(face), video.width, video.height, folder=cache_folder("poses"))
+
+    def still(self, face: Face, video: VideoFormat) -> NDArray[np.uint8]:
+        return from_i420(self._atlas(face, video, None).picture, video.width, video.height)
 
     async def open_stream(self, face: Face, video: VideoFormat) -> LipSyncStream:
         atlas = await asyncio.to_thread(self._atlas, face, video, None)

@@ -24,6 +24,9 @@ from avatars.engines.host.stream import open_host_stream
 from molts.errors import BadInput
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from avatars.engines.faces.framing import Framed
 
 KEY = "wav2lip"
@@ -81,6 +84,9 @@ class Wav2Lip(LipSyncEngine):
         self._frame(face, video)
         self._start()
 
+    def still(self, face: Face, video: VideoFormat) -> NDArray[np.uint8]:
+        return self._framed(face, video).picture
+
     async def open_stream(self, face: Face, video: VideoFormat) -> LipSyncStream:
         portrait, box = await asyncio.to_thread(self._frame, face, video)
         await asyncio.to_thread(self._start)
@@ -105,6 +111,11 @@ class Wav2Lip(LipSyncEngine):
         """The portrait framed for the video, as PNG, and the face in it. Raises BadInput."""
         import cv2
 
+        framed = self._framed(face, video)
+        _, data = cv2.imencode(".png", cv2.cvtColor(framed.picture, cv2.COLOR_RGB2BGR))
+        return data.tobytes(), face_box(framed, video)
+
+    def _framed(self, face: Face, video: VideoFormat) -> Framed:
         from avatars.engines.faces.framing import frame
         from avatars.engines.faces.marks import Given, find_face
         from avatars.engines.faces.picture import read_picture
@@ -115,9 +126,7 @@ class Wav2Lip(LipSyncEngine):
             raise BadInput("This engine needs a picture: upload a photo of a face.", attr="portrait")
         picture = read_picture(face.portrait)
         marks = find_face(picture, Given(box=options.face, eyes=options.eyes, chin=options.chin))
-        framed = frame(picture, marks, width=video.width, height=video.height)
-        _, data = cv2.imencode(".png", cv2.cvtColor(framed.picture, cv2.COLOR_RGB2BGR))
-        return data.tobytes(), face_box(framed, video)
+        return frame(picture, marks, width=video.width, height=video.height)
 
 
 def _settings() -> dict[str, str]:

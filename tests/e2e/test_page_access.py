@@ -175,6 +175,25 @@ def test_the_face_stays_where_it_is_when_something_is_to_be_said(
     expect(page.locator("li.segment").last).to_be_in_viewport()
 
 
+@pytest.mark.parametrize(("width", "height", "share"), [(390, 844, 0.35), (390, 664, 0.28), (320, 568, 0.18)])
+def test_a_phone_gives_the_face_what_words_and_controls_leave(
+    page: Page, room: RoomServer, width: int, height: int, share: float
+) -> None:
+    page.set_viewport_size({"width": width, "height": height})
+    live(page, room)
+    assert box(page.locator(".tile"))["height"] > share * height
+    assert box(page.locator("#scroller"))["height"] > 90, "several lines can be read"
+    for name in ("#say-form", "#leave"):
+        expect(page.locator(name)).to_be_in_viewport(ratio=0.99)
+
+    room.notice("warning", "offline_recogniser", "")
+    expect(notice(page, "offline_recogniser")).to_be_visible()
+    assert not overlap(box(page.locator("#who")), box(page.locator("#notice-area")))
+    expect(notice(page, "offline_recogniser").get_by_role("button", name="OK")).to_be_in_viewport(ratio=0.99)
+    expect(page.locator("#say-form")).to_be_in_viewport(ratio=0.99)
+    expect(page.locator("li.segment").last).to_be_in_viewport()
+
+
 PHONES = [(320, 568), (360, 640), (375, 667), (390, 664), (390, 844), (412, 732), (667, 375), (844, 390), (932, 430)]
 HIT = """(button) => {
   const { x, y, width, height } = button.getBoundingClientRect();

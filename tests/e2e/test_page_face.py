@@ -35,10 +35,12 @@ def test_the_face_comes_over_the_portrait_freezes_and_comes_back(page: Page, roo
     expect(page.locator("#avatar")).to_have_css("opacity", "1")
     assert page.evaluate("document.querySelector('#avatar').videoWidth") == 240
     assert (box(page, "#avatar"), box(page, "#conversation")) == before, "a tall picture fills the same square"
+    expect(page.locator(PORTRAIT)).to_have_css("visibility", "hidden")
     assert page.locator("#avatar").get_attribute("aria-hidden") is None
 
     agent.frozen.set()
     expect(page.locator(MOVING)).to_have_count(0)
+    expect(page.locator(PORTRAIT)).to_have_css("visibility", "visible")
     expect(page.locator("#avatar")).to_have_css("opacity", "0")
     assert box(page, PORTRAIT) == before[0]
 
@@ -60,6 +62,7 @@ def test_a_face_that_is_taken_away_leaves_the_portrait_and_a_place_for_the_next(
     expect(page.locator("#avatar")).to_have_count(1)
     room.notice("warning", "avatar_lost", "The face is gone for now.")
     expect(notice(page, "avatar_lost")).to_contain_text("You can keep talking")
+    expect(notice(page, "avatar_lost").get_by_role("link")).to_have_count(0)
     expect(page.locator("#speaker audio")).to_have_count(1)
 
     join(face=True)
@@ -75,6 +78,7 @@ def test_axe_finds_nothing_wrong_with_a_moving_face(page: Page, room: RoomServer
     room.become("speaking")
     expect(page.locator(MOVING)).to_be_visible()
     assert opacity(page) == 1.0, "no fading for whoever wants less motion"
+    expect(page.locator(PORTRAIT)).to_have_css("visibility", "hidden")
 
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found = page.evaluate("axe.run().then((result) => result.violations.map((each) => each.id))")

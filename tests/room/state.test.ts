@@ -9,7 +9,7 @@ import type {
   ServerEvent,
   SessionState,
 } from "../../static/src/room/events.ts";
-import { notices } from "../../static/src/room/notices.ts";
+import { needsCheck, notices } from "../../static/src/room/notices.ts";
 import {
   BLINK_MS,
   CAPTION_MS,
@@ -301,11 +301,33 @@ describe("state chip", () => {
   it("tells a face that is being made ready from one that is lost", () => {
     const page = Page.talking().hear(notice("avatar_lost", "info"));
     const titles = (): string[] => notices(page.state).map((one) => one.title);
-    assert.deepEqual(titles(), ["Picture is on its way"]);
-    page.hear(notice("avatar_lost"));
-    assert.deepEqual(titles(), ["Voice only"]);
+    assert.deepEqual(titles(), ["Mira's face moves in a moment"]);
     page.hear(notice("avatar_back", "info"));
-    assert.deepEqual(titles(), ["Picture is here"]);
+    assert.deepEqual(titles(), [], "it is seen to move");
+    page.hear(notice("avatar_lost"));
+    assert.deepEqual(titles(), ["Mira's face stands still for now"]);
+    page.hear(notice("avatar_back", "info"));
+    assert.deepEqual(titles(), [], "not before there is a picture");
+    page.do({ type: "agent.media", present: true, video: true });
+    assert.deepEqual(titles(), ["Mira's face moves again"]);
+    assert.deepEqual(page.after(10_000).noticeKeys, []);
+  });
+
+  it("does not say again in the next conversation how well this server hears", () => {
+    const page = Page.talking().hear(notice("offline_recogniser"), notice("avatar_lost"));
+    page.do({ type: "dismiss", key: "offline_recogniser" }, { type: "dismiss", key: "avatar_lost" });
+    assert.deepEqual(page.noticeKeys, []);
+    page.do({ type: "talk" }, { type: "started", sessionId: "s2", wsPath: "/ws/sessions/s2/" });
+    page.do({ type: "socket", status: "open" }).hear(notice("offline_recogniser"), notice("avatar_lost"));
+    page.do({ type: "mic", status: "on" }, { type: "media", status: "connected" });
+    assert.deepEqual(page.noticeKeys, ["avatar_lost"]);
+  });
+
+  it("offers the connection's check only where that can help", () => {
+    const shown = (page: Page): boolean[] => notices(page.state).map(needsCheck);
+    assert.deepEqual(shown(Page.talking().hear(notice("avatar_lost"), notice("offline_recogniser"))), [false, false]);
+    assert.deepEqual(shown(Page.talking().do({ type: "media", status: "elsewhere" })), [false]);
+    assert.deepEqual(shown(Page.talking().do({ type: "media", status: "reconnecting" })), [true]);
   });
 
   it("says lost and comes back", () => {

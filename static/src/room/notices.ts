@@ -230,11 +230,21 @@ const isShort = (state: State): boolean => state.maxSeconds !== null && state.ma
 
 const told: readonly string[] = ["agent_late", "agent_lost"];
 
+/** What the check page can find nothing about. */
+const notOfTheConnection: readonly string[] = ["elsewhere", "avatar_lost", "offline_recogniser"];
+
+/** Where something does not work, the check page says what and who mends it. */
+export const needsCheck = ({ key, level }: NoticeView): boolean =>
+  key === "mic" || (level !== "info" && !notOfTheConnection.includes(key));
+
 /** The server tells everybody the same words; the page says what it can in the visitor's language and by name. */
 function fromServer(state: State): NoticeView[] {
   return state.notices
     .filter(
-      (notice) => !told.includes(notice.code) && !(notice.code === "limit_near" && (time(state) || isShort(state))),
+      (notice) =>
+        !told.includes(notice.code) &&
+        !(notice.code === "limit_near" && (time(state) || isShort(state))) &&
+        !(notice.code === "avatar_back" && !state.avatarVideo),
     )
     .map((notice) => {
       const [title, text] = serverWords(notice, state.agentName);
@@ -249,13 +259,10 @@ function serverWords(notice: ServerNotice, name: string): [string, string?] {
       return [t("Back again"), t("{name} is back. You can go on where you were.", { name })];
     case "avatar_lost":
       return notice.level === "info" // it was never there: it is being made ready
-        ? [
-            t("Picture is on its way"),
-            t("{name} is being drawn and appears in a moment. You can talk already.", { name }),
-          ]
-        : [t("Voice only"), t("{name}'s picture is gone for now. You can keep talking.", { name })];
+        ? [t("{name}'s face moves in a moment", { name }), t("It is being made ready. You can talk already.")]
+        : [t("{name}'s face stands still for now", { name }), t("The voice goes on. You can keep talking.")];
     case "avatar_back":
-      return [t("Picture is here"), t("You can see {name} now.", { name })];
+      return [t("{name}'s face moves again", { name }), t("You can go on where you were.")];
     case "limit_near":
       return [t("Almost over"), t("This conversation ends soon.")];
     case "recording":

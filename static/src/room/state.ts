@@ -190,8 +190,10 @@ function fresh(now: number) {
 export function reduce(state: State, action: Action): State {
   const { now } = action;
   switch (action.type) {
-    case "talk":
-      return { ...state, ...fresh(now), phase: "starting", startError: null };
+    case "talk": {
+      const dismissed = state.dismissed.filter((key) => key === SAID_ONCE);
+      return { ...state, ...fresh(now), dismissed, phase: "starting", startError: null };
+    }
     case "resume":
       return {
         ...state,
@@ -371,6 +373,9 @@ const answers: { readonly [code in NoticeCode]?: readonly NoticeCode[] } = {
   avatar_lost: ["avatar_back"],
 };
 
+/** True of every conversation here: whoever has put it away need not do so in the next. */
+const SAID_ONCE: NoticeCode = "offline_recogniser";
+
 const without = (keys: readonly string[], key: string): readonly string[] => keys.filter((other) => other !== key);
 
 function addTurn(turns: readonly TurnTimes[], turn: TurnTimes): readonly TurnTimes[] {
@@ -381,12 +386,17 @@ function notify(state: State, event: { code: NoticeCode; level: NoticeLevel; tex
   const { code, level, text } = event;
   const answered = answers[code] ?? [];
   const rest = state.notices.filter((notice) => notice.code !== code && !answered.includes(notice.code));
+  // A face that nobody was told to miss is no news: it is seen to move.
+  const isNews = code !== "avatar_back" || state.notices.some(isLostFace);
   return {
     ...state,
-    notices: [...rest, { code, level, text, at: state.now }],
-    dismissed: without(state.dismissed, code),
+    notices: isNews ? [...rest, { code, level, text, at: state.now }] : rest,
+    dismissed: code === SAID_ONCE ? state.dismissed : without(state.dismissed, code),
   };
 }
+
+/** Of level info it is not lost but still to come. */
+const isLostFace = ({ code, level }: ServerNotice): boolean => code === "avatar_lost" && level !== "info";
 
 function newTyped(state: State, id: string, text: string, now: number): Typed {
   return { id, text, status: "queued", atMs: elapsed({ ...state, now }), sentAt: now };

@@ -7,7 +7,7 @@ import { element, setText, show } from "./dom.ts";
 import type { Role } from "./events.ts";
 import { clock, duration, lineCount, shortClock } from "./format.ts";
 import { t } from "./i18n.ts";
-import { type NoticeAction, type NoticeView, notices } from "./notices.ts";
+import { type NoticeAction, type NoticeView, needsCheck, notices } from "./notices.ts";
 import type { CaptionSize } from "./settings.ts";
 import { agentIsHere, type Blocked, caption, chip, elapsed, type MicStatus, remaining, type State } from "./state.ts";
 import { Timing } from "./timing.ts";
@@ -432,11 +432,8 @@ function fillNotice(card: HTMLElement, notice: NoticeView): void {
   if (actions.dataset.actions === wanted) return;
   actions.dataset.actions = wanted;
   const buttons = notice.actions.map((action) => button(action.id, action.label, "button small"));
-  actions.replaceChildren(...buttons, ...(needsHelp(notice) ? [checkLink()] : []));
+  actions.replaceChildren(...buttons, ...(needsCheck(notice) ? [checkLink()] : []));
 }
-
-/** Where something does not work, the check page says what and who mends it. */
-const needsHelp = (notice: NoticeView): boolean => notice.level !== "info" || notice.key === "mic";
 
 function checkLink(): HTMLAnchorElement {
   const made = document.createElement("a");

@@ -17,7 +17,9 @@ from avatars.engines.adapters.molts_engine_adapter.model import Face as HostFace
 from avatars.engines.adapters.molts_engine_adapter.model import ModelError, Video
 from avatars.engines.base import Face, VideoFormat
 from avatars.engines.config import EngineConfig, configure, engine_config
-from avatars.engines.faces.marks import find_face
+from avatars.engines.faces.artist import PortraitArtist
+from avatars.engines.faces.marks import Given, find_face
+from avatars.engines.poses import REST
 from avatars.engines.wav2lip import Wav2Lip
 from molts.errors import BadConfiguration, BadInput
 from tests.avatars.engines.portraits import SMILING
@@ -155,3 +157,9 @@ def test_a_face_outside_the_picture_is_refused() -> None:
         model.Speaker(HostFace(portrait=data, options={"box": [0, 0.1, 0.1, 0.9]}), Video(64, 64, 25), 96)
     with pytest.raises(ModelError, match="where the face is"):
         model.Speaker(HostFace(portrait=data), Video(64, 64, 25), 96)
+
+
+def test_the_still_is_cut_as_the_video() -> None:
+    still = get_engine("wav2lip").still(Face("1", portrait=SMILING), VideoFormat(128, 128))
+    assert still is not None
+    assert np.array_equal(still, PortraitArtist(SMILING, Given()).render(*REST, width=128, height=128))
