@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -362,6 +363,31 @@ def test_viewers_and_strangers_change_no_face(
     assert sign_in(vera).get(admin_url(Avatar, "change", avatar.pk)).status_code == 200
     assert sign_in(charlie).post(restore).status_code == 404
     assert sign_in(charlie).get(clip).status_code == 404
+
+
+def test_a_slider_begins_at_its_default_and_stores_only_what_differs(
+    project: Project, bob: User, sign_in: SignIn
+) -> None:
+    client = sign_in(bob)
+    avatar = Avatar.objects.create(project=project, name="Mira", options={"character": "mira", "motion": 0.25})
+    url = admin_url(Avatar, "change", avatar.pk)
+
+    def stored(motion: str) -> dict[str, Any]:
+        posted = {"name": "Mira", "engine": "puppet", "option_character": "mira", "option_motion": motion}
+        assert client.post(url, posted).status_code == 302
+        avatar.refresh_from_db()
+        return dict(avatar.options)
+
+    page = client.get(url).content.decode()
+    (slider,) = re.findall(r'<input type="range" name="option_motion" value="0.25"[^>]*>', page)
+    assert 'min="0.0"' in slider
+    assert 'max="1.0"' in slider
+    assert "<output for=" in page
+    assert "(0 to 1)" not in page
+    assert re.search(r'<input type="range" name="option_motion" value="1.0"', page), "unfilled ones for other engines"
+    assert stored("0") == {"character": "mira", "motion": 0.0}
+    assert stored("1") == {"character": "mira"}
+    assert stored("") == {"character": "mira"}
 
 
 def test_the_list_shows_what_serves(project: Project, bob: User, sign_in: SignIn) -> None:

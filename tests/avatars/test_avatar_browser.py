@@ -14,8 +14,10 @@ from playwright.sync_api import Page, expect
 from pytest_django import Settings
 
 from avatars import previews
+from avatars.admin.faces import SAMPLE
 from avatars.engines import ENGINES, get_engine
 from avatars.faces import save_avatar_version
+from avatars.listening import MAX_TEXT
 from avatars.models import Agent, Avatar
 from tests.avatars.stand_in import HERE
 from tests.avatars.test_previews import tone
@@ -93,6 +95,40 @@ def test_the_face_moves_while_it_is_edited_and_its_preview_is_kept(page: Page, a
     expect(face).to_contain_text("Mira")
     face.hover()
     expect(face.locator("video.m-shown")).to_be_visible()
+
+
+def test_the_slider_says_its_value_and_goes_by_the_keyboard(page: Page, avatar: Avatar) -> None:
+    page.goto(admin_url(Avatar, "change", avatar.pk))
+    slider = page.get_by_role("slider", name="Motion")
+    value = page.locator(".m-slider output")
+    expect(value).to_have_text("1.00")
+
+    slider.press("Home")
+    expect(value).to_have_text("0.00")
+    slider.press("ArrowRight")
+    expect(value).to_have_text("0.01")
+    with page.expect_navigation():
+        page.locator("button[name=_continue]").click()
+
+    expect(value).to_have_text("0.01")
+    avatar.refresh_from_db()
+    assert avatar.options == {"character": "mira", "motion": 0.01}
+
+
+def test_a_text_for_the_preview_is_counted_and_never_cut(page: Page, avatar: Avatar) -> None:
+    page.goto(admin_url(Avatar, "change", avatar.pk))
+    text, count = page.locator("[data-text]"), page.locator("[data-text-count]")
+    expect(count).to_have_text(f"{len(SAMPLE)} of {MAX_TEXT} characters")
+
+    text.fill("  two   words ")
+    expect(count).to_have_text(f"9 of {MAX_TEXT} characters")  # as the server counts
+    text.fill("a" * (MAX_TEXT + 7))
+
+    expect(text).to_have_value("a" * (MAX_TEXT + 7))
+    expect(count).to_contain_text("shorten it by 7")
+    page.locator("[data-render]").click()
+    expect(page.locator("[data-stage-status]")).to_contain_text(f"at most {MAX_TEXT} characters")
+    assert violations(page) == []
 
 
 def test_versions_come_back(page: Page, avatar: Avatar) -> None:

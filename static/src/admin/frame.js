@@ -3,3 +3,6 @@ document.addEventListener("change", (event) => {
   const field = event.target;
   if (field instanceof HTMLElement && field.matches("[data-submit-on-change]")) field.closest("form")?.requestSubmit();
 });
+
+for (const cell of document.querySelectorAll("#result_list [data-label]"))
+  cell.dataset.label = cell.dataset.label.charAt(0).toUpperCase() + cell.dataset.label.slice(1);
