@@ -27,7 +27,7 @@ from molts.errors import BadInput
 
 GPU = Need("an NVIDIA GPU, on this machine or another")
 ADAPTER = Need(
-    "its adapter, running in the model's own environment; on another machine with its address and a secret",
+    "its adapter, running in the model's own environment; from another machine also an address and a secret",
     ("MOLTS_ENGINE_ADDRESSES", "MOLTS_ENGINE_SECRET"),
 )
 

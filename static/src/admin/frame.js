@@ -4,5 +4,7 @@ document.addEventListener("change", (event) => {
   if (field instanceof HTMLElement && field.matches("[data-submit-on-change]")) field.closest("form")?.requestSubmit();
 });
 
-for (const cell of document.querySelectorAll("#result_list [data-label]"))
-  cell.dataset.label = cell.dataset.label.charAt(0).toUpperCase() + cell.dataset.label.slice(1);
+document.addEventListener("DOMContentLoaded", () => {
+  for (const cell of document.querySelectorAll("#result_list [data-label]"))
+    cell.dataset.label = cell.dataset.label.charAt(0).toUpperCase() + cell.dataset.label.slice(1);
+});
