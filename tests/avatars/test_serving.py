@@ -106,6 +106,14 @@ def test_the_list_shows_places_and_who_lacks_a_worker(project: Project, bob: Use
     assert "avatars at once" not in alone
 
 
+def test_a_workers_meter_is_as_full_as_the_worker(project: Project, bob: User, sign_in: SignIn) -> None:
+    with serving([WorkerState(host="vm", used=0, slots=5), WorkerState(host="box", used=3, slots=4)]):
+        page = sign_in(bob).get(admin_url(Avatar, "changelist")).content.decode()
+
+    meters = re.findall(r'aria-valuemax="(\d)" aria-valuenow="(\d)" aria-label="([^"]+)"><rect width="(\d+)%"', page)
+    assert meters == [("4", "3", "Places taken on box", "75"), ("5", "0", "Places taken on vm", "0")]
+
+
 def test_the_list_says_which_vendors_have_a_key_of_the_shown_projects(
     project: Project, other_project: Project, bob: User, sign_in: SignIn
 ) -> None:
