@@ -6,6 +6,7 @@ import io
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from django.conf import settings as stored_settings
@@ -178,4 +179,43 @@ def test_the_list_passes_and_characters_move_in_it(page: Page, avatar: Avatar) -
     page.locator(".m-avatar").hover()
     expect(page.locator(".m-avatar video.m-shown")).to_be_visible()  # nobody has rendered a preview
     expect(page.get_by_role("heading", name="Engines on this server")).to_be_visible()
+    for fold in page.locator(".m-engine-table summary").all():
+        fold.click()
     assert violations(page) == []
+
+
+def test_labels_on_a_phone_are_plain_words(page: Page, avatar: Avatar) -> None:
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.goto(admin_url(Avatar, "changelist"))
+
+    labels = page.locator("#result_list tbody :is(td, th)").evaluate_all(
+        """(cells) => cells.map((cell) => {
+            const style = getComputedStyle(cell, "::before");
+            const label = style.content === "attr(data-label)" ? cell.dataset.label : style.content.slice(1, -1);
+            return `${label}, ${style.textTransform}`;
+        })"""
+    )
+
+    words = ["Select", "Avatar", "Project", "Engine", "Used by", "Changed"]
+    assert labels == [f"{word}, none" for word in words]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_progress_is_drawn_in_the_colours_of_the_page(
+    page: Page, avatar: Avatar, scheme: Literal["light", "dark"]
+) -> None:
+    page.emulate_media(color_scheme=scheme)
+    page.goto(admin_url(Avatar, "change", avatar.pk))
+
+    looks = page.locator("[data-progress] progress").evaluate(
+        """(bar) => {
+            const card = document.createElement("i");
+            card.style.color = "var(--frame-card)";
+            bar.after(card);
+            bar.value = 0.5;
+            const { appearance, backgroundColor } = getComputedStyle(bar);
+            return [appearance, backgroundColor === getComputedStyle(card).color];
+        }"""
+    )
+
+    assert looks == ["none", True]
