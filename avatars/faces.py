@@ -24,7 +24,7 @@ from PIL import Image
 
 from avatars.characters import CHARACTERS
 from avatars.engines import ENGINES, STILL, get_engine
-from avatars.engines.base import EngineHealth, Face, LipSyncEngine, VideoFormat
+from avatars.engines.base import EngineHealth, Face, LipSyncEngine, Need, VideoFormat
 from avatars.models import Avatar, AvatarVersion
 from avatars.portraits import USUAL_CHARACTER, still_name
 from avatars.services import read_face, snapshot_avatar, validate_rung
@@ -36,6 +36,7 @@ from projects.providers.base import Kind, Provider
 log = logging.getLogger(__name__)
 
 HEALTH_SECONDS = 2.0
+PORTRAIT = Need("a portrait")
 PICTURES = {"puppet": "puppet.webp", "portrait": "portrait.webp"}
 
 
@@ -47,12 +48,14 @@ class FaceChoice:
     key: str
     label: str
     description: str
-    needs: str
     health: EngineHealth
+    needs: tuple[Need, ...] = ()
+    """What must be supplied before it can be used; empty: nothing."""
     hosted: bool = False
     needs_portrait: bool = False
     takes_portrait: bool = False
     live: bool = True
+    has_host: bool = False
     renders: bool = True
     """Whether previews can be made of it here."""
     picture: str = "neural.svg"
@@ -90,8 +93,8 @@ def face_choices() -> list[FaceChoice]:
             key=STILL,
             label="Still picture",
             description="The picture alone; conversations have a voice and no video.",
-            needs="A picture.",
             health=EngineHealth(True, "always there"),
+            needs=(Need("a picture"),),
             takes_portrait=True,
             renders=False,
             picture="still.svg",
@@ -100,16 +103,16 @@ def face_choices() -> list[FaceChoice]:
 
 
 def _engine_choice(engine: LipSyncEngine, health: EngineHealth) -> FaceChoice:
-    needs = "A portrait." if engine.needs_portrait else "Nothing else."
     return FaceChoice(
         key=engine.key,
         label=engine.label,
         description=engine.description,
-        needs=needs if engine.live else f"{needs} For videos only, not for conversations.",
         health=health,
+        needs=((PORTRAIT,) if engine.needs_portrait else ()) + engine.needs,
         needs_portrait=engine.needs_portrait,
         takes_portrait=engine.needs_portrait,
         live=engine.live,
+        has_host=engine.has_host,
         picture=PICTURES.get(engine.key, "neural.svg"),
     )
 
@@ -120,8 +123,12 @@ def _hosted_choice(provider: Provider) -> FaceChoice:
         key=provider.key,
         label=provider.label,
         description="A face that the vendor renders and sends into the conversation.",
-        needs="A key of the vendor, and the name of a face there.",
         health=EngineHealth(readiness.ready, readiness.text, readiness.mend),
+        needs=(
+            Need("a key of the vendor"),
+            Need("the name of a face there"),
+            Need("a media server that the vendor can reach", ("LIVEKIT_PUBLIC_URL",)),
+        ),
         hosted=True,
         takes_portrait=True,  # shown until the vendor's picture is there
         renders=False,

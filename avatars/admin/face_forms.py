@@ -16,6 +16,7 @@ from django.core.files.uploadedfile import UploadedFile
 from avatars.admin.rungs import PREFIX, SELECT, KeySelect, schema_field
 from avatars.characters import CHARACTERS
 from avatars.engines import ENGINES, STILL
+from avatars.explain import option_label
 from avatars.faces import (
     engine_label,
     find_engine,
@@ -61,6 +62,8 @@ def _field(name: str, spec: Mapping[str, Any]) -> forms.Field:
     kinds = {spec.get("type"), *(part.get("type") for part in spec.get("anyOf", ()))}
     if kinds & {"array", "object"}:
         return MarksField(required=False)
+    if spec.get("type") == "number" and {"minimum", "maximum", "default"} <= spec.keys():
+        return SliderField(name, spec)
     return schema_field(name, spec, None)
 
 
@@ -85,6 +88,25 @@ class CharacterField(forms.ChoiceField):
             }
             for key, info in CHARACTERS.items()
         ]
+
+
+class SliderInput(forms.NumberInput):
+    input_type = "range"
+
+
+class SliderField(forms.FloatField):
+    """A number between two limits, which stand at its ends. It is never empty: the default is where it begins."""
+
+    def __init__(self, name: str, spec: Mapping[str, Any]) -> None:
+        super().__init__(
+            required=False,
+            initial=spec["default"],
+            min_value=spec["minimum"],
+            max_value=spec["maximum"],
+            label=option_label(name),
+            help_text=spec.get("description", ""),
+            widget=SliderInput(attrs={"class": "m-range", "step": "0.01", "data-slider": ""}),
+        )
 
 
 class MarksField(forms.JSONField):
@@ -186,11 +208,12 @@ class AvatarForm(ScopedForm):
         return cleaned
 
     def chosen_options(self) -> dict[str, Any]:
-        """What was filled in; a checkbox counts when it differs from its default."""
+        """What was filled in; a checkbox or slider counts when it differs from its default."""
         chosen = {}
         for name, field in self._options.items():
             value = self.cleaned_data.get(name)
-            if value != field.initial if isinstance(field, forms.BooleanField) else value not in (None, "", [], {}):
+            usual = field.initial if isinstance(field, forms.BooleanField | SliderField) else None
+            if value != usual and value not in (None, "", [], {}):
                 chosen[name.removeprefix(PREFIX)] = value
         return chosen
 

@@ -24,6 +24,7 @@ from PIL import Image
 
 from avatars.admin.face_forms import AvatarForm, PreviewForm, engine_options
 from avatars.admin.pages import ago, answers_json, clip_url, moving_url, note_revisions, page_media, picture, used_by
+from avatars.admin.serving import EngineRow, avatar_workers, engine_row, hosted_rows
 from avatars.explain import key_names
 from avatars.faces import (
     FaceChoice,
@@ -43,7 +44,6 @@ from avatars.portraits import picture_url
 from avatars.previews import preview_clip, preview_is_current, preview_state, start_preview
 from avatars.revisions import Change
 from avatars.services import Rung, resolve_pipeline, snapshot_agent, snapshot_avatar
-from avatars.signals import WorkerState, workers_asked
 from avatars.throttling import check_preview_rate
 from molts.errors import BadInput, MoltsError, NotFound
 from projects.audit import record_action
@@ -92,17 +92,23 @@ class AvatarAdmin(ScopedAdmin):
 
     # -- The list -----------------------------------------------------------------------------------------------------
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        choices = choices_of(request)
-        engines = [choice for choice in choices if choice.renders]
-        off = sum(not choice.health.ready for choice in engines)
-        context = {"engines": engines, "engines_off": off, "workers": avatar_workers(), **(extra_context or {})}
+        choices, workers = choices_of(request), avatar_workers()
+        rows = request.__dict__["_molts_engines"] = {choice.key: engine_row(choice, workers) for choice in choices}
+        engines = [row for row in rows.values() if row.choice.renders]
+        context = {
+            "engines": engines,
+            "engines_off": sum(not row.choice.health.ready for row in engines),
+            "hosted": hosted_rows(request, choices),
+            "workers": workers,
+            **(extra_context or {}),
+        }
         return super().changelist_view(request, context)
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changes = super().get_changelist_instance(request)
-        known = {choice.key: choice for choice in choices_of(request)}
+        known = request.__dict__.get("_molts_engines", {})
         for avatar in changes.result_list:
-            avatar.choice = known.get(avatar.engine)  # for the column of engines
+            avatar.engine_row = known.get(avatar.engine)  # for the column of engines
         return changes
 
     @admin.display(description="avatar", ordering="name")
@@ -117,12 +123,12 @@ class AvatarAdmin(ScopedAdmin):
 
     @admin.display(description="engine", ordering="engine")
     def engine_name(self, avatar: Any) -> SafeString | str:
-        choice: FaceChoice | None = avatar.choice
-        if choice is None:
+        row: EngineRow | None = avatar.engine_row
+        if row is None:
             return format_html(
                 '{} <span class="m-tag m-skipped">not on this server</span>', engine_label(avatar.engine)
             )
-        return format_html("{} {}", choice.label, health_chip(choice))
+        return format_html("{} {}", row.choice.label, state_chip(row))
 
     @admin.display(description="used by")
     def agents_with_it(self, avatar: Avatar) -> SafeString | str:
@@ -401,20 +407,10 @@ def choices_of(request: HttpRequest) -> list[FaceChoice]:
     return found
 
 
-def avatar_workers() -> list[WorkerState] | None:
-    """The avatar workers that beat, by machine; None when that is not known."""
-    answers: list[Any] = [found for _, found in workers_asked.send(sender=None)]
-    states = [state for found in answers for state in found or ()]
-    if not states and any(found is None for found in answers):
-        return None
-    return sorted(states, key=lambda state: state.host)
-
-
-def health_chip(choice: FaceChoice) -> SafeString:
-    if choice.hosted or not choice.renders:
+def state_chip(row: EngineRow) -> SafeString:
+    if row.choice.hosted or not row.choice.renders:
         return SafeString("")
-    look = "m-serves" if choice.health.ready else "m-skipped"
-    return format_html('<span class="m-tag {}">{}</span>', look, "ready" if choice.health.ready else "not ready")
+    return format_html('<span class="m-tag {}">{}</span>', "m-serves" if row.serves else "m-skipped", row.state)
 
 
 def clip_attribute(avatar: Avatar) -> SafeString:

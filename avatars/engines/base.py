@@ -149,6 +149,14 @@ class EngineHealth:
     slots: int | None = None  # faces at once on this machine, measured; None: not measured yet
 
 
+@dataclass(frozen=True)
+class Need:
+    """Something that whoever runs the server must supply, with the environment variables that say where it is."""
+
+    text: str
+    variables: tuple[str, ...] = ()
+
+
 class LipSyncEngine(ABC):
     """An engine: a small object without state of conversations. Heavy imports happen inside its methods."""
 
@@ -158,6 +166,10 @@ class LipSyncEngine(ABC):
     """One sentence for whoever chooses among engines."""
     options: ClassVar[type[EngineOptions]] = EngineOptions
     needs_portrait: ClassVar[bool] = False
+    needs: ClassVar[tuple[Need, ...]] = ()
+    """What it takes besides a portrait; nothing for one that runs as it comes."""
+    has_host: ClassVar[bool] = False
+    """Frames are made in an engine host, which measures how many faces it shows at once; else in the avatar's job."""
     live: ClassVar[bool] = True
     """Fast enough for conversations; others make videos only."""
     sample_rate: ClassVar[int] = 16_000

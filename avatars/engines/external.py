@@ -17,12 +17,19 @@ from avatars.engines.base import (
     Face,
     LipSyncEngine,
     LipSyncStream,
+    Need,
     VideoFormat,
 )
 from avatars.engines.config import engine_config
 from avatars.engines.host import launch
 from avatars.engines.host.stream import open_host_stream
 from molts.errors import BadInput
+
+GPU = Need("an NVIDIA GPU, on this machine or another")
+ADAPTER = Need(
+    "its adapter, running in the model's own environment; from another machine also an address and a secret",
+    ("MOLTS_ENGINE_ADDRESSES", "MOLTS_ENGINE_SECRET"),
+)
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{0,64}$")]
 
@@ -52,7 +59,9 @@ class SadTalkerOptions(EngineOptions):
 
 
 class External(LipSyncEngine):
-    """An engine whose host somebody else starts."""
+    """An engine whose host somebody else starts. The variables of its `needs` are read where its adapter runs."""
+
+    has_host = True
 
     def health(self) -> EngineHealth:
         state = launch.ask(self.key)
@@ -87,29 +96,49 @@ class External(LipSyncEngine):
 class SyncTalk(External):
     key = "synctalk"
     label = "SyncTalk"
-    description = "A face trained from a video of a few minutes; photorealistic, with head motion. Needs an NVIDIA GPU."
+    description = "A face trained from a video of a few minutes; photorealistic, with head motion."
     options: ClassVar[type[EngineOptions]] = CharacterOptions
+    needs = (
+        GPU,
+        Need("SyncTalk with a face that was trained for hours", ("SYNCTALK_DATA_PATH", "SYNCTALK_WORKSPACE")),
+        ADAPTER,
+    )
 
 
 class SyncTalk2D(External):
     key = "synctalk_2d"
     label = "SyncTalk_2D"
-    description = "A face trained from a video of a few minutes, quicker than SyncTalk. Needs an NVIDIA GPU."
+    description = "A face trained from a video of a few minutes, quicker than SyncTalk."
     options: ClassVar[type[EngineOptions]] = CharacterOptions
+    needs = (GPU, Need("SyncTalk_2D with a trained face", ("SYNCTALK_2D_ROOT", "SYNCTALK_2D_NAME")), ADAPTER)
 
 
 class Ditto(External):
     key = "ditto"
     label = "Ditto"
-    description = "Any portrait, with expression and head motion. Needs an NVIDIA GPU."
+    description = "Any portrait, with expression and head motion."
     needs_portrait = True
+    needs = (
+        Need("an NVIDIA GPU with TensorRT, on this machine or another"),
+        Need("Ditto's weights, with their configuration for online mode", ("DITTO_DATA_ROOT", "DITTO_CFG_PKL")),
+        ADAPTER,
+    )
 
 
 class MuseTalk(External):
     key = "musetalk"
     label = "MuseTalk"
-    description = "The mouth of a prepared picture or video, at 256 pixels. Needs an NVIDIA GPU."
+    description = "The mouth of a prepared picture or video, at 256 pixels."
     options: ClassVar[type[EngineOptions]] = CharacterOptions
+    needs = (
+        GPU,
+        Need("MuseTalk's weights", ("MUSETALK_UNET", "MUSETALK_UNET_CONFIG", "MUSETALK_WHISPER")),
+        Need(
+            "a picture or video that was prepared with its script, or one to prepare at the start",
+            ("MUSETALK_AVATAR", "MUSETALK_VIDEO"),
+        ),
+        ADAPTER,
+    )
 
 
 class SadTalker(External):
@@ -118,4 +147,5 @@ class SadTalker(External):
     description = "Any portrait, with head motion, for videos only: slower than speech on every machine."
     options: ClassVar[type[EngineOptions]] = SadTalkerOptions
     needs_portrait = True
+    needs = (GPU, Need("SadTalker's weights", ("SADTALKER_CHECKPOINTS", "SADTALKER_CONFIG")), ADAPTER)
     live = False

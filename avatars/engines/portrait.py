@@ -33,7 +33,7 @@ class PortraitOptions(EngineOptions):
     """
 
     motion: float = Field(
-        1.0, ge=0.0, le=1.0, title="Motion", description="How far the head moves: 0 is nearly still, 1 is lively."
+        1.0, ge=0.0, le=1.0, title="Motion", description="How far the head moves, from nearly still to lively."
     )
     face: Box | None = Field(
         None,

@@ -23,7 +23,7 @@ class PuppetOptions(EngineOptions):
         next(iter(CHARACTERS)), title="Character", description="Who it is.", json_schema_extra={"enum": [*CHARACTERS]}
     )
     motion: float = Field(
-        1.0, ge=0.0, le=1.0, title="Motion", description="How far the head moves: 0 is nearly still, 1 is lively."
+        1.0, ge=0.0, le=1.0, title="Motion", description="How far the head moves, from nearly still to lively."
     )
 
     @field_validator("character")

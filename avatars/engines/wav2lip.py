@@ -15,6 +15,7 @@ from avatars.engines.base import (
     Face,
     LipSyncEngine,
     LipSyncStream,
+    Need,
     Progress,
     VideoFormat,
 )
@@ -62,6 +63,11 @@ class Wav2Lip(LipSyncEngine):
     )
     options: ClassVar[type[EngineOptions]] = Wav2LipOptions
     needs_portrait = True
+    needs = (
+        Need("the model's weights as an ONNX file", ("MOLTS_WAV2LIP_MODEL",)),
+        Need("an NVIDIA GPU for conversations; videos do without"),
+    )
+    has_host = True
 
     def check_face(self, face: Face) -> None:
         self._frame(face, VideoFormat())

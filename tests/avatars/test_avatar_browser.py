@@ -6,6 +6,7 @@ import io
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from django.conf import settings as stored_settings
@@ -15,8 +16,10 @@ from playwright.sync_api import Page, expect
 from pytest_django import Settings
 
 from avatars import previews
+from avatars.admin.faces import SAMPLE
 from avatars.engines import ENGINES, get_engine
 from avatars.faces import save_avatar_version
+from avatars.listening import MAX_TEXT
 from avatars.models import Agent, Avatar
 from tests.avatars.stand_in import HERE
 from tests.avatars.test_previews import tone
@@ -96,6 +99,40 @@ def test_the_face_moves_while_it_is_edited_and_its_preview_is_kept(page: Page, a
     expect(face.locator("video.m-shown")).to_be_visible()
 
 
+def test_the_slider_says_its_value_and_goes_by_the_keyboard(page: Page, avatar: Avatar) -> None:
+    page.goto(admin_url(Avatar, "change", avatar.pk))
+    slider = page.get_by_role("slider", name="Motion")
+    value = page.locator(".m-slider output")
+    expect(value).to_have_text("1.00")
+
+    slider.press("Home")
+    expect(value).to_have_text("0.00")
+    slider.press("ArrowRight")
+    expect(value).to_have_text("0.01")
+    with page.expect_navigation():
+        page.locator("button[name=_continue]").click()
+
+    expect(value).to_have_text("0.01")
+    avatar.refresh_from_db()
+    assert avatar.options == {"character": "mira", "motion": 0.01}
+
+
+def test_a_text_for_the_preview_is_counted_and_never_cut(page: Page, avatar: Avatar) -> None:
+    page.goto(admin_url(Avatar, "change", avatar.pk))
+    text, count = page.locator("[data-text]"), page.locator("[data-text-count]")
+    expect(count).to_have_text(f"{len(SAMPLE)} of {MAX_TEXT} characters")
+
+    text.fill("  two   words ")
+    expect(count).to_have_text(f"9 of {MAX_TEXT} characters")  # as the server counts
+    text.fill("a" * (MAX_TEXT + 7))
+
+    expect(text).to_have_value("a" * (MAX_TEXT + 7))
+    expect(count).to_contain_text("shorten it by 7")
+    page.locator("[data-render]").click()
+    expect(page.locator("[data-stage-status]")).to_contain_text(f"at most {MAX_TEXT} characters")
+    assert violations(page) == []
+
+
 def test_versions_come_back(page: Page, avatar: Avatar) -> None:
     avatar.options = {"character": "finn"}
     avatar.save()
@@ -165,4 +202,43 @@ def test_the_list_passes_and_characters_move_in_it(page: Page, avatar: Avatar) -
     page.locator(".m-avatar").hover()
     expect(page.locator(".m-avatar video.m-shown")).to_be_visible()  # nobody has rendered a preview
     expect(page.get_by_role("heading", name="Engines on this server")).to_be_visible()
+    for fold in page.locator(".m-engine-table summary").all():
+        fold.click()
     assert violations(page) == []
+
+
+def test_labels_on_a_phone_are_plain_words(page: Page, avatar: Avatar) -> None:
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.goto(admin_url(Avatar, "changelist"))
+
+    labels = page.locator("#result_list tbody :is(td, th)").evaluate_all(
+        """(cells) => cells.map((cell) => {
+            const style = getComputedStyle(cell, "::before");
+            const label = style.content === "attr(data-label)" ? cell.dataset.label : style.content.slice(1, -1);
+            return `${label}, ${style.textTransform}`;
+        })"""
+    )
+
+    words = ["Select", "Avatar", "Project", "Engine", "Used by", "Changed"]
+    assert labels == [f"{word}, none" for word in words]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_progress_is_drawn_in_the_colours_of_the_page(
+    page: Page, avatar: Avatar, scheme: Literal["light", "dark"]
+) -> None:
+    page.emulate_media(color_scheme=scheme)
+    page.goto(admin_url(Avatar, "change", avatar.pk))
+
+    looks = page.locator("[data-progress] progress").evaluate(
+        """(bar) => {
+            const card = document.createElement("i");
+            card.style.color = "var(--frame-card)";
+            bar.after(card);
+            bar.value = 0.5;
+            const { appearance, backgroundColor } = getComputedStyle(bar);
+            return [appearance, backgroundColor === getComputedStyle(card).color];
+        }"""
+    )
+
+    assert looks == ["none", True]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -133,11 +134,27 @@ def test_every_engine_can_be_chosen_and_says_what_it_needs() -> None:
     choices = {choice.key: choice for choice in face_choices()}
 
     assert {*ENGINES, STILL} <= choices.keys()
-    assert all(
-        choice.label and choice.description and choice.needs and choice.health.text for choice in choices.values()
-    )
+    assert all(choice.label and choice.description and choice.health.text for choice in choices.values())
+    assert [key for key, choice in choices.items() if not choice.needs] == ["puppet"]
+    assert [need.text for need in choices["portrait"].needs] == ["a portrait"]
     assert choices["portrait"].needs_portrait
     assert not choices[STILL].renders
+
+
+@pytest.mark.parametrize("key", ["synctalk", "synctalk_2d", "ditto", "musetalk", "sadtalker"])
+def test_an_engine_of_a_gpu_says_so_and_names_variables_that_are_read(key: str) -> None:
+    (choice,) = [choice for choice in face_choices() if choice.key == key]
+    adapter = import_module(f"avatars.engines.adapters.molts_engine_adapter.{key}")
+    (model,) = [each for each in vars(adapter).values() if getattr(each, "name", None) == key]
+
+    needs = [need.text for need in choice.needs]
+    named = {name for need in choice.needs for name in need.variables}
+
+    assert any("NVIDIA GPU" in text for text in needs)
+    assert any("adapter" in text for text in needs)
+    assert ("a portrait" in needs) is choice.needs_portrait
+    assert named - {"MOLTS_ENGINE_ADDRESSES", "MOLTS_ENGINE_SECRET"} <= {*model.environment.values()}
+    assert len(named) > 2, "it says where its weights or its face are"
 
 
 def test_an_engine_that_cannot_be_loaded_breaks_nothing(monkeypatch: pytest.MonkeyPatch, avatar: Avatar) -> None:

@@ -29,6 +29,12 @@ export function setUpStage(stage, form) {
   again?.addEventListener("click", () => void make());
   render?.addEventListener("click", () => void make({ keep: true, aloud: true }));
   sound?.addEventListener("click", () => hear(video.muted));
+  const text = stage.querySelector("[data-text]");
+  if (text) {
+    const count = stage.querySelector("[data-text-count]");
+    text.addEventListener("input", () => countText(text, count));
+    countText(text, count);
+  }
   if (!("live" in stage.dataset)) playKept();
 
   return {
@@ -85,7 +91,7 @@ export function setUpStage(stage, form) {
     if (keep) body.set("keep", "1");
     // A vendor's voice may cost money: it speaks when asked to, not by itself.
     if (aloud) {
-      body.set("text", stage.querySelector("[data-text]").value);
+      body.set("text", text.value);
       body.set("agent", stage.querySelector("[data-agent]").value);
     }
     busy({ stage: "Starting", progress: 0 });
@@ -193,6 +199,19 @@ export function setUpStage(stage, form) {
     status.textContent = text;
     status.className = `m-stage-status ${style}`;
   }
+}
+
+/** How long the text is, as the server counts it. Nothing is cut: one that is too long is said to be. */
+function countText(text, line) {
+  const limit = Number(text.dataset.limit);
+  const length = [...text.value.trim().replace(/\s+/g, " ")].length;
+  const over = length - limit;
+  line.textContent =
+    over > 0
+      ? `${length} of ${limit} characters: shorten it by ${over} before it is rendered.`
+      : `${length} of ${limit} characters`;
+  line.className = over > 0 ? "m-error" : "m-help";
+  text.setAttribute("aria-invalid", String(over > 0));
 }
 
 export async function answer(response) {

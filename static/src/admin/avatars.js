@@ -28,7 +28,10 @@ function setUpFace(form, stage) {
 
   for (const choice of form.querySelectorAll("[name=engine]"))
     choice.addEventListener("change", () => choose(choice.value));
-  options.addEventListener("input", () => stage.refresh());
+  options.addEventListener("input", (event) => {
+    if (event.target.matches("[data-slider]")) showValue(event.target);
+    stage.refresh();
+  });
   setUpPicture(portraitField, () => {
     marks.forget();
     void marks.find();
@@ -50,6 +53,7 @@ function setUpFace(form, stage) {
 
   function show() {
     const fact = facts[engine] ?? {};
+    for (const slider of options.querySelectorAll("[data-slider]")) showValue(slider); // the browser may have kept another
     optionsField.hidden = !options.querySelector("[data-option]");
     portraitField.hidden = !fact.takesPortrait;
     keyField.hidden = !fact.hosted;
@@ -60,6 +64,10 @@ function setUpFace(form, stage) {
     }
     marks.enable(Boolean(fact.needsPortrait));
   }
+}
+
+function showValue(slider) {
+  slider.parentElement.querySelector("output").value = Number(slider.value).toFixed(2);
 }
 
 // -- The picture -----------------------------------------------------------------------------------------------------
