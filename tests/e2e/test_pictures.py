@@ -123,4 +123,9 @@ def test_pictures_of_what_visitors_see(molts: Molts, enter: Enter) -> None:
     for question, words in (("Is there parking?", "park behind"), ("Can I bring my dog?", "welcome")):
         visitor.type(question)
         visitor.wait_for_line("agent", words, seconds=20)
-    on_every_screen(page, "room", lambda: page.locator("#say-text").blur())
+
+    def settle() -> None:
+        page.locator("#say-text").blur()
+        page.wait_for_timeout(900)  # somebody who has just spoken blinks
+
+    on_every_screen(page, "room", settle)
