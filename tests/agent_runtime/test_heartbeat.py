@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from pytest_django import Settings
 
 from agent_runtime import heartbeat
 from agent_runtime.db import DatabaseThread
@@ -15,7 +16,7 @@ from avatars.models import Agent
 from sessions import presence, services
 from sessions.models import LiveSession
 from sessions.presence import AgentBeat
-from tests.agent_runtime.stack import RedisServer, wait_for
+from tests.agent_runtime.stack import wait_for
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_redis")]
 
@@ -85,11 +86,9 @@ async def test_it_beats_with_its_generation_and_name_until_closed(job: Job) -> N
     assert not job.left.is_set()
 
 
-async def test_it_ends_in_time_although_redis_does_not_answer(
-    session: LiveSession, settings: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_it_ends_in_time_although_redis_does_not_answer(session: LiveSession, settings: Settings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setattr(settings, "REDIS_URL", f"redis://127.0.0.1:{silent.getsockname()[1]}/0")
+        settings.REDIS_URL = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
         job = Job(session)
         job.heart.start()
         began = time.monotonic()
@@ -175,10 +174,8 @@ async def test_it_goes_on_after_standing_still_when_nobody_took_its_place(
     assert await job.beat_seen() == "2:agent-two"
 
 
-async def test_it_outlives_redis_being_away(
-    session: LiveSession, redis_server: RedisServer, settings: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(settings, "REDIS_URL", "redis://127.0.0.1:1/0")
+async def test_it_outlives_redis_being_away(session: LiveSession, settings: Settings) -> None:
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
     job = Job(session)
     await job.heart.first_beat()
     job.heart.start()

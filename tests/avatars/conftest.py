@@ -13,6 +13,16 @@ from django.test import Client
 from playwright.sync_api import Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
+from avatars.engines import ENGINES
+
+
+@pytest.fixture
+def shipped_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the engines that tests register, wherever else in this process they are."""
+    for key, place in list(ENGINES.items()):
+        if not place.startswith("avatars."):
+            monkeypatch.delitem(ENGINES, key)
+
 
 @pytest.fixture
 def _queries_beside_playwright() -> Iterator[None]:

@@ -130,6 +130,7 @@ def test_a_hosted_face_says_when_no_vendor_can_reach_the_media_server(
     assert ("LIVEKIT_PUBLIC_URL" in choice.health.mend) is not ready
 
 
+@pytest.mark.usefixtures("shipped_engines")
 def test_every_engine_can_be_chosen_and_says_what_it_needs() -> None:
     choices = {choice.key: choice for choice in face_choices()}
 

@@ -22,6 +22,7 @@ from projects.models import Project, ProviderKey
 from sessions.apps import tell_avatar_workers
 from tests.forms import admin_url
 
+pytestmark = pytest.mark.usefixtures("shipped_engines")
 SignIn = Callable[[User], Client]
 TWO = [WorkerState(host="a", used=0, slots=5), WorkerState(host="b", used=1, slots=2)]
 
