@@ -64,6 +64,10 @@ class WorkerInfo:
     slots: int
     used: int
 
+    @property
+    def has_free_slot(self) -> bool:
+        return self.used < self.slots
+
 
 @dataclass(frozen=True)
 class AvatarBeat:

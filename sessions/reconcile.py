@@ -87,7 +87,7 @@ def _look(session: LiveSession) -> Seen:
     return Seen(
         presence=presence.presence(session.pk),
         in_room=None if found is None else tuple(found),
-        free_worker=any(worker.used < worker.slots for worker in presence.workers()),
+        free_worker=any(worker.has_free_slot for worker in presence.workers()),
         taken=presence.is_taken(session.pk),
         wanted_avatar=presence.wanted_avatar(session.pk),
     )

@@ -125,7 +125,7 @@ class WorkerFace(FaceSource):
 
     async def call(self) -> LiveFace:
         workers = await _workers()
-        if workers is not None and not any(worker.used < worker.slots for worker in workers):
+        if workers is not None and not any(worker.has_free_slot for worker in workers):
             raise NoFreeWorker("No avatar worker has a free slot." if workers else "No avatar worker is running.")
         call = AvatarCall.new(self._spec.session_id, self._agent)
         with contextlib.suppress(Unavailable):
@@ -143,7 +143,7 @@ class WorkerFace(FaceSource):
         return WorkerAvatar(self._room, self._spec, call)
 
     async def may_come(self) -> None:
-        while not any(worker.used < worker.slots for worker in await _workers() or ()):  # noqa: ASYNC110 - of Redis
+        while not any(worker.has_free_slot for worker in await _workers() or ()):  # noqa: ASYNC110 - of Redis
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _until_given_up(self, avatar: str) -> None:

@@ -84,10 +84,9 @@ def test_it_starts_nothing_while_redis_is_away(
     assert not LiveSession.objects.exists()
 
 
-@pytest.mark.usefixtures("counted")
-def test_it_takes_what_cannot_be_shown_out_of_what_is_said(
-    client: Client, link: RoomLink, talk: LiveSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What reached the agent, which is there."""
     sent: list[str] = []
 
     def send(session_id: uuid.UUID, order: dict[str, str]) -> bool:
@@ -95,6 +94,13 @@ def test_it_takes_what_cannot_be_shown_out_of_what_is_said(
         return True
 
     monkeypatch.setattr("sessions.presence.send_say", send)
+    return sent
+
+
+@pytest.mark.usefixtures("counted")
+def test_it_takes_what_cannot_be_shown_out_of_what_is_said(
+    client: Client, link: RoomLink, talk: LiveSession, sent: list[str]
+) -> None:
     own(client, talk)
     url = f"/r/{link.public_id}/sessions/{talk.pk}/say"
     body = b'{"text": " two\\u0000 \\ud83c\\udf31 li\\u0007nes\\nhere\\ud800 "}'
@@ -117,15 +123,8 @@ def test_it_says_that_no_agent_is_there_to_hear(
 
 @pytest.mark.usefixtures("counted")
 def test_a_visitor_writes_as_fast_as_people_do_and_no_program_does_more(
-    client: Client, link: RoomLink, talk: LiveSession, monkeypatch: pytest.MonkeyPatch
+    client: Client, link: RoomLink, talk: LiveSession, sent: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent: list[str] = []
-
-    def send(session_id: uuid.UUID, order: dict[str, str]) -> bool:
-        sent.append(order["text"])
-        return True
-
-    monkeypatch.setattr("sessions.presence.send_say", send)
     own(client, talk)
     url = f"/r/{link.public_id}/sessions/{talk.pk}/say"
 

@@ -43,7 +43,7 @@ def avatars(stack: Stack) -> Stack:
 @pytest_asyncio.fixture
 async def faces(avatars: Stack, desk: Desk) -> Stack:
     """That avatar worker, when the face of the conversation before has left its slot."""
-    await desk.until("a free slot", lambda: any(each.used < each.slots for each in presence.workers(WorkerKind.AVATAR)))
+    await desk.until("a free slot", lambda: any(each.has_free_slot for each in presence.workers(WorkerKind.AVATAR)))
     return avatars
 
 
