@@ -70,6 +70,8 @@ class SessionRecorder:
         self._answering: _Question | None = None
         self._agent_segment_id = ""
         self._agent_text = ""
+        self._agent_words_ended = True
+        self._words_trail = False  # words of an answer that is settled already are still on their way
         self._user_metrics: dict[str, Any] = {}
         self._silence_seen_at: float | None = None
         self._heard_words = False
@@ -207,14 +209,22 @@ class SessionRecorder:
     # -- what the agent says -------------------------------------------------------------------------------------------
     def note_agent_words(self, text: str) -> None:
         """Words of the agent as they are spoken."""
+        if self._words_trail:
+            return
         if not self._agent_segment_id:
             self._begin_answer()
         self._agent_text += text
         self._hint(self._partial("agent", self._agent_segment_id, self._agent_text.strip()))
 
+    def note_agent_words_end(self) -> None:
+        """The words of one answer have all come. On a busy machine that may be after the answer was settled."""
+        self._agent_words_ended = True
+        self._words_trail = False
+
     def _begin_answer(self) -> None:
         """From here on words of the visitor belong to the next turn."""
         self._agent_segment_id, self._agent_text = _new_id(), ""
+        self._agent_words_ended = False
         question, self._asked = self._asked, None
         if question is not None:
             question.metrics, self._user_metrics = self._user_metrics, {}
@@ -222,6 +232,8 @@ class SessionRecorder:
         self._answering = question
 
     def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
+        if event.new_state == "speaking":
+            self._words_trail = False
         state = "listening" if event.new_state == "idle" else event.new_state
         if state != "initializing":  # activate_session says so when the agent is ready
             self._write(partial(services.note_agent_state, session_id=self._spec.session_id, state=state))
@@ -245,6 +257,7 @@ class SessionRecorder:
         if not self._agent_segment_id:
             self._begin_answer()
         segment_id, self._agent_segment_id = self._agent_segment_id, ""
+        self._words_trail = not self._agent_words_ended
         metrics: dict[str, Any] = {**(item.metrics or {})}
         started = metrics.get("started_speaking_at") or item.created_at
         if text:
@@ -447,7 +460,7 @@ class _PartialText(TextOutput):
         self._recorder.note_agent_words(text)
 
     def flush(self) -> None:
-        """The words settle when the conversation item arrives; there is nothing to do here."""
+        self._recorder.note_agent_words_end()
 
 
 def _new_id() -> str:

@@ -93,7 +93,12 @@ class Talk:
         self.ends(text, interrupted=interrupted, **metrics)
 
     def ends(self, text: str, *, interrupted: bool = False, **metrics: float) -> None:
+        self.recorder.text_output().flush()
         self._item("assistant", text, metrics, interrupted=interrupted)
+
+    def ends_early(self, text: str) -> None:
+        """LiveKit settles an answer while its last words are still on their way through the queues."""
+        self._item("assistant", text, {}, interrupted=False)
 
     def _item(self, role: str, text: str, metrics: dict[str, float], *, interrupted: bool) -> None:
         item = ChatMessage.model_validate(
@@ -357,6 +362,31 @@ async def test_it_publishes_words_as_they_come_and_then_the_settled_line(talk: T
     assert {first.segment_id, second.segment_id, final.segment_id} == {final.segment_id}
 
 
+@pytest.mark.parametrize("words", [("The meeting ", "is today "), ()], ids=["some", "none"])
+async def test_words_that_come_after_their_line_was_settled_begin_no_line(talk: Talk, words: tuple[str, ...]) -> None:
+    layer = get_channel_layer()
+    channel = await layer.new_channel()
+    await layer.group_add(group_name(talk.session.pk), channel)
+    talk.hears("when is the meeting")
+    talk.begins(*words)
+    talk.ends_early("The meeting is today at nine.")
+    settled = await _next(layer, channel, events.TranscriptFinal, role="agent")
+    talk.begins("at ", "nine.")
+    talk.recorder.text_output().flush()
+    talk.hears("thank you")
+    talk.begins("You are ")
+    hint = await _next(layer, channel, events.TranscriptPartial)
+    talk.ends("You are welcome.")
+    final = await _next(layer, channel, events.TranscriptFinal, role="agent")
+    assert (settled.text, hint.text, final.text) == ("The meeting is today at nine.", "You are", "You are welcome.")
+    assert hint.segment_id == final.segment_id
+    await talk.written()
+    assert [turn.agent_segment_id for turn in await talk.query(lambda: list(Turn.objects.order_by("index")))] == [
+        settled.segment_id,
+        final.segment_id,
+    ]
+
+
 async def test_it_says_which_settled_words_corrected_agreed_ones(talk: Talk) -> None:
     layer = get_channel_layer()
     channel = await layer.new_channel()
@@ -393,11 +423,11 @@ async def test_of_words_that_come_faster_than_they_can_be_sent_the_newest_go_out
     assert seen < 10
 
 
-async def _next(layer: Any, channel: str, kind: type[Any]) -> Any:
-    """The next event of a kind; others are passed over."""
+async def _next(layer: Any, channel: str, kind: type[Any], role: str = "") -> Any:
+    """The next event of a kind, of a role if one is given; others are passed over."""
     while True:
         event = events.decode((await asyncio.wait_for(layer.receive(channel), 5))["text"])
-        if isinstance(event, kind):
+        if isinstance(event, kind) and role in ("", getattr(event, "role", "")):
             return event
 
 

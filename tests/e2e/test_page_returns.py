@@ -66,7 +66,7 @@ def test_it_takes_the_microphone_that_is_plugged_in_again(
     page.evaluate(PLUGGED_IN)
     expect(page.locator("#mute[data-mic=on]")).to_be_visible()
     expect(notice(page, "mic")).to_have_count(0)
-    assert media.sends_audio(room.room_name, "visitor")
+    media.wait_for_sending(room.room_name, "visitor")
 
 
 def test_it_stays_with_text_when_the_visitor_has_settled_for_it(page: Page, room: RoomServer, join: Join) -> None:
@@ -125,7 +125,7 @@ def test_it_gives_the_microphone_back_to_the_tab_that_takes_the_talk_back(
     expect(page.locator("#room[data-media=connected]")).to_be_visible()
     expect(page.locator("#mute[data-mic=on]")).to_be_visible()
     expect(notice(page, "elsewhere")).to_have_count(0)
-    assert media.sends_audio(room.room_name, "visitor")
+    media.wait_for_sending(room.room_name, "visitor")
     expect(notice(other, "elsewhere")).to_be_visible()
 
 
@@ -213,7 +213,7 @@ def test_it_goes_on_after_a_change_of_networks(
     expect(page.locator("#room[data-media=connected][data-socket=open]")).to_be_visible(timeout=20_000)
     expect(page.locator("li.segment.final")).to_have_count(2)
     expect(page.locator("#mute[data-mic=on]")).to_be_visible()
-    assert media.sends_audio(room.room_name, "visitor")
+    media.wait_for_sending(room.room_name, "visitor")
     page.wait_for_timeout(500)
     agent.heard_peak = 0
     page.wait_for_timeout(2_000)

@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.request
 from array import array
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -96,15 +96,23 @@ class MediaServer:
         """Throws a participant out, as a restarted or overloaded server does."""
         self._ask("RemoveParticipant", {"room": room, "identity": identity})
 
-    def sends_audio(self, room: str, identity: str) -> bool:
-        """Whether the participant sends a microphone track that is not muted."""
-        until = time.monotonic() + 3
-        while time.monotonic() < until:
-            tracks = self._ask("GetParticipant", {"room": room, "identity": identity}).get("tracks", [])
-            if any(not track.get("muted") for track in tracks):
-                return True
+    def wait_for_sending(self, room: str, identity: str, *, seconds: float = 10) -> None:
+        """Until the participant sends a track that is not muted."""
+        self._wait(lambda: self._sends(room, identity), f"{identity} sends nothing", seconds)
+
+    def wait_for_silence(self, room: str, identity: str, *, seconds: float = 10) -> None:
+        """Until the participant sends no track, or muted ones only."""
+        self._wait(lambda: not self._sends(room, identity), f"{identity} still sends", seconds)
+
+    def _sends(self, room: str, identity: str) -> bool:
+        tracks = self._ask("GetParticipant", {"room": room, "identity": identity}).get("tracks", [])
+        return any(not track.get("muted") for track in tracks)
+
+    def _wait(self, look: Callable[[], bool], otherwise: str, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not look():
+            assert time.monotonic() < until, f"after {seconds:.0f} s {otherwise}"
             time.sleep(0.2)
-        return False
 
     def _ask(self, method: str, body: dict[str, str]) -> dict[str, Any]:
         grants = api.VideoGrants(room_admin=True, room=body["room"])
