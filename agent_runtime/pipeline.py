@@ -25,6 +25,8 @@ from projects.providers.chains import AvailabilityChange, Chain, build_chain
 from sessions.spec import SessionSpec
 
 VAD_SILENCE_SECONDS = 0.25  # the end-of-turn model needs at least this much
+VAD_WINDOW_SECONDS = 0.032
+INTERRUPTION_SECONDS = 0.5  # so much voice is no cough
 PRE_CONNECT_SECONDS = 10.0  # how long the words spoken before the agent came may take to arrive
 
 TYPICAL_INSTRUCTIONS = (
@@ -121,7 +123,12 @@ def _turn_handling(spec: SessionSpec, chains: dict[Kind, Chain]) -> TurnHandling
     return {
         "turn_detection": inference.TurnDetector(version="v1-mini") if turn.end_of_turn_model else "vad",
         "endpointing": {"min_delay": turn.min_endpointing, "max_delay": turn.max_endpointing},
-        "interruption": {"enabled": turn.allow_interruptions, "mode": "vad"},
+        "interruption": {
+            "enabled": turn.allow_interruptions,
+            "mode": "vad",
+            # The detector counts whole windows from the first that it is sure of, which is one late.
+            "min_duration": INTERRUPTION_SECONDS - VAD_WINDOW_SECONDS,
+        },
         "preemptive_generation": {"enabled": True, "preemptive_tts": local_voice},
     }
 

@@ -80,7 +80,7 @@ async def test_it_takes_turns_as_the_agent_says() -> None:
     handling = _turn_handling(make_spec(), pipeline.chains)
     assert handling["turn_detection"] == "vad"
     assert handling["endpointing"] == {"min_delay": 0.4, "max_delay": 2.5}
-    assert handling["interruption"] == {"enabled": True, "mode": "vad"}
+    assert handling["interruption"] == {"enabled": True, "mode": "vad", "min_duration": pytest.approx(0.468)}
     stubborn = replace(TURN, allow_interruptions=False, min_endpointing=1.0)
     handling = _turn_handling(make_spec(turn=stubborn), pipeline.chains)
     assert handling["interruption"]["enabled"] is False
