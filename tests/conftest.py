@@ -30,7 +30,7 @@ LIVE = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks them as `live`: they run apart from the tests that compute (scripts/test.py), which would make them late."""
+    """Marks them as `live`: they run apart from those that compute (scripts/test.py), which would make them late."""
     for item in items:
         if any(part in item.path.as_posix() for part in LIVE):
             item.add_marker(pytest.mark.live)
