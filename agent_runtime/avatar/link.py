@@ -1,10 +1,8 @@
 """The agent's side of a face: calls one, keeps watch over it, and goes on without it, and with the next one.
 
-Where a face comes from is a `FaceSource`, and there are two kinds. `WorkerFace` asks for a job of our own avatar worker
-(`agent_runtime.avatar.job`), which joins the room as a participant of its own. `HostedFace` starts a vendor's
-`AvatarSession` in this job; the vendor joins the room in the same way. Both give a `LiveFace`: an audio output that
-takes the speech, and a way to learn that it is lost. Everything else (waiting, notices, calling again, where the speech
-goes) is the same for both and is here.
+A face comes from a `FaceSource` (`source.py`), and there are two kinds: a job of our own avatar worker
+(`worker_face.py`) and a vendor's service (`hosted_face.py`). Waiting, notices, calling again and where the speech goes
+are the same for both and are here.
 """
 
 from __future__ import annotations
@@ -13,97 +11,31 @@ import asyncio
 import contextlib
 import logging
 import time
-import uuid
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-import aiohttp
-from django.conf import settings
 from livekit import rtc
 from livekit.agents import AgentSession, ConversationItemAddedEvent
 from livekit.agents.llm import ChatMessage
-from livekit.agents.voice.avatar import DataStreamAudioOutput
-from livekit.agents.voice.io import AudioOutput
 
-from agent_runtime.avatar.call import AvatarCall
-from agent_runtime.avatar.heard import HeardOutput, listen_to
-from agent_runtime.avatar.job import SPEECH_RATE
-from agent_runtime.avatar.route import SpeechRoute, install, tail_of
+from agent_runtime.avatar.hosted_face import HostedFace
+from agent_runtime.avatar.route import SpeechRoute, install
+from agent_runtime.avatar.source import JOIN_SECONDS, FaceSource, LiveFace, NoFreeWorker
+from agent_runtime.avatar.worker_face import WorkerFace
 from agent_runtime.recorder import SessionRecorder
 from molts.errors import MoltsError, Unavailable
-from molts.http import Limits, guarded_session
-from projects.providers import PROVIDERS, get_provider
-from projects.providers.base import Kind
-from projects.providers.hosted_faces import calls_through
-from sessions import presence, rooms
+from projects.providers import PROVIDERS
+from sessions import presence
 from sessions.events import NoticeLevel
-from sessions.presence import WorkerInfo, WorkerKind
-from sessions.spec import FaceSpec, SessionSpec
+from sessions.spec import SessionSpec
 
 logger = logging.getLogger(__name__)
 
-JOIN_SECONDS = 3.0
 LATER_JOIN_SECONDS = 6.0  # once the conversation goes on without it, a face has more time
 TOLD_SECONDS = 8.0  # a visitor who sees no face by then is told so; a face that is only slow needs no words
-WATCH_SECONDS = 0.5
-LOOK_SECONDS = 1.0  # between looks whether a worker has a free slot
 CALL_AGAIN_SECONDS = (2.0, 5.0, 10.0, 20.0, 30.0)
-CLOSE_SECONDS = 3.0
 CLOSING_SECONDS = 0.5
 METER_SECONDS = 10.0
-CUT_SECONDS = 1.0  # a face that does not say where it was cut is asked no longer
 MISSING = "The face is missing for now. The conversation goes on with voice only."
-
-
-class FaceMissing(MoltsError):
-    """No face came."""
-
-    code = "face_missing"
-    http_status = 503
-    retryable = True
-
-
-class NoFreeWorker(FaceMissing):
-    """None could be called at all."""
-
-
-class LiveFace(ABC):
-    """A face that is in the room and can speak."""
-
-    output: AudioOutput
-    identity: str
-
-    @abstractmethod
-    async def lost(self) -> float:
-        """Return once the face is lost, with when it was last known to be well (epoch seconds)."""
-
-    @abstractmethod
-    async def dismiss(self) -> None:
-        """Put it out of the room and free what it holds. Raises nothing."""
-
-
-class FaceSource(ABC):
-    """Whoever can bring a face into the room."""
-
-    join_seconds = JOIN_SECONDS
-    billed_as: tuple[str, str] | None = None
-    """Provider and model, when somebody charges by the second: a call is never made beside another one then."""
-
-    on_preparing: Callable[[], None] | None = None
-    """Called when the face is on its way, but has to be made ready first: it may take `PREPARE_SECONDS`."""
-
-    @abstractmethod
-    async def call(self) -> LiveFace:
-        """A face that has joined and shows its picture. Takes longer than `join_seconds` only when it is cancelled
-        then. Raises FaceMissing or Unavailable when none can come now."""
-
-    async def may_come(self) -> None:
-        """After NoFreeWorker: return once it is worth while to call again."""
-        await asyncio.Event().wait()
-
-    async def aclose(self) -> None:  # noqa: B027 - most hold nothing
-        """No more faces will be called."""
 
 
 def face_source(*, spec: SessionSpec, session: AgentSession[Any], room: rtc.Room, agent_identity: str) -> FaceSource:
@@ -114,207 +46,6 @@ def face_source(*, spec: SessionSpec, session: AgentSession[Any], room: rtc.Room
     return WorkerFace(spec=spec, room=room, agent_identity=agent_identity)
 
 
-# -- Our own worker ----------------------------------------------------------------------------------------------------
-class WorkerFace(FaceSource):
-    """Asks for a job of the avatar worker by explicit dispatch: the media server spreads faces over boxes."""
-
-    def __init__(self, *, spec: SessionSpec, room: rtc.Room, agent_identity: str) -> None:
-        self._spec = spec
-        self._room = room
-        self._agent = agent_identity
-
-    async def call(self) -> LiveFace:
-        workers = await _workers()
-        if workers is not None and not any(worker.has_free_slot for worker in workers):
-            raise NoFreeWorker("No avatar worker has a free slot." if workers else "No avatar worker is running.")
-        call = AvatarCall.new(self._spec.session_id, self._agent)
-        with contextlib.suppress(Unavailable):
-            await asyncio.to_thread(presence.want_avatar, call.session_id, call.avatar)
-        await rooms.dispatch_avatar(self._spec.room_name, metadata=call.encode())
-        seen = asyncio.create_task(_until_seen(self._room, call.avatar))
-        given_up = asyncio.create_task(self._until_given_up(call.avatar))
-        try:
-            await asyncio.wait({seen, given_up}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            given_up.cancel()
-            seen.cancel()
-        if not seen.done():
-            raise FaceMissing("The face could not be made ready.")
-        return WorkerAvatar(self._room, self._spec, call)
-
-    async def may_come(self) -> None:
-        while not any(worker.has_free_slot for worker in await _workers() or ()):  # noqa: ASYNC110 - of Redis
-            await asyncio.sleep(LOOK_SECONDS)
-
-    async def _until_given_up(self, avatar: str) -> None:
-        """Says that the face is being made ready, and returns if that comes to nothing."""
-        preparing = False
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            try:
-                beat = await asyncio.to_thread(presence.avatar_beat, avatar)
-            except Unavailable:
-                continue
-            if beat is None and preparing:
-                return
-            if beat is not None and beat.is_preparing and not preparing:
-                preparing = True
-                if self.on_preparing is not None:
-                    self.on_preparing()
-
-
-class WorkerAvatar(LiveFace):
-    """An avatar job of ours in the room. It beats once a second; LiveKit itself would miss it after twenty."""
-
-    def __init__(self, room: rtc.Room, spec: SessionSpec, call: AvatarCall) -> None:
-        self.identity = call.avatar
-        self.output = DataStreamAudioOutput(
-            room,
-            destination_identity=call.avatar,
-            sample_rate=SPEECH_RATE,
-            clear_buffer_timeout=CUT_SECONDS,
-            wait_playback_start=True,
-        )
-        self._room = room
-        self._spec = spec
-        self._well_at = time.time()
-
-    async def lost(self) -> float:
-        silent_since = time.time()
-        has_beaten = False
-        while self.identity in self._room.remote_participants:
-            await asyncio.sleep(WATCH_SECONDS)
-            asked_at = time.time()
-            try:
-                beat = await asyncio.to_thread(presence.avatar_beat, self.identity)
-            except Unavailable:
-                silent_since = asked_at  # unknown is not gone
-                continue
-            if beat is None and (has_beaten or asked_at - silent_since > presence.AVATAR_LOST_AFTER_MS / 1000):
-                break
-            if beat is not None:
-                has_beaten = True
-                self._well_at = max(self._well_at, asked_at - beat.age)
-        return self._well_at
-
-    async def dismiss(self) -> None:
-        with contextlib.suppress(MoltsError, TimeoutError):
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await asyncio.to_thread(presence.forget_face, self._spec.session_id)
-                await rooms.remove_participant(self._spec.room_name, self.identity)
-                await rooms.withdraw_avatars(self._spec.room_name)  # one that hangs would keep its slot
-
-
-async def _workers() -> list[WorkerInfo] | None:
-    """None when nobody knows, which is no reason not to ask one."""
-    try:
-        return await asyncio.to_thread(presence.workers, WorkerKind.AVATAR)
-    except Unavailable:
-        return None
-
-
-# -- Hosted services ---------------------------------------------------------------------------------------------------
-class HostedFace(FaceSource):
-    """A vendor's face: the `AvatarSession` of its LiveKit plugin, started in this job."""
-
-    join_seconds = 60.0  # a vendor's machine has to start; whoever calls sooner again may pay for two
-
-    def __init__(self, *, spec: FaceSpec, session: AgentSession[Any], room: rtc.Room) -> None:
-        self._spec = spec
-        self._session = session
-        self._room = room
-        self._http: aiohttp.ClientSession | None = None
-        self._turning_away: set[asyncio.Task[None]] = set()
-        self.billed_as = (spec.engine, _vendors_name(spec.options))
-
-    async def call(self) -> LiveFace:
-        provider = get_provider(self._spec.engine)
-        options = provider.parse_options(Kind.AVATAR, self._spec.options)
-        # Plugins repeat a call that ran out of time: none does so before it is given up here.
-        self._http = self._http or guarded_session(limits=Limits(total_seconds=self.join_seconds + CLOSE_SECONDS))
-        with calls_through(self._http):
-            avatar = await provider.build_avatar(
-                options=options, credentials=self._spec.credentials, identity=f"avatar-{uuid.uuid4().hex[:12]}"
-            )
-
-        async def end() -> None:
-            with contextlib.suppress(Exception):  # each plugin has errors of its own
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await provider.end_avatar(avatar, credentials=self._spec.credentials)
-
-        try:
-            with calls_through(self._http):
-                output = await self._start(avatar)
-            await _until_seen(self._room, avatar.avatar_identity)
-        except BaseException:
-            self._turn_away(avatar.avatar_identity)
-            await end()
-            raise
-        return HostedAvatar(self._room, avatar.avatar_identity, output, end)
-
-    async def aclose(self) -> None:
-        if self._http is not None:
-            await self._http.close()
-
-    def _turn_away(self, identity: str) -> None:
-        """A vendor that was given up may still send its face: it would stand beside the next one, and be paid for."""
-
-        def look(participant: rtc.RemoteParticipant) -> None:
-            if participant.identity == identity:
-                task = asyncio.create_task(_remove(self._room.name, identity))
-                self._turning_away.add(task)
-                task.add_done_callback(self._turning_away.discard)
-
-        self._room.on("participant_connected", look)
-
-    async def _start(self, avatar: Any) -> AudioOutput:
-        """Start the vendor's session; what takes the speech for it. Raises FaceMissing when the vendor refuses."""
-        route = tail_of(self._session.output)
-        try:
-            await avatar.start(
-                self._session,
-                self._room,
-                livekit_url=settings.LIVEKIT_PUBLIC_URL,
-                livekit_api_key=settings.LIVEKIT_API_KEY,
-                livekit_api_secret=settings.LIVEKIT_API_SECRET,
-            )
-            output = tail_of(self._session.output)
-        except Exception as error:  # each plugin has errors of its own
-            raise FaceMissing(f"{self._spec.engine}: {type(error).__name__}") from error
-        finally:
-            # The plugin puts its own output where the route was: the route goes back to its place, above it.
-            self._session.output.replace_audio_tail(route)
-        if output is route:
-            raise FaceMissing(f"{self._spec.engine} started no session")
-        return output
-
-
-def _vendors_name(options: Mapping[str, Any]) -> str:
-    """What the vendor calls this face."""
-    return next((str(options[name]) for name in ("avatar_id", "face_id", "agent_id") if options.get(name)), "")
-
-
-class HostedAvatar(LiveFace):
-    """Lost when it leaves the room, or falls silent in the middle of a sentence."""
-
-    def __init__(self, room: rtc.Room, identity: str, output: AudioOutput, end: Callable[[], Awaitable[None]]) -> None:
-        self.identity = identity
-        self.output = self._heard = HeardOutput(output)
-        self._room = room
-        self._end = end
-        self._ear = asyncio.create_task(listen_to(room, self.identity, self._heard), name="hosted-face-ear")
-
-    async def lost(self) -> float:
-        while self.identity in self._room.remote_participants and not self._heard.is_silent:  # noqa: ASYNC110
-            await asyncio.sleep(WATCH_SECONDS)
-        return self._heard.heard_at if self._heard.is_talking else time.time()
-
-    async def dismiss(self) -> None:
-        self._ear.cancel()
-        await self._end()
-
-
-# -- The link ----------------------------------------------------------------------------------------------------------
 class FaceLink:
     """Keeps a face beside one agent for as long as the conversation lasts. `run` until cancelled, then `aclose`."""
 
@@ -479,35 +210,6 @@ class FaceLink:
         if self._missing:
             self._missing = None
             self._recorder.notice(level="info", code="avatar_back", text="The face is here.")
-
-
-async def _until_seen(room: rtc.Room, identity: str) -> None:
-    """Until this participant is in the room and publishes video."""
-
-    def is_seen() -> bool:
-        participant = room.remote_participants.get(identity)
-        return participant is not None and any(
-            publication.kind == rtc.TrackKind.KIND_VIDEO for publication in participant.track_publications.values()
-        )
-
-    seen = asyncio.Event()
-
-    def look(*_: Any) -> None:
-        if is_seen():
-            seen.set()
-
-    room.on("track_published", look)
-    try:
-        look()
-        await seen.wait()
-    finally:
-        room.off("track_published", look)
-
-
-async def _remove(room_name: str, identity: str) -> None:
-    with contextlib.suppress(MoltsError, TimeoutError):
-        async with asyncio.timeout(CLOSE_SECONDS):
-            await rooms.remove_participant(room_name, identity)
 
 
 async def _count(**amounts: float) -> None:

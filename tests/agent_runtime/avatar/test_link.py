@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from livekit.agents.utils import http_context
 
-from agent_runtime.avatar import link
-from agent_runtime.avatar.link import FaceLink, FaceMissing, FaceSource, LiveFace, NoFreeWorker
+from agent_runtime.avatar import hosted_face, link
+from agent_runtime.avatar.link import FaceLink
+from agent_runtime.avatar.source import FaceMissing, FaceSource, LiveFace, NoFreeWorker
 from projects.providers.base import Credentials
 from sessions import presence, rooms
 from sessions.spec import FaceSpec
@@ -263,12 +264,12 @@ async def test_a_vendors_face_that_was_given_up_is_put_out_of_the_room_when_it_c
         removed.append(who)  # type: ignore[arg-type]
 
     vendor = SlowVendor()
-    monkeypatch.setattr(link, "get_provider", lambda key: vendor)
-    monkeypatch.setattr(link, "tail_of", lambda output: output)
+    monkeypatch.setattr(hosted_face, "get_provider", lambda key: vendor)
+    monkeypatch.setattr(hosted_face, "tail_of", lambda output: output)
     monkeypatch.setattr(rooms, "remove_participant", remove)
     spec = FaceSpec(name="Anna", engine="tavus", options={}, credentials=Credentials(), portrait="")
     session = SimpleNamespace(output=vendor)
-    source = link.HostedFace(spec=spec, session=session, room=vendor)  # type: ignore[arg-type]
+    source = hosted_face.HostedFace(spec=spec, session=session, room=vendor)  # type: ignore[arg-type]
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
             await source.call()

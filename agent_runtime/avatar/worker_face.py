@@ -1,0 +1,127 @@
+"""A face of our own avatar worker: a job (`agent_runtime.avatar.job`) that joins the room as a participant."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+from livekit import rtc
+from livekit.agents.voice.avatar import DataStreamAudioOutput
+
+from agent_runtime.avatar.call import AvatarCall
+from agent_runtime.avatar.job import SPEECH_RATE
+from agent_runtime.avatar.source import (
+    CLOSE_SECONDS,
+    WATCH_SECONDS,
+    FaceMissing,
+    FaceSource,
+    LiveFace,
+    NoFreeWorker,
+    until_seen,
+)
+from molts.errors import MoltsError, Unavailable
+from sessions import presence, rooms
+from sessions.presence import WorkerInfo, WorkerKind
+from sessions.spec import SessionSpec
+
+LOOK_SECONDS = 1.0  # between looks whether a worker has a free slot
+CUT_SECONDS = 1.0  # a face that does not say where it was cut is asked no longer
+
+
+class WorkerFace(FaceSource):
+    """Asks for a job of the avatar worker by explicit dispatch: the media server spreads faces over boxes."""
+
+    def __init__(self, *, spec: SessionSpec, room: rtc.Room, agent_identity: str) -> None:
+        self._spec = spec
+        self._room = room
+        self._agent = agent_identity
+
+    async def call(self) -> LiveFace:
+        workers = await _workers()
+        if workers is not None and not any(worker.has_free_slot for worker in workers):
+            raise NoFreeWorker("No avatar worker has a free slot." if workers else "No avatar worker is running.")
+        call = AvatarCall.new(self._spec.session_id, self._agent)
+        with contextlib.suppress(Unavailable):
+            await asyncio.to_thread(presence.want_avatar, call.session_id, call.avatar)
+        await rooms.dispatch_avatar(self._spec.room_name, metadata=call.encode())
+        seen = asyncio.create_task(until_seen(self._room, call.avatar))
+        given_up = asyncio.create_task(self._until_given_up(call.avatar))
+        try:
+            await asyncio.wait({seen, given_up}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            given_up.cancel()
+            seen.cancel()
+        if not seen.done():
+            raise FaceMissing("The face could not be made ready.")
+        return WorkerAvatar(self._room, self._spec, call)
+
+    async def may_come(self) -> None:
+        while not any(worker.has_free_slot for worker in await _workers() or ()):  # noqa: ASYNC110 - of Redis
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _until_given_up(self, avatar: str) -> None:
+        """Says that the face is being made ready, and returns if that comes to nothing."""
+        preparing = False
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            try:
+                beat = await asyncio.to_thread(presence.avatar_beat, avatar)
+            except Unavailable:
+                continue
+            if beat is None and preparing:
+                return
+            if beat is not None and beat.is_preparing and not preparing:
+                preparing = True
+                if self.on_preparing is not None:
+                    self.on_preparing()
+
+
+class WorkerAvatar(LiveFace):
+    """An avatar job of ours in the room. It beats once a second; LiveKit itself would miss it after twenty."""
+
+    def __init__(self, room: rtc.Room, spec: SessionSpec, call: AvatarCall) -> None:
+        self.identity = call.avatar
+        self.output = DataStreamAudioOutput(
+            room,
+            destination_identity=call.avatar,
+            sample_rate=SPEECH_RATE,
+            clear_buffer_timeout=CUT_SECONDS,
+            wait_playback_start=True,
+        )
+        self._room = room
+        self._spec = spec
+        self._well_at = time.time()
+
+    async def lost(self) -> float:
+        silent_since = time.time()
+        has_beaten = False
+        while self.identity in self._room.remote_participants:
+            await asyncio.sleep(WATCH_SECONDS)
+            asked_at = time.time()
+            try:
+                beat = await asyncio.to_thread(presence.avatar_beat, self.identity)
+            except Unavailable:
+                silent_since = asked_at  # unknown is not gone
+                continue
+            if beat is None and (has_beaten or asked_at - silent_since > presence.AVATAR_LOST_AFTER_MS / 1000):
+                break
+            if beat is not None:
+                has_beaten = True
+                self._well_at = max(self._well_at, asked_at - beat.age)
+        return self._well_at
+
+    async def dismiss(self) -> None:
+        with contextlib.suppress(MoltsError, TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.to_thread(presence.forget_face, self._spec.session_id)
+                await rooms.remove_participant(self._spec.room_name, self.identity)
+                await rooms.withdraw_avatars(self._spec.room_name)  # one that hangs would keep its slot
+
+
+async def _workers() -> list[WorkerInfo] | None:
+    """None when nobody knows, which is no reason not to ask one."""
+    try:
+        return await asyncio.to_thread(presence.workers, WorkerKind.AVATAR)
+    except Unavailable:
+        return None
