@@ -31,10 +31,8 @@ LONGEST_WAIT = 4.0
 FILES_AT_MOST = 8
 FILE_PATIENCE = 3.0
 """After this many seconds a file's piece counts as much as a partial."""
-TOGETHER_ON_CPU, TOGETHER_ON_GPU = 4, 16
 DECODE_SECONDS = 300.0
 """No decode takes so long: the device hangs, and only a new process helps."""
-PARTIALS_TOGETHER_ON_CPU = 2  # a final that comes meanwhile waits for the whole call
 
 
 class ModelStuckError(Exception):
@@ -48,6 +46,11 @@ class Rank(IntEnum):
     EARLY = 1  # the final words of an utterance that seems to end
     PARTIAL = 2
     FILE = 3
+
+
+TOGETHER_ON_GPU = 16
+TOGETHER_ON_CPU = {Rank.FINAL: 4, Rank.EARLY: 4, Rank.PARTIAL: 2, Rank.FILE: 1}
+"""Requests in one call. On a processor each takes as long as alone, and a final that comes meanwhile waits for all."""
 
 
 @dataclass(eq=False)
@@ -204,8 +207,7 @@ class Scheduler:
         """Whether `other` may go with `first`: whoever waits for a final shall not wait for others' partials."""
         model, urgent = self.engine.get(first.model), first.rank <= Rank.EARLY
         on_cpu = model is None or model.device == "cpu"
-        on_cpu_room = TOGETHER_ON_CPU if urgent else PARTIALS_TOGETHER_ON_CPU
-        room = on_cpu_room if on_cpu else TOGETHER_ON_GPU
+        room = TOGETHER_ON_CPU[first.rank] if on_cpu else TOGETHER_ON_GPU
         return count < room and other.model == first.model and (not on_cpu or urgent == (other.rank <= Rank.EARLY))
 
     async def _serve(self, chosen: list[tuple[Request, Task]]) -> None:

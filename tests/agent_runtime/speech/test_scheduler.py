@@ -96,6 +96,16 @@ async def test_what_is_alike_goes_together_and_partials_never_with_finals(
     assert engine.calls[1:] == [["f", "f", "f"], ["other length"], ["p", "p"], ["p"]]
 
 
+async def test_on_a_processor_a_recording_never_holds_up_more_than_its_piece(
+    queue: Scheduler, engine: NotingEngine
+) -> None:
+    await occupied(queue, engine)
+    asked = [queue.ask(Rank.FILE, lambda: task("piece")) for _ in range(3)]
+    engine.gate.set()
+    await asyncio.gather(*(request.result for request in asked))
+    assert engine.calls[1:] == [["piece"]] * 3
+
+
 async def test_on_a_gpu_everything_goes_together(engine: NotingEngine) -> None:
     engine.device = "cuda"
     queue = Scheduler(cast(Engine, engine))
