@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "base"
 MEND = "Set MOLTS_WHISPER_MODEL to a folder with a CTranslate2 Whisper model, or let `manage.py up` fetch one."
 _MODEL_FILES = ["config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*"]
+# What Whisper calls languages that others call otherwise: Bokmål, Tagalog, Javanese, Mandarin; and codes of old.
+_CODES = {"nb": "no", "fil": "tl", "jv": "jw", "cmn": "zh", "iw": "he", "in": "id", "ji": "yi"}
 # What Whisper says when it hears nothing: the endings of the videos it learnt from.
 _PHANTOMS = frozenset(
     {"thanks for watching", "thank you for watching", "please subscribe", "subtitles by the amara org community"}
@@ -209,7 +211,7 @@ def load_model(name: str, device: str, compute_type: str, cpu_threads: int) -> L
                     cpu_threads=cpu_threads,
                     local_files_only=True,
                 )
-            except (RuntimeError, ValueError, OSError) as error:
+            except Exception as error:  # a damaged tokenizer.json comes as nothing more definite
                 raise BadConfiguration(f"Whisper model {folder} cannot be loaded: {error}") from error
             _models[key] = LoadedModel(whisper=whisper, folder=folder)
         return _models[key]
@@ -261,9 +263,9 @@ def uses_server(options: WhisperOptions) -> bool:
 
 
 def plain_language(language: str) -> str:
-    """The language of a tag as Whisper writes it ("en-US" -> "en"); "" for "auto"."""
+    """The language of a tag as Whisper writes it ("en-US" -> "en", "nb" -> "no"); "" for "auto"."""
     code = language.strip().lower().replace("_", "-").split("-")[0]
-    return "" if code == "auto" else code
+    return "" if code == "auto" else _CODES.get(code, code)
 
 
 def whisper_language(language: str, supported: list[str]) -> str | None:
