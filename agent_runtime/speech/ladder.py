@@ -13,9 +13,11 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from agent_runtime.speech.transcript import public_name
+from molts import machine
 from molts.errors import MoltsError
 
 logger = logging.getLogger(__name__)
@@ -260,11 +262,22 @@ class Ladder:
             return True
 
 
-def read_machine() -> Load:
-    """Load of the processor since the last call."""
-    import psutil
+class Processor:
+    """Load of the processor since the last call: of the machine, or of what our container may use if that is more."""
 
-    return Load(psutil.cpu_percent(interval=None) / 100)
+    def __init__(self, root: Path = machine.ROOT) -> None:
+        self._root = root
+        self._at, self._used = time.monotonic(), machine.seconds_used(root)
+
+    def __call__(self) -> Load:
+        import psutil
+
+        busy = psutil.cpu_percent(interval=None) / 100
+        at, used, limit = time.monotonic(), machine.seconds_used(self._root), machine.core_limit(self._root)
+        if limit and used is not None and self._used is not None and at > self._at:
+            busy = max(busy, min(1.0, (used - self._used) / (at - self._at) / limit))
+        self._at, self._used = at, used
+        return Load(busy)
 
 
 def read_gpu() -> Load:

@@ -19,7 +19,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from agent_runtime.speech.engine import Engine, Model
 from agent_runtime.speech.http_api import Limits, SpeechAPI
-from agent_runtime.speech.ladder import Ladder, LadderPolicy, LadderSettings, read_gpu, read_machine
+from agent_runtime.speech.ladder import Ladder, LadderPolicy, LadderSettings, Processor, read_gpu
 from agent_runtime.speech.places import Places, open_sockets
 from agent_runtime.speech.scheduler import Scheduler
 from agent_runtime.speech.scratch import scratch_folder
@@ -153,7 +153,7 @@ class SpeechServer:
         while (model := await self._first_model(policy)) is None:  # noqa: ASYNC110 - others may give memory back
             await asyncio.sleep(TRY_MODEL_AGAIN_SECONDS)
         reason = "" if policy.current == policy.home else f"{public_name(policy.home)} could not be loaded"
-        read_load = read_machine if model.device == "cpu" else read_gpu
+        read_load = Processor() if model.device == "cpu" else read_gpu
         self.ladder = Ladder(self.engine, policy, read_load=read_load, reason=reason)
         if policy.can_move:
             await self.ladder.run()

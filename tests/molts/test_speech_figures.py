@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import Settings
 
 from agent_runtime.speech.engine import Engine
-from agent_runtime.speech.ladder import Ladder, LadderPolicy, LadderSettings, read_machine
+from agent_runtime.speech.ladder import Ladder, LadderPolicy, LadderSettings, Processor
 from agent_runtime.speech.server import SpeechServer
 from agent_runtime.speech.stream import Pace, StreamFigures
 from avatars.models import Agent
@@ -38,7 +38,7 @@ def told() -> dict[str, Any]:
     server.streams = 2
     policy = LadderPolicy(LadderSettings(), home="small")
     policy.current = "base"
-    server.ladder = Ladder(server.engine, policy, read_load=read_machine, reason="load 91%")
+    server.ladder = Ladder(server.engine, policy, read_load=Processor(), reason="load 91%")
     server.engine._loaded["base"] = SimpleNamespace(name="base", device="cpu", compute_type="int8")  # type: ignore[assignment]
     server.engine.use("base")
     state = server.state()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from pytest_django import Settings
@@ -14,8 +15,8 @@ from agent_runtime.speech.ladder import (
     LadderPolicy,
     LadderSettings,
     Load,
+    Processor,
     parse_gpu,
-    read_machine,
 )
 from molts.errors import BadConfiguration
 
@@ -258,8 +259,21 @@ def test_it_reads_what_nvidia_smi_tells(told: str, load: Load) -> None:
 
 
 def test_it_reads_the_processor() -> None:
-    read_machine()
-    assert 0 <= read_machine().busy <= 1
+    read = Processor()
+    assert 0 <= read().busy <= 1
+
+
+def test_in_a_container_its_own_limit_counts(tmp_path: Path) -> None:
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/\n")
+    (group / "cpu.max").write_text("1000 100000\n")
+    (group / "cpu.stat").write_text("usage_usec 0\n")
+    read = Processor(tmp_path)
+    (group / "cpu.stat").write_text("usage_usec 60000000\n")
+
+    assert read().busy == 1.0
 
 
 def test_its_settings_come_from_the_environment(settings: Settings) -> None:
