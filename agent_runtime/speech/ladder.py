@@ -77,9 +77,16 @@ class LadderPolicy:
         self._went_up_at: float | None = None
         self._patience = 1
         self._barred_until: dict[str, float] = {}
+        self._home_to_come = not has(home)
 
     def sample(self, now: float, load: Load) -> str | None:
-        """Note the load; the name of the model to change to, when it is time."""
+        """Note the load; the name of the model to change to, when it is time.
+
+        Where the chosen model was not here yet, a smaller one stands in until it comes.
+        """
+        if self._home_to_come and self._has(self.home):
+            self._home_to_come = False
+            return self.home
         strained = load.memory_short or load.busy > self._settings.high
         calm = not load.memory_short and load.busy < self._settings.low
         self._strained_since = _start(self._strained_since, now) if strained else None
@@ -96,9 +103,9 @@ class LadderPolicy:
         return self._settings.seconds * UP_FACTOR * self._patience
 
     @property
-    def has_home(self) -> bool:
-        """Whether the chosen model is on this machine."""
-        return self._has(self.home)
+    def here(self) -> list[str]:
+        """The models on this machine, from the chosen one down."""
+        return [name for name in reversed(self._rungs) if self._has(name)]
 
     @property
     def can_move(self) -> bool:

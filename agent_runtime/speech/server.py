@@ -144,30 +144,32 @@ class SpeechServer:
             self.stop()
 
     async def _keep_model(self) -> None:
-        """Load the model, as soon as it is there when it is still being fetched; then change its size with the load."""
+        """Load the model, or a smaller one while it is still being fetched; then change its size with the load."""
         policy = LadderPolicy(self.ladder_settings, home=self.model, has=lambda name: model_path(name) is not None)
-        if not policy.has_home:
-            logger.warning("speech model %s is not here yet: waiting for it", self.model)
-        while not policy.has_home:  # noqa: ASYNC110 - another process fetches it
+        if self.model not in policy.here:
+            logger.warning("speech model %s is not here yet", self.model)
+        while not policy.here:  # noqa: ASYNC110 - another process fetches it
             await asyncio.sleep(LOOK_FOR_MODEL_SECONDS)
         while (model := await self._first_model(policy)) is None:  # noqa: ASYNC110 - others may give memory back
             await asyncio.sleep(TRY_MODEL_AGAIN_SECONDS)
-        reason = "" if policy.current == policy.home else f"{public_name(policy.home)} could not be loaded"
+        reason = "" if policy.current == policy.home else self._why_another(policy)
         read_load = Processor() if model.device == "cpu" else read_gpu
         self.ladder = Ladder(self.engine, policy, read_load=read_load, reason=reason)
         if policy.can_move:
             await self.ladder.run()
 
+    def _why_another(self, policy: LadderPolicy) -> str:
+        what = "could not be loaded" if policy.home in policy.here else "is not here yet"
+        return f"{public_name(policy.home)} {what}"
+
     async def _first_model(self, policy: LadderPolicy) -> Model | None:
-        """The chosen model, or the largest smaller one that fits into memory."""
-        name: str | None = self.model
-        while name is not None:
+        """The chosen model, or the largest smaller one that is here and fits into memory."""
+        for name in policy.here:
             try:
                 model = await self.engine.load(name)
             except MoltsError as error:
                 logger.error("speech model cannot be used: %s", error.detail)
                 policy.failed(time.monotonic(), name)
-                name = policy.below(time.monotonic())
                 continue
             self.engine.use(model.name)
             policy.current = model.name

@@ -106,8 +106,11 @@ class FasterWhisper(Provider):
     def readiness(self, kind: Kind, options: Options) -> Readiness:
         assert isinstance(options, WhisperOptions)
         name = options.model or default_model()
-        folder = model_path(name)
-        return Readiness(True, str(folder)) if folder else Readiness(False, f"Whisper model {name} is not here", MEND)
+        serving = at_hand(name)
+        folder = model_path(serving)
+        if folder is None:
+            return Readiness(False, f"Whisper model {name} is not here", MEND)
+        return Readiness(True, str(folder) if serving == name else f"{folder}, until {name} is here")
 
     def usual(self, kind: Kind) -> Mapping[str, str]:
         name = default_model()
@@ -153,6 +156,15 @@ def model_path(name: str) -> Path | None:
         if (folder / "model.bin").is_file() and (folder / "config.json").is_file():
             return folder.resolve()
     return None
+
+
+def at_hand(name: str) -> str:
+    """`name`, or while it is not on this machine the next smaller size that is; `name` again when there is none."""
+    from django.conf import settings
+
+    sizes = list(settings.MOLTS_SPEECH_LADDER)
+    smaller = reversed(sizes[: sizes.index(name)]) if name in sizes else ()
+    return next((each for each in (name, *smaller) if model_path(each)), name)
 
 
 def require_model(name: str) -> Path:
@@ -222,10 +234,8 @@ def prewarm(model: str = "") -> None:
 
     For the start of a worker's job process. Does nothing where the speech server hears, or when the model is not here.
     """
-    options = WhisperOptions(model=model)
-    if uses_server(options):
-        return
-    if model_path(model or default_model()) is None:
+    options = WhisperOptions(model=at_hand(model or default_model()))
+    if uses_server(options) or model_path(options.model) is None:
         return
     _decode_silence(load_model(*model_key(options)).whisper)
 

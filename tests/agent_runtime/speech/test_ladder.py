@@ -112,6 +112,17 @@ def test_models_that_are_not_here_are_no_rungs() -> None:
     assert walk.go(BUSY, 100) == ["tiny"]
 
 
+def test_the_chosen_model_is_used_once_it_has_come() -> None:
+    here = {"tiny"}
+    walk = Walk(has=lambda name: name in here)
+    assert walk.policy.here == ["tiny"]
+    walk.policy.current = "tiny"
+
+    assert walk.go(MIDDLING, 100) == []
+    here.add("small")
+    assert walk.go(MIDDLING, 10) == ["small"]
+
+
 def test_a_model_that_cannot_be_loaded_is_left_alone_for_a_while() -> None:
     walk = Walk()
     walk.policy.failed(walk.now, "base")

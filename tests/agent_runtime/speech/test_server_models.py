@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from agent_runtime.speech import engine as engine_module
+from agent_runtime.speech import ladder as ladder_module
 from agent_runtime.speech import scheduler as scheduler_module
 from agent_runtime.speech import server as module
 from agent_runtime.speech.engine import Engine, Task
@@ -125,6 +126,23 @@ async def test_a_chosen_model_that_does_not_fit_is_told_with_its_stand_in(
         assert (ladder["current"], ladder["below"], ladder["reason"]) == ("base", 1, "small could not be loaded")
 
 
+async def test_while_the_chosen_model_is_fetched_a_smaller_one_hears(
+    engine: PretendingEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ladder_module, "LOOK_SECONDS", 0.05)
+    here = {"tiny", "base"}
+    monkeypatch.setattr(module, "model_path", lambda name: Path(name) if name in here else None)
+    async with running(engine, tmp_path / "s") as server, talking(tmp_path / "s") as talker:
+        assert await talker.hear() == Ready(model="base")
+        await until(lambda: server.ladder)
+        assert server.state()["ladder"]["reason"] == "small is not here yet"
+        here.add("small")
+        await until(lambda: server.state()["model"] == "small")
+        final = await words(talker)
+        assert isinstance(final, Final)
+        assert (final.text, server.state()["ladder"]["reason"]) == ("small", "")
+
+
 async def test_a_model_that_takes_for_ever_to_load_is_given_up(
     engine: PretendingEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,12 +160,19 @@ async def test_a_model_that_takes_for_ever_to_load_is_given_up(
 async def test_it_tries_again_when_no_model_could_be_loaded(
     engine: PretendingEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "TRY_MODEL_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(module, "TRY_MODEL_AGAIN_SECONDS", 0.3)
     engine.missing = {"tiny", "base", "small"}
-    asyncio.get_running_loop().call_later(0.3, engine.missing.clear)
+
+    async def give_back() -> None:
+        await until(lambda: "tiny" in engine.loads)
+        await asyncio.sleep(0.05)
+        engine.missing.clear()
+
+    giving_back = asyncio.create_task(give_back())
     async with running(engine, tmp_path / "s") as server:
         assert server.state()["model"] == "small"
-    assert engine.loads.count("small") > 1
+    await giving_back
+    assert engine.loads == ["small", "base", "tiny", "small"]
 
 
 async def test_who_names_the_chosen_model_gets_whichever_size_of_it_serves(

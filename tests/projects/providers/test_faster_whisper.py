@@ -14,6 +14,7 @@ import pytest
 from livekit import rtc
 from livekit.agents import APIConnectionError
 from livekit.agents.types import APIConnectOptions
+from pytest_django import Settings
 
 from agent_runtime.speech.engine import Engine
 from molts.errors import BadConfiguration
@@ -230,6 +231,22 @@ def test_it_finds_models_by_folder_and_by_name(own_data_folder: Path) -> None:
     assert model_path("base") == fetched
     assert model_path(str(MICRO_WHISPER)) == MICRO_WHISPER
     assert model_path("nothing") is None
+
+
+async def test_while_the_chosen_model_is_fetched_the_next_smaller_one_hears(
+    own_data_folder: Path, micro_whisper: Path, settings: Settings, speak: Speak
+) -> None:
+    settings.MOLTS_WHISPER_MODEL, settings.MOLTS_SPEECH_LADDER = "small", ["tiny", "base", "small", "medium"]
+    fetched = own_data_folder / "models" / "whisper"
+    fetched.mkdir(parents=True)
+    for name in ("base", "medium"):
+        (fetched / name).symlink_to(micro_whisper)
+    provider = get_provider("faster_whisper")
+
+    readiness = provider.readiness(Kind.STT, provider.parse_options(Kind.STT, {}))
+    assert (readiness.ready, readiness.text.endswith("until small is here")) == (True, True)
+    heard = await build("faster_whisper", Kind.STT).recognize(await speak("goodbye"))
+    assert heard.alternatives[0].text == "goodbye"
 
 
 def test_it_knows_repositories_and_refuses_unknown_names() -> None:
