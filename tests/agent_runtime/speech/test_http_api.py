@@ -43,7 +43,7 @@ class StandIn:
         self.calls.append({"seconds": len(samples) / SAMPLE_RATE, **wish})
         self.started.set()
         match self.mood:
-            case "hang":
+            case "hang" | "hang_later" if self.mood == "hang" or len(self.calls) > 1:
                 try:
                     await asyncio.sleep(60)
                 except asyncio.CancelledError:
@@ -168,6 +168,24 @@ async def test_a_client_that_hangs_up_ends_its_work(wav: bytes) -> None:
 
     assert await asyncio.wait_for(asking, 5) == (0, None)
     assert recogniser.cancelled == len(recogniser.calls) > 0
+
+
+@pytest.mark.parametrize("stream", ["false", "true"])
+async def test_who_hangs_up_between_two_pieces_ends_the_decoding(wav: bytes, stream: str) -> None:
+    recogniser = StandIn("hang_later")
+    client = Client(form(wav, stream=stream))
+    asking = asyncio.create_task(client.ask(api(recogniser)))
+    async with asyncio.timeout(10):
+        while len(recogniser.calls) < 2:  # noqa: ASYNC110 - of another task
+            await asyncio.sleep(0.01)
+
+    client.hung_up.set()
+
+    async with asyncio.timeout(5):
+        await asyncio.gather(asking, return_exceptions=True)
+    assert bool(client.sent) == (stream == "true"), "a stream had begun, another answer had not"
+    given_up = len(recogniser.calls) - 1
+    assert recogniser.cancelled == given_up < 5, "those that waited for the model; the sixth piece was never asked for"
 
 
 async def test_a_client_may_hang_up_at_any_moment(wav: bytes, tmp_path: Path) -> None:
