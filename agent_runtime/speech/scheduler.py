@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from agent_runtime.speech.engine import Engine, Model, Task
@@ -30,7 +31,7 @@ LONGEST_WAIT = 4.0
 """Seconds of work before a final; more is answered with Busy."""
 FILES_AT_MOST = 8
 FILE_PATIENCE = 3.0
-"""After this many seconds a file's piece counts as much as a partial."""
+"""So many seconds after the last piece of a file the next one counts as much as a partial: both get their share."""
 DECODE_SECONDS = 300.0
 """No decode takes so long: the device hangs, and only a new process helps."""
 
@@ -64,8 +65,8 @@ class Request:
     asked_at: float = field(default_factory=time.monotonic)
     result: asyncio.Future[Decoded | None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
-    def importance(self, now: float) -> tuple[int, int]:
-        aged = self.rank is Rank.FILE and now - self.asked_at > FILE_PATIENCE
+    def importance(self, now: float, *, file_served_at: float) -> tuple[int, int]:
+        aged = self.rank is Rank.FILE and now - max(self.asked_at, file_served_at) > FILE_PATIENCE
         return (Rank.PARTIAL if aged else self.rank, self.number)
 
 
@@ -108,6 +109,7 @@ class Scheduler:
         self._numbers = itertools.count()
         self._work = asyncio.Event()
         self._seconds: dict[Rank, float] = dict.fromkeys(Rank, 0.1)
+        self._file_served_at = 0.0
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -190,7 +192,8 @@ class Scheduler:
         """The next requests that go through the model together, with their audio."""
         now = time.monotonic()
         chosen: list[tuple[Request, Task]] = []
-        for request in sorted(self._waiting, key=lambda each: each.importance(now)):
+        by_importance = partial(Request.importance, now=now, file_served_at=self._file_served_at)
+        for request in sorted(self._waiting, key=by_importance):
             if chosen and not self._fits(chosen[0][0], request, len(chosen)):
                 continue
             task = request.take()
@@ -251,6 +254,8 @@ class Scheduler:
 
     def _note(self, requests: list[Request], seconds: float) -> None:
         self.figures.calls += 1
+        if any(request.rank is Rank.FILE for request in requests):
+            self._file_served_at = time.monotonic()
         for request in requests:
             self.figures.decodes[request.rank.name.lower()] += 1
             self._seconds[request.rank] += 0.2 * (seconds - self._seconds[request.rank])

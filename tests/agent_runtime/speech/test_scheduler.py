@@ -183,6 +183,19 @@ async def test_a_file_does_not_wait_for_ever_behind_partials(
     assert engine.calls[1:] == [["file"], ["partial"]]
 
 
+async def test_a_long_recording_leaves_partials_their_share(
+    queue: Scheduler, engine: NotingEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FILE_PATIENCE", 0.2)
+    await occupied(queue, engine)
+    asked = [queue.ask(Rank.FILE, lambda: task("file", 2.0)) for _ in range(3)]
+    await asyncio.sleep(0.3)
+    asked.append(queue.ask(Rank.PARTIAL, lambda: task("partial")))
+    engine.gate.set()
+    await asyncio.gather(*(request.result for request in asked))
+    assert engine.calls[1:] == [["file"], ["partial"], ["file"], ["file"]]
+
+
 async def test_a_decode_that_fails_fails_its_requests_and_no_others(queue: Scheduler, engine: NotingEngine) -> None:
     await occupied(queue, engine)
     engine.gate.set()

@@ -27,7 +27,7 @@ from agent_runtime.speech.stream import Pace
 from agent_runtime.speech.transcript import Segment, Transcript
 from agent_runtime.speech.whole_file import AT_ONCE
 from molts.errors import BadConfiguration, Busy
-from projects.providers.speech_protocol import End, Final, Message, Open, Ready, Refused, Start
+from projects.providers.speech_protocol import End, Final, Message, Open, Partial, Pause, Ready, Refused, Start
 from tests.agent_runtime.speech.live_server import Talker, talking, until
 
 NO_MEMORY = RuntimeError("CUDA failed with error out of memory")
@@ -189,6 +189,23 @@ async def test_who_names_the_chosen_model_gets_whichever_size_of_it_serves(
         final = await words(talker)
         assert isinstance(final, Final)
         assert final.text == "base"
+
+
+async def test_a_change_of_size_in_mid_utterance_costs_no_words(engine: PretendingEngine, tmp_path: Path) -> None:
+    sound = np.full(16_000, 9000, np.int16).tobytes()
+    async with running(engine, tmp_path / "s") as server, talking(tmp_path / "s") as talker:
+        await talker.hear()
+        await until(lambda: server.ladder)
+        assert server.ladder is not None
+        await talker.say(Start(utterance=1), sound)
+        assert isinstance(partial := await talker.hear(), Partial)
+        assert partial.text == "small"
+        assert await server.ladder.fall("load 95%")
+        await talker.say(sound, Pause(utterance=1))
+        await until(lambda: server.scheduler.figures.decodes["early"])
+        await talker.say(End(utterance=1))
+        _, final = await talker.until_final()
+        assert (final.text, engine.loaded) == ("base", ("base",))
 
 
 async def test_other_models_stay_while_they_are_used_and_make_room_after(
