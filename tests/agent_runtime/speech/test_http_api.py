@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import tempfile
 from collections.abc import AsyncIterator, MutableMapping
 from dataclasses import dataclass, field
@@ -224,6 +225,19 @@ async def test_an_upload_has_an_end_even_when_it_trickles(wav: bytes) -> None:
     status, answer = await client.ask(api(StandIn(), limits=Limits(upload_total_seconds=0.2)))
 
     assert (status, answer["error"]["code"]) == (408, "upload_timeout")
+
+
+async def test_an_upload_that_finds_no_room_is_told(wav: bytes) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))  # as a full disk: writing more fails
+    try:
+        status, answer = await Client(form(wav)).ask(api(StandIn()))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert (status, answer["error"]["code"]) == (503, "unavailable")
+    assert "There is no room for the upload" in answer["error"]["message"]
+    assert (await Client(form(wav)).ask(api(StandIn())))[0] == 200
 
 
 async def test_it_takes_so_many_recordings_and_no_more(wav: bytes) -> None:
