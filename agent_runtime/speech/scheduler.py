@@ -36,8 +36,8 @@ DECODE_SECONDS = 300.0
 """No decode takes so long: the device hangs, and only a new process helps."""
 
 
-class ModelStuckError(Exception):
-    """A decode does not come back. The thread that it is in cannot be ended."""
+class DeviceFailedError(Exception):
+    """A decode does not come back, or the GPU answers with nothing but errors: only a new process helps."""
 
 
 class Rank(IntEnum):
@@ -163,7 +163,7 @@ class Scheduler:
         return decoded.transcript
 
     async def run(self) -> None:
-        """Serve until cancelled. Raises ModelStuckError."""
+        """Serve until cancelled. Raises DeviceFailedError."""
         while True:
             await self._work.wait()
             chosen = self._choose()
@@ -220,7 +220,7 @@ class Scheduler:
             model, transcripts = await self._decode(requests[0].model, tasks)
         except MoltsError as error:
             _fail(requests, error)
-        except ModelStuckError:
+        except DeviceFailedError:
             _fail(requests, Unavailable("Whisper does not answer. The speech server starts again."))
             raise
         except Exception as error:  # CTranslate2 reports everything so, out of memory included
@@ -241,8 +241,10 @@ class Scheduler:
                 async with asyncio.timeout(DECODE_SECONDS):
                     return model, await self.engine.decode(model, tasks)
             except TimeoutError:
-                raise ModelStuckError(f"{model.name} gave no words in {DECODE_SECONDS:.0f} s") from None
+                raise DeviceFailedError(f"{model.name} gave no words in {DECODE_SECONDS:.0f} s") from None
             except RuntimeError as error:
+                if _is_broken_device(error):
+                    raise DeviceFailedError(str(error)) from error
                 if name or not _is_out_of_memory(error) or self._rescue is None or not await self._rescue():
                     raise
 
@@ -264,6 +266,11 @@ class Scheduler:
 def _is_out_of_memory(error: RuntimeError) -> bool:
     """CTranslate2 tells it by its text alone, cuBLAS with words of its own."""
     return "out of memory" in str(error) or "ALLOC_FAILED" in str(error)
+
+
+def _is_broken_device(error: RuntimeError) -> bool:
+    """After such an error CUDA gives the same one to every later call of the process."""
+    return str(error).startswith("CUDA failed") and not _is_out_of_memory(error)
 
 
 def _fail(requests: list[Request], error: MoltsError) -> None:

@@ -88,7 +88,7 @@ class SpeechServer:
     # -- running -------------------------------------------------------------------------------------------------------
     async def run(self, places: Places) -> None:
         """Until SIGINT or SIGTERM. Raises BadConfiguration when it cannot listen there, OSError when it may not,
-        ModelStuckError when only a new process helps."""
+        DeviceFailedError when only a new process helps."""
         if places.beyond_this_machine and not self.secret:
             raise BadConfiguration(
                 "Set MOLTS_SPEECH_SECRET (or MOLTS_SPEECH_SECRET_FILE) to let other machines use this speech server."

@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from agent_runtime.speech import scheduler as module
 from agent_runtime.speech.engine import FULL, Engine, Task, Window
-from agent_runtime.speech.scheduler import FILES_AT_MOST, ModelStuckError, Rank, Scheduler
+from agent_runtime.speech.scheduler import FILES_AT_MOST, DeviceFailedError, Rank, Scheduler
 from agent_runtime.speech.transcript import Segment, Transcript
 from molts.errors import Busy, Unavailable
 
@@ -240,6 +240,17 @@ async def test_a_model_that_was_asked_for_by_name_is_not_replaced_by_a_smaller_o
     running.cancel()
 
 
+async def test_a_broken_gpu_ends_the_queue(engine: NotingEngine) -> None:
+    engine.error = RuntimeError("CUDA failed with error an illegal memory access was encountered")
+    engine.gate.set()
+    queue = Scheduler(cast(Engine, engine))
+    running = asyncio.create_task(queue.run())
+    with pytest.raises(Unavailable, match="starts again"):
+        await queue.ask(Rank.FINAL, lambda: task("f")).result
+    with pytest.raises(DeviceFailedError, match="illegal memory access"):
+        await running
+
+
 async def test_a_decode_that_never_comes_back_ends_the_queue(
     engine: NotingEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,5 +259,5 @@ async def test_a_decode_that_never_comes_back_ends_the_queue(
     running = asyncio.create_task(queue.run())
     with pytest.raises(Unavailable, match="does not answer"):
         await queue.ask(Rank.FINAL, lambda: task("f")).result
-    with pytest.raises(ModelStuckError):
+    with pytest.raises(DeviceFailedError):
         await running

@@ -21,7 +21,7 @@ from agent_runtime.speech.engine import Engine, Task
 from agent_runtime.speech.http_api import Limits
 from agent_runtime.speech.ladder import LadderSettings, Load
 from agent_runtime.speech.places import Places
-from agent_runtime.speech.scheduler import ModelStuckError
+from agent_runtime.speech.scheduler import DeviceFailedError
 from agent_runtime.speech.server import SpeechServer
 from agent_runtime.speech.stream import Pace
 from agent_runtime.speech.transcript import Segment, Transcript
@@ -245,7 +245,7 @@ async def test_a_model_that_hangs_ends_the_server(
         refused = await words(talker)
         assert isinstance(refused, Refused)
         async with asyncio.timeout(10):
-            with pytest.raises(ModelStuckError):
+            with pytest.raises(DeviceFailedError):
                 await serving
 
 
