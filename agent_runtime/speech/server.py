@@ -27,7 +27,7 @@ from agent_runtime.speech.stream import Pace, Stream, StreamFigures
 from agent_runtime.speech.transcript import public_name
 from agent_runtime.speech.whole_file import AT_ONCE
 from molts.errors import BadConfiguration, MoltsError
-from projects.providers.faster_whisper import model_path
+from projects.providers.faster_whisper import at_hand, model_path
 from projects.providers.speech_protocol import (
     MAX_SOUND_BYTES,
     STREAM_PATH,
@@ -250,8 +250,7 @@ class SpeechServer:
         if opening is None:
             return
         if isinstance(opening, Open):
-            if opening.model == self.model:  # whichever size of it is in use
-                opening = opening.model_copy(update={"model": ""})
+            opening = opening.model_copy(update={"model": self._name_of(opening.model)})
             opening = await self._model_for(opening) or opening
         if isinstance(opening, Refused):
             await send({"type": "websocket.send", "text": pack(opening)})
@@ -281,6 +280,13 @@ class SpeechServer:
             writer.cancel()
             with contextlib.suppress(asyncio.CancelledError, OSError, RuntimeError):
                 await writer
+
+    def _name_of(self, asked: str) -> str:
+        """The model that serves who asks for this one; "": whichever size of the chosen one is in use."""
+        if asked in ("", self.model):
+            return ""
+        name = at_hand(asked)
+        return "" if name == self.model else name
 
     async def _model_for(self, opening: Open) -> Refused | None:
         """Have the model that is asked for; a Refused when that cannot be."""
