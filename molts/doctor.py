@@ -384,7 +384,10 @@ def check_speech_server() -> Finding:
     if ladder.get("error"):
         text += f", the last one failed: {ladder['error']}"
     if ladder.get("reason"):
-        mend = "Let less run on this machine, or choose a smaller model with MOLTS_WHISPER_MODEL"
+        mend = (
+            f"Let less run on this machine, choose a smaller model with MOLTS_WHISPER_MODEL, or, where it is not here: "
+            f"manage.py speech_models download {state['wanted']}"
+        )
         return warning(f"{text}; instead of {state['wanted']}: {ladder['reason']}", mend)
     return ok(text)
 

@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from molts.admin_frame import UNFOLD as UNFOLD
 from molts.env import Env, bad, make_folder, read_env_file
+from molts.machine import usable_cores
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -88,7 +89,7 @@ MOLTS_MEDIA_TCP_PORT = env.number("MOLTS_MEDIA_TCP_PORT", 0, maximum=65535)
 # The address that browsers are told for media, where the media server's own guess is wrong (behind NAT).
 MOLTS_NODE_IP = env.address("MOLTS_NODE_IP")
 MOLTS_AGENT_NAME = f"{MOLTS_INSTANCE}-agent"
-MOLTS_AGENT_SLOTS = env.number("MOLTS_AGENT_SLOTS", max(4, 6 * (os.cpu_count() or 1)), minimum=1, maximum=10_000)
+MOLTS_AGENT_SLOTS = env.number("MOLTS_AGENT_SLOTS", max(4, 6 * usable_cores()), minimum=1, maximum=10_000)
 MOLTS_AGENT_DRAIN_SECONDS = env.number("MOLTS_AGENT_DRAIN_SECONDS", 600, maximum=86_400)
 MOLTS_AGENT_HEALTH_PORT = env.number("MOLTS_AGENT_HEALTH_PORT", 0, maximum=65535)  # 0: any free port, on loopback
 MOLTS_AVATAR_NAME = f"{MOLTS_INSTANCE}-avatar"
@@ -111,7 +112,7 @@ MOLTS_WHISPER_COMPUTE_TYPE = env.text("MOLTS_WHISPER_COMPUTE_TYPE", env.text("WH
 MOLTS_SPEECH_URL = env.url("MOLTS_SPEECH_URL", "", schemes=("unix", "ws", "wss"))
 MOLTS_SPEECH_SECRET = env.text("MOLTS_SPEECH_SECRET")
 MOLTS_SPEECH_LISTEN = env.words("MOLTS_SPEECH_LISTEN", "127.0.0.1:8010")  # where `run_speech` listens
-MOLTS_SPEECH_THREADS = env.number("MOLTS_SPEECH_THREADS", max(1, (os.cpu_count() or 1) // 2), minimum=1, maximum=64)
+MOLTS_SPEECH_THREADS = env.number("MOLTS_SPEECH_THREADS", max(1, usable_cores() // 2), minimum=1, maximum=64)
 MOLTS_SPEECH_PARTIAL_MS = env.number("MOLTS_SPEECH_PARTIAL_MS", 300, minimum=100, maximum=5000)
 # How many seconds the encoder looks at, at least: fewer cost less, thirty ("full") lose nothing; "auto": by the device.
 MOLTS_SPEECH_PARTIAL_WINDOW = env.window("MOLTS_SPEECH_PARTIAL_WINDOW")

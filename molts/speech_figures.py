@@ -165,7 +165,7 @@ def speech_cards(state: State) -> list[Card]:
     return [
         _model_card(state, state.ladder or Ladder()),
         Card("Conversations", f"{state.streams:,}", f"connected; {state.waiting:,} decodes wait"),
-        _share_card("Kept from Whisper", state.silence_share, f"silence, in {_span(state.uptime_seconds)}"),
+        _share_card("Kept from Whisper", state.silence_share, f"silence; it has run for {_span(state.uptime_seconds)}"),
         Card(
             "Final words",
             _or_dash(state.final_lag_p95_ms, "{:,.0f} ms"),
@@ -179,7 +179,7 @@ def speech_cards(state: State) -> list[Card]:
 def _model_card(state: State, ladder: Ladder) -> Card:
     notes = [
         f"instead of {state.wanted}: {ladder.reason}" if ladder.reason else "",
-        f"{ladder.moves} {'change' if ladder.moves == 1 else 'changes'} of size",
+        f"{ladder.moves} {'change' if ladder.moves == 1 else 'changes'} of size" if ladder.moves else "",
         f"the last one failed: {ladder.error}" if ladder.error else "",
         f"{state.device}, {state.compute_type}",
     ]
@@ -196,4 +196,6 @@ def _or_dash(value: float | None, form: str) -> str:
 
 def _span(seconds: float) -> str:
     minutes = seconds / 60
+    if minutes < 2:
+        return f"{seconds:.0f} s"
     return f"{minutes / 60:.0f} h" if minutes >= 120 else f"{minutes:.0f} min"

@@ -347,6 +347,6 @@ class Engine:
             model = Model(name, folder, str(whisper.model.device), str(whisper.model.compute_type), whisper)
             noise = np.random.default_rng(0).normal(0, 0.01, int(WARM_UP_SECONDS * SAMPLE_RATE)).astype(np.float32)
             model.decode([Task(noise, Window(10.0), language="en", words=True)])
-        except (RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # a damaged tokenizer.json comes as nothing more definite
             raise BadConfiguration(f"Whisper model {folder} cannot be loaded: {error}") from error
         return model

@@ -13,9 +13,11 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from agent_runtime.speech.transcript import public_name
+from molts import machine
 from molts.errors import MoltsError
 
 logger = logging.getLogger(__name__)
@@ -75,9 +77,16 @@ class LadderPolicy:
         self._went_up_at: float | None = None
         self._patience = 1
         self._barred_until: dict[str, float] = {}
+        self._home_to_come = not has(home)
 
     def sample(self, now: float, load: Load) -> str | None:
-        """Note the load; the name of the model to change to, when it is time."""
+        """Note the load; the name of the model to change to, when it is time.
+
+        Where the chosen model was not here yet, a smaller one stands in until it comes.
+        """
+        if self._home_to_come and self._has(self.home):
+            self._home_to_come = False
+            return self.home
         strained = load.memory_short or load.busy > self._settings.high
         calm = not load.memory_short and load.busy < self._settings.low
         self._strained_since = _start(self._strained_since, now) if strained else None
@@ -94,9 +103,9 @@ class LadderPolicy:
         return self._settings.seconds * UP_FACTOR * self._patience
 
     @property
-    def has_home(self) -> bool:
-        """Whether the chosen model is on this machine."""
-        return self._has(self.home)
+    def here(self) -> list[str]:
+        """The models on this machine, from the chosen one down."""
+        return [name for name in reversed(self._rungs) if self._has(name)]
 
     @property
     def can_move(self) -> bool:
@@ -260,11 +269,22 @@ class Ladder:
             return True
 
 
-def read_machine() -> Load:
-    """Load of the processor since the last call."""
-    import psutil
+class Processor:
+    """Load of the processor since the last call: of the machine, or of what our container may use if that is more."""
 
-    return Load(psutil.cpu_percent(interval=None) / 100)
+    def __init__(self, root: Path = machine.ROOT) -> None:
+        self._root = root
+        self._at, self._used = time.monotonic(), machine.seconds_used(root)
+
+    def __call__(self) -> Load:
+        import psutil
+
+        busy = psutil.cpu_percent(interval=None) / 100
+        at, used, limit = time.monotonic(), machine.seconds_used(self._root), machine.core_limit(self._root)
+        if limit and used is not None and self._used is not None and at > self._at:
+            busy = max(busy, min(1.0, (used - self._used) / (at - self._at) / limit))
+        self._at, self._used = at, used
+        return Load(busy)
 
 
 def read_gpu() -> Load:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from projects.providers.faster_whisper import plain_language
+
 _TABLE = """
 en english, zh chinese, de german, es spanish, ru russian, ko korean, fr french, ja japanese, pt portuguese, tr turkish,
 pl polish, ca catalan, nl dutch, ar arabic, sv swedish, it italian, id indonesian, hi hindi, fi finnish, vi vietnamese,
@@ -23,10 +25,7 @@ WRITTEN_WITHOUT_SPACES = frozenset({"zh", "ja", "th", "lo", "my", "km", "bo", "y
 
 def language_code(language: str) -> str | None:
     """Whisper's code of a code, a tag or a name ("en", "en-GB", "English"), or None when it knows no such language."""
-    wanted = language.strip().lower().replace("_", "-")
-    if wanted in _CODES:
-        return _CODES[wanted]
-    code = wanted.split("-")[0]
+    code = _CODES.get(language.strip().lower()) or plain_language(language)
     return code if code in LANGUAGES else None
 
 

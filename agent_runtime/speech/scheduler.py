@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from agent_runtime.speech.engine import Engine, Model, Task
@@ -30,15 +31,13 @@ LONGEST_WAIT = 4.0
 """Seconds of work before a final; more is answered with Busy."""
 FILES_AT_MOST = 8
 FILE_PATIENCE = 3.0
-"""After this many seconds a file's piece counts as much as a partial."""
-TOGETHER_ON_CPU, TOGETHER_ON_GPU = 4, 16
+"""So many seconds after the last piece of a file the next one counts as much as a partial: both get their share."""
 DECODE_SECONDS = 300.0
 """No decode takes so long: the device hangs, and only a new process helps."""
-PARTIALS_TOGETHER_ON_CPU = 2  # a final that comes meanwhile waits for the whole call
 
 
-class ModelStuckError(Exception):
-    """A decode does not come back. The thread that it is in cannot be ended."""
+class DeviceFailedError(Exception):
+    """A decode does not come back, or the GPU answers with nothing but errors: only a new process helps."""
 
 
 class Rank(IntEnum):
@@ -48,6 +47,11 @@ class Rank(IntEnum):
     EARLY = 1  # the final words of an utterance that seems to end
     PARTIAL = 2
     FILE = 3
+
+
+TOGETHER_ON_GPU = 16
+TOGETHER_ON_CPU = {Rank.FINAL: 4, Rank.EARLY: 4, Rank.PARTIAL: 2, Rank.FILE: 1}
+"""Requests in one call. On a processor each takes as long as alone, and a final that comes meanwhile waits for all."""
 
 
 @dataclass(eq=False)
@@ -61,8 +65,8 @@ class Request:
     asked_at: float = field(default_factory=time.monotonic)
     result: asyncio.Future[Decoded | None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
-    def importance(self, now: float) -> tuple[int, int]:
-        aged = self.rank is Rank.FILE and now - self.asked_at > FILE_PATIENCE
+    def importance(self, now: float, *, file_served_at: float) -> tuple[int, int]:
+        aged = self.rank is Rank.FILE and now - max(self.asked_at, file_served_at) > FILE_PATIENCE
         return (Rank.PARTIAL if aged else self.rank, self.number)
 
 
@@ -105,6 +109,7 @@ class Scheduler:
         self._numbers = itertools.count()
         self._work = asyncio.Event()
         self._seconds: dict[Rank, float] = dict.fromkeys(Rank, 0.1)
+        self._file_served_at = 0.0
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -158,7 +163,7 @@ class Scheduler:
         return decoded.transcript
 
     async def run(self) -> None:
-        """Serve until cancelled. Raises ModelStuckError."""
+        """Serve until cancelled. Raises DeviceFailedError."""
         while True:
             await self._work.wait()
             chosen = self._choose()
@@ -187,7 +192,8 @@ class Scheduler:
         """The next requests that go through the model together, with their audio."""
         now = time.monotonic()
         chosen: list[tuple[Request, Task]] = []
-        for request in sorted(self._waiting, key=lambda each: each.importance(now)):
+        by_importance = partial(Request.importance, now=now, file_served_at=self._file_served_at)
+        for request in sorted(self._waiting, key=by_importance):
             if chosen and not self._fits(chosen[0][0], request, len(chosen)):
                 continue
             task = request.take()
@@ -204,8 +210,7 @@ class Scheduler:
         """Whether `other` may go with `first`: whoever waits for a final shall not wait for others' partials."""
         model, urgent = self.engine.get(first.model), first.rank <= Rank.EARLY
         on_cpu = model is None or model.device == "cpu"
-        on_cpu_room = TOGETHER_ON_CPU if urgent else PARTIALS_TOGETHER_ON_CPU
-        room = on_cpu_room if on_cpu else TOGETHER_ON_GPU
+        room = TOGETHER_ON_CPU[first.rank] if on_cpu else TOGETHER_ON_GPU
         return count < room and other.model == first.model and (not on_cpu or urgent == (other.rank <= Rank.EARLY))
 
     async def _serve(self, chosen: list[tuple[Request, Task]]) -> None:
@@ -215,7 +220,7 @@ class Scheduler:
             model, transcripts = await self._decode(requests[0].model, tasks)
         except MoltsError as error:
             _fail(requests, error)
-        except ModelStuckError:
+        except DeviceFailedError:
             _fail(requests, Unavailable("Whisper does not answer. The speech server starts again."))
             raise
         except Exception as error:  # CTranslate2 reports everything so, out of memory included
@@ -236,8 +241,10 @@ class Scheduler:
                 async with asyncio.timeout(DECODE_SECONDS):
                     return model, await self.engine.decode(model, tasks)
             except TimeoutError:
-                raise ModelStuckError(f"{model.name} gave no words in {DECODE_SECONDS:.0f} s") from None
+                raise DeviceFailedError(f"{model.name} gave no words in {DECODE_SECONDS:.0f} s") from None
             except RuntimeError as error:
+                if _is_broken_device(error):
+                    raise DeviceFailedError(str(error)) from error
                 if name or not _is_out_of_memory(error) or self._rescue is None or not await self._rescue():
                     raise
 
@@ -249,6 +256,8 @@ class Scheduler:
 
     def _note(self, requests: list[Request], seconds: float) -> None:
         self.figures.calls += 1
+        if any(request.rank is Rank.FILE for request in requests):
+            self._file_served_at = time.monotonic()
         for request in requests:
             self.figures.decodes[request.rank.name.lower()] += 1
             self._seconds[request.rank] += 0.2 * (seconds - self._seconds[request.rank])
@@ -257,6 +266,11 @@ class Scheduler:
 def _is_out_of_memory(error: RuntimeError) -> bool:
     """CTranslate2 tells it by its text alone, cuBLAS with words of its own."""
     return "out of memory" in str(error) or "ALLOC_FAILED" in str(error)
+
+
+def _is_broken_device(error: RuntimeError) -> bool:
+    """After such an error CUDA gives the same one to every later call of the process."""
+    return str(error).startswith("CUDA failed") and not _is_out_of_memory(error)
 
 
 def _fail(requests: list[Request], error: MoltsError) -> None:

@@ -19,7 +19,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from agent_runtime.speech.engine import Engine, Model
 from agent_runtime.speech.http_api import Limits, SpeechAPI
-from agent_runtime.speech.ladder import Ladder, LadderPolicy, LadderSettings, read_gpu, read_machine
+from agent_runtime.speech.ladder import Ladder, LadderPolicy, LadderSettings, Processor, read_gpu
 from agent_runtime.speech.places import Places, open_sockets
 from agent_runtime.speech.scheduler import Scheduler
 from agent_runtime.speech.scratch import scratch_folder
@@ -27,7 +27,7 @@ from agent_runtime.speech.stream import Pace, Stream, StreamFigures
 from agent_runtime.speech.transcript import public_name
 from agent_runtime.speech.whole_file import AT_ONCE
 from molts.errors import BadConfiguration, MoltsError
-from projects.providers.faster_whisper import model_path
+from projects.providers.faster_whisper import at_hand, model_path
 from projects.providers.speech_protocol import (
     MAX_SOUND_BYTES,
     STREAM_PATH,
@@ -88,7 +88,7 @@ class SpeechServer:
     # -- running -------------------------------------------------------------------------------------------------------
     async def run(self, places: Places) -> None:
         """Until SIGINT or SIGTERM. Raises BadConfiguration when it cannot listen there, OSError when it may not,
-        ModelStuckError when only a new process helps."""
+        DeviceFailedError when only a new process helps."""
         if places.beyond_this_machine and not self.secret:
             raise BadConfiguration(
                 "Set MOLTS_SPEECH_SECRET (or MOLTS_SPEECH_SECRET_FILE) to let other machines use this speech server."
@@ -144,30 +144,32 @@ class SpeechServer:
             self.stop()
 
     async def _keep_model(self) -> None:
-        """Load the model, as soon as it is there when it is still being fetched; then change its size with the load."""
+        """Load the model, or a smaller one while it is still being fetched; then change its size with the load."""
         policy = LadderPolicy(self.ladder_settings, home=self.model, has=lambda name: model_path(name) is not None)
-        if not policy.has_home:
-            logger.warning("speech model %s is not here yet: waiting for it", self.model)
-        while not policy.has_home:  # noqa: ASYNC110 - another process fetches it
+        if self.model not in policy.here:
+            logger.warning("speech model %s is not here yet", self.model)
+        while not policy.here:  # noqa: ASYNC110 - another process fetches it
             await asyncio.sleep(LOOK_FOR_MODEL_SECONDS)
         while (model := await self._first_model(policy)) is None:  # noqa: ASYNC110 - others may give memory back
             await asyncio.sleep(TRY_MODEL_AGAIN_SECONDS)
-        reason = "" if policy.current == policy.home else f"{public_name(policy.home)} could not be loaded"
-        read_load = read_machine if model.device == "cpu" else read_gpu
+        reason = "" if policy.current == policy.home else self._why_another(policy)
+        read_load = Processor() if model.device == "cpu" else read_gpu
         self.ladder = Ladder(self.engine, policy, read_load=read_load, reason=reason)
         if policy.can_move:
             await self.ladder.run()
 
+    def _why_another(self, policy: LadderPolicy) -> str:
+        what = "could not be loaded" if policy.home in policy.here else "is not here yet"
+        return f"{public_name(policy.home)} {what}"
+
     async def _first_model(self, policy: LadderPolicy) -> Model | None:
-        """The chosen model, or the largest smaller one that fits into memory."""
-        name: str | None = self.model
-        while name is not None:
+        """The chosen model, or the largest smaller one that is here and fits into memory."""
+        for name in policy.here:
             try:
                 model = await self.engine.load(name)
             except MoltsError as error:
                 logger.error("speech model cannot be used: %s", error.detail)
                 policy.failed(time.monotonic(), name)
-                name = policy.below(time.monotonic())
                 continue
             self.engine.use(model.name)
             policy.current = model.name
@@ -248,8 +250,7 @@ class SpeechServer:
         if opening is None:
             return
         if isinstance(opening, Open):
-            if opening.model == self.model:  # whichever size of it is in use
-                opening = opening.model_copy(update={"model": ""})
+            opening = opening.model_copy(update={"model": self._name_of(opening.model)})
             opening = await self._model_for(opening) or opening
         if isinstance(opening, Refused):
             await send({"type": "websocket.send", "text": pack(opening)})
@@ -279,6 +280,13 @@ class SpeechServer:
             writer.cancel()
             with contextlib.suppress(asyncio.CancelledError, OSError, RuntimeError):
                 await writer
+
+    def _name_of(self, asked: str) -> str:
+        """The model that serves who asks for this one; "": whichever size of the chosen one is in use."""
+        if asked in ("", self.model):
+            return ""
+        name = at_hand(asked)
+        return "" if name == self.model else name
 
     async def _model_for(self, opening: Open) -> Refused | None:
         """Have the model that is asked for; a Refused when that cannot be."""

@@ -20,6 +20,8 @@ FIRST_DELAY = 0.5
 LONGEST_DELAY = 30.0
 HEALTHY_SECONDS = 30.0
 READY_POLL_SECONDS = 0.1
+WATCH_SECONDS = 2.0
+MISSES_AT_MOST = 3
 
 
 class Reporter(Protocol):
@@ -43,6 +45,9 @@ class Part:
     command: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     ready: Callable[[], Awaitable[bool]] | None = None
+    # Asked again and again once the part is ready: one that is there and answers nothing any more is killed, and
+    # started again. The question needs a deadline of its own.
+    alive: Callable[[], Awaitable[bool]] | None = None
     # What the output of a part that dies before it was ever ready may hold, and what that means for people. Such a
     # part is not started again: it would die of the same cause.
     hopeless: Mapping[str, str] = field(default_factory=dict)
@@ -69,6 +74,7 @@ class Supervisor:
         first_delay: float = FIRST_DELAY,
         longest_delay: float = LONGEST_DELAY,
         healthy_seconds: float = HEALTHY_SECONDS,
+        watch_seconds: float = WATCH_SECONDS,
     ) -> None:
         self.mark = secrets.token_hex(8)
         self.failed: asyncio.Future[PartFailed] = asyncio.get_running_loop().create_future()
@@ -78,6 +84,7 @@ class Supervisor:
         self._first_delay = first_delay
         self._longest_delay = longest_delay
         self._healthy_seconds = healthy_seconds
+        self._watch_seconds = watch_seconds
         self._children: dict[str, _Child] = {}
         self._stopping = False
         self._guardian: asyncio.subprocess.Process | None = None
@@ -166,7 +173,7 @@ class Supervisor:
                     PartFailed(f"{child.part.name} cannot be started: {child.part.command[0]}: {error.strerror}")
                 )
                 return
-            prober = asyncio.create_task(self._probe(child))
+            prober = asyncio.create_task(self._watch(child))
             try:
                 status = await child.wait()
             finally:
@@ -185,6 +192,17 @@ class Supervisor:
             )
             await asyncio.sleep(delay)
             delay = min(delay * 2, self._longest_delay)
+
+    async def _watch(self, child: _Child) -> None:
+        """Says when the part is ready, and ends a process that has stopped answering since: `_keep` starts another."""
+        await self._probe(child)
+        misses = 0
+        while child.part.alive is not None and misses < MISSES_AT_MOST:
+            await asyncio.sleep(self._watch_seconds)
+            misses = 0 if await child.part.alive() else misses + 1
+        if misses:
+            self._reporter.event(child.part.name, "does not answer any more; killing it", trouble=True)
+            child.kill_group()  # who stands still takes no SIGTERM
 
     async def _probe(self, child: _Child) -> None:
         started = asyncio.get_running_loop().time()

@@ -440,9 +440,11 @@ def _django_parts(stack: Stack, given: Given) -> list[Part]:
 
 def _speech_part(stack: Stack, env: Mapping[str, str]) -> Part:
     url = stack.env["MOLTS_SPEECH_URL"]
-    return Part(
-        SPEECH, stack.command("run_speech"), env=env, ready=lambda: speech_answers(url), stop_seconds=8, layer=2
-    )
+
+    async def answers() -> bool:
+        return await speech_answers(url)
+
+    return Part(SPEECH, stack.command("run_speech"), env=env, ready=answers, alive=answers, stop_seconds=8, layer=2)
 
 
 # -- Small questions -------------------------------------------------------------------------------------------------
@@ -469,12 +471,14 @@ def port_taken(host: str, port: int) -> str:
     )
 
 
-async def http_answers(url: str, *, status: int, host: str = "", socket_path: str | None = None) -> bool:
-    """Whether a GET of `url` (over the socket at `socket_path`, when given) answers with this status within 2 s."""
+async def http_answers(
+    url: str, *, status: int, host: str = "", socket_path: str | None = None, seconds: float = 2.0
+) -> bool:
+    """Whether a GET of `url` (over the socket at `socket_path`, when given) answers with this status in time."""
     place = urlsplit(url)
     request = f"GET {place.path or '/'} HTTP/1.0\r\nHost: {host or place.netloc}\r\nConnection: close\r\n\r\n"
     try:
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(seconds):
             if socket_path is not None:
                 reader, writer = await asyncio.open_unix_connection(socket_path)
             else:
@@ -484,7 +488,7 @@ async def http_answers(url: str, *, status: int, host: str = "", socket_path: st
                 first = await reader.readline()
             finally:
                 writer.close()
-    except (OSError, TimeoutError):
+    except (OSError, ValueError):  # away, silent, or talking nonsense
         return False
     return first.split()[1:2] == [str(status).encode()]
 

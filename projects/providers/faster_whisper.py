@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "base"
 MEND = "Set MOLTS_WHISPER_MODEL to a folder with a CTranslate2 Whisper model, or let `manage.py up` fetch one."
 _MODEL_FILES = ["config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*"]
+# What Whisper calls languages that others call otherwise: Bokmål, Tagalog, Javanese, Mandarin; and codes of old.
+_CODES = {"nb": "no", "fil": "tl", "jv": "jw", "cmn": "zh", "iw": "he", "in": "id", "ji": "yi"}
 # What Whisper says when it hears nothing: the endings of the videos it learnt from.
 _PHANTOMS = frozenset(
     {"thanks for watching", "thank you for watching", "please subscribe", "subtitles by the amara org community"}
@@ -104,8 +106,11 @@ class FasterWhisper(Provider):
     def readiness(self, kind: Kind, options: Options) -> Readiness:
         assert isinstance(options, WhisperOptions)
         name = options.model or default_model()
-        folder = model_path(name)
-        return Readiness(True, str(folder)) if folder else Readiness(False, f"Whisper model {name} is not here", MEND)
+        serving = at_hand(name)
+        folder = model_path(serving)
+        if folder is None:
+            return Readiness(False, f"Whisper model {name} is not here", MEND)
+        return Readiness(True, str(folder) if serving == name else f"{folder}, until {name} is here")
 
     def usual(self, kind: Kind) -> Mapping[str, str]:
         name = default_model()
@@ -151,6 +156,15 @@ def model_path(name: str) -> Path | None:
         if (folder / "model.bin").is_file() and (folder / "config.json").is_file():
             return folder.resolve()
     return None
+
+
+def at_hand(name: str) -> str:
+    """`name`, or while it is not on this machine the next smaller size that is; `name` again when there is none."""
+    from django.conf import settings
+
+    sizes = list(settings.MOLTS_SPEECH_LADDER)
+    smaller = reversed(sizes[: sizes.index(name)]) if name in sizes else ()
+    return next((each for each in (name, *smaller) if model_path(each)), name)
 
 
 def require_model(name: str) -> Path:
@@ -209,7 +223,7 @@ def load_model(name: str, device: str, compute_type: str, cpu_threads: int) -> L
                     cpu_threads=cpu_threads,
                     local_files_only=True,
                 )
-            except (RuntimeError, ValueError, OSError) as error:
+            except Exception as error:  # a damaged tokenizer.json comes as nothing more definite
                 raise BadConfiguration(f"Whisper model {folder} cannot be loaded: {error}") from error
             _models[key] = LoadedModel(whisper=whisper, folder=folder)
         return _models[key]
@@ -220,10 +234,8 @@ def prewarm(model: str = "") -> None:
 
     For the start of a worker's job process. Does nothing where the speech server hears, or when the model is not here.
     """
-    options = WhisperOptions(model=model)
-    if uses_server(options):
-        return
-    if model_path(model or default_model()) is None:
+    options = WhisperOptions(model=at_hand(model or default_model()))
+    if uses_server(options) or model_path(options.model) is None:
         return
     _decode_silence(load_model(*model_key(options)).whisper)
 
@@ -261,9 +273,9 @@ def uses_server(options: WhisperOptions) -> bool:
 
 
 def plain_language(language: str) -> str:
-    """The language of a tag as Whisper writes it ("en-US" -> "en"); "" for "auto"."""
+    """The language of a tag as Whisper writes it ("en-US" -> "en", "nb" -> "no"); "" for "auto"."""
     code = language.strip().lower().replace("_", "-").split("-")[0]
-    return "" if code == "auto" else code
+    return "" if code == "auto" else _CODES.get(code, code)
 
 
 def whisper_language(language: str, supported: list[str]) -> str | None:

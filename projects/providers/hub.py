@@ -1,15 +1,19 @@
 """Fetching model weights from the Hugging Face hub into the data folder.
 
 A fetch can be broken off at any time: what has come stays and the next call goes on from there. A model's folder
-appears under its final name only when it is whole.
+appears under its final name only when it is whole. Of several processes that want it, one fetches.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import hashlib
 import os
+import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -53,22 +57,57 @@ def fetch_snapshot(
 ) -> Path:
     """Fetch the files of `repo_id` that match `patterns` into the folder `target` and return it.
 
-    Raises Unavailable (with `mend`) when the hub is out of reach, breaks off or sends damaged files, BadConfiguration
-    when the repository does not exist or holds none of the files.
+    Raises Unavailable (with `mend`) when the hub is out of reach, breaks off or sends damaged files, and when there is
+    no room for them or another process fetches them already; BadConfiguration when the repository does not exist or
+    holds none of the files.
     """
     _refuse_when_offline(repo_id, mend)
     commit, files = _list_files(repo_id, revision, patterns, endpoint, mend)
     partial = target.with_name(f".{target.name}.partial")
     report = _Reporter(sum(file.size for file in files), progress)
-    for file in files:
-        destination = partial / file.name
-        if not (destination.is_file() and destination.stat().st_size == file.size):
-            _fetch_file(repo_id, commit, file, destination, report, endpoint, mend)
-        report.file_done(file.size)
-    if target.exists():  # another process was quicker
-        return target
-    os.replace(partial, target)
+    with _alone_in(partial, repo_id):
+        if target.exists():  # another process was quicker
+            return target
+        _require_room(repo_id, files, partial)
+        for file in files:
+            destination = partial / file.name
+            if not (destination.is_file() and destination.stat().st_size == file.size):
+                _fetch_file(repo_id, commit, file, destination, report, endpoint, mend)
+            report.file_done(file.size)
+        os.replace(partial, target)
     return target
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path, repo_id: str) -> Iterator[None]:
+    """Make the folder and hold it: two that write to the same files would spoil them. The lock goes with its process.
+
+    Raises Unavailable when somebody else holds it, or there is no room for it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise Unavailable(f"{repo_id} cannot be stored in {folder.parent}: {error.strerror}.") from error
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Unavailable(f"{repo_id} is being fetched by another process. Wait for that one.") from None
+        yield
+    finally:
+        os.close(held)
+
+
+def _require_room(repo_id: str, files: Sequence[RemoteFile], partial: Path) -> None:
+    """Raises Unavailable when the disk has no room for what is still to come."""
+    there = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
+    wanted, free = sum(file.size for file in files) - there, shutil.disk_usage(partial).free
+    if wanted > free:
+        raise Unavailable(
+            f"{repo_id} needs {wanted / 1e6:,.0f} MB more, and {partial.parent} has {free / 1e6:,.0f} MB left. "
+            "Make room there, then start again."
+        )
 
 
 def _refuse_when_offline(repo_id: str, mend: str) -> None:
@@ -139,6 +178,8 @@ def _fetch_file(
                 tqdm_class=report.bar,  # type: ignore[arg-type]  # any callable that makes a bar will do
             )
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            mend = f"Make room in {destination.parent}."
         raise Unavailable(
             f"Fetching {file.name} of {repo_id} broke off: {_first_line(error)}. Start again to go on there. {mend}"
         ) from error

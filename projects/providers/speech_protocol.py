@@ -20,6 +20,8 @@ STREAM_PATH = "/v1/stream"
 MAX_SOUND_BYTES = 64 * 1024
 MAX_UTTERANCE_SECONDS = 600.0
 """What is said without a pause after that is not heard."""
+MAX_SILENCE_SECONDS = 30 * 86_400.0
+"""Nobody is silent for longer in one conversation; more would only spoil the figures."""
 
 
 class ProtocolError(Exception):
@@ -57,7 +59,7 @@ class Start(Message):
 
     type: Literal["start"] = "start"
     utterance: int = Field(ge=0)
-    silence: float = Field(default=0.0, ge=0)
+    silence: float = Field(default=0.0, ge=0, le=MAX_SILENCE_SECONDS)
 
 
 class Pause(Message):

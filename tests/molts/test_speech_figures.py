@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import Settings
 
 from agent_runtime.speech.engine import Engine
-from agent_runtime.speech.ladder import Ladder, LadderPolicy, LadderSettings, read_machine
+from agent_runtime.speech.ladder import Ladder, LadderPolicy, LadderSettings, Processor
 from agent_runtime.speech.server import SpeechServer
 from agent_runtime.speech.stream import Pace, StreamFigures
 from avatars.models import Agent
@@ -38,7 +38,7 @@ def told() -> dict[str, Any]:
     server.streams = 2
     policy = LadderPolicy(LadderSettings(), home="small")
     policy.current = "base"
-    server.ladder = Ladder(server.engine, policy, read_load=read_machine, reason="load 91%")
+    server.ladder = Ladder(server.engine, policy, read_load=Processor(), reason="load 91%")
     server.engine._loaded["base"] = SimpleNamespace(name="base", device="cpu", compute_type="int8")  # type: ignore[assignment]
     server.engine.use("base")
     state = server.state()
@@ -117,9 +117,9 @@ def test_a_models_name_cannot_break_the_metrics(speech_server: StandIn) -> None:
 def test_the_first_page_shows_them_as_cards(speech_server: StandIn) -> None:
     found = cards(speech_context())
     assert found == {
-        "Model": ("base", "instead of small: load 91%; 0 changes of size; cpu, int8", True),
+        "Model": ("base", "instead of small: load 91%; cpu, int8", True),
         "Conversations": ("2", "connected; 0 decodes wait", False),
-        "Kept from Whisper": ("70.0 %", "silence, in 0 min", False),
+        "Kept from Whisper": ("70.0 %", "silence; it has run for 0 s", False),
         "Final words": ("400 ms", "95 % come within; half within 100 ms", False),
         "Busy": ("4", "requests refused", True),
         "Corrected words": ("1.5 %", "3 of 200 agreed words", False),

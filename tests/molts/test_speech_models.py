@@ -105,6 +105,20 @@ def test_offline_it_says_so_in_one_line(settings: Settings) -> None:
     assert "MOLTS_OFFLINE forbids fetching it" in out.getvalue()
 
 
+def test_a_fetch_that_is_broken_off_says_so_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(name: str, progress: Progress | None = None) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(faster_whisper, "download", download)
+    out = io.StringIO()
+
+    with pytest.raises(SystemExit) as end:
+        call_command("speech_models", "download", "small", stdout=out)
+
+    assert end.value.code == 1
+    assert out.getvalue() == "small: broken off. Start again to go on there.\n"
+
+
 def test_an_unknown_name_is_told_with_the_known_ones() -> None:
     with pytest.raises(CommandError, match=r"neither a folder with a model nor a known name \(tiny\.en, tiny"):
         run("download", "enormous")

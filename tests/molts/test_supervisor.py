@@ -24,12 +24,13 @@ from molts.errors import HIDDEN
 from molts.supervisor import guardian
 from molts.supervisor.logs import LineSplitter, PartLog, Redactor
 from molts.supervisor.ports import HIGHEST, LOWEST, PortBook, is_free
-from molts.supervisor.process import Part, PartFailed, Supervisor
+from molts.supervisor.process import MISSES_AT_MOST, Part, PartFailed, Supervisor
 from molts.supervisor.stack import (
     Given,
     Keys,
     Stack,
     find_redis_server,
+    http_answers,
     is_loopback,
     livekit_config,
     local_url,
@@ -155,6 +156,48 @@ async def test_it_never_waits_longer_than_the_longest_delay(tmp_path: Path, witn
     finally:
         await supervisor.stop()
     assert witness.said("web", "again in 0.2 s") == 0
+
+
+async def test_it_starts_again_what_stands_still(tmp_path: Path, witness: Witness) -> None:
+    port = PortBook(tmp_path / "none").choose("web")
+
+    async def answers() -> bool:
+        return await http_answers(f"http://127.0.0.1:{port}/", status=200, seconds=0.5)
+
+    supervisor = Supervisor(
+        log_folder=tmp_path, redact=Redactor(), reporter=witness, first_delay=0.05, watch_seconds=0.05
+    )
+    serve = f"import http.server as h; h.HTTPServer(('127.0.0.1', {port}), h.SimpleHTTPRequestHandler).serve_forever()"
+    try:
+        await supervisor.start(program("web", serve, ready=answers, alive=answers))
+        await supervisor.wait_ready("web", deadline=10)
+        first = supervisor.pid("web")
+        assert first is not None
+
+        os.kill(first, signal.SIGSTOP)
+
+        await until(lambda: witness.said("web", "running again"), seconds=20)
+        assert not is_alive(first)
+        assert witness.said("web", "does not answer any more") == 1
+    finally:
+        await supervisor.stop()
+
+
+async def test_it_leaves_alone_what_answers_again_in_time(tmp_path: Path, witness: Witness) -> None:
+    asked = 0
+
+    async def at_times() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked % MISSES_AT_MOST == 0
+
+    supervisor = Supervisor(log_folder=tmp_path, redact=Redactor(), reporter=witness, watch_seconds=0.01)
+    try:
+        await supervisor.start(program("web", "import time; time.sleep(60)", alive=at_times))
+        await until(lambda: asked > 5 * MISSES_AT_MOST)
+        assert witness.said("web", "does not answer") == 0
+    finally:
+        await supervisor.stop()
 
 
 async def test_it_kills_what_does_not_end_when_asked(supervisor: Supervisor, witness: Witness) -> None:

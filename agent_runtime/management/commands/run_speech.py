@@ -24,7 +24,7 @@ class Command(BaseCommand):
         from agent_runtime.speech.http_api import Limits
         from agent_runtime.speech.ladder import LadderSettings
         from agent_runtime.speech.places import Places
-        from agent_runtime.speech.scheduler import ModelStuckError
+        from agent_runtime.speech.scheduler import DeviceFailedError
         from agent_runtime.speech.server import SpeechServer
         from agent_runtime.speech.stream import Pace
         from projects.providers.faster_whisper import WhisperOptions, model_key
@@ -47,10 +47,10 @@ class Command(BaseCommand):
             asyncio.run(server.run(Places.parse(settings.MOLTS_SPEECH_LISTEN)))
         except KeyboardInterrupt:
             pass
-        except ModelStuckError as error:
+        except DeviceFailedError as error:
             logger.critical("the speech server ends: %s", error)
             logging.shutdown()
-            os._exit(1)  # the ordinary way out would wait for the thread that hangs
+            os._exit(1)  # the ordinary way out would wait for a thread that hangs
         except MoltsError as error:
             raise CommandError(error.detail) from error
         except OSError as error:

@@ -68,6 +68,9 @@ def fetch(name: str, download: Download, report: Report) -> bool:
     except MoltsError as error:
         report.failed(name, error.detail)
         return False
+    except KeyboardInterrupt:
+        report.failed(name, "broken off. Start again to go on there.")
+        sys.exit(1)
     report.done(name, "fetched")
     return True
 

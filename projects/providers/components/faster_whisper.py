@@ -28,6 +28,7 @@ from projects.providers.faster_whisper import (
     FasterWhisper,
     LoadedModel,
     WhisperOptions,
+    at_hand,
     is_credible,
     load_model,
     model_key,
@@ -52,7 +53,8 @@ class WhisperSTT(stt.STT[Any]):
         super().__init__(capabilities=stt.STTCapabilities(streaming=False, interim_results=False))
         self._options = options
         self._language = language
-        self._model_key = model_key(options)
+        key = model_key(options)
+        self._model_key = (at_hand(key[0]), *key[1:])
         self._loaded: LoadedModel | None = None
         self._link = _link(options, language, on_away=self._load_in_background)
         self._claimed: tuple[AudioBuffer, Utterance] | None = None

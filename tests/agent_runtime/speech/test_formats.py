@@ -72,6 +72,7 @@ def test_languages_are_known_by_code_tag_and_name() -> None:
     assert [language_code(given) for given in ("en", "en-GB", "EN_us", "English", "haitian creole", "xx", "")] == (
         ["en", "en", "en", "en", "ht", None, None]
     )
+    assert [language_code(given) for given in ("nb-NO", "fil", "cmn-Hans-CN", "jv")] == ["no", "tl", "zh", "jw"]
     assert len(LANGUAGES) == 100
     assert language_name("de") == "german"
     assert language_name("") == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import tempfile
 from collections.abc import AsyncIterator, MutableMapping
 from dataclasses import dataclass, field
@@ -43,7 +44,7 @@ class StandIn:
         self.calls.append({"seconds": len(samples) / SAMPLE_RATE, **wish})
         self.started.set()
         match self.mood:
-            case "hang":
+            case "hang" | "hang_later" if self.mood == "hang" or len(self.calls) > 1:
                 try:
                     await asyncio.sleep(60)
                 except asyncio.CancelledError:
@@ -170,6 +171,24 @@ async def test_a_client_that_hangs_up_ends_its_work(wav: bytes) -> None:
     assert recogniser.cancelled == len(recogniser.calls) > 0
 
 
+@pytest.mark.parametrize("stream", ["false", "true"])
+async def test_who_hangs_up_between_two_pieces_ends_the_decoding(wav: bytes, stream: str) -> None:
+    recogniser = StandIn("hang_later")
+    client = Client(form(wav, stream=stream))
+    asking = asyncio.create_task(client.ask(api(recogniser)))
+    async with asyncio.timeout(10):
+        while len(recogniser.calls) < 2:  # noqa: ASYNC110 - of another task
+            await asyncio.sleep(0.01)
+
+    client.hung_up.set()
+
+    async with asyncio.timeout(5):
+        await asyncio.gather(asking, return_exceptions=True)
+    assert bool(client.sent) == (stream == "true"), "a stream had begun, another answer had not"
+    given_up = len(recogniser.calls) - 1
+    assert recogniser.cancelled == given_up < 5, "those that waited for the model; the sixth piece was never asked for"
+
+
 async def test_a_client_may_hang_up_at_any_moment(wav: bytes, tmp_path: Path) -> None:
     sound = np.tile(np.repeat(np.array([9000, 0], dtype=np.int16), SAMPLE_RATE), 300)
     long = write_wav(tmp_path / "long.wav", sound).read_bytes()
@@ -206,6 +225,19 @@ async def test_an_upload_has_an_end_even_when_it_trickles(wav: bytes) -> None:
     status, answer = await client.ask(api(StandIn(), limits=Limits(upload_total_seconds=0.2)))
 
     assert (status, answer["error"]["code"]) == (408, "upload_timeout")
+
+
+async def test_an_upload_that_finds_no_room_is_told(wav: bytes) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))  # as a full disk: writing more fails
+    try:
+        status, answer = await Client(form(wav)).ask(api(StandIn()))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert (status, answer["error"]["code"]) == (503, "unavailable")
+    assert "There is no room for the upload" in answer["error"]["message"]
+    assert (await Client(form(wav)).ask(api(StandIn())))[0] == 200
 
 
 async def test_it_takes_so_many_recordings_and_no_more(wav: bytes) -> None:

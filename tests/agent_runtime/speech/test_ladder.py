@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from pytest_django import Settings
@@ -14,8 +15,8 @@ from agent_runtime.speech.ladder import (
     LadderPolicy,
     LadderSettings,
     Load,
+    Processor,
     parse_gpu,
-    read_machine,
 )
 from molts.errors import BadConfiguration
 
@@ -109,6 +110,17 @@ def test_models_that_are_not_here_are_no_rungs() -> None:
     walk = Walk(has=lambda name: name != "base")
 
     assert walk.go(BUSY, 100) == ["tiny"]
+
+
+def test_the_chosen_model_is_used_once_it_has_come() -> None:
+    here = {"tiny"}
+    walk = Walk(has=lambda name: name in here)
+    assert walk.policy.here == ["tiny"]
+    walk.policy.current = "tiny"
+
+    assert walk.go(MIDDLING, 100) == []
+    here.add("small")
+    assert walk.go(MIDDLING, 10) == ["small"]
 
 
 def test_a_model_that_cannot_be_loaded_is_left_alone_for_a_while() -> None:
@@ -258,8 +270,21 @@ def test_it_reads_what_nvidia_smi_tells(told: str, load: Load) -> None:
 
 
 def test_it_reads_the_processor() -> None:
-    read_machine()
-    assert 0 <= read_machine().busy <= 1
+    read = Processor()
+    assert 0 <= read().busy <= 1
+
+
+def test_in_a_container_its_own_limit_counts(tmp_path: Path) -> None:
+    group = tmp_path / "sys/fs/cgroup"
+    group.mkdir(parents=True)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/\n")
+    (group / "cpu.max").write_text("1000 100000\n")
+    (group / "cpu.stat").write_text("usage_usec 0\n")
+    read = Processor(tmp_path)
+    (group / "cpu.stat").write_text("usage_usec 60000000\n")
+
+    assert read().busy == 1.0
 
 
 def test_its_settings_come_from_the_environment(settings: Settings) -> None:

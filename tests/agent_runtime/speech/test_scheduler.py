@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from agent_runtime.speech import scheduler as module
 from agent_runtime.speech.engine import FULL, Engine, Task, Window
-from agent_runtime.speech.scheduler import FILES_AT_MOST, ModelStuckError, Rank, Scheduler
+from agent_runtime.speech.scheduler import FILES_AT_MOST, DeviceFailedError, Rank, Scheduler
 from agent_runtime.speech.transcript import Segment, Transcript
 from molts.errors import Busy, Unavailable
 
@@ -96,6 +96,16 @@ async def test_what_is_alike_goes_together_and_partials_never_with_finals(
     assert engine.calls[1:] == [["f", "f", "f"], ["other length"], ["p", "p"], ["p"]]
 
 
+async def test_on_a_processor_a_recording_never_holds_up_more_than_its_piece(
+    queue: Scheduler, engine: NotingEngine
+) -> None:
+    await occupied(queue, engine)
+    asked = [queue.ask(Rank.FILE, lambda: task("piece")) for _ in range(3)]
+    engine.gate.set()
+    await asyncio.gather(*(request.result for request in asked))
+    assert engine.calls[1:] == [["piece"]] * 3
+
+
 async def test_on_a_gpu_everything_goes_together(engine: NotingEngine) -> None:
     engine.device = "cuda"
     queue = Scheduler(cast(Engine, engine))
@@ -173,6 +183,19 @@ async def test_a_file_does_not_wait_for_ever_behind_partials(
     assert engine.calls[1:] == [["file"], ["partial"]]
 
 
+async def test_a_long_recording_leaves_partials_their_share(
+    queue: Scheduler, engine: NotingEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FILE_PATIENCE", 0.2)
+    await occupied(queue, engine)
+    asked = [queue.ask(Rank.FILE, lambda: task("file", 2.0)) for _ in range(3)]
+    await asyncio.sleep(0.3)
+    asked.append(queue.ask(Rank.PARTIAL, lambda: task("partial")))
+    engine.gate.set()
+    await asyncio.gather(*(request.result for request in asked))
+    assert engine.calls[1:] == [["file"], ["partial"], ["file"], ["file"]]
+
+
 async def test_a_decode_that_fails_fails_its_requests_and_no_others(queue: Scheduler, engine: NotingEngine) -> None:
     await occupied(queue, engine)
     engine.gate.set()
@@ -217,6 +240,17 @@ async def test_a_model_that_was_asked_for_by_name_is_not_replaced_by_a_smaller_o
     running.cancel()
 
 
+async def test_a_broken_gpu_ends_the_queue(engine: NotingEngine) -> None:
+    engine.error = RuntimeError("CUDA failed with error an illegal memory access was encountered")
+    engine.gate.set()
+    queue = Scheduler(cast(Engine, engine))
+    running = asyncio.create_task(queue.run())
+    with pytest.raises(Unavailable, match="starts again"):
+        await queue.ask(Rank.FINAL, lambda: task("f")).result
+    with pytest.raises(DeviceFailedError, match="illegal memory access"):
+        await running
+
+
 async def test_a_decode_that_never_comes_back_ends_the_queue(
     engine: NotingEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,5 +259,5 @@ async def test_a_decode_that_never_comes_back_ends_the_queue(
     running = asyncio.create_task(queue.run())
     with pytest.raises(Unavailable, match="does not answer"):
         await queue.ask(Rank.FINAL, lambda: task("f")).result
-    with pytest.raises(ModelStuckError):
+    with pytest.raises(DeviceFailedError):
         await running

@@ -14,19 +14,21 @@ import numpy as np
 import pytest
 
 from agent_runtime.speech import engine as engine_module
+from agent_runtime.speech import ladder as ladder_module
 from agent_runtime.speech import scheduler as scheduler_module
 from agent_runtime.speech import server as module
 from agent_runtime.speech.engine import Engine, Task
 from agent_runtime.speech.http_api import Limits
 from agent_runtime.speech.ladder import LadderSettings, Load
 from agent_runtime.speech.places import Places
-from agent_runtime.speech.scheduler import ModelStuckError
+from agent_runtime.speech.scheduler import DeviceFailedError
 from agent_runtime.speech.server import SpeechServer
 from agent_runtime.speech.stream import Pace
 from agent_runtime.speech.transcript import Segment, Transcript
 from agent_runtime.speech.whole_file import AT_ONCE
 from molts.errors import BadConfiguration, Busy
-from projects.providers.speech_protocol import End, Final, Message, Open, Ready, Refused, Start
+from projects.providers import faster_whisper
+from projects.providers.speech_protocol import End, Final, Message, Open, Partial, Pause, Ready, Refused, Start
 from tests.agent_runtime.speech.live_server import Talker, talking, until
 
 NO_MEMORY = RuntimeError("CUDA failed with error out of memory")
@@ -125,6 +127,23 @@ async def test_a_chosen_model_that_does_not_fit_is_told_with_its_stand_in(
         assert (ladder["current"], ladder["below"], ladder["reason"]) == ("base", 1, "small could not be loaded")
 
 
+async def test_while_the_chosen_model_is_fetched_a_smaller_one_hears(
+    engine: PretendingEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ladder_module, "LOOK_SECONDS", 0.05)
+    here = {"tiny", "base"}
+    monkeypatch.setattr(module, "model_path", lambda name: Path(name) if name in here else None)
+    async with running(engine, tmp_path / "s") as server, talking(tmp_path / "s") as talker:
+        assert await talker.hear() == Ready(model="base")
+        await until(lambda: server.ladder)
+        assert server.state()["ladder"]["reason"] == "small is not here yet"
+        here.add("small")
+        await until(lambda: server.state()["model"] == "small")
+        final = await words(talker)
+        assert isinstance(final, Final)
+        assert (final.text, server.state()["ladder"]["reason"]) == ("small", "")
+
+
 async def test_a_model_that_takes_for_ever_to_load_is_given_up(
     engine: PretendingEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,12 +161,19 @@ async def test_a_model_that_takes_for_ever_to_load_is_given_up(
 async def test_it_tries_again_when_no_model_could_be_loaded(
     engine: PretendingEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "TRY_MODEL_AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(module, "TRY_MODEL_AGAIN_SECONDS", 0.3)
     engine.missing = {"tiny", "base", "small"}
-    asyncio.get_running_loop().call_later(0.3, engine.missing.clear)
+
+    async def give_back() -> None:
+        await until(lambda: "tiny" in engine.loads)
+        await asyncio.sleep(0.05)
+        engine.missing.clear()
+
+    giving_back = asyncio.create_task(give_back())
     async with running(engine, tmp_path / "s") as server:
         assert server.state()["model"] == "small"
-    assert engine.loads.count("small") > 1
+    await giving_back
+    assert engine.loads == ["small", "base", "tiny", "small"]
 
 
 async def test_who_names_the_chosen_model_gets_whichever_size_of_it_serves(
@@ -164,6 +190,35 @@ async def test_who_names_the_chosen_model_gets_whichever_size_of_it_serves(
         final = await words(talker)
         assert isinstance(final, Final)
         assert final.text == "base"
+
+
+@pytest.mark.parametrize(("here", "serves"), [({"tiny"}, "tiny"), ({"tiny", "small"}, "small"), ({"medium"}, "medium")])
+async def test_who_names_a_model_that_is_not_here_gets_the_next_smaller_one(
+    engine: PretendingEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: set[str], serves: str
+) -> None:
+    monkeypatch.setattr(faster_whisper, "model_path", lambda name: Path(name) if name in here else None)
+    async with running(engine, tmp_path / "s"), talking(tmp_path / "s", opening=Open(model="medium")) as talker:
+        assert await talker.hear() == Ready(model=serves)
+        final = await words(talker)
+        assert isinstance(final, Final)
+        assert final.text == serves
+
+
+async def test_a_change_of_size_in_mid_utterance_costs_no_words(engine: PretendingEngine, tmp_path: Path) -> None:
+    sound = np.full(16_000, 9000, np.int16).tobytes()
+    async with running(engine, tmp_path / "s") as server, talking(tmp_path / "s") as talker:
+        await talker.hear()
+        await until(lambda: server.ladder)
+        assert server.ladder is not None
+        await talker.say(Start(utterance=1), sound)
+        assert isinstance(partial := await talker.hear(), Partial)
+        assert partial.text == "small"
+        assert await server.ladder.fall("load 95%")
+        await talker.say(sound, Pause(utterance=1))
+        await until(lambda: server.scheduler.figures.decodes["early"])
+        await talker.say(End(utterance=1))
+        _, final = await talker.until_final()
+        assert (final.text, engine.loaded) == ("base", ("base",))
 
 
 async def test_other_models_stay_while_they_are_used_and_make_room_after(
@@ -203,7 +258,7 @@ async def test_a_model_that_hangs_ends_the_server(
         refused = await words(talker)
         assert isinstance(refused, Refused)
         async with asyncio.timeout(10):
-            with pytest.raises(ModelStuckError):
+            with pytest.raises(DeviceFailedError):
                 await serving
 
 

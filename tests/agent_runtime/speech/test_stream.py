@@ -327,6 +327,7 @@ NONSENSE = [
     '{"type": "start"}',
     '{"type": "start", "utterance": -1}',
     '{"type": "start", "utterance": 1, "silence": 1e999}',
+    '{"type": "start", "utterance": 1, "silence": 1e300}',
     b"odd",
 ]
 

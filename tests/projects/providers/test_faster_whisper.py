@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ import pytest
 from livekit import rtc
 from livekit.agents import APIConnectionError
 from livekit.agents.types import APIConnectOptions
+from pytest_django import Settings
 
+from agent_runtime.speech.engine import Engine
 from molts.errors import BadConfiguration
 from projects.providers import faster_whisper, get_provider
 from projects.providers.audio import mono_16k
@@ -206,14 +209,16 @@ def test_it_says_what_to_do_when_the_model_is_not_there(own_data_folder: Path) -
     faster_whisper.prewarm()  # does nothing, raises nothing
 
 
-def test_a_damaged_model_is_named(own_data_folder: Path) -> None:
-    folder = own_data_folder / "broken"
-    folder.mkdir()
-    (folder / "model.bin").write_bytes(b"not a model")
-    (folder / "config.json").write_text("{}")
+@pytest.mark.parametrize("damaged", ["model.bin", "config.json", "tokenizer.json", "vocabulary.json"])
+async def test_a_damaged_model_is_named(micro_whisper: Path, tmp_path: Path, damaged: str) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(micro_whisper, folder, ignore=shutil.ignore_patterns("training"))
+    (folder / damaged).write_text("{")
 
     with pytest.raises(BadConfiguration, match="broken cannot be loaded"):
         load_model(str(folder), "cpu", "auto", 0)
+    with pytest.raises(BadConfiguration, match="broken cannot be loaded"):
+        await Engine(device="cpu").load(str(folder))
 
 
 def test_it_finds_models_by_folder_and_by_name(own_data_folder: Path) -> None:
@@ -228,6 +233,22 @@ def test_it_finds_models_by_folder_and_by_name(own_data_folder: Path) -> None:
     assert model_path("nothing") is None
 
 
+async def test_while_the_chosen_model_is_fetched_the_next_smaller_one_hears(
+    own_data_folder: Path, micro_whisper: Path, settings: Settings, speak: Speak
+) -> None:
+    settings.MOLTS_WHISPER_MODEL, settings.MOLTS_SPEECH_LADDER = "small", ["tiny", "base", "small", "medium"]
+    fetched = own_data_folder / "models" / "whisper"
+    fetched.mkdir(parents=True)
+    for name in ("base", "medium"):
+        (fetched / name).symlink_to(micro_whisper)
+    provider = get_provider("faster_whisper")
+
+    readiness = provider.readiness(Kind.STT, provider.parse_options(Kind.STT, {}))
+    assert (readiness.ready, readiness.text.endswith("until small is here")) == (True, True)
+    heard = await build("faster_whisper", Kind.STT).recognize(await speak("goodbye"))
+    assert heard.alternatives[0].text == "goodbye"
+
+
 def test_it_knows_repositories_and_refuses_unknown_names() -> None:
     assert faster_whisper.repository("base") == "Systran/faster-whisper-base"
     assert faster_whisper.repository("someone/model") == "someone/model"
@@ -236,9 +257,9 @@ def test_it_knows_repositories_and_refuses_unknown_names() -> None:
             faster_whisper.repository(name)
 
 
-@pytest.mark.parametrize(("tag", "code"), [("en-US", "en"), ("de", "de"), ("auto", None), ("xx", None), ("", None)])
+@pytest.mark.parametrize(("tag", "code"), [("en-US", "en"), ("nb-NO", "no"), ("auto", None), ("xx", None), ("", None)])
 def test_it_reads_language_tags(tag: str, code: str | None) -> None:
-    assert faster_whisper.whisper_language(tag, ["en", "de"]) == code
+    assert faster_whisper.whisper_language(tag, ["en", "no"]) == code
 
 
 async def test_it_probes_by_decoding(micro_whisper: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
+import os
+import shutil
 import socket
 import threading
 import time
@@ -142,6 +145,53 @@ def test_it_goes_on_where_it_broke_off(fake_hub: FakeHub, tmp_path: Path, monkey
 
     assert (target / "model.bin").read_bytes() == data
     assert fake_hub.ranges[0] == "bytes=100000-"
+
+
+def test_what_does_not_fit_on_the_disk_is_not_begun(
+    fake_hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_hub.files = {"model.bin": b"x" * 5_000_000}
+    (tmp_path / ".m.partial").mkdir()
+    (tmp_path / ".m.partial" / "model.bin.incomplete").write_bytes(b"x" * 2_000_000)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2_999_999))
+
+    with pytest.raises(Unavailable, match=r"needs 3 MB more, and .* has 3 MB left\. Make room there"):
+        fetch(fake_hub, tmp_path / "m")
+
+    assert fake_hub.fetched == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=3_000_000))
+    assert fetch(fake_hub, tmp_path / "m").is_dir()
+
+
+def test_a_disk_that_fills_up_is_told(fake_hub: FakeHub, tmp_path: Path) -> None:
+    fake_hub.files = {"model.bin": b"x" * 100_000}
+    (tmp_path / ".m.partial").mkdir()
+    (tmp_path / ".m.partial" / "model.bin.incomplete").symlink_to("/dev/full")
+
+    with pytest.raises(Unavailable, match=r"No space left on device\. Start again to go on there\. Make room in"):
+        fetch(fake_hub, tmp_path / "m")
+
+
+def test_a_folder_that_cannot_be_made_is_told(fake_hub: FakeHub, tmp_path: Path) -> None:
+    fake_hub.files = {"model.bin": b"x"}
+    (tmp_path / "models").write_text("a file")
+
+    with pytest.raises(Unavailable, match=r"cannot be stored in .*/models: (Not a directory|File exists)"):
+        fetch(fake_hub, tmp_path / "models" / "m")
+
+
+def test_of_two_that_want_the_same_model_one_fetches(fake_hub: FakeHub, tmp_path: Path) -> None:
+    fake_hub.files = {"model.bin": b"x"}
+    (tmp_path / ".m.partial").mkdir()
+    other = os.open(tmp_path / ".m.partial", os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+
+    with pytest.raises(Unavailable, match="is being fetched by another process"):
+        fetch(fake_hub, tmp_path / "m")
+
+    os.close(other)
+    assert fetch(fake_hub, tmp_path / "m").is_dir()
 
 
 def test_it_does_not_keep_damaged_files(fake_hub: FakeHub, tmp_path: Path) -> None:
