@@ -33,6 +33,7 @@ from agent_runtime.db import DatabaseThread
 from agent_runtime.early import hear_early_words
 from agent_runtime.heartbeat import Heartbeat
 from agent_runtime.job_logs import log_through_parent
+from agent_runtime.listening import take_only_what_is_asked_for, take_sound_of
 from agent_runtime.pace import Pace
 from agent_runtime.pipeline import Pipeline, build_pipeline, describe_change, load_vad, room_options
 from agent_runtime.recorder import SessionRecorder
@@ -139,6 +140,8 @@ class Conversation:
         session.on("error", self._on_error)
         session.on("close", self._on_close)
         self._watch_chains(self._pipeline)
+        take_only_what_is_asked_for(self._context)
+        take_sound_of(self._context.room, self._spec.visitor_identity)
         # Before the room is joined: audio recorded while the visitor waited arrives with the join.
         await session.start(
             self._pipeline.agent,
