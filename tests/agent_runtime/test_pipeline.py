@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import threading
 import uuid
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
@@ -8,10 +10,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from livekit import rtc
 from livekit.agents import Agent, LanguageCode, ModelSettings, stt
+from livekit.agents.vad import VADEventType
 from pytest_django import Settings
 
 from agent_runtime.pipeline import (
+    AtOnce,
     _instructions,
     _turn_handling,
     build_pipeline,
@@ -20,6 +25,7 @@ from agent_runtime.pipeline import (
     room_options,
 )
 from molts.errors import BadConfiguration
+from projects.providers.audio import RECOGNISER_RATE
 from projects.providers.base import PIPELINE, Credentials, Kind, Persona, Rung
 from projects.providers.chains import AvailabilityChange, BuiltRung
 from sessions.spec import HistoryLine, SessionSpec, TurnTaking
@@ -173,6 +179,28 @@ def test_the_room_outlives_a_visitor_who_drops_out_and_hears_what_was_said_befor
     assert audio is not None
     assert audio.pre_connect_audio
     assert audio.pre_connect_audio_timeout >= 5
+
+
+def test_sound_comes_at_the_rate_that_recognisers_want() -> None:
+    audio = room_options(text_output=None, on_text=lambda *_: None).get_audio_input_options()
+    assert audio is not None
+    assert audio.sample_rate == RECOGNISER_RATE
+
+
+async def test_voice_is_looked_for_without_a_thread_of_its_own() -> None:
+    stream = load_vad().stream()
+    second = rtc.AudioFrame(bytes(2 * RECOGNISER_RATE), RECOGNISER_RATE, 1, RECOGNISER_RATE)
+    stream.push_frame(second)
+    looked = await asyncio.wait_for(anext(stream), 5)
+    threads = {thread.name for thread in threading.enumerate()}
+    await stream.aclose()
+    assert looked.type is VADEventType.INFERENCE_DONE
+    assert not any(name.startswith("inference.vad") for name in threads)
+
+
+def test_what_fails_at_once_fails_where_it_is_waited_for() -> None:
+    with pytest.raises(ZeroDivisionError):
+        AtOnce().submit(lambda: 1 // 0).result()
 
 
 @pytest.mark.parametrize(
