@@ -35,7 +35,7 @@ from agent_runtime.heartbeat import Heartbeat
 from agent_runtime.job_logs import log_through_parent
 from agent_runtime.listening import take_only_what_is_asked_for, take_sound_of
 from agent_runtime.pace import Pace
-from agent_runtime.pipeline import Pipeline, build_pipeline, describe_change, load_vad, room_options
+from agent_runtime.pipeline import Pipeline, build_pipeline, describe_change, load_vad, pace_words_lightly, room_options
 from agent_runtime.recorder import SessionRecorder
 from molts.errors import MoltsError, NotFound
 from projects.providers.base import Kind
@@ -150,6 +150,7 @@ class Conversation:
             record=False,
             session_host=False,
         )
+        pace_words_lightly(session.room_io)
         self._call_face(session)
         session.room_io.set_participant(self._spec.visitor_identity)  # whoever else may be in the room
         self._context.room.on("disconnected", lambda *_: self._context.shutdown(reason="room closed"))

@@ -13,6 +13,7 @@ from livekit.agents import Agent, AgentSession, ModelSettings, inference, stt, v
 from livekit.agents.llm import ChatContext
 from livekit.agents.voice.room_io import (
     AudioInputOptions,
+    RoomIO,
     RoomOptions,
     TextInputEvent,
     TextInputOptions,
@@ -30,6 +31,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 VAD_SILENCE_SECONDS = 0.25  # the end-of-turn model needs at least this much
+PACE_STEP_SECONDS = 0.5
 PRE_CONNECT_SECONDS = 10.0  # how long the words spoken before the agent came may take to arrive
 
 TYPICAL_INSTRUCTIONS = (
@@ -124,6 +126,14 @@ def room_options(*, text_output: Any, on_text: Callable[[AgentSession[Any], Text
         text_input=TextInputOptions(text_input_cb=on_text),
         text_output=TextOutputOptions(next_in_chain=text_output),
     )
+
+
+def pace_words_lightly(room_io: RoomIO) -> None:
+    """Call it before anything is said. The words of an answer are shown while they are spoken, and LiveKit measures how
+    fast that is: ten times a second, by the spectra of the whole second before. Twice a second is as good, for a fifth
+    of the work; and voices being faster than speech, all of it is done while the answer begins."""
+    if (synchronizer := room_io._tr_synchronizer) is not None:
+        synchronizer._opts.speaking_rate_detector._opts.step_size = PACE_STEP_SECONDS
 
 
 def describe_change(change: AvailabilityChange) -> str:

@@ -7,12 +7,15 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from livekit import rtc
 from livekit.agents import Agent, LanguageCode, ModelSettings, stt
 from livekit.agents.vad import VADEventType
+from livekit.agents.voice.transcription import TranscriptSynchronizer
 from pytest_django import Settings
 
 from agent_runtime.pipeline import (
@@ -22,6 +25,7 @@ from agent_runtime.pipeline import (
     build_pipeline,
     describe_change,
     load_vad,
+    pace_words_lightly,
     room_options,
 )
 from molts.errors import BadConfiguration
@@ -29,6 +33,7 @@ from projects.providers.audio import RECOGNISER_RATE
 from projects.providers.base import PIPELINE, Credentials, Kind, Persona, Rung
 from projects.providers.chains import AvailabilityChange, BuiltRung
 from sessions.spec import HistoryLine, SessionSpec, TurnTaking
+from tests.agent_runtime.avatar.test_heard import Plugin
 from tests.agent_runtime.stack import MICRO_WHISPER
 
 PERSONA = Persona(
@@ -44,6 +49,7 @@ LOCAL: Mapping[Kind, tuple[Rung, ...]] = {
     Kind.LLM: (Rung("scripted"),),
     Kind.TTS: (Rung("espeak"),),
 }
+SPEECH_RATE = 24_000
 TURN = TurnTaking(end_of_turn_model=False, min_endpointing=0.4, max_endpointing=2.5, allow_interruptions=True)
 
 
@@ -196,6 +202,19 @@ async def test_voice_is_looked_for_without_a_thread_of_its_own() -> None:
     await stream.aclose()
     assert looked.type is VADEventType.INFERENCE_DONE
     assert not any(name.startswith("inference.vad") for name in threads)
+
+
+async def test_the_pace_of_the_words_is_measured_twice_a_second() -> None:
+    synchronizer = TranscriptSynchronizer(next_in_chain_audio=Plugin(), next_in_chain_text=None)
+    room_io: Any = SimpleNamespace(_tr_synchronizer=synchronizer)
+    pace_words_lightly(room_io)
+    first = synchronizer._impl  # of the first answer: it was there before
+    noise = np.random.default_rng(1).integers(-9_000, 9_000, 3 * SPEECH_RATE, dtype=np.int16)
+    first.push_audio(rtc.AudioFrame(noise.tobytes(), SPEECH_RATE, 1, len(noise)))
+    first._audio_data.sr_stream._input_ch.close()
+    await asyncio.wait_for(first._speaking_rate_atask, 5)
+    await synchronizer.aclose()
+    assert np.diff(first._audio_data.estimated_rate.timestamps) == pytest.approx([0.5] * 4)
 
 
 def test_what_fails_at_once_fails_where_it_is_waited_for() -> None:
