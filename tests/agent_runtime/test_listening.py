@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+import pytest
 from livekit import rtc
 from livekit.agents import AutoSubscribe
 
 from agent_runtime.listening import take_only_what_is_asked_for, take_sound_of
+from tests.agent_runtime.talk import Desk
 
 AUDIO, VIDEO = rtc.TrackKind.KIND_AUDIO, rtc.TrackKind.KIND_VIDEO
 
@@ -96,3 +99,21 @@ async def test_joining_takes_nothing() -> None:
     take_only_what_is_asked_for(context)
     await context.connect()
     assert asked == [{"auto_subscribe": AutoSubscribe.SUBSCRIBE_NONE}]
+
+
+@pytest.mark.slow
+async def test_it_still_hears_the_visitor_after_its_connection_broke(desk: Desk) -> None:
+    session = await desk.begin(await desk.make_agent(), dispatch=False)
+    room, taken = rtc.Room(), asyncio.Queue[str]()
+    room.on("track_subscribed", lambda track, publication, participant: taken.put_nowait(participant.identity))
+    take_sound_of(room, session.visitor_identity)
+    async with desk.visitor(session, "guest"), desk.visitor(session), asyncio.timeout(30):
+        await room.connect(*desk.credentials(session, "listener"), rtc.RoomOptions(auto_subscribe=False))
+        before = await taken.get()
+        await room.simulate_scenario(rtc.SimulateScenarioKind.SIMULATE_FULL_RECONNECT)
+        again = await taken.get()
+        async with desk.visitor(session, "late guest"):
+            await asyncio.sleep(0.5)
+    await room.disconnect()
+    assert [before, again] == [session.visitor_identity] * 2
+    assert taken.empty()
