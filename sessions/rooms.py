@@ -133,11 +133,13 @@ async def dispatch_avatar(room_name: str, *, metadata: str) -> str:
 async def withdraw_avatars(room_name: str) -> None:
     """Call back every avatar that was asked for in the room: their jobs end, also one that does not answer any more."""
     async with _server() as server:
-        await _withdraw(server, room_name, settings.MOLTS_AVATAR_NAME)
+        if await _exists(server, room_name):
+            await _withdraw(server, room_name, settings.MOLTS_AVATAR_NAME)
 
 
 async def _withdraw(server: api.LiveKitAPI, room_name: str, worker_name: str = "") -> None:
-    """Call back whoever was asked for in the room, or only those of one kind of worker."""
+    """Call back whoever was asked for in the room, or only those of one kind of worker. For a room that is gone the
+    media server takes three seconds to answer."""
     for old in await _dispatches(server, room_name):
         if worker_name in ("", old.agent_name):
             await _ignore_missing(server.agent_dispatch.delete_dispatch(old.id, room_name))
@@ -190,7 +192,7 @@ async def close_room(room_name: str) -> None:
     """
     async with _server() as server:
         if not await _exists(server, room_name):
-            return  # to ask such a room for its dispatches takes seconds
+            return
         with suppress(api.TwirpError):  # whatever is wrong with that, the room is to be closed
             await _withdraw(server, room_name)
         await _ignore_missing(server.room.delete_room(api.DeleteRoomRequest(room=room_name)))
