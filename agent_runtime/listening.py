@@ -1,7 +1,7 @@
 """Whose sound a job takes from its room: the visitor's, and that of a hosted face, which must be heard to be believed.
 
-Left to itself a job would take every track there is. What nobody looks at or listens to is decoded all the same; a
-face's picture alone cost more than the rest of the conversation.
+Left to itself a job would take every track there is. What nobody looks at or listens to is decoded all the same; the
+picture of its own face made a conversation dearer by a third to a half.
 """
 
 from __future__ import annotations
