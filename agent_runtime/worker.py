@@ -48,6 +48,11 @@ class WorkerOptions:
     """How long a job may take to end before it is killed."""
 
 
+# LiveKit would wake each event loop, and a thread beside it, fifty times a second to report what holds it up. That is
+# for developers; what hangs is found by its missing heartbeat. The name is LiveKit's, and what is set already counts.
+os.environ.setdefault("LIVEKIT_AGENTS_LOOP_BLOCK_WARN_MS", "0")
+
+
 class Worker(ABC):
     """An AgentServer of ours: load is used slots, health on loopback, signs of life in Redis."""
 

@@ -133,18 +133,21 @@ async def dispatch_avatar(room_name: str, *, metadata: str) -> str:
 async def withdraw_avatars(room_name: str) -> None:
     """Call back every avatar that was asked for in the room: their jobs end, also one that does not answer any more."""
     async with _server() as server:
-        await _withdraw(server, settings.MOLTS_AVATAR_NAME, room_name)
+        if await _exists(server, room_name):
+            await _withdraw(server, room_name, settings.MOLTS_AVATAR_NAME)
 
 
-async def _withdraw(server: api.LiveKitAPI, worker_name: str, room_name: str) -> None:
+async def _withdraw(server: api.LiveKitAPI, room_name: str, worker_name: str = "") -> None:
+    """Call back whoever was asked for in the room, or only those of one kind of worker. For a room that is gone the
+    media server takes three seconds to answer."""
     for old in await _dispatches(server, room_name):
-        if old.agent_name == worker_name:
+        if worker_name in ("", old.agent_name):
             await _ignore_missing(server.agent_dispatch.delete_dispatch(old.id, room_name))
 
 
 async def _dispatch(worker_name: str, room_name: str, metadata: str) -> str:
     async with _server() as server:
-        await _withdraw(server, worker_name, room_name)
+        await _withdraw(server, room_name, worker_name)
         dispatch = await server.agent_dispatch.create_dispatch(
             api.CreateAgentDispatchRequest(agent_name=worker_name, room=room_name, metadata=metadata)
         )
@@ -182,8 +185,16 @@ async def list_room_names(prefix: str) -> list[str]:
 
 
 async def close_room(room_name: str) -> None:
-    """End the room for everyone in it. A room that is gone already is fine."""
+    """End the room for everyone in it. A room that is gone already is fine.
+
+    Agents and faces are called back first: the media server counts a job whose participant just leaves, be it because
+    the room was closed, as failed.
+    """
     async with _server() as server:
+        if not await _exists(server, room_name):
+            return
+        with suppress(api.TwirpError):  # whatever is wrong with that, the room is to be closed
+            await _withdraw(server, room_name)
         await _ignore_missing(server.room.delete_room(api.DeleteRoomRequest(room=room_name)))
 
 

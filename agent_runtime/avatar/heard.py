@@ -14,6 +14,8 @@ import numpy as np
 from livekit import rtc
 from livekit.agents.voice.io import AudioOutput, AudioOutputCapabilities, PlaybackFinishedEvent
 
+from agent_runtime.listening import take_sound_of
+
 HEARD_RATE = 8_000  # Hz; enough to tell sound from silence
 HEARD_STEP_MS = 100
 HEARD_RMS = 100.0  # of 16-bit samples
@@ -88,6 +90,7 @@ class HeardOutput(AudioOutput):
 
 async def listen_to(room: rtc.Room, identity: str, output: HeardOutput) -> None:
     """Tell `output` of every sound that this participant makes, until cancelled."""
+    take_sound_of(room, identity)
     heard: set[str] = set()
     while True:  # who has to connect anew publishes another track
         track = await _voice_of(room, identity, but=heard)

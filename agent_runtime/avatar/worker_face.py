@@ -115,8 +115,8 @@ class WorkerAvatar(LiveFace):
         with contextlib.suppress(MoltsError, TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await asyncio.to_thread(presence.forget_face, self._spec.session_id)
-                await rooms.remove_participant(self._spec.room_name, self.identity)
                 await rooms.withdraw_avatars(self._spec.room_name)  # one that hangs would keep its slot
+                await rooms.remove_participant(self._spec.room_name, self.identity)
 
 
 async def _workers() -> list[WorkerInfo] | None:

@@ -1,4 +1,4 @@
-"""Audio as recognisers want it: the session hands out 24 kHz frames, recognisers need 16 kHz mono."""
+"""Audio as recognisers want it: 16 kHz mono, as a session hands it out."""
 
 from __future__ import annotations
 

@@ -214,6 +214,21 @@ async def test_it_refuses_a_job_without_a_usable_session(desk: Desk, metadata: s
     assert len(desk.stack.workers()) == 1
 
 
+async def test_an_ordinary_end_looks_like_a_failure_in_nobodys_books(desk: Desk, stack: Stack) -> None:
+    before = {name: len(stack.log(name)) for name in ("agent", "media")}
+
+    def ended() -> list[str]:
+        return [line for line in stack.log("media")[before["media"] :].splitlines() if "job ended" in line]
+
+    session = await desk.begin(await desk.make_agent())
+    async with desk.visitor(session) as visitor:
+        await visitor.wait_until_quiet()
+        await desk.end(session)
+    await desk.until("the media server's note", ended)
+    assert ["JS_SUCCESS" in line for line in ended()] == [True]
+    assert " ERROR " not in stack.log("agent")[before["agent"] :]
+
+
 async def test_its_log_holds_neither_secrets_nor_words(desk: Desk, stack: Stack) -> None:
     """Runs in the middle of conversations like any other: whatever the worker printed so far is looked at."""
     canary = f"sk-canary-{uuid.uuid4().hex}"

@@ -1,28 +1,39 @@
 from __future__ import annotations
 
+import asyncio
+import threading
 import uuid
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
+from livekit import rtc
 from livekit.agents import Agent, LanguageCode, ModelSettings, stt
+from livekit.agents.vad import VADEventType
+from livekit.agents.voice.transcription import TranscriptSynchronizer
 from pytest_django import Settings
 
 from agent_runtime.pipeline import (
+    AtOnce,
     _instructions,
     _turn_handling,
     build_pipeline,
     describe_change,
     load_vad,
+    pace_words_lightly,
     room_options,
 )
 from molts.errors import BadConfiguration
+from projects.providers.audio import RECOGNISER_RATE
 from projects.providers.base import PIPELINE, Credentials, Kind, Persona, Rung
 from projects.providers.chains import AvailabilityChange, BuiltRung
 from sessions.spec import HistoryLine, SessionSpec, TurnTaking
+from tests.agent_runtime.avatar.test_heard import Plugin
 from tests.agent_runtime.stack import MICRO_WHISPER
 
 PERSONA = Persona(
@@ -38,6 +49,7 @@ LOCAL: Mapping[Kind, tuple[Rung, ...]] = {
     Kind.LLM: (Rung("scripted"),),
     Kind.TTS: (Rung("espeak"),),
 }
+SPEECH_RATE = 24_000
 TURN = TurnTaking(end_of_turn_model=False, min_endpointing=0.4, max_endpointing=2.5, allow_interruptions=True)
 
 
@@ -173,6 +185,41 @@ def test_the_room_outlives_a_visitor_who_drops_out_and_hears_what_was_said_befor
     assert audio is not None
     assert audio.pre_connect_audio
     assert audio.pre_connect_audio_timeout >= 5
+
+
+def test_sound_comes_at_the_rate_that_recognisers_want() -> None:
+    audio = room_options(text_output=None, on_text=lambda *_: None).get_audio_input_options()
+    assert audio is not None
+    assert audio.sample_rate == RECOGNISER_RATE
+
+
+async def test_voice_is_looked_for_without_a_thread_of_its_own() -> None:
+    stream = load_vad().stream()
+    second = rtc.AudioFrame(bytes(2 * RECOGNISER_RATE), RECOGNISER_RATE, 1, RECOGNISER_RATE)
+    stream.push_frame(second)
+    looked = await asyncio.wait_for(anext(stream), 5)
+    threads = {thread.name for thread in threading.enumerate()}
+    await stream.aclose()
+    assert looked.type is VADEventType.INFERENCE_DONE
+    assert not any(name.startswith("inference.vad") for name in threads)
+
+
+async def test_the_pace_of_the_words_is_measured_twice_a_second() -> None:
+    synchronizer = TranscriptSynchronizer(next_in_chain_audio=Plugin(), next_in_chain_text=None)
+    room_io: Any = SimpleNamespace(_tr_synchronizer=synchronizer)
+    pace_words_lightly(room_io)
+    first = synchronizer._impl  # of the first answer: it was there before
+    noise = np.random.default_rng(1).integers(-9_000, 9_000, 3 * SPEECH_RATE, dtype=np.int16)
+    first.push_audio(rtc.AudioFrame(noise.tobytes(), SPEECH_RATE, 1, len(noise)))
+    first._audio_data.sr_stream._input_ch.close()
+    await asyncio.wait_for(first._speaking_rate_atask, 5)
+    await synchronizer.aclose()
+    assert np.diff(first._audio_data.estimated_rate.timestamps) == pytest.approx([0.5] * 4)
+
+
+def test_what_fails_at_once_fails_where_it_is_waited_for() -> None:
+    with pytest.raises(ZeroDivisionError):
+        AtOnce().submit(lambda: 1 // 0).result()
 
 
 @pytest.mark.parametrize(

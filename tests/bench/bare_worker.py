@@ -14,14 +14,18 @@ import logging
 import os
 import signal
 
+from livekit import rtc
 from livekit.agents import Agent, AgentServer, AgentSession, JobContext, JobProcess, JobRequest, inference
+from livekit.agents.voice.avatar import DataStreamAudioOutput
 
 from projects.providers import faster_whisper, get_provider
 from projects.providers.base import Credentials, Kind, Persona
 
 AGENT_NAME = "bare"
+AGENT_IDENTITY = "agent-bare"
 VAD_SILENCE_SECONDS = 0.25
 MIN_DELAY_SECONDS = 0.2
+SPEECH_RATE = 24_000
 
 
 def prewarm(process: JobProcess) -> None:
@@ -49,11 +53,19 @@ async def talk(context: JobContext) -> None:
             "preemptive_generation": {"enabled": True, "preemptive_tts": True},
         },
     )
+    if face := context.job.metadata:  # who shows it, if anybody does
+        session.output.audio = DataStreamAudioOutput(
+            context.room,
+            destination_identity=face,
+            sample_rate=SPEECH_RATE,
+            wait_remote_track=rtc.TrackKind.KIND_VIDEO,
+            wait_playback_start=True,
+        )
     await session.start(Agent(instructions="You talk with a visitor."), room=context.room, record=False)
 
 
 async def accept(request: JobRequest) -> None:
-    await request.accept(identity="agent-bare", name="agent")
+    await request.accept(identity=AGENT_IDENTITY, name="agent")
 
 
 async def main() -> None:

@@ -203,6 +203,11 @@ async def test_it_closes_rooms_nobody_wants_and_only_its_own(agent: Agent, setti
     await rooms.close_room(foreign)
 
 
+async def test_closing_a_room_that_is_gone_waits_for_nobody() -> None:
+    async with asyncio.timeout(2):  # asked about its agents, the media server answers after three seconds
+        await rooms.close_room(rooms.new_room_name())
+
+
 async def test_it_closes_the_room_of_a_session_that_ended_unseen(agent: Agent) -> None:
     session = await make_open_session(agent, state="ended", reason="silence")
     await sync_to_async(reconcile.reconcile_all)()

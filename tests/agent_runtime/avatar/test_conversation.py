@@ -124,6 +124,7 @@ async def test_a_face_that_is_not_drawn_yet_is_called_once_and_comes_when_it_is(
 
 @pytest.mark.usefixtures("faces")
 async def test_face_and_voice_arrive_and_leave_together(desk: Desk) -> None:
+    noted = len(desk.stack.log("media"))
     session = await desk.begin(await agent_with_face(desk))
     async with watching(desk.visitor(session)) as visitor:
         await visitor.wait_until_quiet()
@@ -147,6 +148,8 @@ async def test_face_and_voice_arrive_and_leave_together(desk: Desk) -> None:
     assert abs(sum(part or 0 for part in parts) - turn.total_ms) <= 50
     await desk.end(session)
     await desk.until("the avatar gone", lambda: not desk.stack.busy_jobs("avatar"))
+    ended = [line for line in desk.stack.log("media")[noted:].splitlines() if "job ended" in line]
+    assert ["JS_SUCCESS" in line for line in ended] == [True, True]
 
 
 @pytest.mark.usefixtures("faces")

@@ -1,0 +1,119 @@
+"""A job takes the sound that somebody listens to, and nothing else that is published in its room."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from livekit import rtc
+from livekit.agents import AutoSubscribe
+
+from agent_runtime.listening import take_only_what_is_asked_for, take_sound_of
+from tests.agent_runtime.talk import Desk
+
+AUDIO, VIDEO = rtc.TrackKind.KIND_AUDIO, rtc.TrackKind.KIND_VIDEO
+
+
+class Publication:
+    def __init__(self, kind: Any) -> None:
+        self.kind = kind
+        self.subscribed = False
+
+    def set_subscribed(self, subscribed: bool) -> None:
+        self.subscribed = subscribed
+
+
+class Participant:
+    def __init__(self, identity: str, *kinds: Any) -> None:
+        self.identity = identity
+        self.track_publications = {str(number): Publication(kind) for number, kind in enumerate(kinds)}
+
+    @property
+    def taken(self) -> list[bool]:
+        return [publication.subscribed for publication in self.track_publications.values()]
+
+
+class Room(rtc.EventEmitter[str]):
+    def __init__(self, *there: Participant) -> None:
+        super().__init__()
+        self.remote_participants = {participant.identity: participant for participant in there}
+
+    def publish(self, participant: Participant) -> None:
+        """All that the participant has, as when it comes later."""
+        self.remote_participants[participant.identity] = participant
+        for publication in participant.track_publications.values():
+            self.emit("track_published", publication, participant)
+
+
+def listening_room(*there: Participant) -> Any:
+    room: Any = Room(*there)
+    take_sound_of(room, "visitor")
+    return room
+
+
+def test_it_takes_the_visitors_sound_and_nobodys_picture() -> None:
+    visitor, face, guest = (
+        Participant("visitor", AUDIO, VIDEO),
+        Participant("face", AUDIO, VIDEO),
+        Participant("guest", AUDIO),
+    )
+    room = listening_room()
+    for participant in (visitor, face, guest):
+        room.publish(participant)
+    assert visitor.taken == [True, False]
+    assert face.taken == [False, False]
+    assert guest.taken == [False]
+
+
+def test_it_takes_sound_that_was_there_before_it_asked() -> None:
+    visitor = Participant("visitor", AUDIO)
+    listening_room(visitor)
+    assert visitor.taken == [True]
+
+
+def test_it_takes_sound_that_was_there_before_it_joined() -> None:
+    """The room names those who are there without an event for each."""
+    visitor = Participant("visitor", AUDIO)
+    room = listening_room()
+    room.remote_participants["visitor"] = visitor
+    room.emit("connection_state_changed", rtc.ConnectionState.CONN_CONNECTED)
+    assert visitor.taken == [True]
+
+
+def test_it_takes_sound_again_after_a_connection_was_made_anew() -> None:
+    room = listening_room(Participant("visitor", AUDIO))
+    again = Participant("visitor", AUDIO)
+    room.publish(again)
+    assert again.taken == [True]
+
+
+async def test_joining_takes_nothing() -> None:
+    asked: list[dict[str, Any]] = []
+
+    class Context:
+        async def connect(self, **options: Any) -> None:
+            asked.append(options)
+
+    context: Any = Context()
+    take_only_what_is_asked_for(context)
+    await context.connect()
+    assert asked == [{"auto_subscribe": AutoSubscribe.SUBSCRIBE_NONE}]
+
+
+@pytest.mark.slow
+async def test_it_still_hears_the_visitor_after_its_connection_broke(desk: Desk) -> None:
+    session = await desk.begin(await desk.make_agent(), dispatch=False)
+    room, taken = rtc.Room(), asyncio.Queue[str]()
+    room.on("track_subscribed", lambda track, publication, participant: taken.put_nowait(participant.identity))
+    take_sound_of(room, session.visitor_identity)
+    async with desk.visitor(session, "guest"), desk.visitor(session), asyncio.timeout(30):
+        await room.connect(*desk.credentials(session, "listener"), rtc.RoomOptions(auto_subscribe=False))
+        before = await taken.get()
+        await room.simulate_scenario(rtc.SimulateScenarioKind.SIMULATE_FULL_RECONNECT)
+        again = await taken.get()
+        async with desk.visitor(session, "late guest"):
+            await asyncio.sleep(0.5)
+    await room.disconnect()
+    assert [before, again] == [session.visitor_identity] * 2
+    assert taken.empty()
