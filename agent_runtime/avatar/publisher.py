@@ -209,11 +209,12 @@ class FacePublisher:
             await self._keep_pace()
 
     def _plan(self, chunk: AudioChunk) -> None:
-        """Sound is heard after the sound before it, or now."""
-        now = self._loop.time()
-        if self._playing and now > self._heard_until + GAP_SECONDS:
-            self.figures.gaps += 1
-        begins = max(self._heard_until, now)
+        """Sound is heard after the sound before it; or now, when that was heard."""
+        begins, now = self._heard_until, self._loop.time()
+        if not self._sound and begins < now:
+            if self._playing and begins < now - GAP_SECONDS:
+                self.figures.gaps += 1
+            begins = now
         if self._ending is not None:  # the next utterance follows on the end of the last one
             self._report_end(self._position)
         self._heard_until = begins + chunk.duration
