@@ -30,6 +30,7 @@ from livekit.agents.voice.avatar import (
 from numpy.typing import NDArray
 
 from agent_runtime.avatar.publisher import audio_options, video_options
+from agent_runtime.job_logs import log_media_natively
 
 RATE = 24_000
 SIZE = 512
@@ -180,6 +181,8 @@ async def main(kind: str, picture: str, url: str, token: str, agent: str) -> Non
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    if kind == "ours":
+        log_media_natively()
     room = rtc.Room()
     await room.connect(url, token, options=rtc.RoomOptions(auto_subscribe=False))
     running = await RUN[kind](room, agent, pattern=picture == "pattern")
