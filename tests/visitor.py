@@ -99,8 +99,8 @@ class Seen:
 class Visitor:
     """`async with Visitor(url, token) as visitor: await visitor.speak(samples)`.
 
-    `microphone=False`: one who only looks and listens. `heard_ms`: the length of what it hears at a time. Both cost: a
-    microphone that is silent and 10 ms at a time take more of a processor than the decoding of a video.
+    `microphone=False`: one who only looks and listens. `heard_ms`: the length of what it hears at a time. Both cost:
+    who looks at a face takes 18 % of a core with a silent microphone and 10 ms at a time, 11 % without and with 50 ms.
     """
 
     def __init__(self, url: str, token: str, *, microphone: bool = True, heard_ms: int = 10) -> None:

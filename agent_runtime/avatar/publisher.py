@@ -121,11 +121,11 @@ class FacePublisher:
     when its own audio is heard. What is late is skipped, never heard late.
 
     LiveKit's `AvatarRunner` is not used. `tests/bench/bench_avatar.py`, both in one run on 2 quiet cores, as a
-    subscriber saw them: its picture came 106 to 119 ms after the sound and this one's 5 ms before to 17 ms after it;
-    idle it sends 25 frames a second for 14 % of a core and this one 12.5 for 8 %. Speaking, it takes 16.7 % with the
-    same publication and 19.7 % as it comes (with the library's preset, in two sizes), fed with frames that are ready;
-    this one takes 18.1 % and puts its frames together itself. It also publishes nothing until its audio was subscribed
-    to, and reports the end of speech when it was handed over, not when heard.
+    subscriber saw them: its picture came 106 to 119 ms after the sound and this one's, after the first ten seconds,
+    8 ms before to 17 ms after it; idle it sends 25 frames a second for 17 % of a core and this one 12.5 for 8 %.
+    Speaking, it takes 22.5 % as it comes (with the library's preset: two sizes, 20 frames a second), fed with frames
+    that are ready; this one takes 15.8 % for 25 and puts its frames together itself. It also publishes nothing until
+    its audio was subscribed to, and reports the end of speech when it was handed over, not when heard.
     """
 
     def __init__(
