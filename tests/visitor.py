@@ -97,10 +97,15 @@ class Seen:
 
 
 class Visitor:
-    """`async with Visitor(url, token) as visitor: await visitor.speak(samples)`."""
+    """`async with Visitor(url, token) as visitor: await visitor.speak(samples)`.
 
-    def __init__(self, url: str, token: str) -> None:
+    `microphone=False`: one who only looks and listens. `heard_ms`: the length of what it hears at a time. Both cost:
+    who looks at a face takes 18 % of a core with a silent microphone and 10 ms at a time, 11 % without and with 50 ms.
+    """
+
+    def __init__(self, url: str, token: str, *, microphone: bool = True, heard_ms: int = 10) -> None:
         self._url, self._token = url, token
+        self._microphone, self._heard_ms = microphone, heard_ms
         self.room = rtc.Room()
         self.heard = Heard()
         self.seen = Seen()
@@ -114,11 +119,15 @@ class Visitor:
     async def __aenter__(self) -> Visitor:
         self.room.on("track_subscribed", self._on_track)
         await self.room.connect(self._url, self._token)
+        if self._microphone:
+            await self._publish()
+        return self
+
+    async def _publish(self) -> None:
         track = rtc.LocalAudioTrack.create_audio_track("microphone", self._source)
         options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
         await self.room.local_participant.publish_track(track, options)
         self._spawn(self._pump())
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         for task in list(self._tasks):
@@ -179,7 +188,7 @@ class Visitor:
             await stream.aclose()
 
     async def _listen(self, track: rtc.Track) -> None:
-        stream = rtc.AudioStream(track, sample_rate=16_000, num_channels=1, frame_size_ms=10)
+        stream = rtc.AudioStream(track, sample_rate=16_000, num_channels=1, frame_size_ms=self._heard_ms)
         try:
             async for event in stream:
                 self.heard.frames.append((time.time(), np.frombuffer(event.frame.data, dtype=np.int16).copy()))

@@ -31,7 +31,7 @@ from agent_runtime.avatar.faces import prepare_apart, resolve, video_format
 from agent_runtime.avatar.publisher import FacePublisher
 from agent_runtime.db import DatabaseThread
 from agent_runtime.heartbeat import Pulse
-from agent_runtime.job_logs import log_through_parent
+from agent_runtime.job_logs import log_media_natively, log_through_parent
 from avatars.engines import get_engine
 from avatars.engines.base import EngineFailed, FaceState, LipSyncStream
 from molts.errors import MoltsError, NotFound, Unavailable
@@ -71,6 +71,7 @@ def prewarm(process: JobProcess) -> None:
 
 async def run_job(context: JobContext) -> None:
     """Entry point of a job. The dispatch's metadata is an `AvatarCall`."""
+    log_media_natively()
     call = AvatarCall.decode(context.job.metadata)
     spec = await _load_face(call)
     if spec is None or not await _is_wanted(call):

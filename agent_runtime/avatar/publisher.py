@@ -9,6 +9,8 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,16 +21,20 @@ from avatars.engines.base import AudioChunk, LipSyncStream, Pixels, SegmentEnd, 
 
 logger = logging.getLogger(__name__)
 
-AHEAD_SECONDS = (
-    0.3  # audio that the media library holds, so that a late loop is not heard; an interruption takes it back
-)
+AHEAD_SECONDS = 0.5  # sound and pictures are made so far ahead of their time; an interruption takes them back
+PIECE_SECONDS = 0.2  # made in one go: every waking of the loop costs, and so does every call of the media library
+HELD_SECONDS = 0.25  # sound that the media library has left when it is given more, so that a late loop is not heard
 AUDIO_QUEUE_MS = 600
 # How much longer sound is under way than the picture, measured on a calm machine: 58 ms against 17. The library takes
 # it every 10 ms, a packet holds 20, and the receiver buffers, more so when it is short of time, which nobody here can
 # see. LiveKit's `sync_streams` was further off in the one run in which it was tried.
 SOUND_BEHIND_SECONDS = 0.040
+GAP_SECONDS = 0.005  # a shorter pause inside an utterance is not one
 LATE_FRAMES = 1.0  # a frame that is later than so many of its own durations is skipped when a newer one waits
 VIDEO_BITRATE = 900_000
+# From about 66,000 on Opus codes speech as it codes music, in less than half of the processor time: with the library's
+# 48,000 it took 2.6 % of a core, with these 1.1 %.
+AUDIO_BITRATE = 72_000
 INTERVALS_KEPT = 1_500
 
 FORMATS = {Pixels.I420: rtc.VideoBufferType.I420, Pixels.RGB24: rtc.VideoBufferType.RGB24}
@@ -76,6 +82,13 @@ class AvatarFigures:
         return report
 
 
+def audio_options() -> rtc.TrackPublishOptions:
+    """How a face's voice is published."""
+    options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+    options.audio_encoding.max_bitrate = AUDIO_BITRATE
+    return options
+
+
 def video_options(fps: float) -> rtc.TrackPublishOptions:
     """How a face is published: at its own rate, which the library's presets would lower."""
     return rtc.TrackPublishOptions(
@@ -95,16 +108,24 @@ class _Pending:
     duration: float
 
 
+async def _next(event: asyncio.Event, seconds: float | None = None) -> None:
+    """Wait until it is set anew, or so long."""
+    event.clear()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
 class FacePublisher:
     """Publishes one face until closed. Audio is the clock: it is handed over a little ahead, and each frame is shown
     when its own audio is heard. What is late is skipped, never heard late.
 
     LiveKit's `AvatarRunner` is not used. `tests/bench/bench_avatar.py`, both in one run on 2 quiet cores, as a
-    subscriber saw them: its picture came 106 to 119 ms after the sound and this one's 5 ms before to 17 ms after it;
-    idle it sends 25 frames a second for 14 % of a core and this one 12.5 for 8 %. Speaking, it takes 16.7 % with the
-    same publication and 19.7 % as it comes (with the library's preset, in two sizes), fed with frames that are ready;
-    this one takes 18.1 % and puts its frames together itself. It also publishes nothing until its audio was subscribed
-    to, and reports the end of speech when it was handed over, not when heard.
+    subscriber saw them: its picture came 106 to 119 ms after the sound and this one's, after the first ten seconds,
+    8 ms before to 17 ms after it; idle it sends 25 frames a second for 17 % of a core and this one 12.5 for 8 %.
+    Speaking, it takes 22.5 % as it comes (with the library's preset: two sizes, 20 frames a second), fed with frames
+    that are ready; this one takes 15.8 % for 25 and puts its frames together itself. It also publishes nothing until
+    its audio was subscribed to, and reports the end of speech when it was handed over, not when heard.
     """
 
     def __init__(
@@ -121,15 +142,18 @@ class FacePublisher:
         self._picture = rtc.VideoSource(video.width, video.height)
         self._fps = video.fps
         self._sample_rate = sample_rate
-        self._heard_until = 0.0  # loop time at which the audio handed over so far has been heard
+        self._heard_until = 0.0  # loop time at which the audio read so far has been heard
+        self._sound: list[AudioChunk] = []  # read, and not yet handed over
+        self._sound_begins = 0.0  # when it is to be heard
+        self._handed_until = 0.0  # loop time until which the media library has sound
         self._frame_due: float | None = None  # when the next frame's audio begins
         self._shown_until = 0.0
         self._pending: deque[_Pending] = deque()
         self._wake_show = asyncio.Event()
+        self._wake_speak = asyncio.Event()
         self._wake_read = asyncio.Event()
-        self._era = 0  # grows with every interruption: what was made before it is not played
         self._receiving = False
-        self._position = 0.0  # seconds of the utterance that were handed over
+        self._position = 0.0  # seconds of the utterance that were read
         self._playing = False
         self._beginning: asyncio.TimerHandle | None = None
         self._ending: asyncio.TimerHandle | None = None
@@ -138,12 +162,11 @@ class FacePublisher:
     async def start(self) -> None:
         """Publish both tracks and begin. The video begins at once: whoever waits for the face sees it idle."""
         self._speech.on("clear_buffer", self.interrupt)
-        options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
         audio = rtc.LocalAudioTrack.create_audio_track("avatar_audio", self._audio)
-        await self._room.local_participant.publish_track(audio, options)
+        await self._room.local_participant.publish_track(audio, audio_options())
         video = rtc.LocalVideoTrack.create_video_track("avatar_video", self._picture)
         await self._room.local_participant.publish_track(video, video_options(self._fps))
-        for work in (self._receive(), self._read(), self._show()):
+        for work in (self._receive(), self._read(), self._speak(), self._show()):
             self._spawn(self._guard(work))
 
     async def aclose(self) -> None:
@@ -157,15 +180,16 @@ class FacePublisher:
 
     def interrupt(self) -> None:
         """Cut audio and lips: the next frame closes the mouth."""
-        self._era += 1
         self._stream.clear_buffer()
         self._audio.clear_queue()
+        self._sound.clear()
         self._pending.clear()
         now = self._loop.time()
         heard = max(0.0, self._position - max(0.0, self._heard_until - now))
-        self._heard_until, self._frame_due, self._shown_until = now, None, now
+        self._heard_until, self._handed_until, self._frame_due, self._shown_until = now, now, None, now
         self._receiving = False
         self._wake_read.set()
+        self._wake_speak.set()
         if self._playing:
             self._report_end(heard, interrupted=True)
 
@@ -186,24 +210,20 @@ class FacePublisher:
         async for item in self._stream:
             match item:
                 case AudioChunk():
-                    await self._play(item)
+                    self._plan(item)
                 case VideoFrame():
                     await self._line_up(item)
                 case SegmentEnd():
                     self._end_utterance()
+            await self._keep_pace()
 
-    async def _play(self, chunk: AudioChunk) -> None:
-        """Hand audio over, not more than a little ahead of its time."""
-        era = self._era
-        now = self._loop.time()
-        if self._playing and now > self._heard_until + 0.005:
-            self.figures.gaps += 1
-        if self._heard_until - now > AHEAD_SECONDS:
-            await asyncio.sleep(self._heard_until - now - AHEAD_SECONDS)
-            if era != self._era:
-                return
-            now = self._loop.time()
-        begins = max(self._heard_until, now)
+    def _plan(self, chunk: AudioChunk) -> None:
+        """Sound is heard after the sound before it; or now, when that was heard."""
+        begins, now = self._heard_until, self._loop.time()
+        if not self._sound and begins < now:
+            if self._playing and begins < now - GAP_SECONDS:
+                self.figures.gaps += 1
+            begins = now
         if self._ending is not None:  # the next utterance follows on the end of the last one
             self._report_end(self._position)
         self._heard_until = begins + chunk.duration
@@ -212,8 +232,21 @@ class FacePublisher:
         if self._frame_due is None:
             self._frame_due = begins + SOUND_BEHIND_SECONDS
         self._position += chunk.duration
-        data = chunk.samples.tobytes()
-        await self._audio.capture_frame(rtc.AudioFrame(data, chunk.sample_rate, 1, len(chunk.samples)))
+        if not self._sound:
+            self._sound_begins = begins
+            self._wake_speak.set()
+        self._sound.append(chunk)
+
+    async def _keep_pace(self) -> None:
+        """When enough is made ahead of its time, wait until a piece of it was heard; after an utterance, all of it."""
+        if self._ending is not None:
+            left = 0.0
+        elif self._heard_until - self._loop.time() > AHEAD_SECONDS:
+            left = AHEAD_SECONDS - PIECE_SECONDS
+        else:
+            return
+        while (early := self._heard_until - self._loop.time() - left) > 0:
+            await self._rest(early)
 
     async def _line_up(self, frame: VideoFrame) -> None:
         """Put a frame in line for the moment at which its audio is heard; without audio, after the frame before it."""
@@ -231,11 +264,8 @@ class FacePublisher:
             await self._rest(self._shown_until - now)
 
     async def _rest(self, seconds: float) -> None:
-        """Wait between idle frames, at most until something new is in the stream."""
-        self._wake_read.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, seconds)):
-                await self._wake_read.wait()
+        """Wait, at most until something new is in the stream."""
+        await _next(self._wake_read, seconds)
 
     def _begin_utterance(self, begins: float) -> None:
         self._playing, self._position = True, 0.0
@@ -260,25 +290,56 @@ class FacePublisher:
         self._beginning = self._ending = None
 
     # -- out -----------------------------------------------------------------------------------------------------------
+    async def _speak(self) -> None:
+        """Hand sound over in large pieces, each before the media library has none left."""
+        while True:
+            if not self._sound:
+                await _next(self._wake_speak)
+                continue
+            early = self._handed_until - self._loop.time() - HELD_SECONDS
+            if early > 0:
+                await _next(self._wake_speak, early)
+                continue  # what waited may be interrupted meanwhile, and there may be more
+            self._put_off(self._loop.time() - self._sound_begins)
+            sound, self._sound = self._sound, []
+            self._handed_until = self._heard_until
+            for sample_rate, chunks in groupby(sound, attrgetter("sample_rate")):
+                samples = np.concatenate([chunk.samples for chunk in chunks])
+                await self._audio.capture_frame(rtc.AudioFrame(samples.tobytes(), sample_rate, 1, len(samples)))
+
+    def _put_off(self, late: float) -> None:
+        """The sound that comes next is so late: what follows, and its pictures, come later too."""
+        if late <= 0:
+            return
+        if late > GAP_SECONDS and self._handed_until == self._sound_begins:  # it does not begin an utterance
+            self.figures.gaps += 1
+        self._heard_until += late
+        self._shown_until += late
+        if self._frame_due is not None:
+            self._frame_due += late
+        for waiting in self._pending:
+            waiting.due += late
+        if self._ending is not None:
+            self._ending.cancel()
+            self._ending = None
+            self._end_utterance()
+
     async def _show(self) -> None:
         while True:
             if not self._pending:
-                self._wake_show.clear()
-                await self._wake_show.wait()
+                await _next(self._wake_show)
                 continue
             first = self._pending[0]
-            wait = first.due - self._loop.time()
-            if wait > 0:
-                await asyncio.sleep(wait)
-                if not self._pending or self._pending[0] is not first:
-                    continue  # interrupted meanwhile
-            self._pending.popleft()
             late = self._loop.time() - first.due
+            if late < 0:
+                await asyncio.sleep(-late)
+                continue  # it may be interrupted or put off meanwhile
+            self._pending.popleft()
             if late > LATE_FRAMES * first.duration and self._pending:
                 self.figures.dropped += 1
                 continue
             self._picture.capture_frame(first.frame)
-            self.figures.note_frame(time.monotonic(), max(0.0, late))
+            self.figures.note_frame(time.monotonic(), late)
 
     # -- tasks ---------------------------------------------------------------------------------------------------------
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:

@@ -29,7 +29,8 @@ from livekit.agents.voice.avatar import (
 )
 from numpy.typing import NDArray
 
-from agent_runtime.avatar.publisher import video_options
+from agent_runtime.avatar.publisher import audio_options, video_options
+from agent_runtime.job_logs import log_media_natively
 
 RATE = 24_000
 SIZE = 512
@@ -124,9 +125,7 @@ class SamePublication(AvatarRunner):
         async with self._lock:
             await self._room_connected_fut
             audio = rtc.LocalAudioTrack.create_audio_track("avatar_audio", self._audio_source)
-            self._audio_publication = await self._room.local_participant.publish_track(
-                audio, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
-            )
+            self._audio_publication = await self._room.local_participant.publish_track(audio, audio_options())
             await self._audio_publication.wait_for_subscription()
             video = rtc.LocalVideoTrack.create_video_track("avatar_video", self._video_source)
             self._video_publication = await self._room.local_participant.publish_track(video, video_options(FPS))
@@ -182,6 +181,8 @@ async def main(kind: str, picture: str, url: str, token: str, agent: str) -> Non
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    if kind == "ours":
+        log_media_natively()
     room = rtc.Room()
     await room.connect(url, token, options=rtc.RoomOptions(auto_subscribe=False))
     running = await RUN[kind](room, agent, pattern=picture == "pattern")

@@ -1,16 +1,20 @@
-"""What the publisher tells the agent of its speech, without a room."""
+"""What the publisher tells the agent of its speech, and what it gives the media library when, without a room."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
+from livekit import rtc
 
+from agent_runtime.avatar import publisher as face_publisher
 from agent_runtime.avatar.publisher import FacePublisher
-from avatars.engines.base import AudioChunk, LipSyncStream, SegmentEnd, StreamItem, VideoFormat
+from avatars.engines.base import AudioChunk, LipSyncStream, Pixels, SegmentEnd, StreamItem, VideoFormat, VideoFrame
 
 RATE = 24_000
 
@@ -102,3 +106,98 @@ async def test_a_face_that_is_closed_tells_nothing_more() -> None:
     told = list(speech.told)
     await asyncio.sleep(0.4)
     assert speech.told == told
+
+
+class Given:
+    """In place of the media library's sources: notes what it is given, and when (loop time)."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sound: list[tuple[float, rtc.AudioFrame]] = []
+        self.pictures: list[float] = []
+        self.cleared = 0
+        monkeypatch.setattr(rtc, "AudioSource", lambda *_, **__: self._source(self._take_sound))
+        monkeypatch.setattr(rtc, "VideoSource", lambda *_, **__: self._source(self._take_picture))
+        monkeypatch.setattr(rtc.LocalAudioTrack, "create_audio_track", lambda *_: None)
+        monkeypatch.setattr(rtc.LocalVideoTrack, "create_video_track", lambda *_: None)
+
+    def frames(self) -> list[int]:
+        """The numbers of the frames whose sound was given, see `talk`."""
+        return [int(sample) for _, frame in self.sound for sample in list(frame.data)[::FRAME]]
+
+    def _source(self, take: Any) -> Any:
+        async def aclose() -> None: ...
+
+        return SimpleNamespace(capture_frame=take, clear_queue=self._clear, aclose=aclose)
+
+    def _clear(self) -> None:
+        self.cleared += 1
+
+    async def _take_sound(self, frame: rtc.AudioFrame) -> None:
+        self.sound.append((asyncio.get_running_loop().time(), frame))
+
+    def _take_picture(self, _: rtc.VideoFrame) -> None:
+        self.pictures.append(asyncio.get_running_loop().time())
+
+
+FRAME = RATE // 25
+
+
+def talk(frames: int) -> list[StreamItem]:
+    """The sound of so many frames, each sample the frame's number, and a picture with each."""
+    items: list[StreamItem] = []
+    for number in range(frames):
+        items.append(AudioChunk(np.full(FRAME, number, dtype=np.int16), RATE))
+        items.append(VideoFrame(np.zeros(64 * 96, np.uint8), 64, 64, Pixels.I420, 0.04))
+    return items
+
+
+async def test_sound_is_handed_over_in_few_pieces_and_never_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = Given(monkeypatch)
+    publisher = await publish(Speech(), *talk(30), SegmentEnd())
+    await asyncio.sleep(1.3)
+    figures = publisher.figures.as_dict()
+    await publisher.aclose()
+
+    assert given.frames() == list(range(30))
+    assert len(given.sound) <= 8
+    heard_until = given.sound[0][0]
+    for at, frame in given.sound:
+        assert at <= heard_until + 0.005, "the media library had no sound left"
+        heard_until += frame.duration
+    assert figures["gaps"] == 0
+
+
+async def test_an_interruption_takes_back_what_waits_and_what_is_said_next_is_heard_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given, speech = Given(monkeypatch), Speech()
+    publisher = await publish(speech, *talk(50))
+    await asyncio.sleep(0.4)
+    publisher.interrupt()
+    before, shown, cut_at = len(given.sound), len(given.pictures), asyncio.get_running_loop().time()
+    await asyncio.sleep(0.15)
+    await publisher.aclose()
+
+    assert given.cleared == 1
+    assert before < len(given.sound), "the rest of the stream is a new utterance"
+    assert given.sound[before][0] - cut_at < 0.1
+    assert given.frames()[-1] < 49
+    assert len(given.pictures) > shown
+
+
+async def test_pictures_wait_for_sound_that_a_late_loop_handed_over_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(face_publisher, "AHEAD_SECONDS", 1.5)
+    monkeypatch.setattr(face_publisher, "HELD_SECONDS", 0.1)
+    given = Given(monkeypatch)
+    publisher = await publish(Speech(), *talk(60), SegmentEnd())
+    await asyncio.sleep(0.3)
+    time.sleep(1.7)  # noqa: ASYNC251 - the loop is late on purpose: the sound that was handed over is at its end
+    await asyncio.sleep(1.9)
+    figures = publisher.figures.as_dict()
+    await publisher.aclose()
+
+    assert figures["gaps"] == 1
+    heard_until = given.sound[0][0]
+    for at, frame in given.sound:
+        heard_until = max(heard_until, at) + frame.duration
+    assert abs(given.pictures[-1] - heard_until) < 0.15, "the last picture is shown with the last sound"
