@@ -33,7 +33,7 @@ from agent_runtime.db import DatabaseThread
 from agent_runtime.early import hear_early_words
 from agent_runtime.heartbeat import Heartbeat
 from agent_runtime.job_logs import log_through_parent
-from agent_runtime.listening import take_only_what_is_asked_for, take_sound_of
+from agent_runtime.listening import take_only_the_sound_of
 from agent_runtime.pace import Pace
 from agent_runtime.pipeline import Pipeline, build_pipeline, describe_change, load_vad, pace_words_lightly, room_options
 from agent_runtime.recorder import SessionRecorder
@@ -140,8 +140,7 @@ class Conversation:
         session.on("error", self._on_error)
         session.on("close", self._on_close)
         self._watch_chains(self._pipeline)
-        take_only_what_is_asked_for(self._context)
-        take_sound_of(self._context.room, self._spec.visitor_identity)
+        take_only_the_sound_of(self._context, self._spec.visitor_identity)
         # Before the room is joined: audio recorded while the visitor waited arrives with the join.
         await session.start(
             self._pipeline.agent,

@@ -9,7 +9,7 @@ import pytest
 from livekit import rtc
 from livekit.agents import AutoSubscribe
 
-from agent_runtime.listening import take_only_what_is_asked_for, take_sound_of
+from agent_runtime.listening import take_only_the_sound_of, take_sound_of
 from tests.agent_runtime.talk import Desk
 
 AUDIO, VIDEO = rtc.TrackKind.KIND_AUDIO, rtc.TrackKind.KIND_VIDEO
@@ -72,15 +72,6 @@ def test_it_takes_sound_that_was_there_before_it_asked() -> None:
     assert visitor.taken == [True]
 
 
-def test_it_takes_sound_that_was_there_before_it_joined() -> None:
-    """The room names those who are there without an event for each."""
-    visitor = Participant("visitor", AUDIO)
-    room = listening_room()
-    room.remote_participants["visitor"] = visitor
-    room.emit("connection_state_changed", rtc.ConnectionState.CONN_CONNECTED)
-    assert visitor.taken == [True]
-
-
 def test_it_takes_sound_again_after_a_connection_was_made_anew() -> None:
     room = listening_room(Participant("visitor", AUDIO))
     again = Participant("visitor", AUDIO)
@@ -88,17 +79,26 @@ def test_it_takes_sound_again_after_a_connection_was_made_anew() -> None:
     assert again.taken == [True]
 
 
-async def test_joining_takes_nothing() -> None:
-    asked: list[dict[str, Any]] = []
+class Context:
+    """Joins a room in which others are already; no event tells of them."""
 
-    class Context:
-        async def connect(self, **options: Any) -> None:
-            asked.append(options)
+    def __init__(self, *there: Participant) -> None:
+        self.room, self._there = Room(), there
+        self.asked: list[dict[str, Any]] = []
 
-    context: Any = Context()
-    take_only_what_is_asked_for(context)
+    async def connect(self, **options: Any) -> None:
+        self.asked.append(options)
+        self.room.remote_participants = {participant.identity: participant for participant in self._there}
+
+
+async def test_joining_takes_the_sound_that_was_there_and_nothing_else() -> None:
+    visitor, face = Participant("visitor", AUDIO, VIDEO), Participant("face", AUDIO, VIDEO)
+    context: Any = Context(visitor, face)
+    take_only_the_sound_of(context, "visitor")
     await context.connect()
-    assert asked == [{"auto_subscribe": AutoSubscribe.SUBSCRIBE_NONE}]
+    assert context.asked == [{"auto_subscribe": AutoSubscribe.SUBSCRIBE_NONE}]
+    assert visitor.taken == [True, False]
+    assert face.taken == [False, False]
 
 
 @pytest.mark.slow
@@ -106,9 +106,9 @@ async def test_it_still_hears_the_visitor_after_its_connection_broke(desk: Desk)
     session = await desk.begin(await desk.make_agent(), dispatch=False)
     room, taken = rtc.Room(), asyncio.Queue[str]()
     room.on("track_subscribed", lambda track, publication, participant: taken.put_nowait(participant.identity))
-    take_sound_of(room, session.visitor_identity)
     async with desk.visitor(session, "guest"), desk.visitor(session), asyncio.timeout(30):
         await room.connect(*desk.credentials(session, "listener"), rtc.RoomOptions(auto_subscribe=False))
+        take_sound_of(room, session.visitor_identity)
         before = await taken.get()
         await room.simulate_scenario(rtc.SimulateScenarioKind.SIMULATE_FULL_RECONNECT)
         again = await taken.get()
