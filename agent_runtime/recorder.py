@@ -71,7 +71,6 @@ class SessionRecorder:
         self._agent_segment_id = ""
         self._agent_text = ""
         self._agent_words_ended = True
-        self._words_trail = False  # words of an answer that is settled already are still on their way
         self._user_metrics: dict[str, Any] = {}
         self._silence_seen_at: float | None = None
         self._heard_words = False
@@ -209,9 +208,9 @@ class SessionRecorder:
     # -- what the agent says -------------------------------------------------------------------------------------------
     def note_agent_words(self, text: str) -> None:
         """Words of the agent as they are spoken."""
-        if self._words_trail:
-            return
         if not self._agent_segment_id:
+            if not self._agent_words_ended:
+                return  # the rest of an answer that is settled already
             self._begin_answer()
         self._agent_text += text
         self._hint(self._partial("agent", self._agent_segment_id, self._agent_text.strip()))
@@ -219,7 +218,6 @@ class SessionRecorder:
     def note_agent_words_end(self) -> None:
         """The words of one answer have all come. On a busy machine that may be after the answer was settled."""
         self._agent_words_ended = True
-        self._words_trail = False
 
     def _begin_answer(self) -> None:
         """From here on words of the visitor belong to the next turn."""
@@ -232,8 +230,8 @@ class SessionRecorder:
         self._answering = question
 
     def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
-        if event.new_state == "speaking":
-            self._words_trail = False
+        if event.new_state == "speaking" and not self._agent_segment_id:
+            self._agent_words_ended = True
         state = "listening" if event.new_state == "idle" else event.new_state
         if state != "initializing":  # activate_session says so when the agent is ready
             self._write(partial(services.note_agent_state, session_id=self._spec.session_id, state=state))
@@ -257,7 +255,6 @@ class SessionRecorder:
         if not self._agent_segment_id:
             self._begin_answer()
         segment_id, self._agent_segment_id = self._agent_segment_id, ""
-        self._words_trail = not self._agent_words_ended
         metrics: dict[str, Any] = {**(item.metrics or {})}
         started = metrics.get("started_speaking_at") or item.created_at
         if text:

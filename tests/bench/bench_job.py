@@ -6,7 +6,6 @@ pytest tests/bench/bench_job.py -m bench -s          BENCH_ROUNDS=2, BENCH_SECON
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import statistics
 import sys
@@ -33,9 +32,11 @@ from avatars.engines.cache import keep_in
 from sessions.tokens import visitor_token
 from tests.agent_runtime.avatar.round_faces import Round
 from tests.agent_runtime.avatar.test_conversation import agent_with_face, ask, until_seen
-from tests.agent_runtime.stack import ROOT, RedisServer, Stack, wait_for
+from tests.agent_runtime.stack import ROOT, RedisServer, Stack
 from tests.agent_runtime.talk import ANSWERS, STORY, Desk
 from tests.bench.bare_worker import AGENT_IDENTITY, AGENT_NAME
+from tests.bench.bench_avatar import token
+from tests.bench.peers import start_bare_worker
 from tests.visitor import RATE, Visitor
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1800)]
@@ -76,13 +77,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         Round().prepare(Face("round"), VideoFormat())
         stack.start_avatars(slots=2, command=("-m", "tests.agent_runtime.avatar.round_faces"))
         stack.start_worker()
-        persona = {
-            "BARE_PERSONA": json.dumps(dict([*ANSWERS.items(), STORY])),
-            "DJANGO_SETTINGS_MODULE": "molts.settings",
-        }
-        stack.start_program("bare", [sys.executable, "-m", "tests.bench.bare_worker"], env=persona)
-        wait_for("the bare worker", lambda: "registered worker" in stack.log("bare"))
-        wait_for("its warm process", lambda: "process initialized" in stack.log("bare"))
+        start_bare_worker(stack, dict([*ANSWERS.items(), STORY]))
         yield stack
     finally:
         stack.stop()
@@ -155,7 +150,10 @@ async def _bare(desk: Desk, *, with_face: bool) -> AsyncIterator[Joined]:
     room, face = f"bare-{uuid.uuid4().hex[:12]}", "avatar-bare" if with_face else ""
     url = settings.LIVEKIT_URL
     async with api.LiveKitAPI(url, settings.LIVEKIT_API_KEY, settings.LIVEKIT_API_SECRET) as server:
-        async with Visitor(url, visitor_token(room_name=room, identity="visitor")) as visitor, _runner(room, face):
+        async with (
+            Visitor(url, visitor_token(room_name=room, identity="visitor")) as visitor,
+            _runner(desk.stack, room, face),
+        ):
             await server.agent_dispatch.create_dispatch(
                 api.CreateAgentDispatchRequest(agent_name=AGENT_NAME, room=room, metadata=face)
             )
@@ -169,15 +167,13 @@ async def _bare(desk: Desk, *, with_face: bool) -> AsyncIterator[Joined]:
 
 
 @asynccontextmanager
-async def _runner(room: str, identity: str) -> AsyncIterator[None]:
+async def _runner(stack: Stack, room: str, identity: str) -> AsyncIterator[None]:
     """LiveKit's `AvatarRunner` for the bare agent, in a process of its own; nothing without a name."""
     if not identity:
         yield
         return
-    grants = api.VideoGrants(room_join=True, room=room, can_update_own_metadata=True)
-    token = api.AccessToken(settings.LIVEKIT_API_KEY, settings.LIVEKIT_API_SECRET).with_identity(identity)
-    token = token.with_grants(grants).with_attributes({"lk.publish_on_behalf": AGENT_IDENTITY})
-    program = ["-m", "tests.bench.avatar_process", "runner", "face", settings.LIVEKIT_URL, token.to_jwt()]
+    jwt = token(stack, room, identity, **{"lk.publish_on_behalf": AGENT_IDENTITY})
+    program = ["-m", "tests.bench.avatar_process", "runner", "face", settings.LIVEKIT_URL, jwt]
     process = await asyncio.create_subprocess_exec(sys.executable, *program, AGENT_IDENTITY, cwd=ROOT, stdout=DEVNULL)
     try:
         yield

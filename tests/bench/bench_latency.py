@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import statistics
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -26,9 +25,10 @@ from pytest_django import DjangoDbBlocker
 from agent_runtime.db import DatabaseThread
 from avatars.models import Agent
 from sessions.tokens import visitor_token
-from tests.agent_runtime.stack import RedisServer, Stack, wait_for
+from tests.agent_runtime.stack import RedisServer, Stack
 from tests.agent_runtime.talk import ANSWERS, Desk, agents_in
 from tests.bench.bare_worker import AGENT_NAME
+from tests.bench.peers import start_bare_worker
 from tests.visitor import Visitor
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(3600)]
@@ -64,14 +64,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     stack = Stack(folder, redis_url=redis.url)
     try:
         stack.start_worker()
-        persona = {
-            "BARE_PERSONA": json.dumps(ANSWERS),
-            "DJANGO_SETTINGS_MODULE": "molts.settings",
-            "MOLTS_SPEECH_URL": "",  # the recogniser inside the process, as LiveKit's documentation has it
-        }
-        stack.start_program("bare", [sys.executable, "-m", "tests.bench.bare_worker"], env=persona)
-        wait_for("the bare worker", lambda: "registered worker" in stack.log("bare"))
-        wait_for("its warm process", lambda: "process initialized" in stack.log("bare"))
+        # The recogniser inside the process, as LiveKit's documentation has it.
+        start_bare_worker(stack, ANSWERS, MOLTS_SPEECH_URL="")
         yield stack
     finally:
         stack.stop()

@@ -1,16 +1,18 @@
-"""Environments for the programs that molts is compared with: made once, apart from molts' own."""
+"""The programs that molts is compared with: their environments, made once apart from molts' own, and their start."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from tests.agent_runtime.stack import ROOT
+from tests.agent_runtime.stack import ROOT, Stack, wait_for
 
 FOLDER = Path(os.environ.get("MOLTS_BENCH_PEERS", ROOT / "var" / "bench"))
 INSTALL_SECONDS = 1800
@@ -26,6 +28,14 @@ def environment(name: str, *requirements: str) -> Path:
         _make(folder, requirements)
         ready.write_text("\n".join(requirements))
     return folder / "bin"
+
+
+def start_bare_worker(stack: Stack, answers: Mapping[str, str], **env: str) -> None:
+    """Start `bare_worker` beside molts in `stack`, and wait until it is there with a warm process."""
+    configuration = {"BARE_PERSONA": json.dumps(dict(answers)), "DJANGO_SETTINGS_MODULE": "molts.settings", **env}
+    stack.start_program("bare", [sys.executable, "-m", "tests.bench.bare_worker"], env=configuration)
+    wait_for("the bare worker", lambda: "registered worker" in stack.log("bare"))
+    wait_for("its warm process", lambda: "process initialized" in stack.log("bare"))
 
 
 def _make(folder: Path, requirements: tuple[str, ...]) -> None:
