@@ -28,6 +28,7 @@ from livekit.agents import AgentSession, JobContext, JobProcess
 from livekit.agents.voice.events import CloseEvent, CloseReason, ErrorEvent
 from livekit.agents.voice.room_io import TextInputEvent
 
+from agent_runtime.avatar.addressed_streams import address_streams
 from agent_runtime.avatar.link import FaceLink, face_source
 from agent_runtime.db import DatabaseThread
 from agent_runtime.early import hear_early_words
@@ -180,6 +181,7 @@ class Conversation:
     def _call_face(self, session: AgentSession[None]) -> None:
         if self._spec.face is None:
             return
+        address_streams(self._context.room)  # else the visitor gets the speech for the face as well
         source = face_source(
             spec=self._spec,
             session=session,

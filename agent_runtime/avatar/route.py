@@ -22,6 +22,10 @@ from livekit.agents.voice.io import (
 
 logger = logging.getLogger(__name__)
 
+# A face is sent so much more than can have been heard. A voice makes half a minute of speech in a second; sent as fast,
+# it keeps every machine on the way busy just when the answer begins, and sound and picture stumble.
+LEAD_SECONDS = 2.0
+LEAD_LOOK_SECONDS = 0.1
 START_SECONDS = 3.0  # how long a face may take to begin an utterance
 END_SECONDS = 3.0  # how much later than expected it may report the end
 CUT_SECONDS = 2.5  # how long it may take to say where it was cut
@@ -46,7 +50,7 @@ class _Utterance:
     frames: list[rtc.AudioFrame] = field(default_factory=list)
     complete: bool = False
     flushed: bool = False
-    handed: int = 0  # frames that the present sink has been given since `base`
+    handed: float = 0.0  # seconds that the present sink has been given since `base`
     base: float = 0.0
     phase: _Phase = _Phase.HELD
     started_at: float | None = None  # epoch seconds: when the present sink began
@@ -65,6 +69,11 @@ class _Utterance:
         if self.started_at is None:
             return self.base
         return self.base + min(max(0.0, until - self.started_at), self.seconds - self.base)
+
+    @property
+    def lead(self) -> float:
+        """Seconds that the present sink was given and cannot have been heard yet."""
+        return self.handed if self.started_at is None else self.handed - (time.time() - self.started_at)
 
     def stop(self) -> None:
         """No more frames to the sink, and no more waiting for it."""
@@ -189,7 +198,7 @@ class SpeechRoute(AudioOutput):
     def _go_on(self, utterance: _Utterance, position: float) -> None:
         """Say the rest from `position` seconds on."""
         first, utterance.base = _frame_at(utterance.frames, position)
-        utterance.started_at, utterance.handed, utterance.flushed = None, 0, False
+        utterance.started_at, utterance.handed, utterance.flushed = None, 0.0, False
         utterance.phase = _Phase.HELD if self._paused else _Phase.PLAYING
         if not self._paused:
             utterance.pump = asyncio.create_task(self._pump(utterance, first), name="speech-route")
@@ -201,8 +210,10 @@ class SpeechRoute(AudioOutput):
                 if index < len(utterance.frames):
                     if index == first:
                         self._expect(utterance, START_SECONDS, "does not begin to speak")
-                    await sink.capture_frame(utterance.frames[index])
-                    utterance.handed += 1
+                    while (early := utterance.lead - LEAD_SECONDS) > 0:  # noqa: ASYNC110 - of the clock
+                        await asyncio.sleep(min(early, LEAD_LOOK_SECONDS))
+                    await sink.capture_frame(frame := utterance.frames[index])
+                    utterance.handed += frame.duration
                     index += 1
                 elif utterance.complete:
                     break
@@ -249,7 +260,7 @@ class SpeechRoute(AudioOutput):
 
     def _stopped(self, utterance: _Utterance, heard: float) -> None:
         utterance.stop()
-        utterance.phase, utterance.base, utterance.started_at, utterance.handed = _Phase.HELD, heard, None, 0
+        utterance.phase, utterance.base, utterance.started_at, utterance.handed = _Phase.HELD, heard, None, 0.0
         then, utterance.then = utterance.then, lambda: None
         then()
 

@@ -23,6 +23,8 @@ from livekit import api, rtc
 from livekit.agents.voice.avatar import DataStreamAudioOutput
 from numpy.typing import NDArray
 
+from agent_runtime.avatar.addressed_streams import address_streams
+from agent_runtime.avatar.route import LEAD_SECONDS
 from tests.agent_runtime.conftest import redis_server  # noqa: F401 - a fixture
 from tests.agent_runtime.stack import ROOT, RedisServer, Stack
 from tests.bench.avatar_process import FPS, GREY, RATE, WHITE
@@ -116,6 +118,7 @@ class Talk:
         await self._agent.connect(
             url, token(self._stack, self._room_name, AGENT), options=rtc.RoomOptions(auto_subscribe=False)
         )
+        address_streams(self._agent)
         avatar = token(self._stack, self._room_name, self._avatar, **{"lk.publish_on_behalf": AGENT})
         program = [sys.executable, "-m", "tests.bench.avatar_process", self._kind, self._picture, url, avatar, AGENT]
         environment = {**self._stack.env, "BENCH_FACES": str(self._stack.folder)}
@@ -138,15 +141,15 @@ class Talk:
         await self._agent.disconnect()
 
     async def say(self, samples: NDArray[np.int16]) -> None:
-        """Hand speech over faster than it is heard, as a voice does, and wait for its end."""
+        """Hand speech over a little faster than it is heard, as an agent does, and wait for its end."""
         step = RATE // 10
         for start in range(0, len(samples), step):
             piece = samples[start : start + step]
             await self.output.capture_frame(rtc.AudioFrame(piece.tobytes(), RATE, 1, len(piece)))
             ahead = (start + step) / RATE - (time.monotonic() - self._began) if start else 0.0
             self._began = self._began if start else time.monotonic()
-            if ahead > 5:
-                await asyncio.sleep(ahead - 5)
+            if ahead > LEAD_SECONDS:
+                await asyncio.sleep(ahead - LEAD_SECONDS)
         self.output.flush()
         await asyncio.wait_for(self.output.wait_for_playout(), len(samples) / RATE + 15)
 

@@ -274,6 +274,33 @@ async def test_an_interruption_after_a_pause_ends_where_it_was_cut(talk: Talk) -
     assert end.playback_position == pytest.approx(0.2, abs=0.08)
 
 
+async def test_a_face_is_sent_little_more_than_is_heard(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(route_module, "LEAD_SECONDS", 0.2)
+    monkeypatch.setattr(route_module, "LEAD_LOOK_SECONDS", 0.01)
+    talk.route.use_face(talk.face)
+    await talk.say(1.0)
+    await asyncio.sleep(0.3)
+    assert talk.face.began is not None
+    heard = time.time() - talk.face.began
+    assert heard < len(talk.face.played) * PIECE < heard + 0.2 + 2 * PIECE
+    assert (await talk.end()).playback_position == pytest.approx(1.0)
+    assert talk.face.played == list(range(1, 51))
+
+
+async def test_a_face_that_has_not_begun_is_sent_only_the_beginning(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route_module, "LEAD_SECONDS", 0.2)
+    talk.face.dead = True
+    talk.route.use_face(talk.face)
+    await talk.say(1.0)
+    await asyncio.sleep(0.3)
+    assert 0.2 <= len(talk.face.played) * PIECE <= 0.2 + 2 * PIECE
+    talk.route.drop_face(time.time())
+    await talk.end()
+    assert talk.room.played == list(range(1, 51))
+
+
 async def test_a_face_that_does_not_begin_has_failed(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(route_module, "START_SECONDS", 0.1)
     talk.face.dead = True
