@@ -12,6 +12,9 @@ from livekit.rtc.version import __version__ as media_version
 logger = logging.getLogger(__name__)
 
 CLOSED = "closed unexpectedly"
+NATIVE_LOG = "warn/" + "|".join(f"[^{CLOSED[place]}]{CLOSED[place + 1 :]}$" for place in range(len(CLOSED)))
+"""RUST_LOG: warnings and worse, but for what ends in CLOSED. Its regular expressions can only say what is let through:
+whatever ends otherwise, be it in the last letter, in the last but one, and so on. None of them may hold a slash."""
 
 
 def log_through_parent() -> None:
@@ -33,14 +36,15 @@ def calm(record: logging.LogRecord) -> bool:
 
 
 def log_media_natively() -> None:
-    """Have LiveKit's media library write its log to standard error itself: from warnings on, or as RUST_LOG says.
+    """Have LiveKit's media library write its log to standard error itself: from warnings on, without the one of `calm`,
+    or as RUST_LOG says.
 
     Left alone it hands every record to Python, those for debugging too, and Python drops nearly all: 185 a second while
     a face speaks, each from a thread that waits for the interpreter, for a tenth of the face's processor time. There is
     no setting for it, so the library is told anew what it was told when it was loaded. To be called before a room is
     connected.
     """
-    os.environ.setdefault("RUST_LOG", "warn")  # read once, when the library is loaded
+    os.environ.setdefault("RUST_LOG", NATIVE_LOG)  # read once, when the library is loaded
     try:
         FfiClient.instance._ffi_lib.livekit_ffi_initialize(
             ffi_event_callback, False, b"python", media_version.encode("ascii")

@@ -7,7 +7,6 @@ The first is measured here, with the encoder that rooms use; the second is propo
 
 from __future__ import annotations
 
-import os
 import time
 from fractions import Fraction
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from agent_runtime.avatar.publisher import VIDEO_BITRATE
 from avatars.engines.base import VideoFormat
+from molts.machine import usable_cores
 
 WHOLE = 4.0
 """The processor time of a speaking face, in that of encoding its frames: 3.0 in its process, 0.6 in the media server,
@@ -27,7 +27,7 @@ FOR_FACES = 0.8
 def measure_slots(video: VideoFormat) -> int:
     """Faces at once, at least one. Takes about a tenth of a second of processor time."""
     share = encoding_share(video) * WHOLE
-    return max(1, int((os.cpu_count() or 1) * FOR_FACES / share))
+    return max(1, int(usable_cores() * FOR_FACES / share))
 
 
 def encoding_share(video: VideoFormat) -> float:

@@ -70,7 +70,8 @@ class HostedFace(FaceSource):
             await self._http.close()
 
     def _turn_away(self, identity: str) -> None:
-        """A vendor that was given up may still send its face: it would stand beside the next one, and be paid for."""
+        """A vendor that was given up may have sent its face, or still do so: it would stand beside the next one, and be
+        paid for."""
 
         def look(participant: rtc.RemoteParticipant) -> None:
             if participant.identity == identity:
@@ -79,6 +80,8 @@ class HostedFace(FaceSource):
                 task.add_done_callback(self._turning_away.discard)
 
         self._room.on("participant_connected", look)
+        if (there := self._room.remote_participants.get(identity)) is not None:
+            look(there)
 
     async def _start(self, avatar: Any) -> AudioOutput:
         """Start the vendor's session; what takes the speech for it. Raises FaceMissing when the vendor refuses."""

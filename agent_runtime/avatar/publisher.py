@@ -9,15 +9,14 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
-from itertools import groupby
-from operator import attrgetter
 from typing import Any, Protocol
 
 import numpy as np
 from livekit import rtc
 from livekit.agents.voice.avatar import AudioSegmentEnd
+from numpy.typing import NDArray
 
-from avatars.engines.base import AudioChunk, LipSyncStream, Pixels, SegmentEnd, VideoFormat, VideoFrame
+from avatars.engines.base import AudioChunk, EngineFailed, LipSyncStream, Pixels, SegmentEnd, VideoFormat, VideoFrame
 
 logger = logging.getLogger(__name__)
 
@@ -153,6 +152,8 @@ class FacePublisher:
         self._wake_speak = asyncio.Event()
         self._wake_read = asyncio.Event()
         self._receiving = False
+        self._waiting = 0  # utterances that came in, of which no sound was read yet
+        self._cuts = 0  # interruptions so far
         self._position = 0.0  # seconds of the utterance that were read
         self._playing = False
         self._beginning: asyncio.TimerHandle | None = None
@@ -182,6 +183,7 @@ class FacePublisher:
         """Cut audio and lips: the next frame closes the mouth."""
         self._stream.clear_buffer()
         self._audio.clear_queue()
+        self._cuts += 1
         self._sound.clear()
         self._pending.clear()
         now = self._loop.time()
@@ -192,12 +194,17 @@ class FacePublisher:
         self._wake_speak.set()
         if self._playing:
             self._report_end(heard, interrupted=True)
+        while self._waiting:  # whoever speaks would wait for an end that nobody tells
+            self._waiting -= 1
+            self._report_end(0.0, interrupted=True)
 
     # -- in ------------------------------------------------------------------------------------------------------------
     async def _receive(self) -> None:
         async for item in self._speech:
             if isinstance(item, rtc.AudioFrame):
-                self._receiving = True
+                if not self._receiving:
+                    self._receiving = True
+                    self._waiting += 1
                 samples = np.frombuffer(item.data, dtype=np.int16)
                 await self._stream.push_audio(AudioChunk(samples, item.sample_rate))
             elif self._receiving:  # else the end of what was interrupted
@@ -218,7 +225,11 @@ class FacePublisher:
             await self._keep_pace()
 
     def _plan(self, chunk: AudioChunk) -> None:
-        """Sound is heard after the sound before it; or now, when that was heard."""
+        """Sound is heard after the sound before it; or now, when that was heard.
+
+        Raises EngineFailed for sound that the room's track cannot carry."""
+        if chunk.sample_rate != self._sample_rate:
+            raise EngineFailed(f"The engine gives sound of {chunk.sample_rate} Hz, not of {self._sample_rate} Hz.")
         begins, now = self._heard_until, self._loop.time()
         if not self._sound and begins < now:
             if self._playing and begins < now - GAP_SECONDS:
@@ -259,7 +270,8 @@ class FacePublisher:
         # shown too: it costs the encoder next to nothing, and receivers see an even stream.
         copy = rtc.VideoFrame(frame.width, frame.height, FORMATS[frame.pixels], bytearray(frame.data))
         self._pending.append(_Pending(due, copy, frame.duration))
-        self._wake_show.set()
+        if len(self._pending) == 1:
+            self._wake_show.set()
         if not speaks:
             await self._rest(self._shown_until - now)
 
@@ -269,6 +281,7 @@ class FacePublisher:
 
     def _begin_utterance(self, begins: float) -> None:
         self._playing, self._position = True, 0.0
+        self._waiting = max(0, self._waiting - 1)
         self._beginning = self._loop.call_at(begins, self._speech.notify_playback_started)
         # Idle frames that were read ahead.
         while self._pending and self._pending[-1].due >= begins + SOUND_BEHIND_SECONDS:
@@ -301,11 +314,21 @@ class FacePublisher:
                 await _next(self._wake_speak, early)
                 continue  # what waited may be interrupted meanwhile, and there may be more
             self._put_off(self._loop.time() - self._sound_begins)
-            sound, self._sound = self._sound, []
+            samples = np.concatenate([chunk.samples for chunk in self._sound])
+            self._sound.clear()
             self._handed_until = self._heard_until
-            for sample_rate, chunks in groupby(sound, attrgetter("sample_rate")):
-                samples = np.concatenate([chunk.samples for chunk in chunks])
-                await self._audio.capture_frame(rtc.AudioFrame(samples.tobytes(), sample_rate, 1, len(samples)))
+            await self._hand_over(samples)
+
+    async def _hand_over(self, samples: NDArray[np.int16]) -> None:
+        """Give sound to the media library, never more at once than its queue takes: what it has not taken when the
+        queue is cleared stays in it, and is taken back here."""
+        most, cuts = self._sample_rate * AUDIO_QUEUE_MS // 1000, self._cuts
+        for first in range(0, len(samples), most):
+            part = samples[first : first + most]
+            await self._audio.capture_frame(rtc.AudioFrame(part.tobytes(), self._sample_rate, 1, len(part)))
+            if cuts != self._cuts:
+                self._audio.clear_queue()
+                return
 
     def _put_off(self, late: float) -> None:
         """The sound that comes next is so late: what follows, and its pictures, come later too."""
@@ -332,7 +355,7 @@ class FacePublisher:
             first = self._pending[0]
             late = self._loop.time() - first.due
             if late < 0:
-                await asyncio.sleep(-late)
+                await _next(self._wake_show, -late)
                 continue  # it may be interrupted or put off meanwhile
             self._pending.popleft()
             if late > LATE_FRAMES * first.duration and self._pending:

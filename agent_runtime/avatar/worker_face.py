@@ -44,9 +44,23 @@ class WorkerFace(FaceSource):
         call = AvatarCall.new(self._spec.session_id, self._agent)
         with contextlib.suppress(Unavailable):
             await asyncio.to_thread(presence.want_avatar, call.session_id, call.avatar)
-        await rooms.dispatch_avatar(self._spec.room_name, metadata=call.encode())
-        seen = asyncio.create_task(until_seen(self._room, call.avatar))
-        given_up = asyncio.create_task(self._until_given_up(call.avatar))
+        try:
+            await rooms.dispatch_avatar(self._spec.room_name, metadata=call.encode())
+            await self._until_there(call.avatar)
+        except BaseException:
+            with contextlib.suppress(Unavailable):  # one that comes later would show a face that does not speak
+                await asyncio.to_thread(presence.forget_face, call.session_id)
+            raise
+        return WorkerAvatar(self._room, self._spec, call)
+
+    async def may_come(self) -> None:
+        while not any(worker.has_free_slot for worker in await _workers() or ()):  # noqa: ASYNC110 - of Redis
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _until_there(self, avatar: str) -> None:
+        """Raises FaceMissing when the face cannot be made ready."""
+        seen = asyncio.create_task(until_seen(self._room, avatar))
+        given_up = asyncio.create_task(self._until_given_up(avatar))
         try:
             await asyncio.wait({seen, given_up}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -54,11 +68,6 @@ class WorkerFace(FaceSource):
             seen.cancel()
         if not seen.done():
             raise FaceMissing("The face could not be made ready.")
-        return WorkerAvatar(self._room, self._spec, call)
-
-    async def may_come(self) -> None:
-        while not any(worker.has_free_slot for worker in await _workers() or ()):  # noqa: ASYNC110 - of Redis
-            await asyncio.sleep(LOOK_SECONDS)
 
     async def _until_given_up(self, avatar: str) -> None:
         """Says that the face is being made ready, and returns if that comes to nothing."""
@@ -102,7 +111,7 @@ class WorkerAvatar(LiveFace):
             try:
                 beat = await asyncio.to_thread(presence.avatar_beat, self.identity)
             except Unavailable:
-                silent_since = asked_at  # unknown is not gone
+                silent_since, has_beaten = asked_at, False  # unknown is not gone, nor is what Redis forgot
                 continue
             if beat is None and (has_beaten or asked_at - silent_since > presence.AVATAR_LOST_AFTER_MS / 1000):
                 break

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
-from agent_runtime.job_logs import calm
+from agent_runtime.job_logs import NATIVE_LOG, calm
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,23 @@ def test_channels_that_close_with_their_room_are_no_error(message: str, level: s
     assert calm(record)
     assert (record.levelname, record.levelno) == (level, getattr(logging, level))
     assert record.getMessage() == message
+
+
+@pytest.mark.parametrize(
+    ("message", "is_let_through"),
+    [
+        ("publisher data channel '_reliable' closed unexpectedly", False),
+        ("publisher data channel '_reliable' closed unexpectedly: no route", True),
+        ("ended unexpectedly", True),
+        ("signal client closed: it hung", True),
+        ("", False),
+    ],
+)
+def test_the_media_library_leaves_out_that_line_alone(message: str, is_let_through: bool) -> None:
+    level, _, expression = NATIVE_LOG.partition("/")
+    assert level == "warn"
+    assert "/" not in expression
+    assert bool(re.search(expression, message)) is is_let_through
 
 
 # In a process of its own: the library is told for good.

@@ -236,6 +236,7 @@ class SlowVendor:
 
     def __init__(self) -> None:
         self.listeners: list[Callable[[Any], None]] = []
+        self.remote_participants: dict[str, Any] = {}
         self.ended = 0
         self.seconds = 0.0
 
@@ -255,9 +256,11 @@ class SlowVendor:
         self.ended += 1
 
 
-async def test_a_vendors_face_that_was_given_up_is_put_out_of_the_room_when_it_comes(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("is_there", [False, True])
+async def test_a_vendors_face_that_was_given_up_is_put_out_of_the_room(
+    monkeypatch: pytest.MonkeyPatch, *, is_there: bool
 ) -> None:
+    """When it comes, or at once if it is there and shows no picture."""
     removed: list[tuple[str, str]] = []
 
     async def remove(*who: str) -> None:
@@ -270,13 +273,18 @@ async def test_a_vendors_face_that_was_given_up_is_put_out_of_the_room_when_it_c
     spec = FaceSpec(name="Anna", engine="tavus", options={}, credentials=Credentials(), portrait="")
     session = SimpleNamespace(output=vendor)
     source = hosted_face.HostedFace(spec=spec, session=session, room=vendor)  # type: ignore[arg-type]
+    if is_there:
+        vendor.remote_participants["avatar-1"] = SimpleNamespace(identity="avatar-1")
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
             await source.call()
-    assert (vendor.ended, removed) == (1, [])
-    for listener in vendor.listeners:
-        listener(SimpleNamespace(identity="somebody"))
-        listener(SimpleNamespace(identity="avatar-1"))
+    assert vendor.ended == 1
+    if not is_there:
+        await asyncio.sleep(0.05)
+        assert removed == []
+        for listener in vendor.listeners:
+            listener(SimpleNamespace(identity="somebody"))
+            listener(SimpleNamespace(identity="avatar-1"))
     await until(lambda: removed)
     assert removed == [("molts-room", "avatar-1")]
     assert vendor.seconds > source.join_seconds, "a plugin that runs out of time would call a second time"

@@ -11,10 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 from livekit import rtc
+from livekit.agents.voice.avatar import AudioSegmentEnd
 
 from agent_runtime.avatar import publisher as face_publisher
 from agent_runtime.avatar.publisher import FacePublisher
-from avatars.engines.base import AudioChunk, LipSyncStream, Pixels, SegmentEnd, StreamItem, VideoFormat, VideoFrame
+from avatars.engines.base import (
+    AudioChunk,
+    EngineFailed,
+    LipSyncStream,
+    Pixels,
+    SegmentEnd,
+    StreamItem,
+    VideoFormat,
+    VideoFrame,
+)
 
 RATE = 24_000
 
@@ -201,3 +211,86 @@ async def test_pictures_wait_for_sound_that_a_late_loop_handed_over_late(monkeyp
     for at, frame in given.sound:
         heard_until = max(heard_until, at) + frame.duration
     assert abs(given.pictures[-1] - heard_until) < 0.15, "the last picture is shown with the last sound"
+
+
+class Listener(Speech):
+    """An agent whose speech the face hears, as far as it is told to say something."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._items: asyncio.Queue[Any] = asyncio.Queue()
+
+    def say(self, seconds: float) -> None:
+        samples = np.ones(int(seconds * RATE), np.int16)
+        self._items.put_nowait(rtc.AudioFrame(samples.tobytes(), RATE, 1, len(samples)))
+
+    def end(self) -> None:
+        self._items.put_nowait(AudioSegmentEnd())
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        while True:
+            yield await self._items.get()
+
+
+async def test_an_interruption_of_what_the_engine_has_not_begun_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Given(monkeypatch)
+    speech = Listener()
+    publisher = await publish(speech)
+    speech.say(0.2)
+    await asyncio.sleep(0.02)
+    publisher.interrupt()
+    publisher.interrupt()
+    await asyncio.sleep(0.02)
+    await publisher.aclose()
+    assert speech.told == [("finished", 0.0, True)]
+
+
+async def test_sound_that_the_library_was_just_taking_is_cut_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = Given(monkeypatch)
+    queued: list[rtc.AudioFrame] = []
+
+    async def take(frame: rtc.AudioFrame) -> None:
+        await asyncio.sleep(0.02)  # it is taken on a thread of the library's own
+        queued.append(frame)
+
+    given._take_sound = take  # type: ignore[method-assign]
+    given._clear = queued.clear  # type: ignore[method-assign]
+    publisher = await publish(Speech(), *talk(5))
+    await asyncio.sleep(0.01)
+    publisher.interrupt()
+    await asyncio.sleep(0.1)
+    await publisher.aclose()
+    assert queued == []
+
+
+async def test_lips_close_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = Given(monkeypatch)
+    rest = VideoFrame(np.zeros(64 * 96, np.uint8), 64, 64, Pixels.I420, 0.04)
+    publisher = await publish(Speech(), *talk(16), *[rest] * 20)
+    await asyncio.sleep(0.35)
+    shown = len(given.pictures)
+    while len(given.pictures) == shown:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    publisher.interrupt()
+    for _ in range(20):  # of the loop, not the forty milliseconds until the next picture was due
+        await asyncio.sleep(0)
+    await publisher.aclose()
+    assert len(given.pictures) == shown + 2
+
+
+async def test_a_long_piece_of_an_engine_is_cut_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = Given(monkeypatch)
+    publisher = await publish(Speech(), sound(2.0), SegmentEnd())
+    await asyncio.sleep(0.02)
+    assert sum(frame.duration for _, frame in given.sound) == pytest.approx(2.0)
+    assert max(frame.duration for _, frame in given.sound) <= face_publisher.AUDIO_QUEUE_MS / 1000
+    await publisher.aclose()
+
+
+async def test_sound_at_another_rate_than_the_rooms_ends_the_face_with_a_reason() -> None:
+    publisher = await publish(Speech(), AudioChunk(np.zeros(640, np.int16), 16_000))
+    with pytest.raises(EngineFailed, match="16000 Hz"):
+        await asyncio.wait_for(publisher.failed, 1)
+    await publisher.aclose()

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
+from agent_runtime.avatar import capacity
 from agent_runtime.avatar.call import AvatarCall
 from agent_runtime.avatar.worker import AvatarWorker
+from avatars.engines.base import VideoFormat
 from sessions import presence
 from tests.agent_runtime.test_worker import BusyServer, Job
 
@@ -42,6 +44,13 @@ def test_slots_are_measured_unless_they_are_given(settings: Settings) -> None:
     assert 1 <= AvatarWorker().slots < small
     settings.MOLTS_AVATAR_SLOTS = 3
     assert AvatarWorker().slots == 3
+
+
+def test_slots_are_of_the_processors_that_this_worker_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity, "encoding_share", lambda video: 0.05)  # with all that a face takes a fifth of a core
+    for cores, slots in ((1, 4), (8, 32)):
+        monkeypatch.setattr(capacity, "usable_cores", lambda cores=cores: cores)
+        assert capacity.measure_slots(VideoFormat()) == slots
 
 
 async def ask(worker: AvatarWorker, metadata: str, *, jobs: int = 0) -> tuple[str, dict[str, Any]]:
