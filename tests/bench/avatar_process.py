@@ -1,9 +1,10 @@
 """An avatar as a process of its own, for benchmarks: `ours`, or the peer, LiveKit's `AvatarRunner` fed with RGB frames.
 
-    python -m tests.bench.avatar_process ours|runner|runner-as-it-comes pattern|face URL TOKEN AGENT
+    python -m tests.bench.avatar_process ours|runner|runner-as-it-comes pattern|face|mira|portrait URL TOKEN AGENT
 
 `pattern` shows a white picture for exactly the sound of each beep, so that sound and picture can be compared; `face` is
-a moving face. The peer's frames are ready RGB pictures: building them costs it nothing.
+a moving face. `mira` and `portrait` are ours alone: a drawn character and a photo. The peer's frames are ready RGB
+pictures: building them costs it nothing.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from numpy.typing import NDArray
 
 from agent_runtime.avatar.publisher import audio_options, video_options
 from agent_runtime.job_logs import log_media_natively
+from avatars.engines.base import Face, FaceState, LipSyncStream, VideoFormat
+from avatars.engines.cache import keep_in
 
 RATE = 24_000
 SIZE = 512
@@ -132,8 +135,9 @@ class SamePublication(AvatarRunner):
 
 
 async def run_peer(
-    room: rtc.Room, agent: str, *, pattern: bool, kind: type[AvatarRunner] = SamePublication
+    room: rtc.Room, agent: str, *, picture: str, kind: type[AvatarRunner] = SamePublication
 ) -> AvatarRunner:
+    pattern = picture == "pattern"
     pictures = [rgb(flat(GREY)), rgb(flat(WHITE))] if pattern else face_pictures()
     runner = kind(
         room,
@@ -146,22 +150,30 @@ async def run_peer(
 
 
 # -- Ours --------------------------------------------------------------------------------------------------------------
-async def run_ours(room: rtc.Room, agent: str, *, pattern: bool) -> object:
-    from agent_runtime.avatar.job import RECEIVED_MS
-    from agent_runtime.avatar.publisher import FacePublisher
-    from avatars.engines.base import Face, FaceState, LipSyncStream, VideoFormat
-    from avatars.engines.cache import keep_in
+async def open_stream(picture: str, video: VideoFormat) -> LipSyncStream:
+    from avatars.engines import get_engine
     from tests.agent_runtime.avatar.round_faces import Round
+    from tests.avatars.engines.portraits import SMILING
     from tests.bench.pattern_stream import PatternStream
 
-    stream: LipSyncStream
+    if picture == "pattern":
+        return PatternStream(video)
+    keep_in(Path(os.environ.get("BENCH_FACES", tempfile.gettempdir())) / "bench-faces")
+    engine, face = {
+        "face": (Round(), Face("round")),
+        "mira": (get_engine("puppet"), Face("mira", options={"character": "mira"})),
+        "portrait": (get_engine("portrait"), Face("portrait", portrait=SMILING)),
+    }[picture]
+    engine.prepare(face, video)
+    return await engine.open_stream(face, video)
+
+
+async def run_ours(room: rtc.Room, agent: str, *, picture: str) -> object:
+    from agent_runtime.avatar.job import RECEIVED_MS
+    from agent_runtime.avatar.publisher import FacePublisher
+
     video = VideoFormat(SIZE, SIZE, float(FPS))
-    if pattern:
-        stream = PatternStream(video)
-    else:
-        keep_in(Path(os.environ.get("BENCH_FACES", tempfile.gettempdir())) / "bench-faces")
-        Round().prepare(Face("round"), video)
-        stream = await Round().open_stream(Face("round"), video)
+    stream = await open_stream(picture, video)
     receiver = DataStreamAudioReceiver(room, sender_identity=agent, frame_size_ms=RECEIVED_MS)
     await receiver.start()
     publisher = FacePublisher(room, speech=receiver, stream=stream, video=video, sample_rate=RATE)
@@ -185,7 +197,7 @@ async def main(kind: str, picture: str, url: str, token: str, agent: str) -> Non
         log_media_natively()
     room = rtc.Room()
     await room.connect(url, token, options=rtc.RoomOptions(auto_subscribe=False))
-    running = await RUN[kind](room, agent, pattern=picture == "pattern")
+    running = await RUN[kind](room, agent, picture=picture)
     print("ready", flush=True)
     await stopped.wait()
     del running
