@@ -10,7 +10,7 @@ are hints: losing Redis makes everyone look absent, and callers must treat `Unav
     <instance>:worker:<worker id>     JSON about an agent worker: {"host", "slots", "used", "pid"}
     <instance>:avatar-worker:<id>     the same of an avatar worker
     <instance>:avatar:<identity>      JSON figures of an avatar that is in a room, named as it is there
-    <instance>:face:<session id>      identity of the avatar that the agent of the session called last
+    <instance>:face:<session id>      identity of the avatar that the agent of the session called last; "" for none
     <instance>:avatar-figures         hash of sums over all avatars: joins, join_seconds, lost, ...
     <instance>:clock                  the reconciler ran lately
 """
@@ -266,7 +266,7 @@ def want_avatar(session_id: uuid.UUID, identity: str) -> None:
 
 
 def wanted_avatar(session_id: uuid.UUID) -> str | None:
-    """Identity of the avatar that was called last, None when none is wanted (any more)."""
+    """Identity of the avatar that was called last, "" when none is wanted any more, None when nobody knows."""
     with _reachable():
         found = client().get(_key("face", session_id))
     return None if found is None else str(found)
@@ -280,9 +280,9 @@ def agent_and_avatar(session_id: uuid.UUID) -> tuple[AgentBeat | None, str | Non
 
 
 def forget_face(session_id: uuid.UUID) -> None:
-    """The session wants no avatar any more."""
+    """The session wants no avatar any more. It is said, for what Redis has lost is not there either."""
     with _reachable():
-        client().delete(_key("face", session_id))
+        client().set(_key("face", session_id), "", px=FACE_MEMORY_MS)
 
 
 def count_avatar(**amounts: float) -> None:

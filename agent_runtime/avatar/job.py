@@ -116,12 +116,13 @@ async def _open_stream(call: AvatarCall, spec: FaceSpec, pulse: AvatarPulse) -> 
 
 
 async def _is_wanted(call: AvatarCall) -> bool:
-    """False when the agent has called another one meanwhile. Redis being away is no reason not to show a face."""
+    """False when the agent has called another one meanwhile, or none. Redis being away, or new and empty, is no reason
+    not to show a face."""
     try:
         wanted = await asyncio.to_thread(presence.wanted_avatar, call.session_id)
     except Unavailable:
         return True
-    return wanted == call.avatar
+    return wanted in (None, call.avatar)
 
 
 class Avatar:
@@ -227,7 +228,7 @@ class AvatarPulse(Pulse):
         if agent is not None and agent.identity == self._call.agent:
             self._agent_seen_at = time.monotonic()
         alone = time.monotonic() - self._agent_seen_at > ALONE_SECONDS
-        return self._give_up if alone or wanted != self._call.avatar else None
+        return self._give_up if alone or wanted not in (None, self._call.avatar) else None
 
     def _give_up(self) -> None:
         if not self.unwanted.done():

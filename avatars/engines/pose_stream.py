@@ -148,7 +148,7 @@ class SpeechQueue:
         self._waiting: deque[tuple[Samples, int] | None] = deque()  # None: the end of an utterance
         self._seconds = 0.0
         self._frames = 0  # frames of this utterance so far
-        self._heard = 0.0  # seconds of it so far
+        self._heard = 0.0  # seconds of it so far, with what was late
         self._before = NOTHING  # the last sound that came out, for the context of the next frame
         self._ended = False  # the end of an utterance is next
 
@@ -214,6 +214,8 @@ class SpeechQueue:
             return chunks, NOTHING, 1
         self._frames += 1
         sample_rate = chunks[-1].sample_rate
+        if missing > 1.0 / sample_rate:  # it was late; the next frame must not make up for it with more than its time
+            self._heard = self._frames / self._fps
         now = chunks[-1].samples
         context = round(CONTEXT * sample_rate)
         sound = np.concatenate((self._before[-context:], now, self._peek(context, sample_rate)))

@@ -208,6 +208,8 @@ class HostStream(LipSyncStream):
         while not self._closed:
             if self._items:
                 epoch, item = self._epoch, self._items.popleft()
+                if not self._utterances:
+                    raise EngineFailed(f"{self._label}: the engine host sent more than the speech it was given.")
                 utterance = self._utterances[0]
                 if item is None:
                     self._utterances.popleft()
@@ -439,6 +441,8 @@ async def _greet_and_open(
     writer.write(protocol.hello(secret=secret) + message)
     await _expect(reader, label, Kind.HELLO)
     opened = read_opened(await _expect(reader, label, Kind.OPENED), video)
+    if opened.shared and not request["shared_memory"]:  # its name is deleted here: nobody elsewhere may choose it
+        raise ProtocolError("it shares memory that was not asked for")
     idle = []
     for _ in range(opened.idle_frames):
         payload = await _expect(reader, label, Kind.IDLE)

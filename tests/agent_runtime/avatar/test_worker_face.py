@@ -79,7 +79,7 @@ async def test_a_face_that_is_given_up_is_wanted_no_more(room: Room) -> None:
         async with asyncio.timeout(0.3):
             await WorkerFace(spec=session, room=room, agent_identity="agent-1").call()  # type: ignore[arg-type]
     assert room.dispatched
-    assert presence.wanted_avatar(session.session_id) is None
+    assert presence.wanted_avatar(session.session_id) == ""
 
 
 async def test_signs_of_life_that_were_lost_with_redis_say_nothing(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -332,6 +332,50 @@ async def test_another_program_at_the_address_is_no_engine(tmp_path: Path) -> No
         server.close()
 
 
+@contextlib.asynccontextmanager
+async def stand_in(then: bytes = b"", *, shared: Path | None = None) -> AsyncIterator[str]:
+    """The address of a host that opens every stream, sends `then`, and listens."""
+    opened = {"width": 64, "height": 64, "fps": 25, "pixels": "i420", "ring": 4, "idle_frames": 1}
+    idle = protocol.FRAME.pack(0, 0, protocol.IN_BAND) + bytes(64 * 96)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(protocol.hello())
+        writer.write(protocol.pack_json(Kind.OPENED, {**opened, "shared": shared and str(shared)}))
+        writer.write(protocol.pack(Kind.IDLE, idle) + then)
+        while await reader.read(1000):
+            pass
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+async def test_a_host_elsewhere_cannot_have_a_file_opened_and_deleted_here(tmp_path: Path) -> None:
+    file = tmp_path / "precious"
+    file.write_bytes(bytes(4 * 64 * 96))
+    async with stand_in(shared=file) as address:
+        with pytest.raises(EngineFailed, match="shares memory that was not asked for"):
+            await open_host_stream(address, label="Engine", video=VIDEO)
+    assert file.exists()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        protocol.pack_number(Kind.END, 0),
+        protocol.pack(Kind.FRAME, protocol.FRAME.pack(0, 0, protocol.IN_BAND) + bytes(64 * 96)),
+    ],
+)
+async def test_a_host_that_sends_more_than_it_was_asked_for_is_named(more: bytes) -> None:
+    async with stand_in(more) as address:
+        stream = await open_host_stream(address, label="Engine", video=VIDEO)
+        with pytest.raises(EngineFailed, match="sent more than the speech"):
+            await asyncio.wait_for(watch(aiter(stream)), 5)
+        await stream.aclose()
+
+
 async def test_nobody_at_the_address(tmp_path: Path) -> None:
     with pytest.raises(EngineFailed, match="nobody answers"):
         await open_host_stream(f"unix:{tmp_path / 'none.sock'}", label="Engine", video=VIDEO)

@@ -15,7 +15,7 @@ from avatars.engines import atlas as atlas_module
 from avatars.engines.atlas import Atlas, open_atlas
 from avatars.engines.base import AudioChunk, FaceState, Pixels, SegmentEnd, StreamItem, VideoFormat, VideoFrame
 from avatars.engines.pose_plan import Grid
-from avatars.engines.pose_stream import MAX_QUEUED, PoseStream
+from avatars.engines.pose_stream import MAX_QUEUED, PoseStream, SpeechQueue
 from molts.errors import BadInput
 from tests.avatars.engines.artist import RoundFace
 from tests.avatars.engines.speech import RATE, TEXT, best_lag, envelope, say
@@ -296,6 +296,20 @@ async def test_a_whole_frame_of_sound_comes_out_at_once(atlas: Atlas) -> None:
     assert isinstance(first, AudioChunk)
     assert len(first.samples) == 640
     assert isinstance(second, VideoFrame)
+
+
+@pytest.mark.parametrize("fps", [12, 24, 25, 30])
+def test_speech_that_came_late_is_not_made_up_for_in_one_frame(fps: int) -> None:
+    """The mouth would stand still for all the time that was missing before."""
+    queue = SpeechQueue(fps)
+    for _ in range(30):  # a voice that is slower than its speech
+        queue.push(noise(640), 16_000)
+        while queue.has_frame:
+            queue.take()
+        queue.take()
+    queue.push(noise(16_000), 16_000)
+    heard, _, _ = queue.take()
+    assert sum(each.duration for each in heard) == pytest.approx(1 / fps, abs=1e-4)
 
 
 async def test_a_pause_within_an_utterance_is_filled_with_frames(atlas: Atlas) -> None:
