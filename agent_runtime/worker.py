@@ -53,6 +53,18 @@ class WorkerOptions:
 os.environ.setdefault("LIVEKIT_AGENTS_LOOP_BLOCK_WARN_MS", "0")
 
 
+class Server(AgentServer):
+    """Knows what a job weighs. LiveKit guesses while none runs, by the number of warm processes: with one of them the
+    first call would fill an idle worker, and another that came at the same moment be refused and not repeated."""
+
+    def __init__(self, *, slots: int, **options: Any) -> None:
+        super().__init__(load_fnc=lambda server: len(server.active_jobs) / slots, load_threshold=1.0, **options)
+        self._slots = slots
+
+    def _get_effective_load(self) -> float:
+        return (len(self.active_jobs) + self._reserved_slots) / self._slots
+
+
 class Worker(ABC):
     """An AgentServer of ours: load is used slots, health on loopback, signs of life in Redis."""
 
@@ -64,15 +76,14 @@ class Worker(ABC):
         self._beats: threading.Thread | None = None
         self._beat_due = threading.Event()
         self._telling: set[asyncio.Task[None]] = set()
-        self.server = AgentServer(
+        self.server = Server(
+            # By CPU load the server would refuse a dispatch once, at the worst moment, and never ask again.
+            slots=options.slots,
             ws_url=settings.LIVEKIT_URL,
             api_key=settings.LIVEKIT_API_KEY,
             api_secret=settings.LIVEKIT_API_SECRET,
             host="127.0.0.1",
             port=options.health_port,
-            # By CPU load the server would refuse a dispatch once, at the worst moment, and never ask again.
-            load_fnc=lambda server: len(server.active_jobs) / self.slots,
-            load_threshold=1.0,
             num_idle_processes=1,
             initialize_process_timeout=60,
             shutdown_process_timeout=options.shutdown_seconds,

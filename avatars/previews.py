@@ -42,6 +42,7 @@ MOST_AT_ONCE = 2  # children of one web process
 MOST_WAITING = 6
 RENDER_SECONDS = 300.0  # a new face is prepared within it, on a slow machine that is busy
 KEPT_SECONDS = 600
+DROPPED = "Another preview was asked for."
 BEAT_SECONDS = 20  # a ticket that is not renewed for so long belongs to a process that is gone
 
 
@@ -160,8 +161,7 @@ def _run(job: Job) -> None:
 def make_preview(job: Job) -> None:
     """Speak, render, and put the clip where its ticket finds it."""
     try:
-        if job.dropped.is_set():
-            return
+        _check_wanted(job)
         _note(job, PreviewState("rendering", "Making the voice"))
         clip, media_type = render_clip(
             engine=job.engine,
@@ -172,8 +172,7 @@ def make_preview(job: Job) -> None:
             tell=lambda stage, done: _note(job, PreviewState("rendering", stage, done)),
             dropped=job.dropped,
         )
-        if job.dropped.is_set():
-            return
+        _check_wanted(job)
         if job.keep_for is not None:
             _keep(job, clip, media_type)
         _write(f"{_key(job.user_id, job.ticket)}:clip", clip, KEPT_SECONDS)
@@ -181,6 +180,11 @@ def make_preview(job: Job) -> None:
         _note(job, PreviewState("failed", error=error.detail, attr=error.attr or ""))
     else:
         _note(job, PreviewState("done", "Done", 1.0, media_type=media_type))
+
+
+def _check_wanted(job: Job) -> None:
+    if job.dropped.is_set():
+        raise Unavailable(DROPPED)
 
 
 def _speech(job: Job) -> bytes:
@@ -284,7 +288,7 @@ def _watch(
         watcher.join(timeout=5)
     if child.returncode and "error" not in last:
         if dropped.is_set():
-            return {"error": "Another preview was asked for."}
+            return {"error": DROPPED}
         return {"error": f"The preview was not done within {seconds:.0f} s, or its engine crashed."}
     return last
 

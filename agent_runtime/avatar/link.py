@@ -78,7 +78,7 @@ class FaceLink:
         self._telling = asyncio.get_running_loop().call_later(TOLD_SECONDS, self._tell_missing)
         while True:
             try:
-                self._face = await self._call_first() if misses == 0 else await self._call(LATER_JOIN_SECONDS)
+                face = await self._call_first() if misses == 0 else await self._call(LATER_JOIN_SECONDS)
             except (MoltsError, TimeoutError) as error:
                 logger.warning("no face: %s", getattr(error, "detail", "it did not join in time"))
                 await _count(missed=1)
@@ -90,7 +90,7 @@ class FaceLink:
                 continue
             misses = 0
             self._note_there()
-            heard_until = await self._watch(self._face)
+            heard_until = await self._watch(face)
             self._route.drop_face(heard_until)
             await asyncio.sleep(CLOSING_SECONDS)
             if not self._room.isconnected():
@@ -129,7 +129,7 @@ class FaceLink:
         began = time.monotonic()
         self._prepares = False
         async with asyncio.timeout(max(seconds, self._source.join_seconds)) as self._patience:
-            face = await self._source.call()
+            face = self._face = await self._source.call()
         took = time.monotonic() - began
         logger.info("face joined", extra={"seconds": round(took, 2)})
         await _count(joins=1, join_seconds=took)
@@ -185,9 +185,9 @@ class FaceLink:
             task.add_done_callback(self._counting.discard)
 
     async def _dismiss(self) -> None:
-        face, self._face = self._face, None
-        if face is not None:
-            await face.dismiss()
+        if self._face is not None:
+            await self._face.dismiss()
+            self._face = None  # not before: should this be cancelled, `aclose` does it again
 
     def _tell_missing(self) -> None:
         self._telling = None

@@ -159,18 +159,22 @@ class FacePublisher:
         self._beginning: asyncio.TimerHandle | None = None
         self._ending: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._closed = False
 
     async def start(self) -> None:
         """Publish both tracks and begin. The video begins at once: whoever waits for the face sees it idle."""
         self._speech.on("clear_buffer", self.interrupt)
         audio = rtc.LocalAudioTrack.create_audio_track("avatar_audio", self._audio)
-        await self._room.local_participant.publish_track(audio, audio_options())
         video = rtc.LocalVideoTrack.create_video_track("avatar_video", self._picture)
+        await self._room.local_participant.publish_track(audio, audio_options())
         await self._room.local_participant.publish_track(video, video_options(self._fps))
+        if self._closed:
+            return  # meanwhile: the room may go while the tracks are published
         for work in (self._receive(), self._read(), self._speak(), self._show()):
             self._spawn(self._guard(work))
 
     async def aclose(self) -> None:
+        self._closed = True
         self._forget_timers()
         for task in (tasks := list(self._tasks)):
             task.cancel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import uuid
 
 from livekit import rtc
 from livekit.agents.voice.avatar import DataStreamAudioOutput
@@ -48,8 +49,7 @@ class WorkerFace(FaceSource):
             await rooms.dispatch_avatar(self._spec.room_name, metadata=call.encode())
             await self._until_there(call.avatar)
         except BaseException:
-            with contextlib.suppress(Unavailable):  # one that comes later would show a face that does not speak
-                await asyncio.to_thread(presence.forget_face, call.session_id)
+            await _forget(call.session_id)  # one that comes later would show a face that does not speak
             raise
         return WorkerAvatar(self._room, self._spec, call)
 
@@ -123,9 +123,14 @@ class WorkerAvatar(LiveFace):
     async def dismiss(self) -> None:
         with contextlib.suppress(MoltsError, TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
-                await asyncio.to_thread(presence.forget_face, self._spec.session_id)
+                await _forget(self._spec.session_id)
                 await rooms.withdraw_avatars(self._spec.room_name)  # one that hangs would keep its slot
                 await rooms.remove_participant(self._spec.room_name, self.identity)
+
+
+async def _forget(session_id: uuid.UUID) -> None:
+    with contextlib.suppress(Unavailable):
+        await asyncio.to_thread(presence.forget_face, session_id)
 
 
 async def _workers() -> list[WorkerInfo] | None:

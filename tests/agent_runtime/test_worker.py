@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -89,6 +90,15 @@ async def test_it_refuses_one_more_than_it_has_slots_for(worker: AgentWorker) ->
 @pytest.mark.parametrize(("jobs", "load"), [(0, 0.0), (1, 0.25), (4, 1.0)])
 def test_its_load_is_the_share_of_its_slots(worker: AgentWorker, jobs: int, load: float) -> None:
     assert worker.server._load_fnc(BusyServer(jobs)) == load  # type: ignore[call-arg, arg-type, misc]
+
+
+def test_calls_that_come_at_the_same_moment_to_an_idle_worker_are_all_taken(worker: AgentWorker) -> None:
+    server = worker.server
+    server._proc_pool = SimpleNamespace(processes=[])  # type: ignore[assignment]
+    server._devmode = server._simulation = False
+    for reserved, is_available in ((0, True), (1, True), (3, True), (4, False)):
+        server._worker_load, server._reserved_slots = 0.0, reserved
+        assert server._is_available() is is_available
 
 
 def test_it_listens_on_the_loopback_only(worker: AgentWorker) -> None:

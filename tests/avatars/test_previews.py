@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import subprocess
+import tempfile
 import threading
 import time
 import wave
@@ -169,6 +170,18 @@ def test_asking_again_drops_the_one_before(
 
     assert settled(1, second).state == "done"
     assert preview_state(user_id=1, ticket=first).state != "done"
+
+
+def test_one_that_was_dropped_before_its_turn_says_so(
+    engine: Callable[[str], None], speech: None, tmp_path: Path
+) -> None:
+    """Its page would wait for minutes."""
+    folder = tempfile.TemporaryDirectory(dir=tmp_path)
+    job = previews.Job("ticket", 1, "puppet", FACE, "Hello", "en", None, True, None, folder)
+    job.dropped.set()
+    previews.make_preview(job)
+    state = preview_state(user_id=1, ticket="ticket")
+    assert (state.state, state.error) == ("failed", previews.DROPPED)
 
 
 def test_too_many_at_once_are_refused(

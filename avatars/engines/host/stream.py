@@ -39,7 +39,7 @@ from molts.errors import BadInput, MoltsError
 OPEN_SECONDS = 60.0
 SEND_SECONDS = 5.0
 FADE_FRAMES = 4
-"""From the last frame of an utterance to the face at rest, which may hold its head elsewhere."""
+"""From the last frame of speech to the face at rest, which may hold its head elsewhere."""
 
 
 @dataclass
@@ -215,7 +215,6 @@ class HostStream(LipSyncStream):
                     self._utterances.popleft()
                     sound = utterance.take(None)
                     result: StreamItem = SegmentEnd()
-                    self._fading = FADE_FRAMES
                 else:
                     utterance.frames += 1
                     until = round(utterance.frames / self._opened.fps * utterance.rate)
@@ -263,12 +262,13 @@ class HostStream(LipSyncStream):
         return True
 
     def _speaking(self, pixels: NDArray[np.uint8]) -> VideoFrame:
-        self._last = pixels.copy()
+        self._last, self._fading = pixels.copy(), FADE_FRAMES
         self._shown = None
         return self._frame(pixels, 1 / self._opened.fps)
 
     def _resting(self, duration: float) -> VideoFrame:
-        """The next frame of the idle loop, forth and back; blended with the last of speech right after it."""
+        """The next frame of the idle loop, forth and back; blended with the last of speech right after it, be it at the
+        end of an utterance or where the rest of one is awaited."""
         count = len(self._idle)
         place = self._idle_place % max(1, 2 * count - 2)
         place = place if place < count else 2 * count - 2 - place

@@ -23,13 +23,17 @@ class Face(LiveFace):
 
     def __init__(self) -> None:
         self.gone = asyncio.Event()
+        self.dismissing = 0
+        self.dismissed = 0
 
     async def lost(self) -> float:
         await self.gone.wait()
         return 0.0
 
     async def dismiss(self) -> None:
-        pass
+        self.dismissing += 1
+        await asyncio.sleep(0.05)
+        self.dismissed += 1
 
 
 class Source(FaceSource):
@@ -226,6 +230,29 @@ async def test_a_paid_face_that_never_comes_is_not_called_again_at_once() -> Non
         await until(lambda: stub.notices)
         assert source.calls == 1
         await until(lambda: source.calls == 2)
+
+
+@pytest.mark.parametrize("ends", ["while it is counted", "while it is dismissed", "while it is there"])
+async def test_a_face_is_dismissed_whenever_the_conversation_ends(monkeypatch: pytest.MonkeyPatch, ends: str) -> None:
+    """A vendor's would be paid for until the vendor itself ended it."""
+    face, counting = Face(), asyncio.Event()
+
+    async def comes(source: Source) -> LiveFace:
+        return face
+
+    async def count(**amounts: float) -> None:
+        counting.set()
+        if ends == "while it is counted":
+            await asyncio.sleep(60)  # Redis is slow
+
+    monkeypatch.setattr(link, "_count", count)
+    async with linked(Source(comes)) as (face_link, _):
+        await until(counting.is_set)
+        if ends == "while it is dismissed":
+            face.gone.set()
+            await until(lambda: face.dismissing)
+    await face_link.aclose()
+    assert face.dismissed == 1
 
 
 class SlowVendor:

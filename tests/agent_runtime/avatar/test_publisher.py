@@ -118,6 +118,24 @@ async def test_a_face_that_is_closed_tells_nothing_more() -> None:
     assert speech.told == told
 
 
+async def test_a_face_that_is_closed_while_it_starts_leaves_nothing_running() -> None:
+    publishing = asyncio.Event()
+
+    async def publish_track(*_: Any) -> None:
+        await publishing.wait()
+
+    room: Any = SimpleNamespace(local_participant=SimpleNamespace(publish_track=publish_track))
+    video = VideoFormat(width=64, height=64)
+    publisher = FacePublisher(room, speech=Speech(), stream=Stream(), video=video, sample_rate=RATE)
+    starting = asyncio.create_task(publisher.start())
+    await asyncio.sleep(0)
+    before = asyncio.all_tasks()
+    await publisher.aclose()
+    publishing.set()
+    await starting
+    assert asyncio.all_tasks() <= before
+
+
 class Given:
     """In place of the media library's sources: notes what it is given, and when (loop time)."""
 

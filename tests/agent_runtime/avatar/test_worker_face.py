@@ -107,3 +107,23 @@ async def test_signs_of_life_that_were_lost_with_redis_say_nothing(room: Room, m
     await until(lambda: asked > 15)
     beats[:] = [None]
     await asyncio.wait_for(lost, 3)
+
+
+async def test_a_face_is_put_out_although_redis_is_away(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def away(*_: object) -> None:
+        raise Unavailable("Redis is out of reach.")
+
+    async def withdraw(_: str) -> None:
+        done.append("withdrawn")
+
+    async def remove(_: str, identity: str) -> None:
+        done.append(identity)
+
+    monkeypatch.setattr(presence, "forget_face", away)
+    monkeypatch.setattr(rooms, "withdraw_avatars", withdraw)
+    monkeypatch.setattr(rooms, "remove_participant", remove)
+    call = AvatarCall.new(uuid.uuid4(), "agent-1")
+    await WorkerAvatar(room, spec(), call).dismiss()  # type: ignore[arg-type]
+    assert done == ["withdrawn", call.avatar]

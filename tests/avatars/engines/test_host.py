@@ -376,6 +376,21 @@ async def test_a_host_that_sends_more_than_it_was_asked_for_is_named(more: bytes
         await stream.aclose()
 
 
+async def test_a_face_that_waits_for_the_rest_of_a_sentence_goes_to_rest_gently() -> None:
+    """It is at rest where its picture may hold the head elsewhere."""
+    white = protocol.FRAME.pack(0, 0, protocol.IN_BAND) + b"\xff" * (64 * 96)
+    async with stand_in(protocol.pack(Kind.FRAME, white)) as address:
+        stream = await open_host_stream(address, label="Engine", video=VIDEO)
+        await stream.push_audio(AudioChunk(speech([0.1], seconds=0.04), 16_000))
+        items = aiter(stream)
+        shown = [item for item in await take(items, 8) if isinstance(item, VideoFrame)]
+        await stream.aclose()
+    levels = [int(np.frombuffer(frame.data, np.uint8)[0]) for frame in shown]
+    assert levels[0] == 255
+    assert levels == sorted(levels, reverse=True)
+    assert len({level for level in levels if 0 < level < 255}) >= 3
+
+
 async def test_nobody_at_the_address(tmp_path: Path) -> None:
     with pytest.raises(EngineFailed, match="nobody answers"):
         await open_host_stream(f"unix:{tmp_path / 'none.sock'}", label="Engine", video=VIDEO)
