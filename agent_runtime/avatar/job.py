@@ -47,6 +47,7 @@ SPEECH_RATE = 24_000
 RECEIVED_MS = 40  # the pieces in which speech is handed to the engine: the sound of a frame
 HUNG_SECONDS = 2.0  # a loop that has not come round for so long shows nothing
 ALONE_SECONDS = 5.0  # how long a face stays without its agent
+TELL_TIMES = 50  # 0.1 s apart: an agent that connects anew is told as soon as it is there
 
 STATES = {
     "initializing": FaceState.IDLE,
@@ -135,7 +136,7 @@ class Avatar:
         self._stream = stream
         self._pulse = pulse
         self._receiver = DataStreamAudioReceiver(
-            self._room, sender_identity=call.agent, frame_size_ms=RECEIVED_MS, rpc_max_retries=1
+            self._room, sender_identity=call.agent, frame_size_ms=RECEIVED_MS, rpc_max_retries=TELL_TIMES
         )
         self._publisher: FacePublisher | None = None
         self._leaving: asyncio.TimerHandle | None = None
@@ -187,7 +188,10 @@ class Avatar:
             self._stream.set_state(state)
 
     def _on_joined(self, participant: rtc.RemoteParticipant) -> None:
-        if participant.identity == self._call.agent and self._leaving is not None:
+        if participant.identity != self._call.agent:
+            return
+        self._show_state(participant)
+        if self._leaving is not None:
             self._leaving.cancel()
             self._leaving = None
 

@@ -51,6 +51,7 @@ class _Utterance:
     complete: bool = False
     flushed: bool = False
     handed: float = 0.0  # seconds that the present sink has been given since `base`
+    handing: bool = False  # it is just given a frame
     base: float = 0.0
     phase: _Phase = _Phase.HELD
     started_at: float | None = None  # epoch seconds: when the present sink began
@@ -198,7 +199,7 @@ class SpeechRoute(AudioOutput):
     def _go_on(self, utterance: _Utterance, position: float) -> None:
         """Say the rest from `position` seconds on."""
         first, utterance.base = _frame_at(utterance.frames, position)
-        utterance.started_at, utterance.handed, utterance.flushed = None, 0.0, False
+        utterance.started_at, utterance.handed, utterance.handing, utterance.flushed = None, 0.0, False, False
         utterance.phase = _Phase.HELD if self._paused else _Phase.PLAYING
         if not self._paused:
             utterance.pump = asyncio.create_task(self._pump(utterance, first), name="speech-route")
@@ -208,12 +209,14 @@ class SpeechRoute(AudioOutput):
         try:
             while True:
                 if index < len(utterance.frames):
-                    if index == first:
-                        self._expect(utterance, START_SECONDS, "does not begin to speak")
                     while (early := utterance.lead - LEAD_SECONDS) > 0:  # noqa: ASYNC110 - of the clock
                         await asyncio.sleep(min(early, LEAD_LOOK_SECONDS))
-                    await sink.capture_frame(frame := utterance.frames[index])
-                    utterance.handed += frame.duration
+                    if utterance.started_at is None:  # counted from the last frame: it may need more than there was
+                        self._expect(utterance, START_SECONDS, "does not begin to speak")
+                    await self._hand_over(utterance, utterance.frames[index])
+                    if utterance.phase is _Phase.CUTTING:  # meanwhile
+                        self._cut_sink(utterance)
+                        return
                     index += 1
                 elif utterance.complete:
                     break
@@ -229,6 +232,14 @@ class SpeechRoute(AudioOutput):
         sink.flush()
         if utterance.started_at is not None:
             self._expect_end(utterance)
+
+    async def _hand_over(self, utterance: _Utterance, frame: rtc.AudioFrame) -> None:
+        utterance.handing = True
+        try:
+            await utterance.sink.capture_frame(frame)
+        finally:
+            utterance.handing = False
+        utterance.handed += frame.duration
 
     def _expect(self, utterance: _Utterance, seconds: float, failure: str) -> None:
         """A face that does not go on within `seconds` has failed. The room's own output needs no watching."""
@@ -247,16 +258,30 @@ class SpeechRoute(AudioOutput):
         utterance.then = then
         if utterance.phase is _Phase.CUTTING:
             return
-        utterance.stop()
-        if utterance.phase is _Phase.HELD or not utterance.handed:
+        begins = utterance.handing and not utterance.handed
+        if utterance.phase is _Phase.HELD or not (utterance.handed or begins):
             self._stopped(utterance, utterance.base)
             return
+        if not begins:
+            utterance.stop()
+        elif utterance.watch is not None:
+            utterance.watch.cancel()
         utterance.phase = _Phase.CUTTING
-        give_up = partial(self._stopped, utterance, utterance.heard(time.time()))
+        give_up = partial(self._give_up_cut, utterance, utterance.heard(time.time()))
         utterance.watch = asyncio.get_running_loop().call_later(CUT_SECONDS, give_up)
+        if not begins:  # else `_pump` cuts it as soon as it has begun: no sink can stop what it does not know of
+            self._cut_sink(utterance)
+
+    def _cut_sink(self, utterance: _Utterance) -> None:
         if not utterance.flushed:
             utterance.sink.flush()
         utterance.sink.clear_buffer()
+
+    def _give_up_cut(self, utterance: _Utterance, heard: float) -> None:
+        """What it says later could be taken for the end of another utterance: such a face is not used again."""
+        if utterance.sink is self._face:
+            self.on_face_failed("does not say where it was cut")
+        self._stopped(utterance, heard)
 
     def _stopped(self, utterance: _Utterance, heard: float) -> None:
         utterance.stop()

@@ -27,7 +27,6 @@ from sessions.presence import WorkerInfo, WorkerKind
 from sessions.spec import SessionSpec
 
 LOOK_SECONDS = 1.0  # between looks whether a worker has a free slot
-CUT_SECONDS = 1.0  # a face that does not say where it was cut is asked no longer
 
 
 class WorkerFace(FaceSource):
@@ -95,7 +94,7 @@ class WorkerAvatar(LiveFace):
             room,
             destination_identity=call.avatar,
             sample_rate=SPEECH_RATE,
-            clear_buffer_timeout=CUT_SECONDS,
+            clear_buffer_timeout=None,  # the route waits for its word, and takes no other for it
             wait_playback_start=True,
         )
         self._room = room

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import uuid
+from types import SimpleNamespace
 
 import pytest
+from livekit.agents.types import ATTRIBUTE_AGENT_STATE
 
 from agent_runtime.avatar import job
 from agent_runtime.avatar.call import AvatarCall
-from agent_runtime.avatar.job import AvatarPulse
+from agent_runtime.avatar.job import Avatar, AvatarPulse
+from avatars.engines.base import FaceState
 from sessions import presence
 
 pytestmark = pytest.mark.usefixtures("own_redis")
@@ -41,3 +44,14 @@ async def test_a_face_without_its_agent_goes(monkeypatch: pytest.MonkeyPatch) ->
     pulse = AvatarPulse(call)
     presence.client().set(presence.agent_key(call.session_id), str(presence.AgentBeat(1, "agent-2")), px=5_000)
     assert pulse._beat(0.0) is not None
+
+
+def test_an_agent_that_comes_back_shows_how_it_is_meanwhile() -> None:
+    shown: list[FaceState] = []
+    avatar = Avatar.__new__(Avatar)
+    avatar._call = AvatarCall.new(uuid.uuid4(), "agent-1")
+    avatar._leaving = None
+    avatar._stream = SimpleNamespace(set_state=shown.append)  # type: ignore[assignment]
+    for identity in ("somebody", "agent-1"):
+        avatar._on_joined(SimpleNamespace(identity=identity, attributes={ATTRIBUTE_AGENT_STATE: "thinking"}))  # type: ignore[arg-type]
+    assert shown == [FaceState.THINKING]

@@ -26,6 +26,8 @@ class Sink(AudioOutput):
         super().__init__(label=label, sample_rate=RATE, capabilities=AudioOutputCapabilities(pause=False))
         self.dead = False
         self.refuses = False
+        self.taking = 0.0  # seconds that it takes to take a frame
+        self.needs = 0.0  # seconds of speech before it begins
         self.played: list[float] = []  # the number that each frame it was given consists of
         self.began: float | None = None
         self._seconds = 0.0
@@ -34,12 +36,13 @@ class Sink(AudioOutput):
     async def capture_frame(self, frame: rtc.AudioFrame) -> None:
         if self.refuses:
             raise ConnectionError("no room")
+        await asyncio.sleep(self.taking)
         await super().capture_frame(frame)
         self.played.append(float(np.frombuffer(frame.data, dtype=np.int16)[0]))
         if self.dead:
             return
         self._seconds += frame.duration
-        if self.began is None:
+        if self.began is None and self._seconds > self.needs:
             self.began = time.time()
             self.on_playback_started(created_at=self.began)
 
@@ -195,6 +198,26 @@ async def test_an_interruption_of_a_dead_face_ends_all_the_same(talk: Talk, monk
     end = await talk.end()
     assert end.interrupted
     assert end.playback_position == pytest.approx(0.2, abs=0.08)
+    assert talk.failures == ["does not say where it was cut"]
+
+
+async def test_an_interruption_while_the_first_sound_is_sent_leaves_nothing_of_it(talk: Talk) -> None:
+    talk.face.taking = 0.05
+    talk.route.use_face(talk.face)
+    await talk.say(0.1)
+    await asyncio.sleep(0.02)
+    talk.route.clear_buffer()
+    first = await talk.end()
+    assert first.interrupted
+    assert first.playback_position < PIECE
+    assert talk.face.played == [1]
+    talk.face.taking = 0.0
+    await talk.say(0.1)
+    second = await talk.end()
+    assert second.playback_position == pytest.approx(0.1)
+    assert not second.interrupted
+    assert talk.face.played == [1, 1, 2, 3, 4, 5]
+    assert talk.failures == []
 
 
 async def test_an_interruption_before_the_first_sound_ends_at_zero(talk: Talk) -> None:
@@ -308,6 +331,21 @@ async def test_a_face_that_does_not_begin_has_failed(talk: Talk, monkeypatch: py
     await talk.say(1.0)
     await asyncio.sleep(0.2)
     assert talk.failures == ["does not begin to speak"]
+
+
+async def test_a_face_that_needs_more_speech_than_there_was_yet_is_waited_for(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(route_module, "START_SECONDS", 0.2)
+    talk.face.needs = 0.25
+    talk.route.use_face(talk.face)
+    for _ in range(3):  # a slow language model
+        await talk.say(0.1, complete=False)
+        await asyncio.sleep(0.15)
+    talk.route.flush()
+    assert (await talk.end()).playback_position == pytest.approx(0.3)
+    assert talk.failures == []
+    assert talk.room.played == []
 
 
 async def test_a_face_that_does_not_end_has_failed(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
