@@ -88,13 +88,18 @@ class Clip:
         self._heard_samples += silence + len(chunk.samples)
 
     def add_frame(self, frame: VideoFrame) -> None:
+        """Raises BadConfiguration when FFmpeg has ended."""
         if self._encoder is None:
             self._encoder = self._start(frame)
         self.shown += frame.duration
         assert self._encoder.stdin is not None
         pixels = np.frombuffer(frame.data, np.uint8)
         while self._written < math.floor(self.shown * FPS + 1e-6):
-            self._encoder.stdin.write(pixels.data)
+            try:
+                self._encoder.stdin.write(pixels.data)
+            except BrokenPipeError:
+                _finish(self._encoder)
+                raise
             self._written += 1
 
     def finish(self, sound: bool) -> None:
