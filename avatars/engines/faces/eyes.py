@@ -18,6 +18,9 @@ HALF_WIDTH = 0.25
 """Of an eye, in ipd, as all measures here; y grows downwards from the pupil."""
 LASHES = 0.03
 BROW = -0.3
+BROW_DARKER = 0.82
+"""Than the skin under it."""
+BESIDE = (-0.14, 0.0, 0.14)
 TOP, BOTTOM = -0.62, 0.24
 """What eyes and brows may change, seen from the line of the eyes."""
 GAZE_X, GAZE_Y = 0.05, 0.03
@@ -26,12 +29,14 @@ RAISE, FROWN = 0.06, 0.035
 
 @dataclass(frozen=True)
 class Opening:
-    """One eye: its pupil's x, and the rows of upper and lower lid above and below it."""
+    """One eye: its pupil's x, the rows of upper and lower lid above and below it, and where its brow begins, at BESIDE
+    from the nose outwards in the picture's order."""
 
     x: float
     y: float
     upper: float
     lower: float
+    brows: tuple[float, ...]
 
 
 class EyeArea:
@@ -81,9 +86,13 @@ class EyeArea:
         upper, lower = eye.upper * arch, eye.lower * arch
         drop = lids * (lower - upper)
         edge = upper + drop
-        # From the brow, where nothing moves, to the lashes, which move as they are; the fold between them unfolds.
-        part = np.clip((y - BROW) / np.maximum(edge - LASHES - BROW, 1e-3), 0, 1)
-        shift_y[:] = np.where(arch > 0, shift_y * (1 - part) + drop * part**1.7, shift_y)
+        # From the brow, where nothing moves, to the lashes, which move as they are; the fold between them unfolds, and
+        # where there is little skin it is stretched evenly.
+        brow = np.minimum(np.interp(x, BESIDE, eye.brows), upper - LASHES - 0.02).astype(np.float32)
+        long = np.maximum(edge - LASHES - brow, 1e-3)
+        part = np.clip((y - brow) / long, 0, 1)
+        unfolds = np.clip(0.85 * long / np.maximum(drop, 1e-3), 1.0, 1.7)
+        shift_y[:] = np.where(arch > 0, shift_y * (1 - part) + drop * part**unfolds, shift_y)
         soft = 1.2 / self._ruler.ipd
         covers = np.clip((edge - y) / soft + 0.5, 0, 1) * (arch > 0)
         np.maximum(shut, covers, out=shut)
@@ -100,9 +109,25 @@ def _opening(lab: NDArray[np.float32], x: float) -> Opening:
     dark = float(light[middle - 3 : middle + 4].mean())
     reach = round(0.24 * scale)
     above, below = light[middle - reach : middle][::-1], light[middle : middle + reach]
+    # As far as the skin of the lid, which may be a narrow strip under the brow.
+    brightest = np.maximum.accumulate(above)
+    if (ended := (above < 0.92 * brightest) & (brightest > 1.15 * dark)).any():
+        above = above[: max(int(ended.argmax()), 2)]
     upper = int(np.argmax(above > (dark + above.max()) / 2)) / scale
     lower = int(np.argmax(below > (dark + below.max()) / 2)) / scale
-    return Opening(x, 0.0, -float(np.clip(upper, 0.07, 0.13)) + 0.5 * LASHES, float(np.clip(lower, 0.06, 0.12)))
+    opened = -float(np.clip(upper, 0.07, 0.16)) + 0.5 * LASHES
+    brows = tuple(_brow(lab, x + beside, opened - LASHES) for beside in BESIDE)
+    return Opening(x, 0.0, opened, float(np.clip(lower, 0.06, 0.13)), brows)
+
+
+def _brow(lab: NDArray[np.float32], x: float, lid: float) -> float:
+    """The row in which a brow begins above the skin of the lid, BROW for one further up or none that is seen."""
+    scale, origin = Ruler.SCALE, Ruler.ORIGIN
+    columns = slice(round((x - 0.05 + origin) * scale), round((x + 0.05 + origin) * scale))
+    rows = slice(round((BROW + origin) * scale), round((lid + origin) * scale) + 1)
+    light = cv2.GaussianBlur(lab[..., 0], (0, 0), 1.0)[rows, columns].mean(axis=1)[::-1]
+    fallen = light < BROW_DARKER * np.maximum.accumulate(light)
+    return lid - float(fallen.argmax() - 1) / scale if fallen.any() else BROW
 
 
 def _bell(value: NDArray[Any]) -> NDArray[np.float32]:

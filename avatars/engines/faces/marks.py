@@ -414,7 +414,7 @@ def _find_mouth(lab: Array) -> tuple[Array, float]:
     # Medians: the shine on a lower lip is as bright as teeth, but narrow.
     middle = np.median(smooth[rows, _span(x - 0.15, x + 0.15)], axis=1)
     skin = np.median(_cheeks(lab), axis=0)
-    if opening := _find_opening(middle, skin, near):
+    if opening := _find_opening(middle, skin, near, _row(height - 0.2) - rows[0]):
         edges = _arches_around_opening(lab, corners, (float(place[opening[0]]), float(place[opening[1]])))
     else:
         lips = np.maximum(_lipness(lab)[rows, _span(x - 0.18, x + 0.18)].mean(axis=1), 0) * near
@@ -426,11 +426,11 @@ def _find_mouth(lab: Array) -> tuple[Array, float]:
     return np.array([*corners, (centre, edges[0]), (centre, edges[1])]), float(sure * (1.0 if even else 0.6))
 
 
-def _find_opening(middle: Array, skin: Array, near: Array) -> tuple[int, int] | None:
+def _find_opening(middle: Array, skin: Array, near: Array, highest: int) -> tuple[int, int] | None:
     """First and last row between open lips: teeth or the dark of the mouth. None when the lips are closed.
 
     middle: (rows, 3) colours down the middle of the mouth, L*a*b*; skin: (3,) its usual colour; near: (rows,) how
-    likely a mouth is there. Lips are red, what is between them is not; a grey picture has only brightness to go by.
+    likely a mouth is there; highest: the first row that it may begin in. Lips are red, what is between them is not; a grey picture has only brightness to go by.
     """
     if np.ptp(middle[:, 1]) < GREY:
         return _find_teeth(middle[:, 0], skin[0], near)
@@ -446,7 +446,11 @@ def _find_opening(middle: Array, skin: Array, near: Array) -> tuple[int, int] | 
             inner = (red[upper : lower + 1] < lips - 0.4 * (lips - least)) | black[upper : lower + 1]
             first, last = (upper + int(row) for row in np.flatnonzero(inner)[[0, -1]])
             brighter = light[first : last + 1].max() > max(light[upper], light[lower]) + 4
-            if not (brighter or black[first : last + 1].any()) or inner[first - upper : last - upper + 1].mean() < 0.6:
+            if (
+                first < highest
+                or not (brighter or black[first : last + 1].any())
+                or inner[first - upper : last - upper + 1].mean() < 0.6
+            ):
                 continue
             likely = near[(upper + lower) // 2] * min(near[upper], near[lower]) ** 0.1
             if (score := (lips - least) * (last - first) ** 0.8 * likely) > best:
