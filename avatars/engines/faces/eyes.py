@@ -21,6 +21,8 @@ BROW = -0.3
 BROW_DARKER = 0.82
 """Than the skin under it."""
 BESIDE = (-0.14, 0.0, 0.14)
+ENOUGH_SKIN = 0.1
+"""Between brow and eye, for a lid."""
 TOP, BOTTOM = -0.62, 0.24
 """What eyes and brows may change, seen from the line of the eyes."""
 GAZE_X, GAZE_Y = 0.05, 0.03
@@ -63,11 +65,14 @@ class EyeArea:
         below = self.region.sample(x - shift_x, y - shift_y)
         if eyes.lids <= 0:
             return below
-        shut = np.zeros_like(x)
-        shadow = np.zeros_like(x)
+        shut, shadow, lent = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
+        lender = y.copy()
         for eye in self._eyes:
             self._close(eye, eyes.lids, shift_y, shut, shadow)
+            self._lend(eye, lender, lent)
         lids = self.region.sample(x - shift_x, y - shift_y)
+        if lent.any():
+            lids = lent[..., None] * self.region.sample(x, lender) + (1 - lent)[..., None] * lids
         dark = (1 - shadow)[..., None]
         mixed = shut[..., None] * lids + (1 - shut)[..., None] * below
         return np.asarray(np.clip(mixed * dark + 0.5, 0, 255).astype(np.uint8))
@@ -88,7 +93,7 @@ class EyeArea:
         edge = upper + drop
         # From the brow, where nothing moves, to the lashes, which move as they are; the fold between them unfolds, and
         # where there is little skin it is stretched evenly.
-        brow = np.minimum(np.interp(x, BESIDE, eye.brows), upper - LASHES - 0.02).astype(np.float32)
+        brow = _brow_line(eye, x, upper)
         long = np.maximum(edge - LASHES - brow, 1e-3)
         part = np.clip((y - brow) / long, 0, 1)
         unfolds = np.clip(0.85 * long / np.maximum(drop, 1e-3), 1.0, 1.7)
@@ -98,6 +103,23 @@ class EyeArea:
         np.maximum(shut, covers, out=shut)
         line = np.exp(-(((y - edge + 0.4 * LASHES) / (0.5 * LASHES)) ** 2)) * np.sqrt(arch)
         np.maximum(shadow, 0.45 * lids * line, out=shadow)
+
+    def _lend(self, eye: Opening, lender: NDArray[np.float32], lent: NDArray[np.float32]) -> None:
+        """Where a brow or the frame of glasses leaves too little skin above the eye to draw down, that under the eye is
+        lent: write its rows into `lender`, how much of it is taken into `lent`."""
+        x, y = self.region.x - eye.x, self.region.y - eye.y
+        arch = np.clip(1 - (x / HALF_WIDTH) ** 2, 0, 1)
+        upper, lower = eye.upper * arch, eye.lower * arch
+        brow = _brow_line(eye, x, upper)
+        little = 1 - np.clip((upper - LASHES - brow) / ENOUGH_SKIN, 0, 1)
+        inside = np.clip((y - brow) / 0.05, 0, 1) * (y < lower + 0.05) * np.sqrt(arch)
+        lender[:] = np.where(inside > 0, eye.lower + 0.06 + 0.5 * (lower - y), lender)
+        np.maximum(lent, little * inside, out=lent)
+
+
+def _brow_line(eye: Opening, x: NDArray[np.float32], upper: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The row in which the brow begins, at `x` beside the pupil; above the upper lid in any case."""
+    return np.asarray(np.minimum(np.interp(x, BESIDE, eye.brows), upper - LASHES - 0.02), np.float32)
 
 
 def _opening(lab: NDArray[np.float32], x: float) -> Opening:
@@ -109,11 +131,12 @@ def _opening(lab: NDArray[np.float32], x: float) -> Opening:
     dark = float(light[middle - 3 : middle + 4].mean())
     reach = round(0.24 * scale)
     above, below = light[middle - reach : middle][::-1], light[middle : middle + reach]
-    # As far as the skin of the lid, which may be a narrow strip under the brow.
-    brightest = np.maximum.accumulate(above)
-    if (ended := (above < 0.92 * brightest) & (brightest > 1.15 * dark)).any():
-        above = above[: max(int(ended.argmax()), 2)]
-    upper = int(np.argmax(above > (dark + above.max()) / 2)) / scale
+    # As far as the skin of the lid, which may be a narrow strip under the brow; the shine of an eye is lower down.
+    iris = round(0.06 * scale)
+    brightest = np.maximum.accumulate(above[iris:])
+    if (ended := (above[iris:] < 0.92 * brightest) & (brightest > 1.15 * dark)).any():
+        above = above[: iris + max(int(ended.argmax()), 1)]
+    upper = (iris + int(np.argmax(above[iris:] > (dark + above[iris:].max()) / 2))) / scale
     lower = int(np.argmax(below > (dark + below.max()) / 2)) / scale
     opened = -float(np.clip(upper, 0.07, 0.16)) + 0.5 * LASHES
     brows = tuple(_brow(lab, x + beside, opened - LASHES) for beside in BESIDE)

@@ -430,7 +430,8 @@ def _find_opening(middle: Array, skin: Array, near: Array, highest: int) -> tupl
     """First and last row between open lips: teeth or the dark of the mouth. None when the lips are closed.
 
     middle: (rows, 3) colours down the middle of the mouth, L*a*b*; skin: (3,) its usual colour; near: (rows,) how
-    likely a mouth is there; highest: the first row that it may begin in. Lips are red, what is between them is not; a grey picture has only brightness to go by.
+    likely a mouth is there; highest: the first row that it may begin in. Lips are red, what is between them is not; a
+    grey picture has only brightness to go by.
     """
     if np.ptp(middle[:, 1]) < GREY:
         return _find_teeth(middle[:, 0], skin[0], near)
