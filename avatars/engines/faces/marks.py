@@ -446,12 +446,11 @@ def _find_opening(middle: Array, skin: Array, near: Array, highest: int) -> tupl
                 continue
             inner = (red[upper : lower + 1] < lips - 0.4 * (lips - least)) | black[upper : lower + 1]
             first, last = (upper + int(row) for row in np.flatnonzero(inner)[[0, -1]])
-            brighter = light[first : last + 1].max() > max(light[upper], light[lower]) + 4
-            if (
-                first < highest
-                or not (brighter or black[first : last + 1].any())
-                or inner[first - upper : last - upper + 1].mean() < 0.6
-            ):
+            within = slice(first, last + 1)
+            brighter = light[within].max() > max(light[upper], light[lower]) + 4
+            if first < highest or not (brighter or black[within].any()):
+                continue
+            if inner[first - upper : last - upper + 1].mean() < 0.6:
                 continue
             likely = near[(upper + lower) // 2] * min(near[upper], near[lower]) ** 0.1
             if (score := (lips - least) * (last - first) ** 0.8 * likely) > best:
