@@ -113,7 +113,7 @@ class EyeArea:
         brow = _brow_line(eye, x, upper)
         little = 1 - np.clip((upper - LASHES - brow) / ENOUGH_SKIN, 0, 1)
         inside = np.clip((y - brow) / 0.05, 0, 1) * (y < lower + 0.05) * np.sqrt(arch)
-        lender[:] = np.where(inside > 0, eye.lower + 0.06 + 0.5 * (lower - y), lender)
+        lender[:] = np.where(inside > 0, eye.lower + 0.13 + 0.4 * (lower - y), lender)
         np.maximum(lent, little * inside, out=lent)
 
 
@@ -131,12 +131,15 @@ def _opening(lab: NDArray[np.float32], x: float) -> Opening:
     dark = float(light[middle - 3 : middle + 4].mean())
     reach = round(0.24 * scale)
     above, below = light[middle - reach : middle][::-1], light[middle : middle + reach]
-    # As far as the skin of the lid, which may be a narrow strip under the brow; the shine of an eye is lower down.
+    # Up to the skin of the lid, which may be a narrow strip under the brow, and from there down to the lashes. Shine
+    # in the eye is lower down.
     iris = round(0.06 * scale)
-    brightest = np.maximum.accumulate(above[iris:])
-    if (ended := (above[iris:] < 0.92 * brightest) & (brightest > 1.15 * dark)).any():
-        above = above[: iris + max(int(ended.argmax()), 1)]
-    upper = (iris + int(np.argmax(above[iris:] > (dark + above[iris:].max()) / 2))) / scale
+    skin = _without_lashes(above)[iris:]
+    brightest = np.maximum.accumulate(skin)
+    ended = (skin < 0.92 * brightest) & (brightest > 1.15 * dark)
+    skin = skin[: max(int(ended.argmax()), 1)] if ended.any() else skin
+    lid = iris + int(np.flatnonzero(skin > 0.95 * skin.max())[-1])
+    upper = (lid - int(np.argmax(above[lid::-1] < (dark + above[lid]) / 2)) + 1) / scale
     lower = int(np.argmax(below > (dark + below.max()) / 2)) / scale
     opened = -float(np.clip(upper, 0.07, 0.16)) + 0.5 * LASHES
     brows = tuple(_brow(lab, x + beside, opened - LASHES) for beside in BESIDE)
@@ -151,6 +154,11 @@ def _brow(lab: NDArray[np.float32], x: float, lid: float) -> float:
     light = cv2.GaussianBlur(lab[..., 0], (0, 0), 1.0)[rows, columns].mean(axis=1)[::-1]
     fallen = light < BROW_DARKER * np.maximum.accumulate(light)
     return lid - float(fallen.argmax() - 1) / scale if fallen.any() else BROW
+
+
+def _without_lashes(light: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(rows,) with dark lines filled that are narrower than a brow."""
+    return np.asarray(cv2.morphologyEx(light.reshape(-1, 1), cv2.MORPH_CLOSE, np.ones((7, 1), np.uint8))[:, 0])
 
 
 def _bell(value: NDArray[Any]) -> NDArray[np.float32]:
