@@ -35,9 +35,10 @@ def test_the_contact_sheet_of_a_portrait() -> None:
     font = ImageFont.load_default(18)
     columns = 5
     lines = len(POSES) // columns
-    sheet = Image.new("RGB", (columns * SIZE, 2 * lines * SIZE))
+    pictures = (portraits.SMILING, portraits.CLOSED, portraits.GLASSES)
+    sheet = Image.new("RGB", (columns * SIZE, len(pictures) * lines * SIZE))
     draw = ImageDraw.Draw(sheet)
-    for block, path in enumerate((portraits.SMILING, portraits.CLOSED)):
+    for block, path in enumerate(pictures):
         artist = PortraitArtist(path, Given())
         for number, (name, pose) in enumerate(POSES.items()):
             at = (number % columns * SIZE, (block * lines + number // columns) * SIZE)
