@@ -18,7 +18,7 @@ from avatars.engines.faces.picture import Picture, read_picture
 from avatars.engines.poses import Eyes, Head, Mouth
 from molts.errors import BadInput
 
-VERSION = 1
+VERSION = 2
 """Of how faces are found and bent: counted up when pixels change, so that kept poses are made anew."""
 
 

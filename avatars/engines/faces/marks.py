@@ -86,7 +86,7 @@ def find_face(picture: Picture, given: Given | None = None) -> FaceMarks:
     elif given.eyes is not None:
         box, certainty = _box_of_eyes(np.array(given.eyes) * size), 1.0
     else:
-        box, certainty = _find_box(gray)
+        box, certainty = _find_box(picture, gray)
     _check_width(box[2])
     if given.eyes is not None:
         eyes = np.array(given.eyes) * size
@@ -224,7 +224,7 @@ def _detect(name: str, gray: Array, smallest: int) -> list[tuple[Array, int]]:
     return [(np.array(box, float), int(count)) for box, count in zip(boxes, counts, strict=True)]
 
 
-def _find_box(gray: Array) -> tuple[Array, float]:
+def _find_box(picture: Picture, gray: Array) -> tuple[Array, float]:
     """The face that stands out: its box in pixels, and how sure it is one."""
     small = min(1.0, 600 / max(gray.shape))
     look = cv2.equalizeHist(cv2.resize(gray, None, fx=small, fy=small, interpolation=cv2.INTER_AREA))
@@ -237,7 +237,7 @@ def _find_box(gray: Array) -> tuple[Array, float]:
     for group in groups:
         votes = sum(count for _, count in group)
         box = np.sum([box * count for box, count in group], axis=0) / votes / small
-        if votes >= SURE or (votes >= LIKELY and _find_eyes(gray, box)[1] == 1):
+        if votes >= LIKELY and _looks_like_a_face(picture, gray, box, votes):
             faces.append((box, votes))
     if not faces:
         raise BadInput(
@@ -255,9 +255,20 @@ def _find_box(gray: Array) -> tuple[Array, float]:
     return box, min(1.0, votes / (2 * SURE))
 
 
-SURE, LIKELY = 25, 10
-"""Windows of three cascades that must agree on a face: without, and with eyes found in it. Photos have 70 and more,
-what only looks like a face under 6."""
+def _looks_like_a_face(picture: Picture, gray: Array, box: Array, votes: int) -> bool:
+    """Whether eyes and mouth are where a face has them: a window blind or an arm may look like one from afar."""
+    eyes, seen = _find_eyes(gray, box)
+    if seen == BOTH_EYES or votes < SURE:
+        return seen == BOTH_EYES
+    mouth = _place_mouth(Ruler(*eyes).upright(picture))[2] >= MOUTH_SEEN
+    return mouth and (seen >= AN_EYE or votes >= SURE_WITHOUT_EYES)
+
+
+SURE, LIKELY, SURE_WITHOUT_EYES = 25, 10, 70
+"""Windows of three cascades that must agree on a face: one with an eye and a mouth in it, with both eyes, and with a
+mouth only (behind glasses no eye may be seen). Photos have 60 and more, what only looks like a face seldom 30."""
+BOTH_EYES, AN_EYE = 1.0, 0.6
+"""What `_find_eyes` says, at least, when it saw so many."""
 DOMINANT = 1.6
 """A face so many times as wide as the next one is the one meant."""
 
@@ -342,10 +353,13 @@ def _span(left: float, right: float) -> slice:
     return slice(_row(left), _row(right) + 1)
 
 
-MOUTH_ROW, MOUTH_ROW_SPREAD = 1.06, 0.13
-"""Of the line between the lips under the eyes, in ipd."""
-MOUTH_HALF, MOUTH_HALF_RANGE = 0.42, (0.3, 0.56)
-CHIN_ROW, CHIN_ROW_SPREAD = 1.78, 0.1
+MOUTH_ROW, MOUTH_SPREAD = 1.1, (0.45, 0.4)
+"""Of the mouth under the eyes, and how far it may lie from there, across and down: heads that are turned away have a
+shorter distance between their eyes."""
+MOUTH_HALF, MOUTH_LONGEST = 0.42, 0.66
+MOUTH_SEEN = 0.2
+"""Certainty of `_place_mouth` from which on there is a mouth."""
+CHIN_BELOW_MOUTH, CHIN_SPREAD = 0.72, 0.1
 
 
 def _cheeks(lab: Array) -> Array:
@@ -363,56 +377,103 @@ def _lipness(lab: Array) -> Array:
     return np.asarray(np.clip(away[..., 1], -2, 4) - 0.6 * np.clip(away[..., 0], -4, 2))
 
 
+def _place_mouth(lab: Array) -> tuple[float, float, float]:
+    """About where the mouth is: x and y of its middle in ipd; and how sure that is, 0 when nothing like one was seen.
+
+    OpenCV's cascade for smiles finds other mouths as well, with fewer windows that agree.
+    """
+    start = _row(0.5)
+    look = np.clip(lab[start:, :, 0] * 2.55, 0, 255).astype(np.uint8)
+    boxes, counts = _cascades["smile"].detectMultiScale2(look, 1.05, 3, minSize=(50, 25))
+    best, x, y = 0.0, 0.0, MOUTH_ROW - 0.04
+    for (left, top, width, height), count in zip(boxes, counts, strict=True):
+        middle = np.array([left + width / 2, start + top + height / 2]) / Ruler.SCALE - Ruler.ORIGIN
+        away = np.sum(((middle - (0.0, MOUTH_ROW + 0.04)) / MOUTH_SPREAD) ** 2)
+        if (votes := min(float(count), 400.0) * float(np.exp(-away))) > best:
+            best, (x, y) = votes, middle - (0.0, 0.04)  # its boxes reach down to the chin
+    # The lips are redder and darker than the skin around them.
+    rows = np.arange(_row(y - 0.4), min(_row(y + 0.4), len(lab)))
+    place = rows / Ruler.SCALE - Ruler.ORIGIN
+    lips = np.maximum(_lipness(lab)[rows, _span(x - 0.25, x + 0.25)].mean(axis=1), 0)
+    lips *= np.exp(-(((place - y) / 0.25) ** 2))
+    weight = float(lips.sum()) / Ruler.SCALE
+    y = (0.15 * y + weight * float(lips @ place / max(lips.sum(), 1e-6))) / (0.15 + weight)
+    return float(x), float(y), float(np.clip(best / 100, 0, 1))
+
+
 def _find_mouth(lab: Array) -> tuple[Array, float]:
     """Left and right corner, top and bottom of the opening, in ipd; and how clearly they were seen, 0 to 1."""
-    rows = np.arange(_row(0.8), _row(1.4))
+    x, y, sure = _place_mouth(lab)
+    smooth = cv2.GaussianBlur(lab, (0, 0), 1.0)
+    corners, even = _find_corners(smooth[..., 0], x, y)
+    (left, left_y), (right, right_y) = corners
+    height = (left_y + right_y) / 2
+    rows = np.arange(_row(height - 0.32), min(_row(height + 0.5), len(lab) - 1))
     place = rows / Ruler.SCALE - Ruler.ORIGIN
-    prior = np.exp(-(((place - MOUTH_ROW) / (2 * MOUTH_ROW_SPREAD)) ** 2))
-    light = cv2.GaussianBlur(lab[..., 0], (0, 0), 1.0)
+    near = np.exp(-(((place - y) / 0.16) ** 2))
     # Medians: the shine on a lower lip is as bright as teeth, but narrow.
-    middle = np.median(lab[rows, _span(-0.18, 0.18)], axis=1)
-    teeth = _find_teeth(middle, _cheeks(lab), prior)
-    if teeth is not None:
-        top, bottom = teeth
-        line = top - 4
+    middle = np.median(smooth[rows, _span(x - 0.15, x + 0.15)], axis=1)
+    skin = np.median(_cheeks(lab), axis=0)
+    if opening := _find_opening(middle, skin, near, _row(height - 0.2) - rows[0]):
+        edges = _arches_around_opening(lab, corners, (float(place[opening[0]]), float(place[opening[1]])))
     else:
-        lips = np.maximum(_lipness(lab)[rows, _span(-0.18, 0.18)].mean(axis=1), 0) * prior
-        near = slice(max(int(lips.argmax()) - 10, 0), int(lips.argmax()) + 11)
-        line = top = bottom = near.start + int((middle[near, 0] - 4 * prior[near]).argmin())
-
-    # The corners: along the dark valley that upper lip and line make, until it ends.
-    dark: Array = cv2.morphologyEx(light, cv2.MORPH_CLOSE, np.ones((19, 1), np.uint8)) - light
-    dark = cv2.GaussianBlur(dark, (0, 0), 1.5)
-    start = rows[line] + int(np.argmax(dark[rows[line] - 4 : rows[line] + 5, _span(-0.1, 0.1)].mean(axis=1))) - 4
-    usual = float(np.median(dark[start - 2 : start + 3, _span(-0.15, 0.15)].max(axis=0)))
-    corners = [_follow(dark, start, side, 0.65 * usual) for side in (-1, 1)]
-    reach = np.abs([x for x, _ in corners])
-    clear = float(np.clip(usual / 8, 0, 1))
-    if reach.min() < MOUTH_HALF_RANGE[0] or reach.max() > 1.35 * reach.min():
-        # One side ended early or ran on into a fold of the cheek.
-        half = float(np.clip(reach.mean(), 0.36, 0.46)) if clear > 0.3 else MOUTH_HALF
-        height = float(np.median([y for _, y in corners]))
-        corners = [(-half, height), (half, height)]
-        clear *= 0.6
-    (left, _), (right, _) = corners
-    centre = (left + right) / 2
-    edges = place[top], place[bottom]
-    if teeth is not None:
-        edges = _arches_around_teeth(lab, corners, edges)
-    return np.array([*corners, (centre, edges[0]), (centre, edges[1])]), clear
+        lips = np.maximum(_lipness(lab)[rows, _span(x - 0.18, x + 0.18)].mean(axis=1), 0) * near
+        about = np.abs(np.arange(len(rows)) - int(lips.argmax())) <= 10
+        about &= (place > height - 0.08) & (place < height + 0.2)
+        line = float(place[int((middle[:, 0] - 4 * near + 100 * ~about).argmin())])
+        edges = line, line
+    centre = (left + right) / 4 + x / 2
+    return np.array([*corners, (centre, edges[0]), (centre, edges[1])]), float(sure * (1.0 if even else 0.6))
 
 
-def _find_teeth(middle: Array, skin: Array, prior: Array) -> tuple[int, int] | None:
-    """First and last row of teeth between open lips: clearly brighter than what is above and below, less red than skin.
+def _find_opening(middle: Array, skin: Array, near: Array, highest: int) -> tuple[int, int] | None:
+    """First and last row between open lips: teeth or the dark of the mouth. None when the lips are closed.
 
-    middle: (rows, 3) colours down the middle of the mouth, L*a*b*; skin: (pixels, 3); prior: (rows,) of its place.
+    middle: (rows, 3) colours down the middle of the mouth, L*a*b*; skin: (3,) its usual colour; near: (rows,) how
+    likely a mouth is there; highest: the first row that it may begin in. Lips are red, what is between them is not; a
+    grey picture has only brightness to go by.
     """
-    light = middle[:, 0]
+    if np.ptp(middle[:, 1]) < GREY:
+        return _find_teeth(middle[:, 0], skin[0], near)
+    light, red = middle[:, 0], cv2.GaussianBlur(middle[:, 1].reshape(-1, 1), (1, 5), 1.2)[:, 0]
+    black = light < DARK_MOUTH * skin[0]
+    peaks = [row for row in range(1, len(red) - 1) if red[row - 1] <= red[row] >= red[row + 1]]
+    best, found = 0.0, None
+    for upper in peaks:
+        for lower in (peak for peak in peaks if upper + 4 <= peak < upper + WIDEST_OPENING):
+            lips, least = min(red[upper], red[lower]), float(red[upper : lower + 1].min())
+            if lips - least < LIPS_REDDER or least > skin[1] + 7:
+                continue
+            inner = (red[upper : lower + 1] < lips - 0.4 * (lips - least)) | black[upper : lower + 1]
+            first, last = (upper + int(row) for row in np.flatnonzero(inner)[[0, -1]])
+            within = slice(first, last + 1)
+            brighter = light[within].max() > max(light[upper], light[lower]) + 4
+            if first < highest or not (brighter or black[within].any()):
+                continue
+            if inner[first - upper : last - upper + 1].mean() < 0.6:
+                continue
+            likely = near[(upper + lower) // 2] * min(near[upper], near[lower]) ** 0.1
+            if (score := (lips - least) * (last - first) ** 0.8 * likely) > best:
+                best, found = float(score), (first, last)
+    return found
+
+
+GREY = 3.0
+"""A mouth that varies less in red (a*) is in a grey picture."""
+LIPS_REDDER = 9.0
+"""How much redder (a*) lips are than what is between them, at least."""
+DARK_MOUTH = 0.35
+"""What is darker than this part of the skin's light is the depth of the mouth."""
+WIDEST_OPENING = 44
+
+
+def _find_teeth(light: Array, skin: float, near: Array) -> tuple[int, int] | None:
+    """First and last row of teeth in a grey picture: clearly brighter than what is above and below, and
+    than skin, which a lower lip is not."""
     opened = cv2.morphologyEx(light.reshape(-1, 1), cv2.MORPH_OPEN, np.ones((TEETH_ROWS, 1), np.uint8))
-    strip = (light - opened[:, 0]) * (prior > 0.75)
+    strip = (light - opened[:, 0]) * (near > 0.5)
     best = int(strip.argmax())
-    usual = np.median(skin, axis=0)
-    if strip[best] < TEETH_CONTRAST or (usual[1] > 4 and middle[best, 1] > usual[1] - 2):
+    if strip[best] < TEETH_CONTRAST or light[best] < skin + 3:
         return None
     return _strip_edges(light, best, float(strip[best]))
 
@@ -425,7 +486,7 @@ def _strip_edges(light: Array, best: int, contrast: float) -> tuple[int, int] | 
     return (top, bottom) if 3 <= bottom - top <= TEETH_ROWS else None
 
 
-def _arches_around_teeth(lab: Array, corners: Sequence[Point], edges: tuple[float, float]) -> tuple[float, float]:
+def _arches_around_opening(lab: Array, corners: Sequence[Point], edges: tuple[float, float]) -> tuple[float, float]:
     """Rows of upper and lower edge in the middle, so that parabolas from corner to corner hold all teeth in between.
 
     A parabola through the middle alone would leave slivers of teeth on the lips, which would move with these.
@@ -450,7 +511,10 @@ def _arches_around_teeth(lab: Array, corners: Sequence[Point], edges: tuple[floa
         lowest.append(base + (bottom - base) / arch)
     margin = 0.01
     # Not the outermost: a shine on a lip may join the teeth.
-    return float(np.percentile(highest, 25)) - margin, float(np.percentile(lowest, 75)) + margin
+    top, bottom = float(np.percentile(highest, 25)), float(np.percentile(lowest, 75))
+    return float(np.clip(top, edges[0] - 0.07, edges[0])) - margin, float(
+        np.clip(bottom, edges[1], edges[1] + 0.07)
+    ) + margin
 
 
 TEETH_ROWS = 24
@@ -458,28 +522,61 @@ TEETH_CONTRAST = 7.0
 """How much brighter (L*) teeth are than the lips around them, at least."""
 
 
-def _follow(dark: Array, row: int, side: int, least: float) -> Point:
-    """The end of a dark valley that starts at the middle column in `row`, in ipd."""
-    middle = _row(0)
-    column, quiet, end = middle, 0, (middle, row)
-    while abs(column - middle) < MOUTH_HALF_RANGE[1] * Ruler.SCALE and quiet < 3:
-        column += side
-        row += int(dark[row - 1 : row + 2, column].argmax()) - 1
-        if dark[row, column] >= least:
-            quiet, end = 0, (column, row)
-        else:
-            quiet += 1
-    return end[0] / Ruler.SCALE - Ruler.ORIGIN, end[1] / Ruler.SCALE - Ruler.ORIGIN
+def _find_corners(light: Array, x: float, y: float) -> tuple[tuple[Point, Point], bool]:
+    """Left and right end of the dark valley that upper lip and line make through (x, y), in ipd; and whether both were
+    seen: a mouth that is far longer on one side is cut there, it ran on into a fold of the cheek."""
+    dark: Array = cv2.morphologyEx(light, cv2.MORPH_CLOSE, np.ones((23, 1), np.uint8)) - light
+    dark = cv2.GaussianBlur(dark, (0, 0), 1.5)
+    first, middle, last = (_row(x + side) for side in (-MOUTH_LONGEST, 0, MOUTH_LONGEST))
+    first, last = max(first, 0), min(last, dark.shape[1] - 1)
+    path = _darkest_path(dark, range(first, last + 1), y)
+    depth = np.array([dark[row - 1 : row + 2, column].max() for column, row in enumerate(path, first)])
+    reach = round(0.2 * Ruler.SCALE)
+    usual = float(np.median(depth[middle - first - reach : middle - first + reach + 1])) + 1e-3
+    # Where the sum of what is dark enough is largest: the darker the further out and the steeper, as folds are.
+    far = np.abs(np.arange(first, last + 1) - middle) / Ruler.SCALE
+    slope = np.abs(np.convolve(np.pad(path, 4, mode="edge"), [1, 0, 0, 0, 0, 0, 0, 0, -1], mode="valid")) / 8
+    gain = np.minimum(depth / usual, 1) - 0.45 - 1.2 * np.maximum(0, far - MOUTH_HALF) - np.maximum(0, slope - 0.4)
+    lengths = [1 + int(np.cumsum(side).argmax()) for side in (gain[: middle - first][::-1], gain[middle - first + 1 :])]
+    even = max(lengths) < 2 * min(lengths) and min(lengths) > 0.2 * Ruler.SCALE
+    shortest = max(min(lengths), round(0.26 * Ruler.SCALE))
+    left, right = (min(length, round(1.5 * shortest)) for length in lengths)
+    ends = [max(middle - left, first), min(middle + right, last)]
+    one, other = (
+        (column / Ruler.SCALE - Ruler.ORIGIN, float(path[column - first]) / Ruler.SCALE - Ruler.ORIGIN)
+        for column in ends
+    )
+    return (one, other), even
+
+
+def _darkest_path(dark: Array, columns: range, y: float) -> Array:
+    """For each column the row of the darkest path near `y` from left to right, a row up or down from one to the next
+    at most."""
+    rows = np.arange(_row(y - 0.3), min(_row(y + 0.3), len(dark) - 2))
+    place = rows / Ruler.SCALE - Ruler.ORIGIN
+    gain = np.sqrt(np.maximum(dark[rows, columns.start : columns.stop], 0))
+    gain *= np.exp(-(((place - y) / 0.2) ** 2))[:, None]
+    total, came = gain[:, 0], np.zeros(gain.shape, int)
+    for column in range(1, gain.shape[1]):
+        padded = np.pad(total, 1, constant_values=-np.inf)
+        choices = np.stack([padded[:-2] - 0.15, padded[1:-1], padded[2:] - 0.15])
+        came[:, column] = choices.argmax(axis=0) - 1
+        total = choices.max(axis=0) + gain[:, column]
+    path = [int(total.argmax())]
+    for column in range(gain.shape[1] - 1, 0, -1):
+        path.append(path[-1] + came[path[-1], column])
+    return rows[path[::-1]]
 
 
 def _find_chin(lab: Array, mouth: Array) -> Point:
     """Where the skin of the chin ends above the shadow of the neck, in ipd."""
-    lowest = min(float(mouth[3, 1]) + 0.4, 1.9)
-    rows = np.arange(_row(max(1.5, lowest)), _row(2.05))
+    usual = float(np.clip(mouth[2:, 1].mean() + CHIN_BELOW_MOUTH, 1.55, 2.05))
+    lowest = min(float(mouth[3, 1]) + 0.4, usual)
+    rows = np.arange(_row(max(usual - 0.3, lowest)), _row(min(usual + 0.27, 2.1)))
     light = cv2.GaussianBlur(lab[..., 0], (0, 0), 2.5)[:, _span(-0.12, 0.12)].mean(axis=1)
     fall = np.maximum(light[rows - 3] - light[rows + 3], 0)
-    weighted = fall * np.exp(-(((rows / Ruler.SCALE - Ruler.ORIGIN - CHIN_ROW) / (2 * CHIN_ROW_SPREAD)) ** 2))
+    weighted = fall * np.exp(-(((rows / Ruler.SCALE - Ruler.ORIGIN - usual) / (2 * CHIN_SPREAD)) ** 2))
     # The first edge from above that is clear: a collar below may be a stronger one.
     edges = (weighted > max(3.0, 0.3 * float(weighted.max()))) & (weighted >= np.roll(weighted, -1))
-    row = rows[int(edges.argmax())] if edges.any() else _row(max(CHIN_ROW, lowest))
+    row = rows[int(edges.argmax())] if edges.any() else _row(max(usual, lowest))
     return float(mouth[:2, 0].mean()) * 0.5, row / Ruler.SCALE - Ruler.ORIGIN

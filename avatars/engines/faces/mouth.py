@@ -27,8 +27,11 @@ CORNER_SHARE = 0.14
 """How much of the lower lip's way the corners go."""
 CHIN_SHARE = 0.62
 """How much of the lower lip's way the chin goes."""
-SPREAD, ROUND = 0.26, 0.31
-"""Of the corners outwards (width 0 to 1: half of it each way) and inwards (rounding 1), as part of half the mouth."""
+SPREAD, ROUND, MOST_ROUND = 0.26, 0.31, 0.14
+"""Of the corners outwards (width 0 to 1: half of it each way) and inwards (rounding 1), as part of half the mouth; the
+last in ipd: the cheeks beside a wide mouth would crumple."""
+SMILE = 0.6
+"""How much of rounding a mouth does that shows its teeth: what a smile has pulled apart cannot be made undone."""
 SEAM = 0.02
 """Width of the dark line between closed lips."""
 POUT = 0.035
@@ -158,24 +161,26 @@ class MouthArea:
         _, bottom = self._rest.edges(u)
         covers = np.clip((bottom - v) / self._soft + 0.5, 0, 1)
         # Rounded lips stand out and shade what is behind them.
-        light = 1 - mouth.rounding * (0.8 - 0.45 * np.clip((self._v - upper) / 0.1, 0, 1))
+        light = 1 - SMILE * mouth.rounding * (0.8 - 0.45 * np.clip((self._v - upper) / 0.1, 0, 1))
         return np.asarray(_mix(filling, self._sample(u, v) * light[..., None] ** self._inside.shadow, covers))
 
     def _shape(self, mouth: Mouth) -> Arches:
         rest = self._rest
-        width = 1 + SPREAD * (mouth.width - 0.5) - ROUND * mouth.rounding - 0.07 * mouth.openness
-        gap = DROP * mouth.openness + POUT * mouth.rounding
+        rounding = mouth.rounding * (SMILE if self._shows_teeth else 1.0)
+        inwards = min(ROUND, MOST_ROUND / rest.half) * rounding
+        width = 1 + SPREAD * (mouth.width - 0.5) - inwards - 0.07 * mouth.openness
+        gap = DROP * mouth.openness + POUT * rounding
         # Corners travel along the line of the lips, and down with the jaw.
         corner = 0.8 * rest.line * (1 - width**2) + CORNER_SHARE * gap
-        corner += 0.6 * mouth.rounding * (rest.line - corner)
+        corner += 0.6 * rounding * (rest.line - corner)
         # Rounded lips close over the teeth, the lower one more, and open only in their middle.
         return Arches(
             half=rest.half * width,
             corner=corner,
             line=rest.line,
-            above=rest.above * (1 - 0.7 * mouth.rounding) + UPPER_SHARE * gap,
-            below=rest.below * (1 - 0.9 * mouth.rounding) + (1 - UPPER_SHARE) * gap,
-            bow=1 - 0.25 * mouth.openness + 0.4 * mouth.rounding * (1 - mouth.openness),
+            above=rest.above * (1 - 0.7 * rounding) + UPPER_SHARE * gap,
+            below=rest.below * (1 - 0.9 * rounding) + (1 - UPPER_SHARE) * gap,
+            bow=1 - 0.25 * mouth.openness + 0.4 * rounding * (1 - mouth.openness),
         )
 
     def _sideways(self, shape: Arches) -> Array:

@@ -125,6 +125,11 @@ class TestEyes:
         dark_shut = (shut[top:bottom, left:right].astype(int).sum(axis=2) < 240).sum()
         assert dark_shut < 0.6 * dark_opened
 
+    def test_the_frame_of_glasses_stays_where_it_is(self) -> None:
+        face = PortraitArtist(portraits.GLASSES, Given())
+        darker = draw(face).astype(int).sum(axis=2) - draw(face, eyes=Eyes(lids=1.0)).astype(int).sum(axis=2) > 120
+        assert darker.sum() < 40, "lashes at most"
+
     def test_half_closed_lies_between(self, face: PortraitArtist) -> None:
         pictures = [draw(face, eyes=Eyes(lids=lids)).astype(int) for lids in (0.0, 0.5, 1.0)]
         half, full = (np.abs(picture - pictures[0]).sum() for picture in pictures[1:])

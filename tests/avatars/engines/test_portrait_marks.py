@@ -7,12 +7,13 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from avatars.engines.faces.artist import PortraitArtist
-from avatars.engines.faces.marks import POINTS, FaceMarks, Given, find_face
+from avatars.engines.faces.marks import POINTS, FaceMarks, Given, _looks_like_a_face, find_face
 from avatars.engines.faces.picture import Picture, read_picture
 from avatars.engines.poses import Eyes, Head, Mouth
 from molts.errors import BadInput
@@ -38,6 +39,34 @@ def test_it_finds_eyes_mouth_and_chin(change: Callable[[Picture], Picture]) -> N
     distance, name = furthest(marks, picture, portraits.TRUE_MARKS)
     assert distance < 0.1, name
     assert marks.confidence > 0.7
+
+
+def test_it_finds_the_parts_of_a_face_with_glasses_and_thin_lips() -> None:
+    picture = portraits.glasses()
+    for seen in (picture, portraits.scaled(picture, 0.6), np.ascontiguousarray(picture[:, ::-1])):
+        marks = find_face(seen)
+        assert marks.mouth_top == marks.mouth_bottom, "a bright lower lip is not teeth"
+    distance, name = furthest(find_face(picture), picture, portraits.TRUE_MARKS_OF_GLASSES)
+    assert distance < 0.1, name
+
+
+def test_it_finds_all_of_the_teeth_of_a_broad_smile() -> None:
+    true = dict(portraits.TRUE_MARKS)
+    for name in ("mouth_bottom", "chin"):
+        true[name] = true[name][0], true[name][1] + 7
+    picture = portraits.laughing()
+    found = in_pixels(find_face(picture), picture)
+    assert found["mouth_top"][1] == pytest.approx(true["mouth_top"][1], abs=3)
+    assert found["mouth_bottom"][1] == pytest.approx(true["mouth_bottom"][1], abs=5)
+    assert found["chin"][1] == pytest.approx(true["chin"][1], abs=6)
+
+
+def test_it_finds_the_mouth_of_a_head_that_is_turned_away() -> None:
+    picture = portraits.turned_away(portraits.smiling())
+    true = {name: (0.75 * x, y) for name, (x, y) in portraits.TRUE_MARKS.items()}
+    found = in_pixels(find_face(picture), picture)
+    for name in ("left_eye", "right_eye", "mouth_left", "mouth_right", "mouth_top", "mouth_bottom"):
+        assert np.hypot(*(found[name] - true[name])) < 5, name
 
 
 def test_it_finds_the_parts_of_a_tilted_face() -> None:
@@ -88,6 +117,13 @@ def test_a_picture_without_a_usable_face_is_refused(picture: Picture, text: str)
     with pytest.raises(BadInput, match=text) as refusal:
         find_face(picture)
     assert refusal.value.attr == "portrait"
+
+
+def test_what_has_neither_eyes_nor_mouth_is_no_face_however_like_one_it_is() -> None:
+    box = np.array([115.0, 65.0, 100.0, 100.0])
+    for picture, is_face in ((portraits.smiling(), True), (portraits.without_features(portraits.smiling()), False)):
+        gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        assert _looks_like_a_face(picture, gray, box, votes=40) is is_face
 
 
 def test_marks_by_hand_win_and_the_rest_is_found() -> None:

@@ -15,7 +15,7 @@ from tests.avatars.engines import portraits
 SHEET = Path(__file__).parents[3] / "docs/images/portrait.webp"
 ENGINE_PICTURE = Path(__file__).parents[3] / "static/src/engines/portrait.webp"
 SIZE = 320
-FACE = (86, 70, 426, 410)
+FACE, NEAR_FACE = (86, 70, 426, 410), (36, 20, 476, 460)
 POSES = {
     "rest": (Head(), Eyes(), Mouth()),
     "half open": (Head(), Eyes(), Mouth(0.45)),
@@ -35,14 +35,15 @@ def test_the_contact_sheet_of_a_portrait() -> None:
     font = ImageFont.load_default(18)
     columns = 5
     lines = len(POSES) // columns
-    sheet = Image.new("RGB", (columns * SIZE, 2 * lines * SIZE))
+    pictures = {portraits.SMILING: FACE, portraits.CLOSED: FACE, portraits.GLASSES: NEAR_FACE}
+    sheet = Image.new("RGB", (columns * SIZE, len(pictures) * lines * SIZE))
     draw = ImageDraw.Draw(sheet)
-    for block, path in enumerate((portraits.SMILING, portraits.CLOSED)):
+    for block, (path, cut) in enumerate(pictures.items()):
         artist = PortraitArtist(path, Given())
         for number, (name, pose) in enumerate(POSES.items()):
             at = (number % columns * SIZE, (block * lines + number // columns) * SIZE)
             # Drawn as large as in a room, cut to the face.
-            picture = Image.fromarray(artist.render(*pose, width=512, height=512)).crop(FACE)
+            picture = Image.fromarray(artist.render(*pose, width=512, height=512)).crop(cut)
             sheet.paste(picture.resize((SIZE, SIZE), Image.Resampling.LANCZOS), at)
             draw.text((at[0] + 10, at[1] + 8), name, fill="white", font=font, stroke_width=2, stroke_fill="black")
     sheet.save(SHEET, quality=85, method=6)
