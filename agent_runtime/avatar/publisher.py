@@ -24,10 +24,11 @@ AHEAD_SECONDS = 0.5  # sound and pictures are made so far ahead of their time; a
 PIECE_SECONDS = 0.2  # made in one go: every waking of the loop costs, and so does every call of the media library
 HELD_SECONDS = 0.25  # sound that the media library has left when it is given more, so that a late loop is not heard
 AUDIO_QUEUE_MS = 600
-# How much longer sound is under way than the picture, measured on a calm machine: 58 ms against 17. The library takes
-# it every 10 ms, a packet holds 20, and the receiver buffers, more so when it is short of time, which nobody here can
-# see. LiveKit's `sync_streams` was further off in the one run in which it was tried.
-SOUND_BEHIND_SECONDS = 0.040
+# How much longer sound is under way than the picture, on a calm machine: 56 ms against about 45. The library takes it
+# every 10 ms, a packet holds 20, and the receiver buffers 30, more when it is short of time; of a picture it buffers
+# 40, in the first seconds up to 70, and of a plain one, whose first is small, only 12. Rather early than late: a voice
+# before its lips is noticed sooner. LiveKit's `sync_streams` was further off in the one run in which it was tried.
+SOUND_BEHIND_SECONDS = 0.010
 GAP_SECONDS = 0.005  # a shorter pause inside an utterance is not one
 LATE_FRAMES = 1.0  # a frame that is later than so many of its own durations is skipped when a newer one waits
 VIDEO_BITRATE = 900_000
@@ -120,11 +121,11 @@ class FacePublisher:
     when its own audio is heard. What is late is skipped, never heard late.
 
     LiveKit's `AvatarRunner` is not used. `tests/bench/bench_avatar.py`, both in one run on 2 quiet cores, as a
-    subscriber saw them: its picture came 106 to 119 ms after the sound and this one's, after the first ten seconds,
-    8 ms before to 17 ms after it; idle it sends 25 frames a second for 17 % of a core and this one 12.5 for 8 %.
-    Speaking, it takes 22.5 % as it comes (with the library's preset: two sizes, 20 frames a second), fed with frames
-    that are ready; this one takes 15.8 % for 25 and puts its frames together itself. It also publishes nothing until
-    its audio was subscribed to, and reports the end of speech when it was handed over, not when heard.
+    subscriber saw them: its picture came 121 to 137 ms after the sound, this one's 27 ms before to 17 ms after it;
+    idle it sends 25 frames a second for 13 % of a core and this one 12.3 for 6 %. Speaking, it takes 24 % as it comes
+    (with the library's preset: two sizes, 20 frames a second), fed with frames that are ready; this one takes 16 % for
+    25 and puts its frames together itself. It also publishes nothing until its audio was subscribed to, and reports the
+    end of speech when it was handed over, not when heard.
     """
 
     def __init__(
