@@ -142,7 +142,7 @@ class Talk:
 
     async def say(self, samples: NDArray[np.int16]) -> None:
         """Hand speech over a little faster than it is heard, as an agent does, and wait for its end."""
-        step = RATE // 10
+        step = RATE // 5  # what LiveKit's voices give at a time
         for start in range(0, len(samples), step):
             piece = samples[start : start + step]
             await self.output.capture_frame(rtc.AudioFrame(piece.tobytes(), RATE, 1, len(piece)))
