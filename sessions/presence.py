@@ -281,8 +281,7 @@ def agent_and_avatar(session_id: uuid.UUID) -> tuple[AgentBeat | None, str | Non
 
 def forget_face(session_id: uuid.UUID) -> None:
     """The session wants no avatar any more. It is said, for what Redis has lost is not there either."""
-    with _reachable():
-        client().set(_key("face", session_id), "", px=FACE_MEMORY_MS)
+    want_avatar(session_id, "")
 
 
 def count_avatar(**amounts: float) -> None:

@@ -80,9 +80,13 @@ class _Utterance:
         """No more frames to the sink, and no more waiting for it."""
         if self.pump is not None:
             self.pump.cancel()
+        self.pump = None
+        self.watch_no_more()
+
+    def watch_no_more(self) -> None:
         if self.watch is not None:
             self.watch.cancel()
-        self.pump = self.watch = None
+        self.watch = None
 
 
 class SpeechRoute(AudioOutput):
@@ -243,9 +247,7 @@ class SpeechRoute(AudioOutput):
 
     def _expect(self, utterance: _Utterance, seconds: float, failure: str) -> None:
         """A face that does not go on within `seconds` has failed. The room's own output needs no watching."""
-        if utterance.watch is not None:
-            utterance.watch.cancel()
-        utterance.watch = None
+        utterance.watch_no_more()
         if utterance.sink is self._face:
             utterance.watch = asyncio.get_running_loop().call_later(seconds, self.on_face_failed, failure)
 
@@ -262,10 +264,10 @@ class SpeechRoute(AudioOutput):
         if utterance.phase is _Phase.HELD or not (utterance.handed or begins):
             self._stopped(utterance, utterance.base)
             return
-        if not begins:
+        if begins:
+            utterance.watch_no_more()
+        else:
             utterance.stop()
-        elif utterance.watch is not None:
-            utterance.watch.cancel()
         utterance.phase = _Phase.CUTTING
         give_up = partial(self._give_up_cut, utterance, utterance.heard(time.time()))
         utterance.watch = asyncio.get_running_loop().call_later(CUT_SECONDS, give_up)
@@ -303,9 +305,8 @@ class SpeechRoute(AudioOutput):
         utterance.started_at = event.created_at
         if utterance.flushed:
             self._expect_end(utterance)
-        elif utterance.watch is not None and utterance.phase is _Phase.PLAYING:
-            utterance.watch.cancel()
-            utterance.watch = None
+        elif utterance.phase is _Phase.PLAYING:
+            utterance.watch_no_more()
         if not utterance.announced:
             utterance.announced = True
             self.on_playback_started(created_at=event.created_at)

@@ -11,18 +11,17 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from tests.agent_runtime.conftest import redis_server  # noqa: F401 - a fixture
-from tests.agent_runtime.stack import RedisServer, Stack
+from tests.agent_runtime.stack import Stack
 from tests.avatars.engines.speech import RATE as VOICE_RATE
 from tests.avatars.engines.speech import TEXT, say
 from tests.bench.avatar_process import RATE
-from tests.bench.bench_avatar import Talk
+from tests.bench.bench_avatar import Talk, media  # noqa: F401 - a fixture
 from tests.visitor import Visitor, rms
 
 pytestmark = [pytest.mark.bench, pytest.mark.timeout(1200)]
@@ -38,15 +37,8 @@ MOST_LAG = 12  # steps
 LEAST, LAG_MS = 0.7, 40
 
 
-@pytest.fixture(scope="module")
-def media(redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:  # noqa: F811
-    stack = Stack(tmp_path_factory.mktemp("mouth"), redis_url=redis_server.url)
-    yield stack
-    stack.stop()
-
-
 @pytest.mark.parametrize("face", MOUTHS)
-async def test_the_mouth_follows_the_voice(media: Stack, face: str) -> None:
+async def test_the_mouth_follows_the_voice(media: Stack, face: str) -> None:  # noqa: F811
     async with Talk(media, "ours", face, f"mouth-{face}") as talk:
         assert isinstance(talk.visitor, Visitor)
         talk.visitor.seen.measure = lambda luma: openness(face, luma)
