@@ -22,6 +22,7 @@ from livekit.agents.worker import WorkerPermissions
 
 from agent_runtime import entrypoint
 from molts.errors import Unavailable
+from molts.life import SignOfLife
 from sessions import presence
 from sessions.presence import WorkerInfo, WorkerKind
 
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 30
 JOB_MEMORY_LIMIT_MB = 3000
+HUNG_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class WorkerOptions:
     """What a kind of worker is: under which name jobs are asked for, how many it takes, what runs in them."""
 
     kind: WorkerKind
+    part: str
+    """Which part of a copy it is (`molts.supervisor`)."""
     name: str
     slots: int
     health_port: int
@@ -71,6 +75,7 @@ class Worker(ABC):
     def __init__(self, options: WorkerOptions) -> None:
         self._options = options
         self.slots = options.slots
+        self._life = SignOfLife(options.part, hung_seconds=HUNG_SECONDS)
         self.id = f"{socket.gethostname()}-{os.getpid()}"
         self._stopped = threading.Event()
         self._beats: threading.Thread | None = None
@@ -119,12 +124,15 @@ class Worker(ABC):
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, signals.put_nowait, number)
         serving = asyncio.create_task(self.server.run(), name="agent-server")
-        try:
-            if await _first(serving, signals.get()):
-                await self._sign_off()
-                await _first(self._drain(), signals.get())
-        finally:
-            await self._close(serving)
+        with self._life:
+            coming_round = asyncio.create_task(self._come_round(), name="sign-of-life")
+            try:
+                if await _first(serving, signals.get()):
+                    await self._sign_off()
+                    await _first(self._drain(), signals.get())
+            finally:
+                await self._close(serving)
+                coming_round.cancel()
         if serving.done() and not serving.cancelled():
             serving.result()  # a server that gave up says why
 
@@ -155,6 +163,11 @@ class Worker(ABC):
         await asyncio.gather(serving, return_exceptions=True)
 
     # -- signs of life -------------------------------------------------------------------------------------------------
+    async def _come_round(self) -> None:
+        while True:
+            self._life.came_round()
+            await asyncio.sleep(presence.BEAT_SECONDS)
+
     def _on_started(self) -> None:
         pool = self.server._proc_pool
         pool.on("process_closed", self._on_process_closed)
@@ -176,7 +189,8 @@ class Worker(ABC):
                 used=len(self.server.active_jobs),
             )
             try:
-                presence.beat_worker(info, self._options.kind)
+                if not self._life.is_hung:  # one that hangs takes no calls
+                    presence.beat_worker(info, self._options.kind)
                 if first:
                     first = False
                     self._on_ready()
@@ -214,6 +228,7 @@ class AgentWorker(Worker):
         super().__init__(
             WorkerOptions(
                 kind=WorkerKind.AGENT,
+                part="agent",
                 name=settings.MOLTS_AGENT_NAME,
                 slots=settings.MOLTS_AGENT_SLOTS,
                 health_port=settings.MOLTS_AGENT_HEALTH_PORT,

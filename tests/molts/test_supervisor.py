@@ -25,12 +25,12 @@ from molts.supervisor import guardian
 from molts.supervisor.logs import LineSplitter, PartLog, Redactor
 from molts.supervisor.ports import HIGHEST, LOWEST, PortBook, is_free
 from molts.supervisor.process import MISSES_AT_MOST, Part, PartFailed, Supervisor
+from molts.supervisor.signs import answering, http_answers
 from molts.supervisor.stack import (
     Given,
     Keys,
     Stack,
     find_redis_server,
-    http_answers,
     is_loopback,
     livekit_config,
     local_url,
@@ -169,7 +169,7 @@ async def test_it_starts_again_what_stands_still(tmp_path: Path, witness: Witnes
     )
     serve = f"import http.server as h; h.HTTPServer(('127.0.0.1', {port}), h.SimpleHTTPRequestHandler).serve_forever()"
     try:
-        await supervisor.start(program("web", serve, ready=answers, alive=answers))
+        await supervisor.start(program("web", serve, ready=answers, alive=answering(answers), silent_seconds=0.2))
         await supervisor.wait_ready("web", deadline=10)
         first = supervisor.pid("web")
         assert first is not None
@@ -178,7 +178,7 @@ async def test_it_starts_again_what_stands_still(tmp_path: Path, witness: Witnes
 
         await until(lambda: witness.said("web", "running again"), seconds=20)
         assert not is_alive(first)
-        assert witness.said("web", "does not answer any more") == 1
+        assert witness.said("web", "gives no sign of life") == 1
     finally:
         await supervisor.stop()
 
@@ -186,16 +186,36 @@ async def test_it_starts_again_what_stands_still(tmp_path: Path, witness: Witnes
 async def test_it_leaves_alone_what_answers_again_in_time(tmp_path: Path, witness: Witness) -> None:
     asked = 0
 
-    async def at_times() -> bool:
+    async def at_times(_: int) -> bool:
         nonlocal asked
         asked += 1
         return asked % MISSES_AT_MOST == 0
 
     supervisor = Supervisor(log_folder=tmp_path, redact=Redactor(), reporter=witness, watch_seconds=0.01)
     try:
-        await supervisor.start(program("web", "import time; time.sleep(60)", alive=at_times))
+        await supervisor.start(program("web", "import time; time.sleep(60)", alive=at_times, silent_seconds=0))
         await until(lambda: asked > 5 * MISSES_AT_MOST)
-        assert witness.said("web", "does not answer") == 0
+        assert witness.said("web", "gives no sign of life") == 0
+    finally:
+        await supervisor.stop()
+
+
+async def test_it_starts_again_what_never_gave_a_sign_of_life(tmp_path: Path, witness: Witness) -> None:
+    async def never(_: int) -> bool:
+        return False
+
+    supervisor = Supervisor(
+        log_folder=tmp_path,
+        redact=Redactor(),
+        reporter=witness,
+        first_delay=0.05,
+        watch_seconds=0.01,
+        start_seconds=0.3,
+    )
+    try:
+        await supervisor.start(program("jobs", "import time; time.sleep(60)", alive=never))
+        await until(lambda: witness.said("jobs", "starting again in") >= 2)
+        assert witness.said("jobs", "gives no sign of life") >= 2
     finally:
         await supervisor.stop()
 
