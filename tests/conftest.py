@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,12 @@ from tests.servers import live_servers, media_server, redis_url
 
 __all__ = ["live_servers", "media_server", "redis_url"]  # fixtures
 
+
+# A shell starts what runs in its background with Ctrl-C ignored, and `nohup` does so with SIGHUP. Programs that tests
+# start would inherit that, and never end when they are asked to.
+for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _usual)
 
 LIVE = (
     *("tests/e2e/", "tests/molts/test_up.py", "tests/agent_runtime/test_conversation.py", "test_lost_agents.py"),

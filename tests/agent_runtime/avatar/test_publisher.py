@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +24,9 @@ from avatars.engines.base import (
     VideoFormat,
     VideoFrame,
 )
+from tests.virtual_time import VirtualLoop
 
+pytestmark = pytest.mark.virtual_time
 RATE = 24_000
 
 
@@ -66,6 +67,42 @@ class Speech:
 
     def notify_playback_finished(self, playback_position: float, interrupted: bool) -> None:
         self.told.append(("finished", round(playback_position, 3), interrupted))
+
+
+class Given:
+    """In place of the media library's sources: notes what it is given, and when (loop time)."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sound: list[tuple[float, rtc.AudioFrame]] = []
+        self.pictures: list[float] = []
+        self.cleared = 0
+        monkeypatch.setattr(rtc, "AudioSource", lambda *_, **__: self._source(self._take_sound))
+        monkeypatch.setattr(rtc, "VideoSource", lambda *_, **__: self._source(self._take_picture))
+        monkeypatch.setattr(rtc.LocalAudioTrack, "create_audio_track", lambda *_: None)
+        monkeypatch.setattr(rtc.LocalVideoTrack, "create_video_track", lambda *_: None)
+
+    def frames(self) -> list[int]:
+        """The numbers of the frames whose sound was given, see `talk`."""
+        return [int(sample) for _, frame in self.sound for sample in list(frame.data)[::FRAME]]
+
+    def _source(self, take: Any) -> Any:
+        async def aclose() -> None: ...
+
+        return SimpleNamespace(capture_frame=take, clear_queue=self._clear, aclose=aclose)
+
+    def _clear(self) -> None:
+        self.cleared += 1
+
+    async def _take_sound(self, frame: rtc.AudioFrame) -> None:
+        self.sound.append((asyncio.get_running_loop().time(), frame))
+
+    def _take_picture(self, _: rtc.VideoFrame) -> None:
+        self.pictures.append(asyncio.get_running_loop().time())
+
+
+@pytest.fixture(autouse=True)
+def given(monkeypatch: pytest.MonkeyPatch) -> Given:
+    return Given(monkeypatch)
 
 
 async def publish(speech: Speech, *items: StreamItem) -> FacePublisher:
@@ -136,37 +173,6 @@ async def test_a_face_that_is_closed_while_it_starts_leaves_nothing_running() ->
     assert asyncio.all_tasks() <= before
 
 
-class Given:
-    """In place of the media library's sources: notes what it is given, and when (loop time)."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.sound: list[tuple[float, rtc.AudioFrame]] = []
-        self.pictures: list[float] = []
-        self.cleared = 0
-        monkeypatch.setattr(rtc, "AudioSource", lambda *_, **__: self._source(self._take_sound))
-        monkeypatch.setattr(rtc, "VideoSource", lambda *_, **__: self._source(self._take_picture))
-        monkeypatch.setattr(rtc.LocalAudioTrack, "create_audio_track", lambda *_: None)
-        monkeypatch.setattr(rtc.LocalVideoTrack, "create_video_track", lambda *_: None)
-
-    def frames(self) -> list[int]:
-        """The numbers of the frames whose sound was given, see `talk`."""
-        return [int(sample) for _, frame in self.sound for sample in list(frame.data)[::FRAME]]
-
-    def _source(self, take: Any) -> Any:
-        async def aclose() -> None: ...
-
-        return SimpleNamespace(capture_frame=take, clear_queue=self._clear, aclose=aclose)
-
-    def _clear(self) -> None:
-        self.cleared += 1
-
-    async def _take_sound(self, frame: rtc.AudioFrame) -> None:
-        self.sound.append((asyncio.get_running_loop().time(), frame))
-
-    def _take_picture(self, _: rtc.VideoFrame) -> None:
-        self.pictures.append(asyncio.get_running_loop().time())
-
-
 FRAME = RATE // 25
 
 
@@ -179,8 +185,7 @@ def talk(frames: int) -> list[StreamItem]:
     return items
 
 
-async def test_sound_is_handed_over_in_few_pieces_and_never_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = Given(monkeypatch)
+async def test_sound_is_handed_over_in_few_pieces_and_never_late(given: Given) -> None:
     publisher = await publish(Speech(), *talk(30), SegmentEnd())
     await asyncio.sleep(1.3)
     figures = publisher.figures.as_dict()
@@ -195,10 +200,8 @@ async def test_sound_is_handed_over_in_few_pieces_and_never_late(monkeypatch: py
     assert figures["gaps"] == 0
 
 
-async def test_an_interruption_takes_back_what_waits_and_what_is_said_next_is_heard_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    given, speech = Given(monkeypatch), Speech()
+async def test_an_interruption_takes_back_what_waits_and_what_is_said_next_is_heard_at_once(given: Given) -> None:
+    speech = Speech()
     publisher = await publish(speech, *talk(50))
     await asyncio.sleep(0.4)
     publisher.interrupt()
@@ -213,13 +216,16 @@ async def test_an_interruption_takes_back_what_waits_and_what_is_said_next_is_he
     assert len(given.pictures) > shown
 
 
-async def test_pictures_wait_for_sound_that_a_late_loop_handed_over_late(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pictures_wait_for_sound_that_a_late_loop_handed_over_late(
+    given: Given, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(face_publisher, "AHEAD_SECONDS", 1.5)
     monkeypatch.setattr(face_publisher, "HELD_SECONDS", 0.1)
-    given = Given(monkeypatch)
     publisher = await publish(Speech(), *talk(60), SegmentEnd())
     await asyncio.sleep(0.3)
-    time.sleep(1.7)  # noqa: ASYNC251 - the loop is late on purpose: the sound that was handed over is at its end
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    loop.be_late(1.7)  # the sound that was handed over is at its end
     await asyncio.sleep(1.9)
     figures = publisher.figures.as_dict()
     await publisher.aclose()
@@ -250,10 +256,7 @@ class Listener(Speech):
             yield await self._items.get()
 
 
-async def test_an_interruption_of_what_the_engine_has_not_begun_is_told_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    Given(monkeypatch)
+async def test_an_interruption_of_what_the_engine_has_not_begun_is_told_at_once(given: Given) -> None:
     speech = Listener()
     publisher = await publish(speech)
     speech.say(0.2)
@@ -265,8 +268,7 @@ async def test_an_interruption_of_what_the_engine_has_not_begun_is_told_at_once(
     assert speech.told == [("finished", 0.0, True)]
 
 
-async def test_sound_that_the_library_was_just_taking_is_cut_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = Given(monkeypatch)
+async def test_sound_that_the_library_was_just_taking_is_cut_as_well(given: Given) -> None:
     queued: list[rtc.AudioFrame] = []
 
     async def take(frame: rtc.AudioFrame) -> None:
@@ -283,8 +285,7 @@ async def test_sound_that_the_library_was_just_taking_is_cut_as_well(monkeypatch
     assert queued == []
 
 
-async def test_lips_close_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = Given(monkeypatch)
+async def test_lips_close_at_once(given: Given) -> None:
     rest = VideoFrame(np.zeros(64 * 96, np.uint8), 64, 64, Pixels.I420, 0.04)
     publisher = await publish(Speech(), *talk(16), *[rest] * 20)
     await asyncio.sleep(0.35)
@@ -298,8 +299,7 @@ async def test_lips_close_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(given.pictures) == shown + 2
 
 
-async def test_a_long_piece_of_an_engine_is_cut_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    given = Given(monkeypatch)
+async def test_a_long_piece_of_an_engine_is_cut_as_a_whole(given: Given) -> None:
     publisher = await publish(Speech(), sound(2.0), SegmentEnd())
     await asyncio.sleep(0.02)
     assert sum(frame.duration for _, frame in given.sound) == pytest.approx(2.0)
