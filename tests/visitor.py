@@ -142,13 +142,13 @@ class Visitor:
         await self._spoken.wait()
         return self.last_sample_at
 
-    async def wait_until_quiet(self, *, quiet: float = 0.8, timeout: float = 30) -> None:
+    async def wait_until_quiet(self, *, quiet: float = 0.8, timeout: float = 60) -> None:
         """Until something was heard and nothing more for `quiet` seconds."""
         async with asyncio.timeout(timeout):
             while self.heard.first_sound(0) is None or self.heard.quiet_for(time.time()) < quiet:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 
-    async def wait_for_sound(self, since: float, *, timeout: float = 15) -> float:
+    async def wait_for_sound(self, since: float, *, timeout: float = 60) -> float:
         async with asyncio.timeout(timeout):
             while (at := self.heard.first_sound(since)) is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)

@@ -387,6 +387,7 @@ def _django_parts(stack: Stack, given: Given) -> list[Part]:
             env=light,
             ready=lambda: web_answers("/readyz"),
             alive=answering(lambda: web_answers("/healthz")),
+            silent_seconds=6,
             hopeless={"address already in use": port_taken(stack.host, stack.port)},
             stop_seconds=5,
             layer=2,

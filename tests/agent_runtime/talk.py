@@ -144,7 +144,7 @@ class Desk:
         """(role, text) of every segment, in order."""
         return [(segment.role, segment.text) for segment in await self.segments(session)]
 
-    async def until(self, what: str, check: Callable[[], object], *, seconds: float = 15) -> None:
+    async def until(self, what: str, check: Callable[[], object], *, seconds: float = 60) -> None:
         """Until `check`, called in a thread, returns something true. Raises TimeoutError naming `what`."""
         until = time.monotonic() + seconds
         while not await self.query(check):
@@ -152,7 +152,7 @@ class Desk:
                 raise TimeoutError(f"waited {seconds:.0f} s in vain for: {what}")
             await asyncio.sleep(0.05)
 
-    async def until_said(self, session: LiveSession, count: int, *, seconds: float = 15) -> list[tuple[str, str]]:
+    async def until_said(self, session: LiveSession, count: int, *, seconds: float = 60) -> list[tuple[str, str]]:
         """(role, text) of the segments, once there are `count`."""
         try:
             await self.until(
@@ -162,7 +162,7 @@ class Desk:
             raise TimeoutError(f"{error}; there are {await self.said(session)}") from error
         return await self.said(session)
 
-    async def until_agent_is(self, session: LiveSession, *states: str, seconds: float = 15) -> None:
+    async def until_agent_is(self, session: LiveSession, *states: str, seconds: float = 60) -> None:
         await self.until(
             f"agent {' or '.join(states)}",
             lambda: LiveSession.objects.filter(pk=session.pk, agent_state__in=states).exists(),
