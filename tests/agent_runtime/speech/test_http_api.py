@@ -100,7 +100,7 @@ class Client:
         if not self.sent:
             return 0, None
         body = b"".join(message.get("body", b"") for message in self.sent)
-        assert self.sent[-1].get("more_body") is False
+        assert self.sent[-1].get("more_body", False) is False
         return self.sent[0]["status"], json.loads(body) if body.startswith(b"{") else body.decode()
 
 
