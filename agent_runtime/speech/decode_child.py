@@ -12,6 +12,7 @@ Exit status: see below.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import resource
@@ -40,6 +41,7 @@ WITH_CLOCK = {"ogg", "mov", "matroska", "asf"}
 
 MEMORY_BYTES = 1 << 30
 CPU_SECONDS = 600
+PACKET_SECONDS = 10.0  # none lasts longer
 SKEW_SECONDS = 0.1  # how far the clock may be ahead of the sound: it is coarse in some files
 BEGAN_ANEW_SECONDS = 1.0  # a clock that is so far behind the sound has been set back
 SHORT_HOLE_SECONDS = 2.0  # up to it a hole is filled with silence: speech goes on behind it
@@ -149,17 +151,19 @@ def open_audio(path: str, part: tuple[int, int] | None = None) -> av.container.I
 
 # -- length and time ---------------------------------------------------------------------------------------------------
 def seconds_in(container: av.container.InputContainer) -> float:
-    """Length of the sound without its holes, from its packets: nothing is decoded, and a header may say anything."""
+    """Length of the sound without its holes, from its packets: nothing is decoded, and a header may say anything.
+
+    It is a first look, so that what is far too long is refused at once; `write_records` counts what there is.
+    """
     stream = container.streams.audio[0]
     base = float(stream.time_base or 0)
     before: int | None = None
     ticks = 0
-    for packet in container.demux(stream):
+    for packet in packets_of(container, stream):
         if packet.pts is None:
             continue
-        step = 0 if before is None else packet.pts - before
-        # Without a duration of its own a packet lasts until the next one.
-        ticks += packet.duration or (step if 0 < step * base < SHORT_HOLE_SECONDS else 0)
+        lasts = packet.duration or (0 if before is None else packet.pts - before)
+        ticks += lasts if 0 < lasts * base < PACKET_SECONDS else 0  # longer: a hole counts as part of the packet
         before = packet.pts
     return ticks * base
 
@@ -260,7 +264,7 @@ class Mixer:
     RAMP_SECONDS = 0.01  # from the weights of one block to those of the next
     OPPOSITE = -0.2
     """The correlation from which on a channel is turned round: what is merely different is about 0."""
-    PLACES = {"FC": 1.0, "FL": 0.7, "FR": 0.7, "LFE": 0.1}
+    PLACES = {"FC": 1.0, "FL": 0.7, "FR": 0.7, "LFE": 0.3}
     """What a channel counts for by its place: speech is in the centre, and the deep one is made for thunder."""
 
     def __init__(self, frame: av.AudioFrame) -> None:
@@ -328,41 +332,49 @@ def channels_of(frame: av.AudioFrame) -> NDArray[np.float32]:
 
 # -- decoding ----------------------------------------------------------------------------------------------------------
 def decode(path: str, parts: list[tuple[int, int]]) -> Iterator[Record]:
-    """The first sound track of each part. Broken packets are skipped, as every player does."""
+    """The first sound track of each part. What is broken is skipped, as every player does."""
     track = Track()
-    for part in parts:
-        with open_audio(path, part if len(parts) > 1 else None) as container:
-            if not container.streams.audio:
-                continue
-            track.begin_part()
-            has_clock = not WITH_CLOCK.isdisjoint(container.format.name.split(","))
-            for frame in frames_of(container, container.streams.audio[0]):
+    for container in open_parts(path, parts):
+        track.begin_part()
+        has_clock = not WITH_CLOCK.isdisjoint(container.format.name.split(","))
+        stream = container.streams.audio[0]
+        for packet in packets_of(container, stream):
+            for frame in frames_of(packet):
                 yield from track.feed(frame, frame.time if has_clock else None)
     yield from track.flush()
 
 
-def frames_of(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[av.AudioFrame]:
-    for packet in container.demux(stream):
-        try:
-            yield from packet.decode()
-        except av.error.FFmpegError:
-            continue
+def open_parts(path: str, parts: list[tuple[int, int]]) -> Iterator[av.container.InputContainer]:
+    """Those with sound, one open at a time. One that cannot be read does not keep the others from being heard."""
+    for part in parts:
+        with contextlib.suppress(av.error.FFmpegError), open_audio(path, part if len(parts) > 1 else None) as container:
+            if container.streams.audio:
+                yield container
+
+
+def packets_of(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[av.Packet]:
+    with contextlib.suppress(av.error.FFmpegError):  # the rest of this part is lost
+        yield from container.demux(stream)
+
+
+def frames_of(packet: av.Packet) -> Iterator[av.AudioFrame]:
+    with contextlib.suppress(av.error.FFmpegError):
+        yield from packet.decode()
 
 
 def main(path: str, max_seconds: float) -> int:
     limit_resources()
     try:
         parts = parts_of(path)
-        length = 0.0
-        for part in parts:
-            with open_audio(path, part if len(parts) > 1 else None) as container:
-                if not container.streams.audio:
-                    return NO_SOUND
-                length += seconds_in(container)
-            if length > max_seconds:
-                return TOO_LONG
     except av.error.FFmpegError:
         return NOT_AUDIO
+    lengths = []
+    for container in open_parts(path, parts):
+        lengths.append(seconds_in(container))
+        if sum(lengths) > max_seconds:
+            return TOO_LONG
+    if not lengths:
+        return NO_SOUND
     return write_records(decode(path, parts), max_seconds)
 
 
@@ -371,19 +383,16 @@ def write_records(records: Iterator[Record], max_seconds: float) -> int:
     left = int(max_seconds * SAMPLE_RATE) * 2
     read = 0
     waiting = bytearray()
-    try:
-        for record in records:
-            if isinstance(record, int):
-                write_sound(waiting, at_least=1)
-                sys.stdout.buffer.write(struct.pack("<q", -record))
-                continue
-            read += len(record)
-            if read > left:
-                return TOO_LONG
-            waiting += record
-            write_sound(waiting, at_least=CHUNK_BYTES)
-    except av.error.FFmpegError:
-        pass
+    for record in records:
+        if isinstance(record, int):
+            write_sound(waiting, at_least=1)
+            sys.stdout.buffer.write(struct.pack("<q", -record))
+            continue
+        read += len(record)
+        if read > left:
+            return TOO_LONG
+        waiting += record
+        write_sound(waiting, at_least=CHUNK_BYTES)
     write_sound(waiting, at_least=1)
     sys.stdout.buffer.flush()
     return 0 if read else DAMAGED
