@@ -326,6 +326,27 @@ async def test_pages_of_other_sites_are_refused_when_there_is_no_secret(wav: byt
     assert (await Client(form(wav)).ask(api(StandIn(), secret="geheim")))[0] == 401
 
 
+@pytest.mark.parametrize(
+    ("secret", "headers"),
+    [
+        ("", {}),
+        ("", {"authorization": "Bearer anything"}),
+        ("geheim", {}),
+        ("geheim", {"access-control-request-method": "POST"}),
+    ],
+)
+async def test_a_page_is_told_to_go_through_a_server(wav: bytes, secret: str, headers: dict[str, str]) -> None:
+    """A secret does not belong into a page, so nobody is told to set one for it."""
+    method = "OPTIONS" if "access-control-request-method" in headers else "POST"
+    client = Client(form(wav), headers={"origin": "https://shop.example", **headers}, method=method)
+
+    status, answer = await client.ask(api(StandIn(), secret=secret))
+
+    assert (status, answer["error"]["code"]) == (403, "permission_denied")
+    assert "a server of yours" in answer["error"]["message"]
+    assert "MOLTS_SPEECH_SECRET" not in answer["error"]["message"]
+
+
 async def test_the_socket_of_this_machine_needs_no_secret(wav: bytes) -> None:
     app = api(StandIn(), secret="geheim")
 
