@@ -18,6 +18,7 @@ CONTENT_TYPES = {
     "csv": "text/csv; charset=utf-8",
     "json": "application/json",
 }
+BYTE_ORDER_MARK = "\ufeff"  # without it a spreadsheet takes a CSV file for one in an encoding of its own
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -75,7 +76,7 @@ def _csv(session: LiveSession, segments: Sequence[Segment]) -> str:
                 _cell(segment.text),
             ]
         )
-    return out.getvalue()
+    return BYTE_ORDER_MARK + out.getvalue()
 
 
 def _json(session: LiveSession, segments: Sequence[Segment]) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent_runtime.speech.decode_audio import decode_audio
+from agent_runtime.speech.decode_audio import Hole, decode_audio
 from agent_runtime.speech.pieces import cut_at_pauses
 from agent_runtime.speech.transcript import MAX_PIECE_SECONDS, SAMPLE_RATE, Transcript
 from molts.errors import BadInput, MoltsError
@@ -156,7 +156,7 @@ async def load(path: Path) -> tuple[list[Samples], float]:
     async def counted() -> Any:
         nonlocal total
         async for chunk in decode_audio(path, max_seconds=MAX_SECONDS):
-            total += len(chunk)
+            total += 0 if isinstance(chunk, Hole) else len(chunk)
             yield chunk
 
     try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent_runtime.speech.decode_audio import Hole
 from agent_runtime.speech.gate import Span, speech_spans
 from agent_runtime.speech.transcript import MAX_PIECE_SECONDS, SAMPLE_RATE
 
@@ -39,12 +40,18 @@ class Piece:
 
 
 async def cut_at_pauses(
-    chunks: AsyncIterator[NDArray[np.float32]], *, find_speech: FindSpeech = speech_spans
+    chunks: AsyncIterator[NDArray[np.float32] | Hole], *, find_speech: FindSpeech = speech_spans
 ) -> AsyncGenerator[Piece, None]:
-    """Yield the pieces of a stream of chunks. Holds at most a window (a minute) of it in memory."""
+    """Yield the pieces of a stream of chunks. Holds at most a window (a minute) of it in memory, nothing of a hole."""
     waiting: list[NDArray[np.float32]] = []
     length = passed = 0
     async for chunk in chunks:
+        if isinstance(chunk, Hole):
+            for piece in await _last_pieces(waiting, passed, find_speech):
+                yield piece
+            passed += length + chunk.samples
+            waiting, length = [], 0
+            continue
         waiting.append(chunk)
         length += len(chunk)
         if length < WINDOW:
@@ -57,10 +64,17 @@ async def cut_at_pauses(
         waiting = [window[rest:].copy()]
         passed += rest
         length -= rest
-    if length:
-        window = np.concatenate(waiting)
-        for start, end in group_spans(await _search(find_speech, window)):
-            yield Piece((passed + start) / SAMPLE_RATE, window[start:end])
+    for piece in await _last_pieces(waiting, passed, find_speech):
+        yield piece
+
+
+async def _last_pieces(waiting: list[NDArray[np.float32]], passed: int, find_speech: FindSpeech) -> list[Piece]:
+    """The pieces of what comes before a hole or the end."""
+    if not waiting:
+        return []
+    window = np.concatenate(waiting)
+    spans = group_spans(await _search(find_speech, window))
+    return [Piece((passed + start) / SAMPLE_RATE, window[start:end]) for start, end in spans]
 
 
 async def _search(find_speech: FindSpeech, window: NDArray[np.float32]) -> list[Span]:

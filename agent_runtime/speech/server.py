@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-import json
 import logging
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route, Router, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from agent_runtime.speech.connections import HEAD_BYTES, BoundedHTTP
 from agent_runtime.speech.engine import Engine, Model
 from agent_runtime.speech.http_api import Limits, SpeechAPI
 from agent_runtime.speech.ladder import Ladder, LadderPolicy, LadderSettings, Processor, read_gpu
@@ -47,12 +50,7 @@ from projects.providers.speech_protocol import (
 
 logger = logging.getLogger(__name__)
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-
 OPEN_SECONDS = 10.0
-HEAD_SECONDS = 10.0
 STREAMS_AT_MOST = 2000
 OTHER_MODELS_AT_MOST = 2
 LOOK_FOR_MODEL_SECONDS = 2.0
@@ -79,6 +77,11 @@ class SpeechServer:
         room = self.limits.at_once * AT_ONCE
         self.scheduler = Scheduler(self.engine, rescue=self._rescue, files_at_most=room)
         self.files = SpeechAPI(self.scheduler, secret=self.secret, aliases=(self.model,), limits=self.limits)
+        self.app = Router(
+            [Route("/healthz", self._health_door), WebSocketRoute("/{path:path}", self._stream_door)],
+            redirect_slashes=False,
+            default=self.files,
+        )
         self.ladder: Ladder | None = None
         self.streams = 0
         self._web: _Server | None = None
@@ -96,7 +99,8 @@ class SpeechServer:
         config = uvicorn.Config(
             self.app,
             interface="asgi3",
-            http=_Protocol,
+            http=BoundedHTTP,
+            h11_max_incomplete_event_size=HEAD_BYTES,
             lifespan="off",
             proxy_headers=False,
             log_config=None,
@@ -182,14 +186,8 @@ class SpeechServer:
         return self.ladder is not None and await self.ladder.fall("out of memory")
 
     # -- doors ---------------------------------------------------------------------------------------------------------
-    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket":
-            await self._stream_door(scope, receive, send)
-        elif scope["type"] == "http" and scope["path"] == "/healthz":
-            known = self._may_enter(scope)
-            await _answer(send, 200, self.state() if known else {"ready": self.engine.active is not None})
-        elif scope["type"] == "http":
-            await self.files(scope, receive, send)
+    async def _health_door(self, request: Request) -> Response:
+        return JSONResponse(self.state() if self._may_enter(request) else {"ready": self.engine.active is not None})
 
     def state(self) -> dict[str, Any]:
         """What `doctor` and metrics want to know. Nothing of what was said."""
@@ -222,46 +220,46 @@ class SpeechServer:
             "dropped": self.scheduler.figures.dropped,
         }
 
-    async def _stream_door(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()  # the connect
-        if scope["path"] != STREAM_PATH or not self._may_enter(scope) or self.streams >= STREAMS_AT_MOST:
-            await send({"type": "websocket.close", "code": REFUSED})
+    async def _stream_door(self, socket: WebSocket) -> None:
+        at_door = socket.scope["path"] == STREAM_PATH and self._may_enter(socket)
+        if not at_door or self.streams >= STREAMS_AT_MOST:
+            await socket.receive()  # the connect
+            await socket.close(REFUSED)
             return
-        await send({"type": "websocket.accept"})
+        await socket.accept()
         self.streams += 1
         try:
-            await self._converse(scope, receive, send)
-        except (OSError, RuntimeError) as error:  # the client went in the middle of a word
+            await self._converse(socket)
+        except (WebSocketDisconnect, RuntimeError) as error:  # the client went in the middle of a word
             logger.debug("stream ended: %s", error)
         finally:
             self.streams -= 1
 
-    def _may_enter(self, scope: Scope) -> bool:
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        if "origin" in headers:  # a page in somebody's browser
+    def _may_enter(self, caller: HTTPConnection) -> bool:
+        if "origin" in caller.headers:  # a page in somebody's browser
             return False
-        if scope.get("client") is None or not self.secret:  # the socket's own rights decide
+        if caller.client is None or not self.secret:  # the socket's own rights decide
             return True
-        given = headers.get("authorization", "").encode("latin-1")
+        given = caller.headers.get("authorization", "").encode("latin-1")
         return hmac.compare_digest(given, f"Bearer {self.secret}".encode())
 
-    async def _converse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        opening = await _read_opening(receive)
+    async def _converse(self, socket: WebSocket) -> None:
+        opening = await _read_opening(socket)
         if opening is None:
             return
         if isinstance(opening, Open):
             opening = opening.model_copy(update={"model": self._name_of(opening.model)})
             opening = await self._model_for(opening) or opening
         if isinstance(opening, Refused):
-            await send({"type": "websocket.send", "text": pack(opening)})
-            await send({"type": "websocket.close", "code": BAD})
+            await socket.send_text(pack(opening))
+            await socket.close(BAD)
             return
         with self.engine.hold(opening.model):
             model = self.engine.get(opening.model)
-            await send({"type": "websocket.send", "text": pack(Ready(model=public_name(model.name) if model else ""))})
-            await self._hear(opening, receive, send)
+            await socket.send_text(pack(Ready(model=public_name(model.name) if model else "")))
+            await self._hear(opening, socket)
 
-    async def _hear(self, opening: Open, receive: Receive, send: Send) -> None:
+    async def _hear(self, opening: Open, socket: WebSocket) -> None:
         outgoing: asyncio.Queue[Message] = asyncio.Queue(WAITING_MESSAGES)
         stream = Stream(
             opening=opening,
@@ -270,15 +268,15 @@ class SpeechServer:
             figures=self.figures,
             send=lambda message: _put(outgoing, message),
         )
-        writer = asyncio.create_task(_write(outgoing, send))
+        writer = asyncio.create_task(_write(outgoing, socket))
         try:
-            await _listen(stream, receive)
+            await _listen(stream, socket)
         except ProtocolError as error:
-            await send({"type": "websocket.close", "code": BAD, "reason": str(error)[:100]})
+            await socket.close(BAD, str(error)[:100])
         finally:
             stream.close()
             writer.cancel()
-            with contextlib.suppress(asyncio.CancelledError, OSError, RuntimeError):
+            with contextlib.suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
                 await writer
 
     def _name_of(self, asked: str) -> str:
@@ -319,23 +317,6 @@ class SpeechServer:
         return len(self._others) < OTHER_MODELS_AT_MOST
 
 
-class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """uvicorn would wait for ever for the head of a request, with as many sockets as anybody likes to open."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        super().connection_made(transport)
-        self.loop.call_later(HEAD_SECONDS, self._end_if_idle, transport, None)
-
-    def _end_if_idle(self, transport: asyncio.Transport, last: Any) -> None:
-        """Hang up when no request has come since the `last` one was answered."""
-        if transport.is_closing() or transport.get_protocol() is not self:  # it became a WebSocket
-            return
-        if self.cycle is last and (last is None or self.cycle.response_complete):
-            transport.close()
-        else:
-            self.loop.call_later(HEAD_SECONDS, self._end_if_idle, transport, self.cycle)
-
-
 class _Server(uvicorn.Server):
     """uvicorn would end the process by the signal that it was asked to stop with, before anything is put away."""
 
@@ -348,11 +329,11 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-async def _read_opening(receive: Receive) -> Open | Refused | None:
+async def _read_opening(socket: WebSocket) -> Open | Refused | None:
     """The client's first message, or what is wrong with it; None when it has gone."""
     try:
         async with asyncio.timeout(OPEN_SECONDS):
-            event = await receive()
+            event = await socket.receive()
             if event["type"] != "websocket.receive":
                 return None
             opening = read_client(event.get("text") or "")
@@ -365,9 +346,9 @@ async def _read_opening(receive: Receive) -> Open | Refused | None:
     return opening
 
 
-async def _listen(stream: Stream, receive: Receive) -> None:
+async def _listen(stream: Stream, socket: WebSocket) -> None:
     """Until the client hangs up. Raises ProtocolError."""
-    while (event := await receive())["type"] == "websocket.receive":
+    while (event := await socket.receive())["type"] == "websocket.receive":
         if (sound := event.get("bytes")) is not None:
             if len(sound) % 2:
                 raise ProtocolError("half a sample")
@@ -392,14 +373,6 @@ def _put(outgoing: asyncio.Queue[Message], message: Message) -> None:
         outgoing.put_nowait(message)
 
 
-async def _write(outgoing: asyncio.Queue[Message], send: Send) -> None:
+async def _write(outgoing: asyncio.Queue[Message], socket: WebSocket) -> None:
     while True:
-        message = await outgoing.get()
-        await send({"type": "websocket.send", "text": pack(message)})
-
-
-async def _answer(send: Send, status: int, body: object) -> None:
-    payload = json.dumps(body).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(payload)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": payload})
+        await socket.send_text(pack(await outgoing.get()))

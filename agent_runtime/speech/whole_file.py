@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from agent_runtime.speech.decode_audio import Hole
 from agent_runtime.speech.gate import speech_spans
 from agent_runtime.speech.pieces import FindSpeech, Piece, cut_at_pauses
 from agent_runtime.speech.transcript import SAMPLE_RATE, Recogniser, Transcript
@@ -39,7 +40,7 @@ class Wish:
 
 
 class Recording:
-    """One run over one recording. `duration` is right once `transcripts` has ended."""
+    """One run over one recording. `duration`, holes included, is right once `transcripts` has ended."""
 
     def __init__(self, recogniser: Recogniser, wish: Wish, *, find_speech: FindSpeech = speech_spans) -> None:
         self._recogniser = recogniser
@@ -51,7 +52,7 @@ class Recording:
     def duration(self) -> float:
         return self._samples / SAMPLE_RATE
 
-    async def transcripts(self, chunks: AsyncIterator[NDArray[np.float32]]) -> AsyncGenerator[Transcript, None]:
+    async def transcripts(self, chunks: AsyncIterator[NDArray[np.float32] | Hole]) -> AsyncGenerator[Transcript, None]:
         """Yield what was said, piece by piece, in order, times counted from the start of the recording.
 
         Unless the language is given, the first piece tells it: the next ones need not guess again.
@@ -72,9 +73,11 @@ class Recording:
                 task.cancel()
             await asyncio.gather(*running, return_exceptions=True)
 
-    async def _counted(self, chunks: AsyncIterator[NDArray[np.float32]]) -> AsyncGenerator[NDArray[np.float32], None]:
+    async def _counted(
+        self, chunks: AsyncIterator[NDArray[np.float32] | Hole]
+    ) -> AsyncGenerator[NDArray[np.float32] | Hole, None]:
         async for chunk in chunks:
-            self._samples += len(chunk)
+            self._samples += chunk.samples if isinstance(chunk, Hole) else len(chunk)
             yield chunk
 
     def _at_once(self) -> int:

@@ -271,6 +271,7 @@ def test_the_transcript_comes_as_a_file(agent: Agent, vera: User, sign_in: SignI
     assert response.status_code == 200
     assert response["Content-Disposition"].endswith(f'.{format}"')
     assert "Line 2 of Ada" in response.content.decode()
+    assert response.content.startswith(b"\xef\xbb\xbf") == (format == "csv"), "what a spreadsheet knows UTF-8 by"
 
 
 def test_an_unknown_format_is_named(agent: Agent, vera: User, sign_in: SignIn) -> None:

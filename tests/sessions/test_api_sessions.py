@@ -273,7 +273,7 @@ def test_a_list_costs_the_same_queries_however_long(
     [
         ("txt", "text/plain; charset=utf-8", "[00:00:00] Ada: Hello, this is Ada.\n[00:01:05] Vic: Good morning."),
         ("vtt", "text/vtt; charset=utf-8", "WEBVTT"),
-        ("csv", "text/csv; charset=utf-8", "seq,role,speaker"),
+        ("csv", "text/csv; charset=utf-8", "\ufeffseq,role,speaker"),
     ],
 )
 def test_it_gives_the_transcript_as_a_file(

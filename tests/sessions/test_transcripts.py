@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -61,6 +62,18 @@ def test_it_writes_no_cell_that_a_spreadsheet_would_run(agent: Agent, evil: str)
     rows = list(csv.DictReader(io.StringIO(render_transcript(session=session, format="csv")[0])))
     assert rows[0]["text"] == f"'{evil.strip()}"
     assert rows[0]["speaker"] == f"'{evil.strip()}"
+
+
+@pytest.mark.parametrize("name", ["Zoë", "زوي", "佐伊", "Zoe"])
+def test_a_spreadsheet_reads_its_csv_as_utf_8(agent: Agent, name: str) -> None:
+    session = make_session(agent, visitor_name=name)
+    say(session, "user", f"{name}?")
+
+    written = render_transcript(session=session, format="csv")[0].encode()
+
+    assert written.startswith(codecs.BOM_UTF8)
+    row = next(csv.DictReader(io.StringIO(written.decode("utf-8-sig"))))
+    assert (row["seq"], row["speaker"], row["text"]) == ("1", name, f"{name}?")
 
 
 def test_it_refuses_an_unknown_format_by_naming_the_known(talk: LiveSession) -> None:

@@ -100,7 +100,7 @@ class Client:
         if not self.sent:
             return 0, None
         body = b"".join(message.get("body", b"") for message in self.sent)
-        assert self.sent[-1].get("more_body") is False
+        assert self.sent[-1].get("more_body", False) is False
         return self.sent[0]["status"], json.loads(body) if body.startswith(b"{") else body.decode()
 
 
@@ -324,6 +324,27 @@ async def test_pages_of_other_sites_are_refused_when_there_is_no_secret(wav: byt
     # Headers are bytes: whatever a client sends beyond ASCII must not bring the comparison down.
     assert (await Client(form(wav), headers=allowed).ask(api(StandIn(), secret="geheim-ü")))[0] in (200, 401)
     assert (await Client(form(wav)).ask(api(StandIn(), secret="geheim")))[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("secret", "headers"),
+    [
+        ("", {}),
+        ("", {"authorization": "Bearer anything"}),
+        ("geheim", {}),
+        ("geheim", {"access-control-request-method": "POST"}),
+    ],
+)
+async def test_a_page_is_told_to_go_through_a_server(wav: bytes, secret: str, headers: dict[str, str]) -> None:
+    """A secret does not belong into a page, so nobody is told to set one for it."""
+    method = "OPTIONS" if "access-control-request-method" in headers else "POST"
+    client = Client(form(wav), headers={"origin": "https://shop.example", **headers}, method=method)
+
+    status, answer = await client.ask(api(StandIn(), secret=secret))
+
+    assert (status, answer["error"]["code"]) == (403, "permission_denied")
+    assert "a server of yours" in answer["error"]["message"]
+    assert "MOLTS_SPEECH_SECRET" not in answer["error"]["message"]
 
 
 async def test_the_socket_of_this_machine_needs_no_secret(wav: bytes) -> None:

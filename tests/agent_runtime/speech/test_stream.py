@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from agent_runtime.speech import server as server_module
+from agent_runtime.speech import connections
 from agent_runtime.speech.engine import Model, Task
 from agent_runtime.speech.places import Places
 from agent_runtime.speech.server import SpeechServer
@@ -281,7 +281,7 @@ async def test_a_secret_is_asked_for_on_the_network_and_pages_stay_out() -> None
 async def test_who_never_finishes_the_head_of_a_request_is_hung_up_on(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server_module, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.2)
     head = b"GET /healthz HTTP/1.1\r\nHost: speech\r\n"
     async with serving(Places(sockets=(path,))), talking(path) as talker:
         assert isinstance(await talker.hear(), Ready)
