@@ -25,6 +25,7 @@ if not apps.ready:
     django.setup()
 
 from livekit.agents import AgentSession, JobContext, JobProcess
+from livekit.agents.stt import STTError
 from livekit.agents.voice.events import CloseEvent, CloseReason, ErrorEvent
 from livekit.agents.voice.room_io import TextInputEvent
 
@@ -132,6 +133,7 @@ class Conversation:
                 self._spec,
                 vad=self._context.proc.userdata.get("vad") or load_vad(),
                 on_final=self._recorder.note_heard,
+                teller=self._recorder,
             )
         except MoltsError as error:
             await self._fail(error)
@@ -225,6 +227,8 @@ class Conversation:
         if not text:
             return
         self._recorder.record_typed(text)
+        if self._pipeline is not None:
+            self._pipeline.attendant.note_asked()
         with contextlib.suppress(RuntimeError):  # the answer that is being given may not be interruptible
             session.interrupt()
         session.generate_reply(user_input=text)
@@ -269,10 +273,13 @@ class Conversation:
     def _on_provider_change(self, change: AvailabilityChange) -> None:
         if change.kind is Kind.STT and change.active is not None and change.active.provider == "pocketsphinx":
             self._notice_offline_recogniser()
+        if self._pipeline is not None and self._pipeline.attendant.takes(change):
+            return
         self._recorder.notice(
             level="info" if change.available else "warning",
             code=f"{change.kind.value}_fallback",
             text=describe_change(change),
+            reason=change.reason,
         )
 
     def _notice_offline_recogniser(self) -> None:
@@ -285,6 +292,9 @@ class Conversation:
 
     def _on_error(self, event: ErrorEvent) -> None:
         logger.warning("pipeline error", extra={"error": type(event.error).__name__})
+        # A model's or a voice's comes out where its answer or its sound was waited for.
+        if isinstance(event.error, STTError) and not event.error.recoverable and self._pipeline is not None:
+            self._pipeline.attendant.could_not_hear()
 
     def _on_close(self, event: CloseEvent) -> None:
         if event.reason is CloseReason.ERROR:

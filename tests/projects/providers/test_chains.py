@@ -180,7 +180,7 @@ async def test_an_utterance_that_one_recogniser_fails_to_hear_goes_to_the_next(
     vendor.mood = "hang"
     chain = build_chain(
         Kind.STT,
-        [afar(vendor, timeout=0.5), Rung("faster_whisper"), Rung("pocketsphinx")],
+        [afar(vendor, timeout=2), Rung("faster_whisper"), Rung("pocketsphinx")],
         PERSONA,
         vad=inference.VAD(min_silence_duration=0.25),
     )
