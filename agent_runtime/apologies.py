@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - letters of many languages look alike
 """What the agent says by itself while a part of it does not answer, in every language that an agent can be set to."""
 
 from __future__ import annotations

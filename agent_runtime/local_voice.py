@@ -1,8 +1,7 @@
-"""A voice for the few sentences that must be heard when no other voice speaks, and a sound for when this one is missing."""
+"""A voice for the few sentences that must be heard when no other voice speaks, and a sound for when it is missing."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
