@@ -33,6 +33,7 @@ from agent_runtime.avatar.addressed_streams import address_streams
 from agent_runtime.avatar.link import FaceLink, face_source
 from agent_runtime.db import DatabaseThread
 from agent_runtime.early import hear_early_words
+from agent_runtime.farewell import say_why_not
 from agent_runtime.heartbeat import Heartbeat
 from agent_runtime.job_logs import log_through_parent
 from agent_runtime.listening import take_only_the_sound_of
@@ -40,7 +41,7 @@ from agent_runtime.pace import Pace
 from agent_runtime.pipeline import Pipeline, build_pipeline, describe_change, load_vad, pace_words_lightly, room_options
 from agent_runtime.recorder import SessionRecorder
 from molts.errors import MoltsError, NotFound
-from projects.providers.base import Kind
+from projects.providers.base import PIPELINE, Kind
 from projects.providers.chains import AvailabilityChange
 from sessions import presence, services
 from sessions.choices import EndReason
@@ -52,6 +53,7 @@ MAX_TYPED = 4_000
 SAY_AGAIN_SECONDS = 1.0
 SWITCH_SECONDS = 0.0005
 CLOSE_SECONDS = 3.0
+FAREWELL_SECONDS = 20.0
 
 
 def prewarm(process: JobProcess) -> None:
@@ -303,6 +305,14 @@ class Conversation:
     async def _fail(self, error: MoltsError) -> None:
         """The agent is set up so that it cannot talk: say so instead of leaving the visitor with silence."""
         logger.error("conversation cannot start: %s", error.detail)
+        kind = Kind(error.attr) if error.attr in PIPELINE else Kind.LLM
+        try:
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                await say_why_not(
+                    context=self._context, spec=self._spec, recorder=self._recorder, kind=kind, reason=error.detail
+                )
+        except Exception as unheard:  # it is told in any case by how the conversation ends
+            logger.warning("nobody heard why", extra={"error": type(unheard).__name__})
         await self._database.run(services.end_session, session_id=self._spec.session_id, reason=EndReason.ERROR)
         self._context.shutdown(reason="bad configuration")
 

@@ -17,6 +17,9 @@ BACK = {
     Kind.TTS: "The agent's voice works again.",
 }
 
+LEVELS = {Kind.STT: "error", Kind.LLM: "error", Kind.TTS: "warning"}
+"""Without a voice the words are still read, and mostly spoken by another one."""
+
 
 class Teller(Protocol):
     """Who keeps what a conversation's visitors and admins are told."""
@@ -43,7 +46,7 @@ class Outages:
         if self._reasons.get(kind) == reason:
             return
         self._reasons[kind] = reason
-        self._teller.notice(level="error", code=f"{kind.value}_lost", text=LOST[kind], reason=reason)
+        self._teller.notice(level=LEVELS[kind], code=f"{kind.value}_lost", text=LOST[kind], reason=reason)
 
     def end(self, kind: Kind) -> None:
         if self._reasons.pop(kind, None) is not None:

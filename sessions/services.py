@@ -14,7 +14,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from avatars.models import Agent
@@ -402,6 +402,12 @@ def add_notice(
             {"level": level, "code": code, "text": text, "offset_ms": offset_ms(session)}
         )
         publish_on_commit(session_id, notice)
+
+
+def failed_talks() -> Q:
+    """Conversations that failed: they broke off, or visitors were told that something needed did not work at all."""
+    told = SessionNotice.objects.filter(level="error").order_by().values("session")
+    return Q(state=SessionState.FAILED) | Q(reason__in=FAILURES) | Q(pk__in=told)
 
 
 # -- Ending -----------------------------------------------------------------------------------------------------------

@@ -161,7 +161,7 @@ def build_chain(kind: Kind, rungs: Sequence[Rung], persona: Persona, *, vad: vad
             logger.warning("provider skipped", extra={"kind": kind.value, "provider": rung.provider, "reason": reason})
     if not built:
         reasons = " ".join(f"{skip.provider}: {skip.reason}" for skip in skipped) or "The chain is empty."
-        raise BadConfiguration(f"No {kind.value} provider can be used. {reasons}")
+        raise BadConfiguration(f"No {kind.value} provider can be used. {reasons}", attr=kind.value)
     component, adapter = _combine(kind, [rung.component for rung in built], vad)
     keys = {index: rung.credentials.api_key for index, rung in enumerate(rungs)}
     return Chain(kind, component, built, skipped, adapter, keys)

@@ -318,7 +318,7 @@ async def test_a_local_voice_speaks_when_no_other_does(vendor: BrokenVendor, moo
         await vendor.be(mood)
         await stage.say("Hello there, I am Ada.")
         assert stage.told.asides == [SAYS.cannot_speak]
-        assert stage.told.notices == [("error", "tts_lost")]
+        assert stage.told.notices == [("warning", "tts_lost")]
         assert KEY not in stage.told.reasons[0]
         both = (len(await samples_of(SAYS.cannot_speak)) + len(await samples_of("Hello there, I am Ada."))) / RATE
         assert stage.ear.seconds > 0.7 * both
@@ -351,7 +351,7 @@ async def test_a_sound_is_heard_when_no_voice_works(vendor: BrokenVendor, monkey
         assert stage.ear.seconds == pytest.approx(4 * sound_of_trouble(RATE).duration, abs=0.1)
         assert stage.told.asides == [SAYS.cannot_speak] * 4
         assert stage.said == ["Hello there."] * 4  # to be read
-        assert stage.told.notices == [("error", "tts_lost")]
+        assert stage.told.notices == [("warning", "tts_lost")]
         assert stage.closed == []
 
 
