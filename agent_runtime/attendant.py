@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 VAD_SILENCE_SECONDS = 0.25  # that long after it a last word is taken for one; the end-of-turn model needs it
 # Seconds after the visitor's last word. Something is heard within four, whatever a voice takes to begin.
 WORDS_SECONDS = 2.0  # without words from the model
+LEAST_SECONDS = 0.5  # which a model has at least: it may have been asked late
 SOUND_SECONDS = 3.4  # without sound from the voice
 VOICE_SECONDS = 2.5  # so long a voice may take to begin where the visitor waits for no answer
 AGAIN_SECONDS = 8.0
@@ -159,7 +160,7 @@ class Attendant:
         """The same for a wait that began at `began_at`, mostly a moment after the visitor's last word."""
         asked_at = self._asked_at if began_at - self._asked_at < RECENT_SECONDS else began_at
         due = asked_at + WORDS_SECONDS if self._filled_at < asked_at else self._filled_at + AGAIN_SECONDS
-        return max(0.0, due - time.monotonic())
+        return max(0.0, max(due, began_at + LEAST_SECONDS) - time.monotonic())
 
     # -- the voice -----------------------------------------------------------------------------------------------------
     def takes(self, change: AvailabilityChange) -> bool:

@@ -99,10 +99,11 @@ class Chain:
             return
         instances = getattr(self.adapter, f"_{self.kind.value}_instances")
         served = instances.index(self.adapter._active_instance)
-        if self.adapter._status[served].available:
-            return
-        self.adapter._status[served].available = True
-        self._change(self._rung_of(instances[served]), available=True)
+        rung = self._rung_of(instances[served])
+        self._reasons.pop(rung.index, None)
+        if not self.adapter._status[served].available:
+            self.adapter._status[served].available = True
+            self._change(rung, available=True)
 
     @property
     def fell_back(self) -> bool:

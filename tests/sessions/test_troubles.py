@@ -57,7 +57,7 @@ def test_a_talk_that_another_part_carried_did_not_fail(agent: Agent, vera: User,
     tell(session, code, level="warning")
     assert listed(sign_in(vera), state="failed") == []
     assert listed(sign_in(vera), notices="any") == [session]
-    assert [row["code"] for row in count_notices(LiveSession.objects.order_by())] == [code]
+    assert code in [row["code"] for row in count_notices(LiveSession.objects.order_by())]
 
 
 def test_the_list_says_what_the_worst_was_and_why_and_shows_no_green(agent: Agent, vera: User, sign_in: SignIn) -> None:
@@ -92,7 +92,7 @@ def test_visitors_are_not_told_the_reason(agent: Agent, monkeypatch: pytest.Monk
 def test_a_long_reason_is_cut(agent: Agent) -> None:
     session = make_session(agent)
     tell(session, "llm_lost", reason="x" * 5_000)
-    assert len(session.notices.get().reason) == 300
+    assert len(session.notices.get(code="llm_lost").reason) == 300
 
 
 def test_doctor_tells_what_vendors_did_lately(agent: Agent) -> None:
@@ -121,5 +121,7 @@ def test_the_editor_tells_until_a_talk_went_well(agent: Agent) -> None:
     assert troubles() == {}
     tell(session, "stt_fallback", level="warning")
     assert list(troubles()) == ["stt"]
-    Turn.objects.create(session=make_session(agent), index=1)
+    Turn.objects.create(session=session, index=9)  # in the same talk: it says nothing
+    assert list(troubles()) == ["stt"]
+    make_session(agent)
     assert troubles() == {}
