@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import astuple, dataclass
 
-from livekit.agents.llm import ChatContext, ChatMessage
+from livekit.agents.llm import ChatContext, ChatItem, ChatMessage
 
 
 @dataclass(frozen=True)
@@ -323,7 +323,7 @@ def without_apologies(context: ChatContext, apologies: Apologies) -> ChatContext
     return kept
 
 
-def _cleaned(item: object, apologies: Apologies) -> object:
+def _cleaned(item: ChatItem, apologies: Apologies) -> ChatItem | None:
     if not isinstance(item, ChatMessage) or item.role != "assistant":
         return item
     text = said = item.text_content or ""

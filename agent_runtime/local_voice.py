@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import numpy as np
 from livekit import rtc
@@ -27,7 +27,7 @@ def is_ready() -> bool:
     return provider.readiness(Kind.TTS, provider.parse_options(Kind.TTS, {})).ready
 
 
-async def say_locally(text: str, *, language: str, rate: int) -> AsyncIterator[rtc.AudioFrame]:
+async def say_locally(text: str, *, language: str, rate: int) -> AsyncGenerator[rtc.AudioFrame, None]:
     """`text` at `rate` hertz by this machine's simplest voice; the sound of trouble where it cannot speak."""
     heard = False
     try:
@@ -41,7 +41,7 @@ async def say_locally(text: str, *, language: str, rate: int) -> AsyncIterator[r
         yield sound_of_trouble(rate)
 
 
-async def _espeak(text: str, language: str, rate: int) -> AsyncIterator[rtc.AudioFrame]:
+async def _espeak(text: str, language: str, rate: int) -> AsyncGenerator[rtc.AudioFrame, None]:
     provider = get_provider(PROVIDER)
     options = provider.parse_options(Kind.TTS, {})
     voice = provider.build_tts(options=options, credentials=Credentials(), persona=Persona(language=language))

@@ -108,11 +108,12 @@ class Stage:
         self.pipeline = build_pipeline(spec, vad=load_vad(), teller=self.told)
         self.session = self.pipeline.session
         self.said: list[str] = []
+        self.fallbacks: list[bool] = []
         self.closed: list[CloseEvent] = []
 
     async def __aenter__(self) -> Stage:
         for chain in self.pipeline.chains.values():
-            chain.on_change(self.pipeline.attendant.takes)
+            chain.on_change(lambda change: self.fallbacks.append(self.pipeline.attendant.takes(change)))
         self.session.output.audio = self.ear
         self.session.input.audio = self.microphone
         self.session.on("conversation_item_added", self._on_item)
@@ -143,6 +144,9 @@ class Stage:
 
     async def say(self, text: str) -> None:
         await asyncio.wait_for(self.session.say(text), PATIENCE)
+
+    async def until_said(self, count: int) -> None:
+        await self.until(lambda: len(self.said) >= count)
 
     async def until(self, check: Callable[[], Any]) -> None:
         async with asyncio.timeout(PATIENCE):
@@ -372,7 +376,7 @@ async def test_it_says_that_it_cannot_hear(vendor: BrokenVendor, mood: str) -> N
         await vendor.be(mood)
         for number in range(4):
             stage.microphone.say(question)
-            await stage.until(lambda number=number: len(stage.said) > number)
+            await stage.until_said(number + 1)
         assert set(stage.said) == {SAYS.cannot_hear}
         assert stage.told.notices == [("error", "stt_lost")]
         assert stage.told.reasons[0].startswith("OpenAI-compatible server: ")
@@ -389,7 +393,7 @@ async def test_while_a_recogniser_hangs_it_says_that_it_takes_a_moment(vendor: B
     await vendor.be(broken.HANGS)
     async with Stage(stt=(afar(vendor, timeout=2.0),)) as stage:
         stage.microphone.say(question)
-        await stage.until(lambda: len(stage.said) > 1)
+        await stage.until_said(2)
         assert stage.said == [SAYS.one_moment, SAYS.cannot_hear]
 
 

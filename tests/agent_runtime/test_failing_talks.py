@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +12,7 @@ from avatars.choices import PipelineKind
 from avatars.models import Agent, PipelineStep
 from projects.models import ProviderKey
 from sessions.models import LiveSession, Segment, SessionNotice
-from tests.agent_runtime.broken_vendor import ANSWER, DEAD, KEY, REFUSED, RunningBrokenVendor
+from tests.agent_runtime.broken_vendor import ANSWER, DEAD, HANGS, KEY, REFUSED, RunningBrokenVendor
 from tests.agent_runtime.talk import PHONE, Desk, same_words, type_text
 
 pytestmark = pytest.mark.slow
@@ -79,6 +80,22 @@ async def test_a_talk_with_a_model_that_is_refused_goes_on_by_itself_once_it_is_
     assert KEY not in first[2]
     assert second == ("info", "llm_back", "")
     assert (await desk.session(session)).is_live
+
+
+async def test_a_visitor_may_speak_on_while_a_model_hangs(desk: Desk, running: RunningBrokenVendor) -> None:
+    running.be(HANGS)
+    session = await desk.begin(await make_agent(desk, "llm", running.vendor.url))
+    async with desk.visitor(session) as visitor:
+        await visitor.wait_until_quiet()
+        sent = time.time()
+        await type_text(visitor, "hello")
+        await visitor.wait_for_sound(sent + 0.5)  # "One moment"
+        running.be("well")
+        await type_text(visitor, "When does the train leave?")
+        await desk.until(
+            "the answer", lambda: Segment.objects.filter(session=session, role="agent", text=ANSWER).exists()
+        )
+    assert await notices(desk, session) == []
 
 
 async def test_a_voice_that_is_dead_from_the_start_is_heard_in_another_voice(
