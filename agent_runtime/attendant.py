@@ -35,7 +35,7 @@ WORDS_SECONDS = 2.0  # without words from the model
 LEAST_SECONDS = 0.5  # which a model has at least: it may have been asked late
 SOUND_SECONDS = 3.4  # without sound from the voice
 VOICE_SECONDS = 2.5  # so long a voice may take to begin where the visitor waits for no answer
-AGAIN_SECONDS = 8.0
+AGAIN_SECONDS = 7.0
 PAUSE_SECONDS = 2.5  # after what was said has been heard
 CHARACTERS_A_SECOND = 14.0
 RECENT_SECONDS = 4.0  # whoever has waited for longer was told so
@@ -60,7 +60,7 @@ class Attendant:
         self._filled_at = 0.0
         self._voices_lost = 0
         self._hearing: asyncio.TimerHandle | None = None
-        self._speech: SpeechHandle | None = None
+        self._speeches: dict[str, SpeechHandle] = {}
         if hasattr(recogniser := chains[Kind.STT].component, "on_waiting"):
             recogniser.on_waiting = self._recogniser_waits
 
@@ -99,11 +99,12 @@ class Attendant:
         self._hearing = asyncio.get_running_loop().call_later(seconds, self._fill_while_hearing)
 
     def _say(self, text: str) -> None:
-        """As an utterance of its own, unless such a one is still to be heard."""
-        if self._session is None or (self._speech is not None and not self._speech.done()):
+        """As an utterance of its own, unless the same is still to be heard."""
+        before = self._speeches.get(text)
+        if self._session is None or (before is not None and not before.done()):
             return
         try:
-            self._speech = self._session.say(text)
+            self._speeches[text] = self._session.say(text)
         except RuntimeError:  # the session is closing
             logger.info("nobody is left to hear that a part has failed")
 

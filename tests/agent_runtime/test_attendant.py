@@ -253,6 +253,7 @@ async def test_when_all_of_several_models_fail_it_is_told_and_recovers(vendor: B
         for _ in range(3):
             assert await stage.ask() == SAYS.cannot_answer
         assert stage.told.notices == [("error", "llm_lost")]
+        assert stage.fallbacks == [False, True]  # the second rung took over; then none was left
         await vendor.be("well")
         assert await stage.ask() == ANSWER
         await stage.until(lambda: stage.told.notices[-1] == ("info", "llm_back"))
@@ -389,6 +390,19 @@ async def test_it_says_that_it_cannot_hear(vendor: BrokenVendor, mood: str) -> N
 
 @pytest.mark.usefixtures("hasty")
 async def test_while_a_recogniser_hangs_it_says_that_it_takes_a_moment(vendor: BrokenVendor) -> None:
+    question = np.concatenate([await samples_of("When does the train leave?"), np.zeros(2 * RATE, np.int16)])
+    await vendor.be(broken.HANGS)
+    async with Stage(stt=(afar(vendor, timeout=2.0),)) as stage:
+        stage.microphone.say(question)
+        await stage.until_said(2)
+        assert stage.said == [SAYS.one_moment, SAYS.cannot_hear]
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_what_is_wrong_is_said_even_right_after_one_moment(
+    vendor: BrokenVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attendant, "WORDS_SECONDS", 1.9)  # it is being said when the recogniser gives up
     question = np.concatenate([await samples_of("When does the train leave?"), np.zeros(2 * RATE, np.int16)])
     await vendor.be(broken.HANGS)
     async with Stage(stt=(afar(vendor, timeout=2.0),)) as stage:
