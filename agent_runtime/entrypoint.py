@@ -25,6 +25,7 @@ if not apps.ready:
     django.setup()
 
 from livekit.agents import AgentSession, JobContext, JobProcess
+from livekit.agents.stt import STTError
 from livekit.agents.voice.events import CloseEvent, CloseReason, ErrorEvent
 from livekit.agents.voice.room_io import TextInputEvent
 
@@ -32,6 +33,7 @@ from agent_runtime.avatar.addressed_streams import address_streams
 from agent_runtime.avatar.link import FaceLink, face_source
 from agent_runtime.db import DatabaseThread
 from agent_runtime.early import hear_early_words
+from agent_runtime.farewell import say_why_not
 from agent_runtime.heartbeat import Heartbeat
 from agent_runtime.job_logs import log_through_parent
 from agent_runtime.listening import take_only_the_sound_of
@@ -39,7 +41,7 @@ from agent_runtime.pace import Pace
 from agent_runtime.pipeline import Pipeline, build_pipeline, describe_change, load_vad, pace_words_lightly, room_options
 from agent_runtime.recorder import SessionRecorder
 from molts.errors import MoltsError, NotFound
-from projects.providers.base import Kind
+from projects.providers.base import PIPELINE, Kind
 from projects.providers.chains import AvailabilityChange
 from sessions import presence, services
 from sessions.choices import EndReason
@@ -51,6 +53,7 @@ MAX_TYPED = 4_000
 SAY_AGAIN_SECONDS = 1.0
 SWITCH_SECONDS = 0.0005
 CLOSE_SECONDS = 3.0
+FAREWELL_SECONDS = 20.0
 
 
 def prewarm(process: JobProcess) -> None:
@@ -132,6 +135,7 @@ class Conversation:
                 self._spec,
                 vad=self._context.proc.userdata.get("vad") or load_vad(),
                 on_final=self._recorder.note_heard,
+                teller=self._recorder,
             )
         except MoltsError as error:
             await self._fail(error)
@@ -225,6 +229,8 @@ class Conversation:
         if not text:
             return
         self._recorder.record_typed(text)
+        if self._pipeline is not None:
+            self._pipeline.attendant.note_asked()
         with contextlib.suppress(RuntimeError):  # the answer that is being given may not be interruptible
             session.interrupt()
         session.generate_reply(user_input=text)
@@ -269,10 +275,13 @@ class Conversation:
     def _on_provider_change(self, change: AvailabilityChange) -> None:
         if change.kind is Kind.STT and change.active is not None and change.active.provider == "pocketsphinx":
             self._notice_offline_recogniser()
+        if self._pipeline is not None and self._pipeline.attendant.takes(change):
+            return
         self._recorder.notice(
             level="info" if change.available else "warning",
             code=f"{change.kind.value}_fallback",
             text=describe_change(change),
+            reason=change.reason,
         )
 
     def _notice_offline_recogniser(self) -> None:
@@ -285,6 +294,9 @@ class Conversation:
 
     def _on_error(self, event: ErrorEvent) -> None:
         logger.warning("pipeline error", extra={"error": type(event.error).__name__})
+        # A model's or a voice's comes out where its answer or its sound was waited for.
+        if isinstance(event.error, STTError) and not event.error.recoverable and self._pipeline is not None:
+            self._pipeline.attendant.could_not_hear()
 
     def _on_close(self, event: CloseEvent) -> None:
         if event.reason is CloseReason.ERROR:
@@ -293,6 +305,14 @@ class Conversation:
     async def _fail(self, error: MoltsError) -> None:
         """The agent is set up so that it cannot talk: say so instead of leaving the visitor with silence."""
         logger.error("conversation cannot start: %s", error.detail)
+        kind = Kind(error.attr) if error.attr in PIPELINE else Kind.LLM
+        try:
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                await say_why_not(
+                    context=self._context, spec=self._spec, recorder=self._recorder, kind=kind, reason=error.detail
+                )
+        except Exception as unheard:  # it is told in any case by how the conversation ends
+            logger.warning("nobody heard why", extra={"error": type(unheard).__name__})
         await self._database.run(services.end_session, session_id=self._spec.session_id, reason=EndReason.ERROR)
         self._context.shutdown(reason="bad configuration")
 

@@ -10,7 +10,9 @@ from typing import Any, ParamSpec, TypeVar
 
 from livekit import rtc
 from livekit.agents import Agent, AgentSession, ModelSettings, inference, stt, vad
-from livekit.agents.llm import ChatContext
+from livekit.agents.llm import ChatChunk, ChatContext, Tool
+from livekit.agents.types import APIConnectOptions, FlushSentinel
+from livekit.agents.voice.agent_session import SessionConnectOptions
 from livekit.agents.voice.room_io import (
     AudioInputOptions,
     RoomIO,
@@ -21,19 +23,22 @@ from livekit.agents.voice.room_io import (
 )
 from livekit.agents.voice.turn import TurnHandlingOptions
 
+from agent_runtime import local_voice
+from agent_runtime.attendant import VAD_SILENCE_SECONDS, Attendant
+from agent_runtime.outages import Teller
 from projects.providers import get_provider
 from projects.providers.audio import RECOGNISER_RATE
-from projects.providers.base import PIPELINE, Kind
+from projects.providers.base import PIPELINE, Kind, Rung
 from projects.providers.chains import AvailabilityChange, Chain, build_chain
 from sessions.spec import SessionSpec
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-VAD_SILENCE_SECONDS = 0.25  # the end-of-turn model needs at least this much
 VAD_WINDOW_SECONDS = 0.032
 INTERRUPTION_SECONDS = 0.5  # so much voice is no cough
 PACE_STEP_SECONDS = 0.5
+ANY_NUMBER = 1_000_000
 PRE_CONNECT_SECONDS = 10.0  # how long the words spoken before the agent came may take to arrive
 
 TYPICAL_INSTRUCTIONS = (
@@ -49,6 +54,7 @@ class Pipeline:
     session: AgentSession[None]
     agent: Agent
     chains: dict[Kind, Chain]
+    attendant: Attendant
 
     async def aclose(self) -> None:
         for chain in self.chains.values():
@@ -70,11 +76,12 @@ class AtOnce(Executor):
 
 class AttentiveAgent(Agent):
     """Tells `on_final` each final transcript before the session acts on it: the session's own event leaves out what the
-    recogniser says beside the words."""
+    recogniser says beside the words. What its model and voice give goes through the attendant."""
 
-    def __init__(self, *, on_final: Callable[[stt.SpeechData], None], **options: Any) -> None:
+    def __init__(self, *, on_final: Callable[[stt.SpeechData], None], attendant: Attendant, **options: Any) -> None:
         super().__init__(**options)
         self._on_final = on_final
+        self._attendant = attendant
 
     async def stt_node(
         self, audio: AsyncIterable[rtc.AudioFrame], model_settings: ModelSettings
@@ -82,8 +89,27 @@ class AttentiveAgent(Agent):
         async with aclosing(Agent.default.stt_node(self, audio, model_settings)) as events:
             async for event in events:
                 if event.type is stt.SpeechEventType.FINAL_TRANSCRIPT and event.alternatives:
+                    self._attendant.note_heard()
                     self._on_final(event.alternatives[0])
                 yield event
+
+    async def llm_node(
+        self, chat_ctx: ChatContext, tools: list[Tool], model_settings: ModelSettings
+    ) -> AsyncGenerator[ChatChunk | str | FlushSentinel, None]:
+        pieces = Agent.default.llm_node(self, self._attendant.context(chat_ctx), tools, model_settings)
+        async with aclosing(self._attendant.answer(pieces)) as answer:
+            async for piece in answer:
+                yield piece
+
+    async def tts_node(
+        self, text: AsyncIterable[str], model_settings: ModelSettings
+    ) -> AsyncGenerator[rtc.AudioFrame, None]:
+        def voice(words: AsyncIterable[str]) -> AsyncIterable[rtc.AudioFrame]:
+            return Agent.default.tts_node(self, words, model_settings)
+
+        async with aclosing(self._attendant.speak(text, voice)) as frames:
+            async for frame in frames:
+                yield frame
 
 
 def load_vad() -> vad.VAD:
@@ -91,11 +117,31 @@ def load_vad() -> vad.VAD:
     return inference.VAD(min_silence_duration=VAD_SILENCE_SECONDS, executor=AtOnce())
 
 
+class Nobody:
+    """Tells nobody anything."""
+
+    def notice(self, *, level: str, code: str, text: str, once: bool = False, reason: str = "") -> None: ...
+
+    def note_aside(self, text: str) -> None: ...
+
+
 def build_pipeline(
-    spec: SessionSpec, *, vad: vad.VAD, on_final: Callable[[stt.SpeechData], None] = lambda data: None
+    spec: SessionSpec,
+    *,
+    vad: vad.VAD,
+    on_final: Callable[[stt.SpeechData], None] = lambda data: None,
+    teller: Teller = Nobody(),  # noqa: B008 - it has no state
 ) -> Pipeline:
-    """`on_final` is told what was heard. Raises BadConfiguration when a kind has no usable provider."""
-    chains = {kind: build_chain(kind, spec.chains[kind], spec.persona, vad=vad) for kind in PIPELINE}
+    """`on_final` is told what was heard, `teller` what fails. Raises BadConfiguration when a kind has no usable
+    provider."""
+    rungs = {**spec.chains, Kind.TTS: with_spare_voice(spec.chains[Kind.TTS])}
+    chains = {kind: build_chain(kind, rungs[kind], spec.persona, vad=vad) for kind in PIPELINE}
+    attendant = Attendant(
+        chains=chains,
+        language=spec.persona.language,
+        teller=teller,
+        spare_voice=len(spec.chains[Kind.TTS]) if len(rungs[Kind.TTS]) > len(spec.chains[Kind.TTS]) else None,
+    )
     session: AgentSession[None] = AgentSession(
         stt=chains[Kind.STT].component,
         llm=chains[Kind.LLM].component,
@@ -103,12 +149,38 @@ def build_pipeline(
         vad=vad,
         turn_handling=_turn_handling(spec, chains),
         user_away_timeout=None,
+        conn_options=_connect_options(chains),
         # LiveKit would be deaf for the first three seconds of the first answer, lest it hears itself before echo
         # cancellation has settled. Browsers and phones cancel echoes from the start; a visitor's words would be lost.
         aec_warmup_duration=None,
     )
-    agent = AttentiveAgent(on_final=on_final, instructions=_instructions(spec), chat_ctx=_history(spec))
-    return Pipeline(session, agent, chains)
+    agent = AttentiveAgent(
+        on_final=on_final, attendant=attendant, instructions=_instructions(spec), chat_ctx=_history(spec)
+    )
+    attendant.attach(session)
+    return Pipeline(session, agent, chains, attendant)
+
+
+def with_spare_voice(rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
+    """`rungs` and below them the local voice, for when none that the agent was given speaks."""
+    if not rungs or any(rung.provider == local_voice.PROVIDER for rung in rungs) or not local_voice.is_ready():
+        return rungs
+    return (*rungs, Rung(local_voice.PROVIDER))
+
+
+def _connect_options(chains: dict[Kind, Chain]) -> SessionConnectOptions:
+    """What failed is tried once more where nothing comes after it; LiveKit's own retries take longer than anybody
+    waits. And it would end the session after some failures in a row, when the next question may well be answered."""
+
+    def options(kind: Kind) -> APIConnectOptions:
+        return APIConnectOptions(max_retry=0 if chains[kind].adapter else 1)
+
+    return SessionConnectOptions(
+        stt_conn_options=options(Kind.STT),
+        llm_conn_options=APIConnectOptions(max_retry=0),  # our models try again by themselves
+        tts_conn_options=options(Kind.TTS),
+        max_unrecoverable_errors=ANY_NUMBER,
+    )
 
 
 def room_options(*, text_output: Any, on_text: Callable[[AgentSession[Any], TextInputEvent], Any]) -> RoomOptions:

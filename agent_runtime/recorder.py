@@ -331,10 +331,15 @@ class SessionRecorder:
         )
 
     # -- notices -------------------------------------------------------------------------------------------------------
-    def notice(self, *, level: str, code: str, text: str, once: bool = False) -> None:
-        self._write(
-            partial(services.add_notice, session_id=self._spec.session_id, level=level, code=code, text=text, once=once)
-        )
+    def notice(self, *, level: str, code: str, text: str, once: bool = False, reason: str = "") -> None:
+        """`text` is for everybody, `reason` for admins alone."""
+        tell = partial(services.add_notice, session_id=self._spec.session_id, level=level, code=code, text=text)
+        self._write(partial(tell, once=once, reason=reason))
+
+    def note_aside(self, text: str) -> None:
+        """The agent says `text` beside its answers: another voice does, or a sound stands for it."""
+        now = time.time()
+        self._settle(segment_id=_new_id(), role="agent", text=text, started_at=now, ended_at=now)
 
     # -- how it is written ---------------------------------------------------------------------------------------------
     def _settle(

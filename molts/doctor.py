@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from pathlib import Path
@@ -30,6 +31,7 @@ from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.db import connection, connections
 from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
 
 from molts.errors import MoltsError
 from projects.providers import get_provider
@@ -37,10 +39,13 @@ from projects.providers.base import Kind, Readiness
 from projects.providers.openai_compatible import find_ollama
 from projects.providers.speech_state import SpeechServerSilent, read_state
 from sessions import presence, rooms, tokens
+from sessions.choices import TOLD, WARNINGS
+from sessions.models import SessionNotice
 from sessions.presence import WorkerKind
 
 DEADLINE_SECONDS = 8.0
 PATIENCE_SECONDS = 3.0
+RECENT_TROUBLE = timedelta(hours=6)
 LITTLE_DISK = 2 * 1024**3
 NO_DISK = 200 * 1024**2
 SKEW_NOTICED, SKEW_HARMFUL = 2.0, 30.0
@@ -409,6 +414,21 @@ def check_language_models() -> Finding:
     return ok(f"Ollama with {', '.join(found[1]) or 'no models yet'}; scripted answers")
 
 
+def check_conversations() -> Finding:
+    """Never a fault of this machine's parts: what vendors and keys did to the conversations of the last hours."""
+    since = timezone.now() - RECENT_TROUBLE
+    told = SessionNotice.objects.filter(created_at__gte=since, level__in=WARNINGS).exclude(reason="")
+    latest = list(told.select_related("session__agent").order_by("-pk")[:100])
+    if not latest:
+        return ok("no vendor failed lately")
+    # Each trouble once, as it was last.
+    troubles = {(str(notice.session.agent), notice.code): notice for notice in reversed(latest)}
+    texts = [f"{agent}: {TOLD.get(code, code)} ({each.reason})" for (agent, code), each in troubles.items()]
+    more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
+    mend = "Look at the agent's page in the admin, and use Test connection on the key"
+    return warning(f"in the last hours: {'; '.join(texts[-3:])}{more}", mend)
+
+
 def check_ffmpeg() -> Finding:
     found = shutil.which("ffmpeg")
     if found:
@@ -438,6 +458,7 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "speech server": check_speech_server,
     "voices": check_voices,
     "language models": check_language_models,
+    "conversations": check_conversations,
     "ffmpeg": check_ffmpeg,
     "disk space": check_disk,
     "secrets": check_secrets,

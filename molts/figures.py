@@ -22,8 +22,9 @@ from django.utils.http import urlencode
 
 from projects.models import Project
 from projects.scoped_admin import MOST_TO_CHOOSE, chosen_project, my_projects
-from sessions.choices import FAILURES, LIVE_STATES, PART_NAMES, TOLD, WARNINGS, SessionSource, SessionState
+from sessions.choices import LIVE_STATES, PART_NAMES, TOLD, WARNINGS, SessionSource, SessionState
 from sessions.models import LiveSession, SessionNotice, Turn
+from sessions.services import failed_talks
 
 MOST_CONVERSATIONS = 2_000
 """Of so many conversations the turns are read, for percentiles."""
@@ -265,13 +266,12 @@ def figures(request: HttpRequest, span: Range) -> dict[str, Any]:
 
 def count_conversations(recent: models.QuerySet[LiveSession], span: Range) -> Iterable[Any]:
     """Conversations, failures and seconds by bucket and agent."""
-    failed = Q(state=SessionState.FAILED) | Q(reason__in=FAILURES)
     return (
         recent.annotate(bucket=BucketKey("created_at", hourly=span.is_hourly))
         .values("bucket", "agent_id", "agent__name")
         .annotate(
             number=Count("pk"),
-            failed=Count("pk", filter=failed),
+            failed=Count("pk", filter=failed_talks()),
             live=Count("pk", filter=Q(state__in=LIVE_STATES)),  # none lasts longer than the shortest time to choose
             seconds=Sum(Seconds(models.F("ended_at"), models.F("active_at"))),
         )

@@ -259,7 +259,7 @@ class UsageRecord(models.Model):
 
 
 class SessionNotice(models.Model):
-    """Something the visitor was told: a late or lost agent, a fallback."""
+    """Something the visitor was told: a late or lost agent, a fallback. `reason` is for admins alone."""
 
     project_path = "session__project"
 
@@ -267,6 +267,7 @@ class SessionNotice(models.Model):
     level = models.CharField(max_length=10)
     code = models.CharField(max_length=30)
     text = models.CharField(max_length=300)
+    reason = models.CharField(max_length=300, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ScopedQuerySet["SessionNotice"].as_manager()

@@ -14,7 +14,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from avatars.models import Agent
@@ -43,6 +43,7 @@ from sessions.models import (
 from sessions.publish import publish, publish_on_commit
 
 MAX_NAME = 100
+MAX_REASON = 300
 MAX_TEXT = 4_000
 MOST_TYPED, TYPED_SECONDS = 20, 10
 """So many lines may a visitor type in so many seconds: nobody does, and each may cost an answer."""
@@ -387,17 +388,26 @@ def record_usage(
     return record
 
 
-def add_notice(*, session_id: uuid.UUID, level: str, code: str, text: str, once: bool = False) -> None:
-    """Tell the visitor something about how the conversation runs, and keep it for the timeline."""
+def add_notice(
+    *, session_id: uuid.UUID, level: str, code: str, text: str, once: bool = False, reason: str = ""
+) -> None:
+    """Tell the visitor something about how the conversation runs, and keep it for the timeline; `reason` is kept for
+    admins alone."""
     with transaction.atomic():
         session = LiveSession.objects.select_for_update().get(pk=session_id)
         if once and SessionNotice.objects.filter(session=session, code=code).exists():
             return
-        SessionNotice.objects.create(session=session, level=level, code=code, text=text)
+        SessionNotice.objects.create(session=session, level=level, code=code, text=text, reason=reason[:MAX_REASON])
         notice = events.Notice.model_validate(
             {"level": level, "code": code, "text": text, "offset_ms": offset_ms(session)}
         )
         publish_on_commit(session_id, notice)
+
+
+def failed_talks() -> Q:
+    """Conversations that failed: they broke off, or visitors were told that something needed did not work at all."""
+    told = SessionNotice.objects.filter(level="error").order_by().values("session")
+    return Q(state=SessionState.FAILED) | Q(reason__in=FAILURES) | Q(pk__in=told)
 
 
 # -- Ending -----------------------------------------------------------------------------------------------------------

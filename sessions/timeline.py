@@ -124,7 +124,7 @@ def draw_timeline(
             Mark(
                 at_ms=at,
                 level=notice.level,
-                title=f"{clock(at)} {notice.text}",
+                title=f"{clock(at)} {notice.text} {notice.reason}".rstrip(),
                 x=percent(at - start),
             )
             for at, notice in moments

@@ -9,11 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from molts.errors import BadConfiguration, MoltsError
 from projects.providers import get_provider
 from projects.providers.base import Kind, Persona, Rung
+from projects.providers.speaking import in_words
 
 if TYPE_CHECKING:
     from livekit.agents import llm, stt, tts, vad
@@ -47,12 +49,14 @@ class BuiltRung:
 
 @dataclass(frozen=True)
 class AvailabilityChange:
-    """A rung went out of service or came back; `active` serves from now on (None: none does)."""
+    """A rung went out of service or came back; `active` serves from now on (None: none does). `reason` is for admins:
+    the vendor's own words, without the key."""
 
     kind: Kind
     rung: BuiltRung
     available: bool
     active: BuiltRung | None
+    reason: str = ""
 
 
 @dataclass
@@ -65,10 +69,15 @@ class Chain:
     skipped: list[Skipped] = field(default_factory=list)
     adapter: Component = None
     """LiveKit's fallback adapter, when there are several rungs."""
+    keys: dict[int, str] = field(default_factory=dict, repr=False)
+    """API keys by the rungs' index, to be kept out of reasons."""
     _down: set[int] = field(default_factory=set)
+    _reasons: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._callbacks: list[Callable[[AvailabilityChange], None]] = []
+        for rung in self.rungs:
+            rung.component.on("error", partial(self._note_error, rung))
         if self.adapter is not None:
             self.adapter.on(f"{self.kind.value}_availability_changed", self._availability_changed)
 
@@ -76,6 +85,25 @@ class Chain:
     def active(self) -> BuiltRung | None:
         """The rung that serves the next request: the first that is not out of service."""
         return next((rung for rung in self.rungs if rung.index not in self._down), None)
+
+    @property
+    def reason(self) -> str:
+        """Why rungs of it do not serve, best rung first; "" while nothing is known."""
+        known = {skip.index: f"{_label(skip.provider)}: {skip.reason}" for skip in self.skipped} | self._reasons
+        return " ".join(f"{known[index].rstrip('.')}." for index in sorted(known))
+
+    def note_served(self) -> None:
+        """A request was answered. LiveKit's adapters go on taking a rung for lost that answered when all were lost."""
+        if self.adapter is None:
+            self._reasons.clear()
+            return
+        instances = getattr(self.adapter, f"_{self.kind.value}_instances")
+        served = instances.index(self.adapter._active_instance)
+        rung = self._rung_of(instances[served])
+        self._reasons.pop(rung.index, None)
+        if not self.adapter._status[served].available:
+            self.adapter._status[served].available = True
+            self._change(rung, available=True)
 
     @property
     def fell_back(self) -> bool:
@@ -92,13 +120,21 @@ class Chain:
         for part in {id(part): part for part in opened if part is not None}.values():
             await part.aclose()
 
+    def _note_error(self, rung: BuiltRung, event: Any) -> None:
+        text = in_words(event.error, self.keys.get(rung.index, ""))
+        self._reasons[rung.index] = f"{_label(rung.provider)}: {text}"
+
     def _availability_changed(self, event: Any) -> None:
-        rung = self._rung_of(getattr(event, self.kind.value))
-        if event.available:
+        self._change(self._rung_of(getattr(event, self.kind.value)), available=event.available)
+
+    def _change(self, rung: BuiltRung, *, available: bool) -> None:
+        if available:
             self._down.discard(rung.index)
+            self._reasons.pop(rung.index, None)
         else:
             self._down.add(rung.index)
-        change = AvailabilityChange(self.kind, rung, event.available, self.active)
+        reason = "" if available else self._reasons.get(rung.index, "")
+        change = AvailabilityChange(self.kind, rung, available, self.active, reason)
         logger.warning("provider availability changed", extra=_log_fields(change))
         for callback in self._callbacks:
             callback(change)
@@ -126,9 +162,10 @@ def build_chain(kind: Kind, rungs: Sequence[Rung], persona: Persona, *, vad: vad
             logger.warning("provider skipped", extra={"kind": kind.value, "provider": rung.provider, "reason": reason})
     if not built:
         reasons = " ".join(f"{skip.provider}: {skip.reason}" for skip in skipped) or "The chain is empty."
-        raise BadConfiguration(f"No {kind.value} provider can be used. {reasons}")
+        raise BadConfiguration(f"No {kind.value} provider can be used. {reasons}", attr=kind.value)
     component, adapter = _combine(kind, [rung.component for rung in built], vad)
-    return Chain(kind, component, built, skipped, adapter)
+    keys = {index: rung.credentials.api_key for index, rung in enumerate(rungs)}
+    return Chain(kind, component, built, skipped, adapter, keys)
 
 
 def _build(kind: Kind, rung: Rung, persona: Persona) -> Component:
@@ -200,6 +237,13 @@ def _combine_tts(components: list[tts.TTS[Any]]) -> tuple[Component, Component]:
         return components[0], None
     adapter = tts.FallbackAdapter(components, max_retry_per_tts=0)
     return adapter, adapter
+
+
+def _label(provider: str) -> str:
+    try:
+        return get_provider(provider).label
+    except MoltsError:
+        return provider
 
 
 def _log_fields(change: AvailabilityChange) -> dict[str, object]:

@@ -40,7 +40,7 @@ class LLMOptions(Options):
         default="", description="how long a reasoning model thinks first; empty: its own"
     )
     first_chunk_timeout: float = Field(
-        default=5.0, ge=0.5, le=120, description="seconds without a word until it failed"
+        default=20.0, ge=0.5, le=120, description="seconds without a word until it failed"
     )
 
 
@@ -319,13 +319,19 @@ async def _refuse_text_as_audio(response: httpx2.Response) -> None:
         raise RuntimeError(f"the server answered with {kind} instead of audio")
 
 
+async def _refuse_pages(response: httpx2.Response) -> None:
+    """A web page is no answer to any call. Where a stream is wanted it would be read as an empty one."""
+    if response.is_success and response.headers.get("content-type", "").lower().startswith("text/html"):
+        raise RuntimeError("the server answered with a web page: check the base URL")
+
+
 async def _without_room_ids(request: httpx2.Request) -> None:
     """The plugin tells LiveKit's own gateway about room and job; no other server needs to know."""
     for name in [name for name in request.headers if name.lower().startswith("x-livekit-")]:
         del request.headers[name]
 
 
-_HOOKS = {"request": [_without_room_ids], "response": [_refuse_text_as_audio]}
+_HOOKS = {"request": [_without_room_ids], "response": [_refuse_text_as_audio, _refuse_pages]}
 
 
 def vendor_text(error: openai.APIStatusError) -> str:

@@ -41,7 +41,7 @@ async def speak(
     except MoltsError:
         raise
     except Exception as error:  # whatever a vendor's library raises: what it says is what helps
-        raise Unavailable(f"{chosen.label}: {_in_words(error, credentials.api_key)}") from error
+        raise Unavailable(f"{chosen.label}: {in_words(error, credentials.api_key)}") from error
 
 
 def _import_libraries() -> None:
@@ -66,7 +66,8 @@ async def _synthesise(voice: Any, text: str) -> bytes:
             await asyncio.wait_for(voice.aclose(), _CLOSE_SECONDS)
 
 
-def _in_words(error: Exception, api_key: str) -> str:
+def in_words(error: BaseException, api_key: str) -> str:
+    """The vendor's own words about what went wrong, without the key."""
     from projects.providers.openai_compatible import vendor_text, without_key
 
     status = getattr(error, "status_code", None)

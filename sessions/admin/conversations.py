@@ -19,6 +19,7 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET, require_POST
 from unfold.contrib.filters.admin import RangeDateFilter
@@ -38,7 +39,7 @@ from sessions.admin.parts import (
 )
 from sessions.choices import LIVE_STATES, PART_NAMES, TOLD, WARNINGS, EndReason, Role, SessionState
 from sessions.models import LiveSession, Segment, SessionNotice, Turn
-from sessions.services import LONG_TEXTS, end_session, erase_session, offset_ms, say
+from sessions.services import LONG_TEXTS, end_session, erase_session, failed_talks, offset_ms, say
 from sessions.timeline import draw_timeline, draw_waits, percentiles
 from sessions.transcripts import CONTENT_TYPES, clock, speaker
 from sessions.views import answers_json, read_body, text_field, transcript_response, ws_path
@@ -69,8 +70,10 @@ class StateFilter(admin.SimpleListFilter):
         match self.value():
             case "live":
                 return queryset.filter(state__in=LIVE_STATES)
-            case "ended" | "failed" as state:
-                return queryset.filter(state=state)
+            case "ended":
+                return queryset.filter(state=SessionState.ENDED)
+            case "failed":
+                return queryset.filter(failed_talks())
             case _:
                 return queryset
 
@@ -193,8 +196,12 @@ class LiveSessionAdmin(ScopedAdmin):
             waits.setdefault(session_id, []).append(total)
         notices = SessionNotice.objects.filter(session__in=ids).order_by().values_list("session").annotate(Count("pk"))
         told = dict(notices)
+        warned = SessionNotice.objects.filter(session__in=ids, level__in=WARNINGS).order_by("pk")
+        # Of a conversation the worst, and of those the last.
+        worst = {notice.session_id: notice for notice in sorted(warned, key=lambda each: each.level == "error")}
         for session in sessions:
             session.waits, session.notice_count = waits.get(session.pk, []), told.get(session.pk, 0)
+            session.worst_notice = worst.get(session.pk)
 
     # -- columns -------------------------------------------------------------------------------------------------------
     @admin.display(description="began", ordering="created_at")
@@ -220,7 +227,7 @@ class LiveSessionAdmin(ScopedAdmin):
 
     @admin.display(description="state", ordering="state")
     def state_chip(self, session: LiveSession) -> SafeString:
-        return state_chip(session)
+        return state_chip(session, troubled=_is_error(getattr(session, "worst_notice", None)))
 
     @admin.display(description="why it ended")
     def outcome(self, session: LiveSession) -> str:
@@ -241,8 +248,14 @@ class LiveSessionAdmin(ScopedAdmin):
         return f"{round(median(known))} ms" if known else ""
 
     @admin.display(description="notices")
-    def notices(self, session: Any) -> int | str:
-        return session.notice_count or ""
+    def notices(self, session: Any) -> SafeString | int | str:
+        """How many, and of a warning what it was about; the reason shows on pointing."""
+        worst = session.worst_notice
+        if worst is None:
+            return session.notice_count or ""
+        text = TOLD.get(worst.code, worst.code)
+        reason = f"{worst.text} {worst.reason}".strip()
+        return format_html('{} <span class="short" title="{}">{}</span>', session.notice_count, reason, text)
 
     # -- ending and erasing --------------------------------------------------------------------------------------------
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
@@ -352,9 +365,14 @@ def visitor_name(session: LiveSession) -> str:
     return session.visitor_name or "Visitor"
 
 
-def state_chip(session: LiveSession) -> SafeString:
+def state_chip(session: LiveSession, *, troubled: bool = False) -> SafeString:
+    """`troubled`: something that it needed did not work at all."""
     text = {"waiting": "waiting", "active": "running"}.get(session.state, session.state)
-    return chip(text, TONES[SessionState(session.state)])
+    return chip(text, "bad" if troubled else TONES[SessionState(session.state)])
+
+
+def _is_error(notice: SessionNotice | None) -> bool:
+    return notice is not None and notice.level == "error"
 
 
 def sessions_that_said(term: str, *, projects: frozenset[Any] | None) -> tuple[list[Any], bool]:
@@ -399,7 +417,7 @@ def conversation_data(session: LiveSession, *, page: str) -> dict[str, Any]:
     middle, slow = percentiles([total for total in totals if total is not None])
     return {
         "session": session,
-        "chip": state_chip(session),
+        "chip": state_chip(session, troubled=any(map(_is_error, notices))),
         "lasted": clock(offset_ms(session, session.ended_at)),
         "turn_count": session.turns.count(),
         "interruptions": session.segments.filter(interrupted=True).count(),

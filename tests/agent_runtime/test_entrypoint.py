@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -181,6 +182,18 @@ async def test_it_tells_when_a_part_falls_back_and_when_it_recovers(conversation
     ]
     assert "Whisper on this machine" in told[0][2]
     assert told[2][2] == "The voice is out of service."
+
+
+async def test_a_fallback_names_its_reason_to_admins_alone(conversation: Conversation) -> None:
+    chain = FakeChain("openai")
+    pipeline: Any = type("Pipeline", (), {"chains": {Kind.LLM: chain}})()
+    conversation._watch_chains(pipeline)
+    reason = "OpenAI: 401: Incorrect API key provided."
+    chain.callback(replace(change(Kind.LLM, "openai", "scripted"), reason=reason))
+    ((_, code, text),) = await notices(conversation)
+    kept = await conversation._database.run(lambda: SessionNotice.objects.get().reason)
+    assert (code, kept) == ("llm_fallback", reason)
+    assert "401" not in text
 
 
 async def test_it_says_once_that_a_simple_recogniser_listens(conversation: Conversation) -> None:

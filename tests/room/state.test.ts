@@ -313,6 +313,27 @@ describe("state chip", () => {
     assert.deepEqual(page.after(10_000).noticeKeys, []);
   });
 
+  it("says what the agent cannot do and what to do instead, and takes it back", () => {
+    const wanted = [
+      ["llm", "Mira cannot answer right now", "Ask again in a moment."],
+      ["stt", "Mira cannot hear you right now", "Write instead, or say it again in a moment."],
+      ["tts", "Mira's voice is not working right now", "You can read what is said, and keep talking."],
+    ] as const;
+    for (const [kind, title, text] of wanted) {
+      const page = Page.talking().hear(notice(`${kind}_lost`, "error"));
+      assert.deepEqual(
+        notices(page.state).map((one) => [one.title, one.text, needsCheck(one)]),
+        [[title, text, false]],
+      );
+      page.hear(notice(`${kind}_back`, "info"));
+      assert.deepEqual(page.noticeKeys, [`${kind}_back`]);
+      page.hear(notice(`${kind}_lost`, "error"));
+      assert.deepEqual(page.noticeKeys, [`${kind}_lost`]);
+      page.hear(notice(`${kind}_back`, "info"));
+      assert.deepEqual(page.after(10_000).noticeKeys, []);
+    }
+  });
+
   it("does not say again in the next conversation how well this server hears", () => {
     const page = Page.talking().hear(notice("offline_recogniser"), notice("avatar_lost"));
     page.do({ type: "dismiss", key: "offline_recogniser" }, { type: "dismiss", key: "avatar_lost" });

@@ -1,27 +1,34 @@
-"""Deadlines that LiveKit's plugins do not have: for the first piece of an answer, and for each one after it.
+"""Deadlines that LiveKit's plugins do not have: for the first words of an answer, and for each piece after them.
 
 A server that accepts a connection and then sends nothing would otherwise hold a turn for as long as its socket stays
-open. With a deadline it becomes an error, and a chain goes on to its next rung.
+open. With a deadline it becomes an error, and a chain goes on to its next rung. So does an answer of nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterable, Awaitable, Callable
+import time
+from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from livekit.agents import APIConnectOptions, APITimeoutError, llm, tts
+from livekit.agents import APIConnectionError, APIConnectOptions, APITimeoutError, llm, tts
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import aio
+
+from projects.providers.components.answers import Answer
 
 if TYPE_CHECKING:
     from livekit.agents.llm import ChatContext, Tool, ToolChoice
     from livekit.agents.llm.chat_context import MetricsMetadata
 
+PAUSE_SECONDS = 8.0
+"""A model that has begun to answer pauses no longer than that."""
+_SOCKET_SLACK_SECONDS = 5.0  # the deadline here comes before the socket's own
+
 
 class DeadlineLLM(llm.LLM[Any]):
-    """A language model whose every chunk must come within `seconds` of the one before (the first: of the request)."""
+    """A language model that says its first word within `seconds`, each piece after it soon, and something at all."""
 
     def __init__(self, wrapped: llm.LLM[Any], *, seconds: float) -> None:
         super().__init__()
@@ -55,7 +62,9 @@ class DeadlineLLM(llm.LLM[Any]):
         tool_choice: NotGivenOr[ToolChoice] = NOT_GIVEN,
         extra_kwargs: NotGivenOr[dict[str, Any]] = NOT_GIVEN,
     ) -> llm.LLMStream:
-        once = dataclasses.replace(conn_options, max_retry=0)  # this wrapper's stream does the retries
+        # This wrapper's stream does the retries, and keeps the time.
+        timeout = max(conn_options.timeout, self._seconds + _SOCKET_SLACK_SECONDS)
+        once = dataclasses.replace(conn_options, max_retry=0, timeout=timeout)
 
         def open_stream() -> llm.LLMStream:
             return self._wrapped.chat(
@@ -109,15 +118,37 @@ class _DeadlineStream(llm.LLMStream):
         self._retry_on_chunk_sent = False  # what was said cannot be taken back
 
     async def _run(self) -> None:
+        try:
+            await self._answer()
+        except APITimeoutError:
+            raise
+        except APIConnectionError:
+            if self._event_ch.output_sent:
+                raise
+            await self._answer()  # a server may close a connection in the moment in which it is used again
+
+    async def _answer(self) -> None:
+        answer, began = Answer(self._tools), time.monotonic()
         async with self._open_stream() as stream:
             while True:
+                pause = min(self._seconds, PAUSE_SECONDS)
+                left = pause if answer.has_begun else max(0.0, self._seconds - (time.monotonic() - began))
                 try:
-                    chunk = await asyncio.wait_for(anext(stream), self._seconds)
+                    chunk = await asyncio.wait_for(anext(stream), left)
                 except StopAsyncIteration:
-                    return
+                    break
                 except TimeoutError:
-                    raise APITimeoutError(f"the language model sent nothing for {self._seconds:g} s") from None
-                self._event_ch.send_nowait(chunk)
+                    seconds = pause if answer.has_begun else self._seconds
+                    # To wait for it once more would take as long again.
+                    raise APITimeoutError(
+                        f"the language model sent nothing for {seconds:g} s", retryable=False
+                    ) from None
+                self._send(answer.take(chunk))
+            self._send(answer.end())
+
+    def _send(self, chunks: Sequence[llm.ChatChunk]) -> None:
+        for chunk in chunks:
+            self._event_ch.send_nowait(chunk)
 
     async def _metrics_monitor_task(self, event_aiter: AsyncIterable[llm.ChatChunk]) -> None:
         async for _ in event_aiter:  # the wrapped stream reports
@@ -134,7 +165,7 @@ async def first_audio_within(
     try:
         await asyncio.wait({speaking, waiting}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if not heard.is_set() and not speaking.done():
-            raise APITimeoutError(f"the voice sent nothing for {seconds:g} s")
+            raise APITimeoutError(f"the voice sent nothing for {seconds:g} s", retryable=False)
         await speaking
     finally:
         await aio.cancel_and_wait(speaking, waiting)

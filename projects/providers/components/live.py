@@ -14,7 +14,7 @@ from collections.abc import AsyncIterable, Callable
 from typing import Any, Protocol
 
 from livekit import rtc
-from livekit.agents import APIError, stt, utils, vad
+from livekit.agents import stt, utils, vad
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, APIConnectOptions, NotGivenOr
 from livekit.agents.utils import AudioBuffer
 
@@ -51,6 +51,8 @@ class LiveAdapter(stt.StreamAdapter):
     def __init__(self, *, stt: stt.STT[Any], vad: vad.VAD) -> None:
         super().__init__(stt=stt, vad=vad)
         self._capabilities.interim_results = True
+        self.on_waiting: Callable[[bool], None] = lambda waits: None
+        """Told when an utterance is over and its words are waited for, and when that wait is over."""
 
     def live(self) -> LiveSTT | None:
         """The recogniser that serves next, if it can hear live."""
@@ -132,14 +134,17 @@ class LiveStream(stt.RecognizeStream):
         self._quiet_since = event.timestamp
         if utterance is not None:
             utterance.live.claim(utterance.hearing, buffer)
+        self._adapter.on_waiting(True)
         try:
             heard = await self._adapter.wrapped_stt.recognize(
                 buffer=buffer, language=self._language, conn_options=self._recognize_options
             )
-        except APIError as error:
+        except Exception as error:
             # One utterance is lost; ending the stream would lose what is said meanwhile too. The session counts.
             self._emit_error(error, recoverable=False)
             return
+        finally:
+            self._adapter.on_waiting(False)
         if heard.alternatives and heard.alternatives[0].text:
             began = self.start_time_offset + max(0.0, event.timestamp - _seconds(event.frames))
             self._event_ch.send_nowait(

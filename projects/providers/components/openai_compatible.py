@@ -38,7 +38,8 @@ class CompatibleSTT(openai_stt.STT):
             async with asyncio.timeout(self._seconds):
                 return await super()._recognize_impl(buffer, language=language, conn_options=conn_options)
         except TimeoutError:
-            raise APITimeoutError(f"the recogniser did not answer within {self._seconds:g} s") from None
+            text = f"the recogniser did not answer within {self._seconds:g} s"
+            raise APITimeoutError(text, retryable=False) from None
 
     async def aclose(self) -> None:
         await super().aclose()

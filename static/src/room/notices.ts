@@ -231,7 +231,14 @@ const isShort = (state: State): boolean => state.maxSeconds !== null && state.ma
 const told: readonly string[] = ["agent_late", "agent_lost"];
 
 /** What the check page can find nothing about. */
-const notOfTheConnection: readonly string[] = ["elsewhere", "avatar_lost", "offline_recogniser"];
+const notOfTheConnection: readonly string[] = [
+  "elsewhere",
+  "avatar_lost",
+  "stt_lost",
+  "llm_lost",
+  "tts_lost",
+  "offline_recogniser",
+];
 
 /** Where something does not work, the check page says what and who mends it. */
 export const needsCheck = ({ key, level }: NoticeView): boolean =>
@@ -263,6 +270,19 @@ function serverWords(notice: ServerNotice, name: string): [string, string?] {
         : [t("{name}'s face stands still for now", { name }), t("The voice goes on. You can keep talking.")];
     case "avatar_back":
       return [t("{name}'s face moves again", { name }), t("You can go on where you were.")];
+    case "llm_lost":
+      return [t("{name} cannot answer right now", { name }), t("Ask again in a moment.")];
+    case "stt_lost":
+      return [t("{name} cannot hear you right now", { name }), t("Write instead, or say it again in a moment.")];
+    case "tts_lost":
+      return [
+        t("{name}'s voice is not working right now", { name }),
+        t("You can read what is said, and keep talking."),
+      ];
+    case "llm_back":
+    case "stt_back":
+    case "tts_back":
+      return [t("Back again"), t("You can go on where you were.")];
     case "limit_near":
       return [t("Almost over"), t("This conversation ends soon.")];
     case "recording":

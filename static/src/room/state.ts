@@ -371,6 +371,12 @@ const answers: { readonly [code in NoticeCode]?: readonly NoticeCode[] } = {
   agent_lost: ["agent_back", "agent_late"],
   agent_late: ["agent_back"],
   avatar_lost: ["avatar_back"],
+  stt_back: ["stt_lost"],
+  llm_back: ["llm_lost"],
+  tts_back: ["tts_lost"],
+  stt_lost: ["stt_back"],
+  llm_lost: ["llm_back"],
+  tts_lost: ["tts_back"],
 };
 
 /** True of every conversation here: whoever has put it away need not do so in the next. */
@@ -457,7 +463,7 @@ function tick(state: State): State {
 }
 
 /** Good news goes by itself, and so does what waiting mends. */
-const passing: readonly NoticeCode[] = ["agent_back", "avatar_back", "too_fast"];
+const passing: readonly NoticeCode[] = ["agent_back", "avatar_back", "stt_back", "llm_back", "tts_back", "too_fast"];
 
 // What follows reads the state; nothing is stored twice.
 

@@ -85,7 +85,7 @@ def test_nothing_left_is_an_error_with_every_reason(own_data_folder: Path) -> No
         build_chain(Kind.LLM, [Rung("espeak")], PERSONA)
 
 
-@pytest.mark.parametrize("mood", ["hang", "refuse", "busy", "wrong_json"])
+@pytest.mark.parametrize("mood", ["hang", "refuse", "busy", "wrong_json", "page"])
 async def test_a_language_model_that_fails_is_passed_over_and_taken_back(vendor: FakeVendor, mood: str) -> None:
     vendor.mood = mood
     chain = build_chain(Kind.LLM, [afar(vendor, first_chunk_timeout=0.5), Rung("scripted")], PERSONA)
@@ -96,20 +96,17 @@ async def test_a_language_model_that_fails_is_passed_over_and_taken_back(vendor:
     answer = await answer_of(chain, "what is the price")
     waited = time.perf_counter() - started
 
-    if mood == "wrong_json":  # an empty stream is no error for LiveKit: nothing was promised, nothing came
-        assert answer in ("", "Ten dollars.")
-    else:
-        assert answer == "Ten dollars."
-        assert waited < 3
-        assert [(change.rung.provider, change.available) for change in changes] == [("openai_compatible", False)]
-        assert changes[0].active is not None
-        assert changes[0].active.provider == "scripted"
-        assert chain.fell_back
+    assert answer == "Ten dollars."
+    assert waited < 3
+    assert [(change.rung.provider, change.available) for change in changes] == [("openai_compatible", False)]
+    assert changes[0].active is not None
+    assert changes[0].active.provider == "scripted"
+    assert chain.fell_back
 
-        vendor.mood = "well"
-        await taken_back(chain, lambda: answer_of(chain, "what is the price"))
-        assert changes[-1].available
-        assert await answer_of(chain, "what is the price") == "hello from afar"
+    vendor.mood = "well"
+    await taken_back(chain, lambda: answer_of(chain, "what is the price"))
+    assert changes[-1].available
+    assert await answer_of(chain, "what is the price") == "hello from afar"
     await chain.aclose()
 
 
@@ -180,7 +177,7 @@ async def test_an_utterance_that_one_recogniser_fails_to_hear_goes_to_the_next(
     vendor.mood = "hang"
     chain = build_chain(
         Kind.STT,
-        [afar(vendor, timeout=0.5), Rung("faster_whisper"), Rung("pocketsphinx")],
+        [afar(vendor, timeout=2), Rung("faster_whisper"), Rung("pocketsphinx")],
         PERSONA,
         vad=inference.VAD(min_silence_duration=0.25),
     )

@@ -1,0 +1,289 @@
+"""Keeps a conversation from falling silent: says that it takes a moment, and what is wrong when a part has failed.
+
+It stands around the agent's model and voice and behind its recogniser. While a rung may still answer within its own
+deadline the visitor hears "One moment"; when the last one has failed, the sentence that says so. The talk goes on: the
+next question is tried as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any
+
+from livekit import rtc
+from livekit.agents import AgentSession, llm
+from livekit.agents.llm import ChatContext
+from livekit.agents.types import FlushSentinel
+from livekit.agents.voice import SpeechHandle
+
+from agent_runtime.apologies import apologies_for, without_apologies
+from agent_runtime.incoming import Incoming, Over
+from agent_runtime.local_voice import say_locally
+from agent_runtime.outages import Outages, Teller
+from projects.providers.base import Kind
+from projects.providers.chains import AvailabilityChange, Chain
+
+logger = logging.getLogger(__name__)
+
+VAD_SILENCE_SECONDS = 0.25  # that long after it a last word is taken for one; the end-of-turn model needs it
+# Seconds after the visitor's last word. Something is heard within four, whatever a voice takes to begin.
+WORDS_SECONDS = 2.0  # without words from the model
+LEAST_SECONDS = 0.5  # which a model has at least: it may have been asked late
+SOUND_SECONDS = 3.4  # without sound from the voice
+VOICE_SECONDS = 2.5  # so long a voice may take to begin where the visitor waits for no answer
+AGAIN_SECONDS = 7.0
+PAUSE_SECONDS = 2.5  # after what was said has been heard
+CHARACTERS_A_SECOND = 14.0
+RECENT_SECONDS = 4.0  # whoever has waited for longer was told so
+
+Pieces = AsyncIterable[llm.ChatChunk | str | FlushSentinel]
+
+
+class Attendant:
+    """One conversation's. Times are `time.monotonic()` seconds."""
+
+    def __init__(
+        self, *, chains: dict[Kind, Chain], language: str, teller: Teller, spare_voice: int | None = None
+    ) -> None:
+        self._chains = chains
+        self._language = language
+        self._says = apologies_for(language)
+        self._teller = teller
+        self._spare_voice = spare_voice
+        self._outages = Outages(teller)
+        self._session: AgentSession[Any] | None = None
+        self._asked_at = 0.0
+        self._filled_at = 0.0
+        self._voices_lost = 0
+        self._hearing: asyncio.TimerHandle | None = None
+        self._speeches: dict[str, SpeechHandle] = {}
+        if hasattr(recogniser := chains[Kind.STT].component, "on_waiting"):
+            recogniser.on_waiting = self._recogniser_waits
+
+    def attach(self, session: AgentSession[Any]) -> None:
+        self._session = session
+
+    # -- the visitor ---------------------------------------------------------------------------------------------------
+    def note_asked(self, seconds_ago: float = 0.0) -> None:
+        """The visitor's last word so far was said or typed."""
+        self._asked_at = time.monotonic() - seconds_ago
+
+    # -- the recogniser ------------------------------------------------------------------------------------------------
+    def note_heard(self) -> None:
+        self._chains[Kind.STT].note_served()
+        self._outages.end(Kind.STT)
+
+    def could_not_hear(self) -> None:
+        """The last recogniser failed with what the visitor has just said."""
+        self._outages.begin(Kind.STT, self._chains[Kind.STT].reason)
+        self._say(self._says.cannot_hear)
+
+    def _recogniser_waits(self, waits: bool) -> None:
+        if self._hearing is not None:
+            self._hearing.cancel()
+            self._hearing = None
+        if waits:
+            self.note_asked(VAD_SILENCE_SECONDS)
+            self._hear_in(self._until_fill(time.monotonic()))
+
+    def _fill_while_hearing(self) -> None:
+        self._filled_at = time.monotonic()
+        self._say(self._says.one_moment)
+        self._hear_in(AGAIN_SECONDS)
+
+    def _hear_in(self, seconds: float) -> None:
+        self._hearing = asyncio.get_running_loop().call_later(seconds, self._fill_while_hearing)
+
+    def _say(self, text: str) -> None:
+        """As an utterance of its own, unless the same is still to be heard."""
+        before = self._speeches.get(text)
+        if self._session is None or (before is not None and not before.done()):
+            return
+        try:
+            self._speeches[text] = self._session.say(text)
+        except RuntimeError:  # the session is closing
+            logger.info("nobody is left to hear that a part has failed")
+
+    # -- the language model --------------------------------------------------------------------------------------------
+    def context(self, context: ChatContext) -> ChatContext:
+        return without_apologies(context, self._says)
+
+    async def answer(self, pieces: Pieces) -> AsyncGenerator[llm.ChatChunk | str | FlushSentinel, None]:
+        """The model's answer, with what is to be said while it does not come, or instead of it."""
+        incoming, said = Incoming(pieces), _Said()
+        try:
+            while True:
+                if not await incoming.ready(self._until_words(said)):
+                    self._filled_at = time.monotonic()
+                    yield f"{self._says.one_moment} "
+                    yield FlushSentinel()  # spoken now, not when the sentence after it is complete
+                    continue
+                try:
+                    piece = incoming.take()
+                except Over:
+                    break
+                except Exception as error:
+                    logger.warning("the language model failed", extra={"error": type(error).__name__})
+                    async for piece in self._instead(said):
+                        yield piece
+                    return
+                said.note(piece)
+                yield piece
+            if said.anything:
+                self._chains[Kind.LLM].note_served()
+                self._outages.end(Kind.LLM)
+            else:
+                async for piece in self._instead(said):
+                    yield piece
+        finally:
+            await incoming.aclose()
+
+    async def _instead(self, said: _Said) -> AsyncIterator[str | FlushSentinel]:
+        chain = self._chains[Kind.LLM]
+        self._outages.begin(Kind.LLM, chain.reason or f"{chain.rungs[-1].provider} answered nothing.")
+        if said.anything:
+            yield " "
+            yield FlushSentinel()
+        yield self._says.broke_off if said.anything else self._says.cannot_answer
+
+    def _until_words(self, said: _Said) -> float:
+        """Seconds until "One moment" is due."""
+        if not said.anything:
+            return self._until_fill(said.began_at)
+        due = max(said.heard_until + PAUSE_SECONDS, self._filled_at + AGAIN_SECONDS)
+        return max(0.0, due - time.monotonic())
+
+    def _until_fill(self, began_at: float) -> float:
+        """The same for a wait that began at `began_at`, mostly a moment after the visitor's last word."""
+        asked_at = self._asked_at if began_at - self._asked_at < RECENT_SECONDS else began_at
+        due = asked_at + WORDS_SECONDS if self._filled_at < asked_at else self._filled_at + AGAIN_SECONDS
+        return max(0.0, max(due, began_at + LEAST_SECONDS) - time.monotonic())
+
+    # -- the voice -----------------------------------------------------------------------------------------------------
+    def takes(self, change: AvailabilityChange) -> bool:
+        """Whether a rung's change is an outage's, which is told as such, and no fallback."""
+        if change.kind is Kind.TTS and not change.available:
+            self._voices_lost += 1
+        if change.active is None or (change.kind is Kind.TTS and change.active.index == self._spare_voice):
+            return True
+        if change.available and self._outages.has(change.kind):
+            self._outages.end(change.kind)
+            return True
+        return False
+
+    async def speak(
+        self, text: AsyncIterable[str], voice: Callable[[AsyncIterable[str]], AsyncIterable[rtc.AudioFrame]]
+    ) -> AsyncGenerator[rtc.AudioFrame, None]:
+        """`text` by `voice`, with what is to be heard while it gives no sound, or instead of it."""
+        words = _Words(text)
+        incoming = Incoming(voice(words))
+        words.on_first = incoming.wake
+        lost_before: int | None = None  # voices, when this utterance began to be heard
+        try:
+            while True:
+                if not await incoming.ready(self._until_sound(words) if lost_before is None else None):
+                    if lost_before is None and self._until_sound(words) == 0:
+                        self._filled_at = words.filled_at = time.monotonic()
+                        async for frame in self._aside(self._says.one_moment):
+                            yield frame
+                    continue
+                try:
+                    frame = incoming.take()
+                except Over:
+                    break
+                except Exception as error:
+                    logger.warning("the voice failed", extra={"error": type(error).__name__})
+                    async for frame in self._without_voice():
+                        yield frame
+                    return
+                if lost_before is None:
+                    lost_before = self._voices_lost
+                    if self._on_spare_voice() and not self._outages.has(Kind.TTS):
+                        async for aside in self._without_voice():
+                            yield aside
+                yield frame
+            async for frame in self._after(words, lost_before):
+                yield frame
+        finally:
+            await incoming.aclose()
+
+    async def _after(self, words: _Words, lost_before: int | None) -> AsyncIterator[rtc.AudioFrame]:
+        """What is still to be heard when the voice has ended without an error."""
+        if lost_before is None:
+            if any(character.isalnum() for character in words.text):
+                async for frame in self._without_voice():
+                    yield frame
+        elif self._voices_lost > lost_before:  # LiveKit's adapter keeps quiet about a voice that broke off
+            async for frame in self._aside(self._says.broke_off):
+                yield frame
+        else:
+            self._chains[Kind.TTS].note_served()
+            if not self._on_spare_voice():
+                self._outages.end(Kind.TTS)
+
+    async def _without_voice(self) -> AsyncIterator[rtc.AudioFrame]:
+        self._outages.begin(Kind.TTS, self._chains[Kind.TTS].reason or "It gave no sound.")
+        async for frame in self._aside(self._says.cannot_speak):
+            yield frame
+
+    async def _aside(self, text: str) -> AsyncIterator[rtc.AudioFrame]:
+        self._teller.note_aside(text)
+        rate = self._chains[Kind.TTS].component.sample_rate
+        async with aclosing(say_locally(text, language=self._language, rate=rate)) as frames:
+            async for frame in frames:
+                yield frame
+
+    def _on_spare_voice(self) -> bool:
+        active = self._chains[Kind.TTS].active
+        return active is not None and active.index == self._spare_voice
+
+    def _until_sound(self, words: _Words) -> float | None:
+        """Seconds until "One moment" is due; None while there is nothing to speak."""
+        if words.began_at is None:
+            return None
+        waited = words.began_at - self._asked_at
+        due = words.began_at + VOICE_SECONDS if waited > SOUND_SECONDS - 1 else self._asked_at + SOUND_SECONDS
+        if words.filled_at is not None:
+            due = words.filled_at + AGAIN_SECONDS
+        return max(0.0, due - time.monotonic())
+
+
+class _Said:
+    """How much of an answer has come, and until when it is heard."""
+
+    def __init__(self) -> None:
+        self.began_at = time.monotonic()
+        self.anything = False
+        self.heard_until = 0.0
+
+    def note(self, piece: llm.ChatChunk | str | FlushSentinel) -> None:
+        now = time.monotonic()
+        if isinstance(piece, llm.ChatChunk):
+            self.anything = self.anything or piece.has_response()
+            piece = (piece.delta.content or "") if piece.delta else ""
+        if isinstance(piece, str):
+            self.anything = self.anything or bool(piece)
+            self.heard_until = max(self.heard_until, now) + len(piece) / CHARACTERS_A_SECOND
+
+
+class _Words:
+    """Text on its way to a voice."""
+
+    def __init__(self, source: AsyncIterable[str]) -> None:
+        self._source = source
+        self.text = ""
+        self.began_at: float | None = None
+        self.filled_at: float | None = None
+        self.on_first: Callable[[], None] = lambda: None
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        async for piece in self._source:
+            self.text += piece
+            if self.began_at is None and piece.strip():
+                self.began_at = time.monotonic()
+                self.on_first()
+            yield piece

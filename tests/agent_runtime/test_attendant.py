@@ -1,0 +1,459 @@
+"""What is heard, read and told when a part of the agent does not answer: real pipelines, vendors that break at the
+network, and an ear instead of a room. Waits are short here; `soak_failures` measures the real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import time
+import wave
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from livekit import rtc
+from livekit.agents import ConversationItemAddedEvent
+from livekit.agents.llm import ChatContext, ChatMessage
+from livekit.agents.stt import STTError
+from livekit.agents.voice.events import CloseEvent, ErrorEvent
+from livekit.agents.voice.io import AudioInput, AudioOutput, AudioOutputCapabilities
+from pytest_django import Settings
+
+from agent_runtime import attendant, local_voice
+from agent_runtime.apologies import TABLE, apologies_for, without_apologies
+from agent_runtime.local_voice import say_locally, sound_of_trouble
+from agent_runtime.pipeline import build_pipeline, load_vad
+from avatars.languages import CODES
+from projects.providers.base import Credentials, Kind, Rung
+from tests.agent_runtime import broken_vendor as broken
+from tests.agent_runtime.broken_vendor import ANSWER, AT_ONCE, KEY, SOUNDLESS, BrokenVendor
+from tests.agent_runtime.test_pipeline import LOCAL, PERSONA, make_spec
+
+SAYS = apologies_for("en")
+RATE = 24_000
+PATIENCE = 60.0
+
+
+class Ear(AudioOutput):
+    """Hears everything at once."""
+
+    def __init__(self) -> None:
+        super().__init__(label="ear", capabilities=AudioOutputCapabilities(pause=False), sample_rate=RATE)
+        self.seconds = 0.0
+        self._segment = 0.0
+
+    async def capture_frame(self, frame: rtc.AudioFrame) -> None:
+        await super().capture_frame(frame)
+        if not self._segment:
+            self.on_playback_started(created_at=time.time())
+        if np.frombuffer(frame.data, dtype=np.int16).any():
+            self.seconds += frame.duration
+        self._segment += frame.duration
+
+    def flush(self) -> None:
+        super().flush()
+        self._finish(interrupted=False)
+
+    def clear_buffer(self) -> None:
+        self._finish(interrupted=True)
+
+    def _finish(self, *, interrupted: bool) -> None:
+        if self._segment:
+            self.on_playback_finished(playback_position=self._segment, interrupted=interrupted)
+        self._segment = 0.0
+
+
+class Microphone(AudioInput):
+    """Gives out what is put into it, in pieces of 20 ms, as fast as it is taken."""
+
+    def __init__(self) -> None:
+        super().__init__(label="microphone")
+        self._frames: asyncio.Queue[rtc.AudioFrame] = asyncio.Queue()
+
+    def say(self, samples: np.ndarray) -> None:
+        step = RATE // 50
+        for start in range(0, len(samples) - step, step):
+            self._frames.put_nowait(rtc.AudioFrame(samples[start : start + step].tobytes(), RATE, 1, step))
+
+    async def __anext__(self) -> rtc.AudioFrame:
+        return await self._frames.get()
+
+
+@dataclass
+class Told:
+    """What the visitor and the admin were told."""
+
+    notices: list[tuple[str, str]] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    asides: list[str] = field(default_factory=list)
+
+    def notice(self, *, level: str, code: str, text: str, once: bool = False, reason: str = "") -> None:
+        self.notices.append((level, code))
+        self.reasons.append(reason)
+
+    def note_aside(self, text: str) -> None:
+        self.asides.append(text)
+
+
+class Stage:
+    """A conversation without a room."""
+
+    def __init__(self, **chains: tuple[Rung, ...]) -> None:
+        self.told, self.ear, self.microphone = Told(), Ear(), Microphone()
+        kinds = {Kind(kind): rungs for kind, rungs in chains.items()}
+        spec = make_spec(chains={**LOCAL, **kinds}, persona=replace(PERSONA, greeting=""))
+        self.pipeline = build_pipeline(spec, vad=load_vad(), teller=self.told)
+        self.session = self.pipeline.session
+        self.said: list[str] = []
+        self.fallbacks: list[bool] = []
+        self.closed: list[CloseEvent] = []
+
+    async def __aenter__(self) -> Stage:
+        for chain in self.pipeline.chains.values():
+            chain.on_change(lambda change: self.fallbacks.append(self.pipeline.attendant.takes(change)))
+        self.session.output.audio = self.ear
+        self.session.input.audio = self.microphone
+        self.session.on("conversation_item_added", self._on_item)
+        self.session.on("close", self.closed.append)
+        self.session.on("error", self._on_error)
+        await self.session.start(self.pipeline.agent, record=False)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.session.aclose()
+        await self.pipeline.aclose()
+
+    def _on_item(self, event: ConversationItemAddedEvent) -> None:
+        if isinstance(event.item, ChatMessage) and event.item.role == "assistant":
+            self.said.append((event.item.text_content or "").strip())
+
+    def _on_error(self, event: ErrorEvent) -> None:
+        if isinstance(event.error, STTError) and not event.error.recoverable:
+            self.pipeline.attendant.could_not_hear()
+
+    async def ask(self, text: str = "When does the train leave?") -> str:
+        """What the agent says to it."""
+        self.pipeline.attendant.note_asked()
+        before = len(self.said)
+        await asyncio.wait_for(self.session.generate_reply(user_input=text), PATIENCE)
+        await self.until(lambda: len(self.said) > before)
+        return self.said[-1]
+
+    async def say(self, text: str) -> None:
+        await asyncio.wait_for(self.session.say(text), PATIENCE)
+
+    async def until_said(self, count: int) -> None:
+        await self.until(lambda: len(self.said) >= count)
+
+    async def until(self, check: Callable[[], Any]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not check():  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+
+@pytest_asyncio.fixture
+async def vendor(settings: Settings) -> AsyncIterator[BrokenVendor]:
+    settings.MOLTS_ALLOWED_NETWORKS = ["127.0.0.1/32"]
+    vendor = BrokenVendor()
+    await vendor.start()
+    vendor.audio = await spoken(ANSWER)
+    yield vendor
+    await vendor.stop()
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ "One moment" comes soon."""
+    monkeypatch.setattr(attendant, "WORDS_SECONDS", 0.3)
+    monkeypatch.setattr(attendant, "SOUND_SECONDS", 0.3)
+    monkeypatch.setattr(attendant, "VOICE_SECONDS", 0.3)
+    monkeypatch.setattr(attendant, "PAUSE_SECONDS", 0.1)
+
+
+async def samples_of(text: str) -> np.ndarray:
+    frames = [frame async for frame in say_locally(text, language="en", rate=RATE)]
+    return np.concatenate([np.frombuffer(frame.data, dtype=np.int16) for frame in frames])
+
+
+async def spoken(text: str) -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(RATE)
+        out.writeframes((await samples_of(text)).tobytes())
+    return file.getvalue()
+
+
+def afar(vendor: BrokenVendor, **options: Any) -> Rung:
+    credentials = Credentials(api_key=KEY, base_url=vendor.url)
+    return Rung("openai_compatible", {"model": "m", **options}, credentials)
+
+
+# -- the language model ------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("mood", AT_ONCE)
+async def test_a_model_that_fails_is_told_and_asked_again_with_the_next_question(
+    vendor: BrokenVendor, mood: str
+) -> None:
+    async with Stage(llm=(afar(vendor),)) as stage:
+        await vendor.be(mood)
+        for _ in range(4):  # LiveKit itself would end the session now
+            assert await stage.ask() == SAYS.cannot_answer
+        assert stage.ear.seconds > 4
+        assert stage.told.notices == [("error", "llm_lost")]
+        assert stage.told.reasons[0].startswith("OpenAI-compatible server: ")
+        assert KEY not in stage.told.reasons[0]
+        await vendor.be("well")
+        assert await stage.ask() == ANSWER
+        assert stage.told.notices == [("error", "llm_lost"), ("info", "llm_back")]
+        assert stage.closed == []
+    roles = [message["role"] for message in vendor.asked[-1]]
+    assert "assistant" not in roles  # the sentence is none of the model's
+    assert roles.count("user") == 5
+
+
+@pytest.mark.parametrize("mood", AT_ONCE)
+async def test_a_model_that_fails_or_answers_nothing_is_passed_over(vendor: BrokenVendor, mood: str) -> None:
+    await vendor.be(mood)
+    rungs = (afar(vendor), Rung("scripted"))
+    changes: list[Any] = []
+    async with Stage(llm=rungs) as stage:
+        stage.pipeline.chains[Kind.LLM].on_change(changes.append)
+        assert await stage.ask("Are you open?") == "Yes."
+        assert stage.told.notices == []
+    assert changes[0].active.provider == "scripted"
+    assert changes[0].reason.startswith("OpenAI-compatible server: ")
+    assert KEY not in changes[0].reason
+
+
+@pytest.mark.parametrize(
+    ("mood", "reason"),
+    [
+        (broken.REFUSED, "401: Incorrect API key provided: "),
+        (broken.LIMITED, "429: You exceeded your current quota"),
+        (broken.PAGE, "web page"),
+        (broken.DONE, "held no words"),
+        (broken.BLANKS, "blanks only"),
+        (broken.TOOL, "'search', a tool that the agent does not have"),
+    ],
+)
+async def test_the_reason_is_the_vendors_own(vendor: BrokenVendor, mood: str, reason: str) -> None:
+    await vendor.be(mood)
+    async with Stage(llm=(afar(vendor),)) as stage:
+        await stage.ask()
+        assert reason in stage.told.reasons[0]
+
+
+async def test_when_all_of_several_models_fail_it_is_told_and_recovers(vendor: BrokenVendor) -> None:
+    async with Stage(llm=(afar(vendor), afar(vendor))) as stage:
+        await vendor.be(broken.REFUSED)
+        for _ in range(3):
+            assert await stage.ask() == SAYS.cannot_answer
+        assert stage.told.notices == [("error", "llm_lost")]
+        assert stage.fallbacks == [False, True]  # the second rung took over; then none was left
+        await vendor.be("well")
+        assert await stage.ask() == ANSWER
+        await stage.until(lambda: stage.told.notices[-1] == ("info", "llm_back"))
+        assert stage.pipeline.chains[Kind.LLM].active is not None
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("mood", [broken.HANGS, broken.HANGS_AFTER_HEADERS])
+async def test_while_a_model_hangs_it_is_said_that_it_takes_a_moment_and_then_what_is_wrong(
+    vendor: BrokenVendor, mood: str
+) -> None:
+    await vendor.be(mood)
+    async with Stage(llm=(afar(vendor, first_chunk_timeout=1.5),)) as stage:
+        assert await stage.ask() == f"{SAYS.one_moment} {SAYS.cannot_answer}"
+        assert "sent nothing for 1.5 s" in stage.told.reasons[0]
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_model_that_takes_its_time_answers(vendor: BrokenVendor) -> None:
+    vendor.slow_seconds = 2.0
+    await vendor.be(broken.SLOW)
+    async with Stage(llm=(afar(vendor),)) as stage:
+        assert await stage.ask() == f"{SAYS.one_moment} {ANSWER}"
+        assert stage.told.notices == []
+        await vendor.be("well")
+        assert await stage.ask() == ANSWER
+    assert [message["content"] for message in vendor.asked[-1] if message["role"] == "assistant"] == [ANSWER]
+
+
+def test_a_model_may_take_longer_than_twelve_seconds() -> None:
+    from projects.providers.openai_compatible import LLMOptions
+
+    assert LLMOptions().first_chunk_timeout > 12
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("mood", [broken.CUT, broken.HANGS_MIDWAY])
+async def test_an_answer_that_breaks_off_is_told_as_such(vendor: BrokenVendor, mood: str) -> None:
+    await vendor.be(mood)
+    async with Stage(llm=(afar(vendor, first_chunk_timeout=2.0), Rung("scripted"))) as stage:
+        said = await stage.ask()
+        assert said.startswith("The train")
+        assert said.endswith(SAYS.broke_off)
+        assert (SAYS.one_moment in said) == (mood == broken.HANGS_MIDWAY)
+
+
+async def test_thoughts_are_never_spoken(vendor: BrokenVendor) -> None:
+    async with Stage(llm=(afar(vendor),)) as stage:
+        for pieces in (
+            ["<think>", "secret", "</think>", ANSWER],
+            ["<thi", "nk>sec", "ret</thi", "nk>\n\n", ANSWER],
+            ["<Thinking>secret</Thinking>", ANSWER],
+            ["<reaso", "ning>", "secret", "</reason", "ing>", ANSWER],
+            [ANSWER, " <thought>secret"],
+        ):
+            vendor.answer = pieces
+            assert await stage.ask() == ANSWER
+    vendor.answer = ["Is 3 <", " 4? Yes: 3 < 4, and <b>."]
+    async with Stage(llm=(afar(vendor),)) as stage:
+        assert await stage.ask() == "Is 3 < 4? Yes: 3 < 4, and <b>."
+
+
+# -- the voice ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("mood", SOUNDLESS)
+async def test_a_local_voice_speaks_when_no_other_does(vendor: BrokenVendor, mood: str) -> None:
+    async with Stage(tts=(afar(vendor),)) as stage:
+        await vendor.be(mood)
+        await stage.say("Hello there, I am Ada.")
+        assert stage.told.asides == [SAYS.cannot_speak]
+        assert stage.told.notices == [("warning", "tts_lost")]
+        assert KEY not in stage.told.reasons[0]
+        both = (len(await samples_of(SAYS.cannot_speak)) + len(await samples_of("Hello there, I am Ada."))) / RATE
+        assert stage.ear.seconds > 0.7 * both
+        assert await stage.ask("Are you open?") == "Yes."
+        assert stage.told.asides == [SAYS.cannot_speak]  # once
+        await vendor.be("well")
+        await stage.say("Are you there?")  # it is tried beside, and is back for the next
+        await stage.until(lambda: stage.told.notices[-1] == ("info", "tts_back"))
+        assert stage.said == ["Hello there, I am Ada.", "Yes.", "Are you there?"]
+        assert stage.closed == []
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("mood", [broken.HANGS, broken.HANGS_AFTER_HEADERS])
+async def test_while_a_voice_hangs_another_says_that_it_takes_a_moment(vendor: BrokenVendor, mood: str) -> None:
+    await vendor.be(mood)
+    async with Stage(tts=(afar(vendor, first_audio_timeout=1.5),)) as stage:
+        await stage.say("Hello there.")
+        assert stage.told.asides == [SAYS.one_moment, SAYS.cannot_speak]
+        assert stage.said == ["Hello there."]
+
+
+async def test_a_sound_is_heard_when_no_voice_works(vendor: BrokenVendor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr("projects.providers.espeak.importlib.util.find_spec", lambda name: None)
+    await vendor.be(broken.DEAD)
+    async with Stage(tts=(afar(vendor),)) as stage:
+        for _ in range(4):
+            await stage.say("Hello there.")
+        assert stage.ear.seconds == pytest.approx(4 * sound_of_trouble(RATE).duration, abs=0.1)
+        assert stage.told.asides == [SAYS.cannot_speak] * 4
+        assert stage.said == ["Hello there."] * 4  # to be read
+        assert stage.told.notices == [("warning", "tts_lost")]
+        assert stage.closed == []
+
+
+@pytest.mark.parametrize("others", [(), (Rung("espeak"),)])
+async def test_a_voice_that_breaks_off_is_told_as_such(vendor: BrokenVendor, others: tuple[Rung, ...]) -> None:
+    await vendor.be(broken.CUT)
+    async with Stage(tts=(afar(vendor), *others)) as stage:
+        await stage.say("Hello there.")
+        assert stage.told.asides == [SAYS.broke_off]
+        assert stage.said == ["Hello there."]
+
+
+# -- the recogniser ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("mood", SOUNDLESS)
+async def test_it_says_that_it_cannot_hear(vendor: BrokenVendor, mood: str) -> None:
+    question = np.concatenate([await samples_of("When does the train leave?"), np.zeros(2 * RATE, np.int16)])
+    async with Stage(stt=(afar(vendor),)) as stage:
+        await vendor.be(mood)
+        for number in range(4):
+            stage.microphone.say(question)
+            await stage.until_said(number + 1)
+        assert set(stage.said) == {SAYS.cannot_hear}
+        assert stage.told.notices == [("error", "stt_lost")]
+        assert stage.told.reasons[0].startswith("OpenAI-compatible server: ")
+        assert KEY not in stage.told.reasons[0]
+        await vendor.be("well")
+        stage.microphone.say(question)
+        await stage.until(lambda: stage.told.notices[-1] == ("info", "stt_back"))
+        assert stage.closed == []
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_while_a_recogniser_hangs_it_says_that_it_takes_a_moment(vendor: BrokenVendor) -> None:
+    question = np.concatenate([await samples_of("When does the train leave?"), np.zeros(2 * RATE, np.int16)])
+    await vendor.be(broken.HANGS)
+    async with Stage(stt=(afar(vendor, timeout=2.0),)) as stage:
+        stage.microphone.say(question)
+        await stage.until_said(2)
+        assert stage.said == [SAYS.one_moment, SAYS.cannot_hear]
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_what_is_wrong_is_said_even_right_after_one_moment(
+    vendor: BrokenVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attendant, "WORDS_SECONDS", 1.9)  # it is being said when the recogniser gives up
+    question = np.concatenate([await samples_of("When does the train leave?"), np.zeros(2 * RATE, np.int16)])
+    await vendor.be(broken.HANGS)
+    async with Stage(stt=(afar(vendor, timeout=2.0),)) as stage:
+        stage.microphone.say(question)
+        await stage.until_said(2)
+        assert stage.said == [SAYS.one_moment, SAYS.cannot_hear]
+
+
+# -- the sentences -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("code", CODES)
+def test_every_language_of_an_agent_has_sentences_of_its_own(code: str) -> None:
+    says = apologies_for(code)
+    assert (says == SAYS) == code.startswith("en")
+
+
+def test_no_sentence_stands_in_another() -> None:
+    """Else taking one out of what was said would leave half of another."""
+    for sentences in TABLE.values():
+        assert len(sentences) == 5
+        for one in sentences:
+            assert not any(one in other for other in sentences if other is not one)
+
+
+def test_a_model_is_not_given_the_sentences_as_its_own() -> None:
+    context = ChatContext.empty()
+    context.add_message(role="system", content=SAYS.one_moment)
+    for role, text in (
+        ("user", SAYS.one_moment),
+        ("assistant", SAYS.cannot_answer),
+        ("assistant", f"{SAYS.one_moment} We open at nine. {SAYS.broke_off}"),
+        ("assistant", "You are welcome."),
+    ):
+        context.add_message(role=role, content=text)  # type: ignore[arg-type]
+    kept = [(message.role, message.text_content) for message in without_apologies(context, SAYS).messages()]
+    assert kept == [
+        ("system", SAYS.one_moment),
+        ("user", SAYS.one_moment),
+        ("assistant", "We open at nine."),
+        ("assistant", "You are welcome."),
+    ]
+    assert len(context.items) == 5
+
+
+async def test_the_local_voice_speaks_at_the_rate_it_is_asked_for() -> None:
+    for rate in (16_000, 24_000, 48_000):
+        frames = [frame async for frame in say_locally("One moment.", language="de", rate=rate)]
+        assert {frame.sample_rate for frame in frames} == {rate}
+        assert 0.4 < sum(frame.duration for frame in frames) < 3
+
+
+async def test_a_language_without_a_voice_gets_the_sound() -> None:
+    (frame,) = [frame async for frame in say_locally("One moment.", language="tlh-x", rate=RATE)]
+    assert frame.data == sound_of_trouble(RATE).data
+    assert local_voice.is_ready()
