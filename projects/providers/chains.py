@@ -105,7 +105,8 @@ class Chain:
 
     def _rung_of(self, component: Component) -> BuiltRung:
         for rung in self.rungs:
-            if component is rung.component or getattr(component, "wrapped_stt", None) is rung.component:
+            wrapped = getattr(component, "wrapped_stt", None) or getattr(component, "_wrapped_tts", None)
+            if rung.component in (component, wrapped):
                 return rung
         raise LookupError("the adapter reported a component that is not of this chain")
 
@@ -196,9 +197,12 @@ def _combine_llm(components: list[llm.LLM[Any]]) -> tuple[Component, Component]:
 def _combine_tts(components: list[tts.TTS[Any]]) -> tuple[Component, Component]:
     from livekit.agents import tts
 
-    if len(components) == 1:
-        return components[0], None
-    adapter = tts.FallbackAdapter(components, max_retry_per_tts=0)
+    from projects.providers.components.sentences import speaking_in_pieces
+
+    voices = [speaking_in_pieces(component) for component in components]
+    if len(voices) == 1:
+        return voices[0], None
+    adapter = tts.FallbackAdapter(voices, max_retry_per_tts=0)
     return adapter, adapter
 
 
