@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -143,7 +144,13 @@ class FakeVendor:
         if answer := await self.misbehave(request):
             return answer
         self.bodies.append(await request.json())
-        return web.Response(body=self.audio, content_type=self.audio_type)
+        if self.audio_type != "text/event-stream":
+            return web.Response(body=self.audio, headers={"Content-Type": self.audio_type})
+        deltas = [self.audio[start : start + 3000] for start in range(0, len(self.audio), 3000)]
+        events = [{"type": "speech.audio.delta", "audio": base64.b64encode(delta).decode()} for delta in deltas]
+        events.append({"type": "speech.audio.done", "usage": {"input_tokens": 3, "output_tokens": 90}})
+        lines = "".join(f"data: {json.dumps(event)}\n\n" for event in events)
+        return web.Response(body=lines.encode(), headers={"Content-Type": self.audio_type})
 
     async def models(self, request: web.Request) -> web.StreamResponse:
         return await self.misbehave(request) or web.json_response({"object": "list", "data": []})
