@@ -20,6 +20,7 @@ from django.utils import timezone
 from avatars.models import Agent
 from avatars.services import resolve_pipeline, save_agent_revision
 from molts.errors import BadInput, Busy, Conflict, Gone, MoltsError
+from molts.redact import hide_secrets
 from projects.models import Project
 from sessions import events, presence, rooms
 from sessions.choices import (
@@ -389,6 +390,7 @@ def record_usage(
 
 def add_notice(*, session_id: uuid.UUID, level: str, code: str, text: str, once: bool = False) -> None:
     """Tell the visitor something about how the conversation runs, and keep it for the timeline."""
+    text = hide_secrets(text)  # it may hold the words of a vendor
     with transaction.atomic():
         session = LiveSession.objects.select_for_update().get(pk=session_id)
         if once and SessionNotice.objects.filter(session=session, code=code).exists():

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from molts.errors import BadConfiguration
+from molts.redact import remember_secret
 
 if TYPE_CHECKING:
     from livekit.agents import llm, stt, tts
@@ -46,6 +47,9 @@ class Credentials:
 
     api_key: str = field(default="", repr=False)
     base_url: str = ""
+
+    def __post_init__(self) -> None:
+        remember_secret(self.api_key)  # be it stored or just typed
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import httpx2
 from pydantic import Field
 
-from molts.errors import HIDDEN, BadConfiguration
+from molts.errors import BadConfiguration
 from molts.http import Limits, guarded_async_client, guarded_client
+from molts.redact import hide_secrets
 from projects.providers.base import Credentials, Kind, Options, Persona, ProbeResult, Provider, Readiness
 from projects.providers.openai_speech import SAMPLE_RATE as SPEECH_RATE
 from projects.providers.openai_speech import SpeechRequest, ask_for_speech
@@ -160,7 +161,7 @@ class OpenAICompatible(Provider):
                 await client.close()
 
         result = await timed_probe(call)
-        return ProbeResult(result.ok, without_key(result.text, credentials.api_key), result.latency_ms)
+        return ProbeResult(result.ok, hide_secrets(result.text), result.latency_ms)
 
     def client(self, credentials: Credentials) -> openai.AsyncClient:
         """Client of the SDK behind the guard. Raises BadConfiguration when the base URL is missing."""
@@ -345,13 +346,8 @@ def vendor_text(error: openai.APIStatusError) -> str:
         text = inner.get("message") if isinstance(inner, dict) else inner
         text = text or body.get("message") or body.get("detail")
         if text:
-            return str(text)[:300]
-    return str(body or error.message)[:300]
-
-
-def without_key(text: str, api_key: str) -> str:
-    """`text` without the key, should a server have echoed it."""
-    return text.replace(api_key, HIDDEN) if len(api_key) >= 8 else text
+            return hide_secrets(str(text))[:300]
+    return hide_secrets(str(body or error.message))[:300]
 
 
 def _silence() -> bytes:

@@ -41,7 +41,7 @@ async def speak(
     except MoltsError:
         raise
     except Exception as error:  # whatever a vendor's library raises: what it says is what helps
-        raise Unavailable(f"{chosen.label}: {_in_words(error, credentials.api_key)}") from error
+        raise Unavailable(f"{chosen.label}: {_in_words(error)}") from error
 
 
 def _import_libraries() -> None:
@@ -66,9 +66,9 @@ async def _synthesise(voice: Any, text: str) -> bytes:
             await asyncio.wait_for(voice.aclose(), _CLOSE_SECONDS)
 
 
-def _in_words(error: Exception, api_key: str) -> str:
-    from projects.providers.openai_compatible import vendor_text, without_key
+def _in_words(error: Exception) -> str:
+    from projects.providers.openai_compatible import vendor_text
 
     status = getattr(error, "status_code", None)
     answered = isinstance(status, int) and status > 0
-    return without_key(f"{status}: {vendor_text(error)}" if answered else describe(error), api_key)  # type: ignore[arg-type]
+    return f"{status}: {vendor_text(error)}" if answered else describe(error)  # type: ignore[arg-type]

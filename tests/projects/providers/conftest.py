@@ -76,7 +76,8 @@ class FakeVendor:
     """A server on loopback that speaks OpenAI's documented protocol. `mood` makes it misbehave."""
 
     url: str = ""
-    mood: str = "well"  # well | hang | hang_midway | refuse | busy | wrong_json | page | redirect
+    mood: str = "well"  # well | hang | hang_midway | refuse | busy | wrong_json | page | echo | redirect
+    status: int = 302  # of "echo"
     text: str = "hello from afar"
     audio: bytes = b""
     audio_type: str = "audio/wav"
@@ -106,6 +107,10 @@ class FakeVendor:
                 return web.Response(text='{"surprise": [', content_type="application/json")
             case "page":
                 return web.Response(text="<h1>It works!</h1>", content_type="text/html")
+            case "echo":  # the key comes back wherever a server can put it
+                key = request.headers["Authorization"].removeprefix("Bearer ")
+                headers = {"Location": f"/login?key={key}", "X-Request-Id": f"for-{key}"}
+                return web.json_response({"error": {"message": f"moved, {key}"}}, status=self.status, headers=headers)
             case "redirect":
                 return web.Response(status=307, headers={"Location": "http://127.0.0.1:1/"})
         return None
