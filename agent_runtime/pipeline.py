@@ -23,7 +23,7 @@ from livekit.agents.voice.turn import TurnHandlingOptions
 
 from projects.providers import get_provider
 from projects.providers.audio import RECOGNISER_RATE
-from projects.providers.base import PIPELINE, Kind
+from projects.providers.base import PIPELINE, Kind, plain_text
 from projects.providers.chains import AvailabilityChange, Chain, build_chain
 from sessions.spec import SessionSpec
 
@@ -180,5 +180,5 @@ def _history(spec: SessionSpec) -> ChatContext:
     """What was said before this job came, for one that replaces another."""
     context = ChatContext.empty()
     for line in spec.history:
-        context.add_message(role="user" if line.role == "user" else "assistant", content=line.text)
+        context.add_message(role="user" if line.role == "user" else "assistant", content=plain_text(line.text))
     return context

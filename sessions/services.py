@@ -22,6 +22,7 @@ from avatars.services import resolve_pipeline, save_agent_revision
 from molts.errors import BadInput, Busy, Conflict, Gone, MoltsError
 from molts.redact import hide_secrets
 from projects.models import Project
+from projects.providers.base import plain_text
 from sessions import events, presence, rooms
 from sessions.choices import (
     FAILURES,
@@ -467,7 +468,7 @@ def say(*, session: LiveSession, text: str, speaker: str) -> uuid.UUID:
 
 def clean_text(text: str) -> str:
     """`text` without what cannot be shown or stored: control characters and halves of characters."""
-    return "".join(filter(_is_text, text)).strip()
+    return "".join(filter(_is_text, plain_text(text))).strip()
 
 
 def _is_text(character: str) -> bool:
