@@ -82,6 +82,7 @@ def split_pieces(text: str, *, first: Lengths = FIRST, later: Lengths = LATER, s
 
 def piece_end(text: str, lengths: Lengths, size: Size = spoken_size) -> int:
     """Where the first piece of `text` ends, whatever may still come after `text`; 0 while that is not known."""
+    text = text[: lengths.longest * 4]  # what comes later cannot matter, and would be read anew for every piece
     sentences = sentence_ends(text)
     first = next((end for end in sentences if size(text[:end]) >= lengths.shortest), 0)
     if first and size(text[:first]) <= lengths.long:

@@ -106,6 +106,22 @@ def test_a_cut_never_tears_what_is_read_as_one(text: str) -> None:
         assert piece[0] not in "\u200dーっょ"
 
 
+def test_it_reads_a_long_text_once() -> None:
+    calls = 0
+
+    def counted(text: str) -> int:
+        nonlocal calls
+        calls += len(text)
+        return spoken_size(text)
+
+    costs = []
+    for times in (20, 200):
+        calls = 0
+        split_pieces(ANSWERS["en"] * times, size=counted)
+        costs.append(calls)
+    assert costs[1] < costs[0] * 15  # ten times the text; read anew for each piece it would be a hundred
+
+
 def test_captions_are_broken_by_the_same_rule_with_other_lengths() -> None:
     lengths = Lengths(shortest=6, long=26, longest=26)
     pieces = split_pieces("Yes. No. This is a longer one, with a clause.", first=lengths, later=lengths, size=len)
