@@ -9,6 +9,8 @@ import os
 from livekit.rtc._ffi_client import FfiClient, ffi_event_callback
 from livekit.rtc.version import __version__ as media_version
 
+from molts.redact import guard_logs
+
 logger = logging.getLogger(__name__)
 
 CLOSED = "closed unexpectedly"
@@ -22,6 +24,7 @@ def log_through_parent() -> None:
     root = logging.getLogger()
     root.handlers = [handler for handler in root.handlers if type(handler) is not logging.StreamHandler]
     logging.getLogger("livekit").addFilter(calm)
+    guard_logs()  # the worker, which prints, does not know the keys of this job
 
 
 def calm(record: logging.LogRecord) -> bool:

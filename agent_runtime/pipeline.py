@@ -28,7 +28,7 @@ from agent_runtime.attendant import VAD_SILENCE_SECONDS, Attendant
 from agent_runtime.outages import Teller
 from projects.providers import get_provider
 from projects.providers.audio import RECOGNISER_RATE
-from projects.providers.base import PIPELINE, Kind, Rung
+from projects.providers.base import PIPELINE, Kind, Rung, plain_text
 from projects.providers.chains import AvailabilityChange, Chain, build_chain
 from sessions.spec import SessionSpec
 
@@ -252,5 +252,5 @@ def _history(spec: SessionSpec) -> ChatContext:
     """What was said before this job came, for one that replaces another."""
     context = ChatContext.empty()
     for line in spec.history:
-        context.add_message(role="user" if line.role == "user" else "assistant", content=line.text)
+        context.add_message(role="user" if line.role == "user" else "assistant", content=plain_text(line.text))
     return context

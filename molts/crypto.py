@@ -10,6 +10,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
 
 from molts.errors import BadConfiguration
+from molts.redact import remember_secret
 
 
 def _fernet() -> MultiFernet:
@@ -18,6 +19,7 @@ def _fernet() -> MultiFernet:
 
 def encrypt(plain: str) -> str:
     """Ciphertext (text) of `plain`; empty stays empty."""
+    remember_secret(plain)
     return _fernet().encrypt(plain.encode()).decode() if plain else ""
 
 
@@ -26,12 +28,14 @@ def decrypt(cipher: str) -> str:
     if not cipher:
         return ""
     try:
-        return _fernet().decrypt(cipher.encode()).decode()
+        plain = _fernet().decrypt(cipher.encode()).decode()
     except InvalidToken as error:
         raise BadConfiguration(
             "A stored secret cannot be decrypted: the key that encrypted it is not in MOLTS_FIELD_KEYS. "
             "Restore that key, or type the secret again."
         ) from error
+    remember_secret(plain)  # from here on it may come back in a vendor's words
+    return plain
 
 
 def rotate(cipher: str) -> str:

@@ -4,7 +4,7 @@ A client from here connects only to addresses that are open to the whole interne
 MOLTS_ALLOWED_NETWORKS. The name is resolved once, the address is judged, and the connection goes to just that address,
 so neither odd spellings (0x7f.1) nor a name server that changes its answer get past. Redirects are not followed, proxy
 settings of the environment are not used, and size and time of every answer are limited. A key that a server repeats in
-its refusal is blacked out, so that an error may be logged and shown as it is.
+a header or its refusal is blacked out, so that an error may be logged and shown as it is.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from urllib.parse import urlsplit
 import httpcore2
 import httpx2
 
-from molts.errors import HIDDEN, BadInput
+from molts.errors import BadInput
+from molts.redact import Redactor
 
 if TYPE_CHECKING:
     import aiohttp
@@ -36,7 +37,7 @@ Resolver = Callable[[str, int], Sequence[str]]
 """(host, port) -> IP addresses as text. Blocks; raises OSError when there are none."""
 
 REDIRECTS = (301, 302, 303, 307, 308)
-FIRST_REFUSAL = 400  # from this status on an answer is an error's text, not data
+FIRST_REFUSAL = 300  # from this status on an answer is somebody's words, not data
 KEY_HEADERS = ("authorization", "api-key", "x-api-key", "xi-api-key", "x-goog-api-key", "x-simli-api-key", "api-secret")
 SHORTEST_KEY = 8
 BODY_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
@@ -357,7 +358,10 @@ class _AsyncTransport(httpx2.AsyncHTTPTransport):
             raise AnswerTooSlow(f"no answer within {self._limits.total_seconds:.0f} s", request=request) from error
         assert isinstance(response.stream, httpx2.AsyncByteStream)
         response.stream = _AsyncCap(response.stream, self._limits, deadline, request)
-        if response.status_code < FIRST_REFUSAL or not (keys := _keys_sent(request)):
+        if not (keys := _keys_sent(request)):
+            return response
+        response.headers = _clean_headers(keys, response)
+        if response.status_code < FIRST_REFUSAL:
             return response
         try:
             return _without(keys, response, await response.aread())
@@ -388,7 +392,10 @@ class _SyncTransport(httpx2.HTTPTransport):
             _answer_deadline.reset(waiting)
         assert isinstance(response.stream, httpx2.SyncByteStream)
         response.stream = _SyncCap(response.stream, self._limits, deadline, request)
-        if response.status_code < FIRST_REFUSAL or not (keys := _keys_sent(request)):
+        if not (keys := _keys_sent(request)):
+            return response
+        response.headers = _clean_headers(keys, response)
+        if response.status_code < FIRST_REFUSAL:
             return response
         try:
             return _without(keys, response, response.read())
@@ -396,16 +403,21 @@ class _SyncTransport(httpx2.HTTPTransport):
             response.close()
 
 
-def _keys_sent(request: httpx2.Request) -> list[bytes]:
-    """The credentials in the headers of `request`, longest first."""
+def _keys_sent(request: httpx2.Request) -> Redactor | None:
+    """What finds the credentials in the headers of `request`, None when it has none."""
     values = [request.headers.get(name, "").split(" ")[-1] for name in KEY_HEADERS]
-    return sorted((value.encode() for value in values if len(value) >= SHORTEST_KEY), key=len, reverse=True)
+    keys = [value for value in values if len(value) >= SHORTEST_KEY]
+    return Redactor(keys, looks=()) if keys else None
 
 
-def _without(keys: Sequence[bytes], response: httpx2.Response, body: bytes) -> httpx2.Response:
-    """The same answer with the (decoded) `body` freed of `keys`."""
-    for key in keys:
-        body = body.replace(key, HIDDEN.encode())
+def _clean_headers(hide: Redactor, response: httpx2.Response) -> httpx2.Headers:
+    """Libraries put ids of requests, places to go to and the like into their errors."""
+    return httpx2.Headers([(name, hide(value)) for name, value in response.headers.multi_items()])
+
+
+def _without(hide: Redactor, response: httpx2.Response, body: bytes) -> httpx2.Response:
+    """The same answer with the (decoded) `body` freed of keys."""
+    body = hide(body.decode("latin-1")).encode("latin-1")  # whatever it is: each byte is a letter
     kept = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in BODY_HEADERS]
     return httpx2.Response(response.status_code, headers=kept, content=body, extensions=response.extensions)
 

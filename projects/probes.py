@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from redis import RedisError
 from rest_framework.throttling import SimpleRateThrottle
 
-from molts.errors import HIDDEN, Busy, MoltsError
+from molts.errors import Busy, MoltsError
+from molts.redact import hide_secrets
 from projects.providers.base import Credentials, Kind, ProbeResult, Provider
 
 if TYPE_CHECKING:
@@ -67,10 +68,8 @@ async def _probe(provider: Provider, kind: Kind, credentials: Credentials) -> Pr
     except MoltsError as error:
         return ProbeResult(False, error.detail)
     except Exception as error:  # a provider's mistake is a result too, not a broken page
-        return ProbeResult(False, str(error)[:300] or type(error).__name__)
-    key = credentials.api_key
-    text = result.text.replace(key, HIDDEN) if len(key) >= 8 else result.text
-    return ProbeResult(result.ok, text, result.latency_ms)
+        return ProbeResult(False, hide_secrets(str(error))[:300] or type(error).__name__)
+    return ProbeResult(result.ok, hide_secrets(result.text), result.latency_ms)
 
 
 def _too_late(provider: Provider) -> ProbeResult:

@@ -20,7 +20,9 @@ from django.utils import timezone
 from avatars.models import Agent
 from avatars.services import resolve_pipeline, save_agent_revision
 from molts.errors import BadInput, Busy, Conflict, Gone, MoltsError
+from molts.redact import hide_secrets
 from projects.models import Project
+from projects.providers.base import plain_text
 from sessions import events, presence, rooms
 from sessions.choices import (
     FAILURES,
@@ -393,6 +395,7 @@ def add_notice(
 ) -> None:
     """Tell the visitor something about how the conversation runs, and keep it for the timeline; `reason` is kept for
     admins alone."""
+    text, reason = hide_secrets(text), hide_secrets(reason)  # they may hold the words of a vendor
     with transaction.atomic():
         session = LiveSession.objects.select_for_update().get(pk=session_id)
         if once and SessionNotice.objects.filter(session=session, code=code).exists():
@@ -475,7 +478,7 @@ def say(*, session: LiveSession, text: str, speaker: str) -> uuid.UUID:
 
 def clean_text(text: str) -> str:
     """`text` without what cannot be shown or stored: control characters and halves of characters."""
-    return "".join(filter(_is_text, text)).strip()
+    return "".join(filter(_is_text, plain_text(text))).strip()
 
 
 def _is_text(character: str) -> bool:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from molts.errors import BadInput
 from sessions import services
+from sessions.captions import Utterance, cues
 from sessions.choices import Role
 from sessions.models import LiveSession, Segment
 
@@ -52,12 +54,17 @@ def _txt(session: LiveSession, segments: Sequence[Segment]) -> str:
 
 
 def _vtt(session: LiveSession, segments: Sequence[Segment]) -> str:
-    cues = [
-        f"{segment.seq}\n{_vtt_time(segment.start_ms)} --> {_vtt_time(max(segment.end_ms, segment.start_ms + 1))}\n"
-        f"<v {_vtt_text(speaker(session, segment))}>{_vtt_text(segment.text)}"
-        for segment in segments
-    ]
-    return "WEBVTT\n\n" + "\n\n".join(cues) + "\n"
+    """Cues are named by the number of their utterance; of one that has several, each says which it is."""
+    shown = list(cues(Utterance(segment.text, segment.start_ms, segment.end_ms) for segment in segments))
+    written = ["WEBVTT"]
+    parts = Counter(index for index, _ in shown)
+    seen: Counter[int] = Counter()
+    for index, cue in shown:
+        seen[index] += 1
+        number = f"{segments[index].seq}" + (f".{seen[index]}" if parts[index] > 1 else "")
+        times = f"{_vtt_time(cue.start_ms)} --> {_vtt_time(cue.end_ms)}"
+        written.append(f"{number}\n{times}\n<v {_vtt_text(speaker(session, segments[index]))}>{_vtt_text(cue.text)}")
+    return "\n\n".join(written) + "\n"
 
 
 def _csv(session: LiveSession, segments: Sequence[Segment]) -> str:

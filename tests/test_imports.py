@@ -11,16 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 APPS = ("projects", "avatars", "sessions", "agent_runtime")
-BASE = {
-    "molts.env",
-    "molts.errors",
-    "molts.crypto",
-    "molts.http",
-    "molts.api",
-    "molts.machine",
-    "molts.parsers",
-    "molts.life",
-}
+BASE = {f"molts.{name}" for name in ("env", "errors", "redact", "crypto", "http", "api", "machine", "parsers", "life")}
 """The ground floor of `molts`: imports no app, and may be imported by all."""
 
 MAY_IMPORT = {

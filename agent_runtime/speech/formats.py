@@ -9,6 +9,7 @@ from typing import Any
 
 from agent_runtime.speech.languages import WRITTEN_WITHOUT_SPACES, language_name
 from agent_runtime.speech.transcript import Segment, Transcript
+from sessions.captions import Utterance, break_up
 
 
 def plain_text(transcript: Transcript) -> str:
@@ -71,18 +72,23 @@ def as_text(transcript: Transcript) -> str:
 
 def as_srt(transcript: Transcript) -> str:
     cues = (
-        f"{number}\n{clock(segment.start, ',')} --> {clock(_end(segment), ',')}\n{_one_line(segment.text)}\n"
-        for number, segment in enumerate(_spoken(transcript), start=1)
+        f"{number}\n{clock(cue.start_ms / 1000, ',')} --> {clock(cue.end_ms / 1000, ',')}\n{_one_line(cue.text)}\n"
+        for number, cue in enumerate(_cues(transcript), start=1)
     )
     return "\n".join(cues)
 
 
 def as_vtt(transcript: Transcript) -> str:
     cues = (
-        f"{clock(segment.start, '.')} --> {clock(_end(segment), '.')}\n{_vtt_text(segment.text)}\n"
-        for segment in _spoken(transcript)
+        f"{clock(cue.start_ms / 1000, '.')} --> {clock(cue.end_ms / 1000, '.')}\n{_vtt_text(cue.text)}\n"
+        for cue in _cues(transcript)
     )
     return "\n".join(["WEBVTT\n", *cues])
+
+
+def _cues(transcript: Transcript) -> Iterable[Utterance]:
+    for segment in _spoken(transcript):
+        yield from break_up(Utterance(segment.text, round(max(segment.start, 0.0) * 1000), round(_end(segment) * 1000)))
 
 
 def _spoken(transcript: Transcript) -> list[Segment]:

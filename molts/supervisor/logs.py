@@ -3,38 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import deque
-from collections.abc import Iterable
 from pathlib import Path
-from urllib.parse import quote
 
-from molts.errors import HIDDEN
+from molts.redact import Redactor
 
-SHORTEST_SECRET = 6
-# What nobody told us about but what is a secret by its looks: bearer tokens, JSON web tokens, vendors' keys, passwords
-# inside URLs.
-LOOKS_SECRET = (
-    r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+",
-    r"(?<=[Bb]earer )[A-Za-z0-9._~+/=-]{8,}",
-    r"\bsk-[A-Za-z0-9_-]{12,}",
-    r"\bmolts_[A-Za-z0-9_-]{12,}",
-    r"(?<=://)[^/\s:@]*:[^/\s@]+(?=@)",
-)
 LONGEST_LINE = 64 * 1024
-
-
-class Redactor:
-    """Replaces secrets in text. Also finds them percent-encoded, as they stand in URLs."""
-
-    def __init__(self, secrets: Iterable[str] = ()) -> None:
-        known = {secret for secret in secrets if len(secret) >= SHORTEST_SECRET}
-        known |= {quote(secret, safe="") for secret in known}
-        exact = [re.escape(secret) for secret in sorted(known, key=len, reverse=True)]
-        self._pattern = re.compile("|".join([*exact, *LOOKS_SECRET]))
-
-    def __call__(self, text: str) -> str:
-        return self._pattern.sub(HIDDEN, text)
 
 
 class LineSplitter:

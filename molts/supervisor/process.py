@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from molts.redact import Redactor
 from molts.supervisor import guardian
-from molts.supervisor.logs import LineSplitter, PartLog, Redactor
+from molts.supervisor.logs import LineSplitter, PartLog
 from molts.supervisor.signs import Alive
 
 FIRST_DELAY = 0.5

@@ -69,8 +69,6 @@ class Chain:
     skipped: list[Skipped] = field(default_factory=list)
     adapter: Component = None
     """LiveKit's fallback adapter, when there are several rungs."""
-    keys: dict[int, str] = field(default_factory=dict, repr=False)
-    """API keys by the rungs' index, to be kept out of reasons."""
     _down: set[int] = field(default_factory=set)
     _reasons: dict[int, str] = field(default_factory=dict)
 
@@ -121,7 +119,7 @@ class Chain:
             await part.aclose()
 
     def _note_error(self, rung: BuiltRung, event: Any) -> None:
-        text = in_words(event.error, self.keys.get(rung.index, ""))
+        text = in_words(event.error)
         self._reasons[rung.index] = f"{_label(rung.provider)}: {text}"
 
     def _availability_changed(self, event: Any) -> None:
@@ -141,7 +139,8 @@ class Chain:
 
     def _rung_of(self, component: Component) -> BuiltRung:
         for rung in self.rungs:
-            if component is rung.component or getattr(component, "wrapped_stt", None) is rung.component:
+            wrapped = getattr(component, "wrapped_stt", None) or getattr(component, "_wrapped_tts", None)
+            if rung.component in (component, wrapped):
                 return rung
         raise LookupError("the adapter reported a component that is not of this chain")
 
@@ -164,8 +163,7 @@ def build_chain(kind: Kind, rungs: Sequence[Rung], persona: Persona, *, vad: vad
         reasons = " ".join(f"{skip.provider}: {skip.reason}" for skip in skipped) or "The chain is empty."
         raise BadConfiguration(f"No {kind.value} provider can be used. {reasons}", attr=kind.value)
     component, adapter = _combine(kind, [rung.component for rung in built], vad)
-    keys = {index: rung.credentials.api_key for index, rung in enumerate(rungs)}
-    return Chain(kind, component, built, skipped, adapter, keys)
+    return Chain(kind, component, built, skipped, adapter)
 
 
 def _build(kind: Kind, rung: Rung, persona: Persona) -> Component:
@@ -233,9 +231,12 @@ def _combine_llm(components: list[llm.LLM[Any]]) -> tuple[Component, Component]:
 def _combine_tts(components: list[tts.TTS[Any]]) -> tuple[Component, Component]:
     from livekit.agents import tts
 
-    if len(components) == 1:
-        return components[0], None
-    adapter = tts.FallbackAdapter(components, max_retry_per_tts=0)
+    from projects.providers.components.sentences import speaking_in_pieces
+
+    voices = [speaking_in_pieces(component) for component in components]
+    if len(voices) == 1:
+        return voices[0], None
+    adapter = tts.FallbackAdapter(voices, max_retry_per_tts=0)
     return adapter, adapter
 
 

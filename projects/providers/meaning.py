@@ -30,6 +30,7 @@ from projects.providers.lexicon import (
     TENS,
     WEAK_WORDS,
 )
+from projects.providers.sentences import split_sentences
 
 # --- from text to terms -------------------------------------------------------------------------------------------
 
@@ -366,8 +367,6 @@ class Sentence:
     paragraph: int
 
 
-_SENTENCE_END = re.compile("(?<=[.!?\u3002\uff01\uff1f])\\s+(?=\\S)|(?<=[\u3002\uff01\uff1f])")
-_ABBREVIATION = re.compile(r"\b(?:e\.g|i\.e|etc|mr|mrs|ms|dr|st|no|approx|vs|bzw|z\.b|ca|nr)\.$", re.IGNORECASE)
 _BULLET = re.compile(r"^(?:[-*•]|\d+[.)])\s+")
 
 
@@ -388,14 +387,3 @@ def knowledge_sentences(text: str) -> list[Sentence]:
         line = re.sub(r"[*_`]{1,2}(\S.*?\S|\S)[*_`]{1,2}", r"\1", _BULLET.sub("", line))
         sentences.extend(Sentence(part, heading, paragraph) for part in split_sentences(line))
     return sentences
-
-
-def split_sentences(text: str) -> list[str]:
-    """Sentences of a text; an abbreviation does not end one."""
-    parts: list[str] = []
-    for piece in _SENTENCE_END.split(text):
-        if parts and _ABBREVIATION.search(parts[-1]):
-            parts[-1] += " " + piece
-        elif piece.strip():
-            parts.append(piece.strip())
-    return parts

@@ -6,6 +6,7 @@ so a base URL on a private network works only when the operator allowed it.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import wave
 from collections.abc import Mapping
@@ -14,15 +15,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import httpx2
 from pydantic import Field
 
-from molts.errors import HIDDEN, BadConfiguration
+from molts.errors import BadConfiguration
 from molts.http import Limits, guarded_async_client, guarded_client
+from molts.redact import hide_secrets
 from projects.providers.base import Credentials, Kind, Options, Persona, ProbeResult, Provider, Readiness
+from projects.providers.openai_speech import SAMPLE_RATE as SPEECH_RATE
+from projects.providers.openai_speech import SpeechRequest, ask_for_speech
 from projects.providers.probing import timed_probe
+from projects.providers.sound import UnusableSound, hear
 
 if TYPE_CHECKING:
     import openai
     from livekit.agents import llm, stt, tts
 
+FORM_OF = {"OGG": "OPUS"}  # the name by which the protocol asks for a form, where it is another
 OLLAMA_ADDRESS = "127.0.0.1"
 OLLAMA_URL = f"http://{OLLAMA_ADDRESS}:11434"
 _LIMITS = Limits(connect_seconds=5, read_seconds=30, total_seconds=180, max_bytes=50_000_000)
@@ -123,11 +129,7 @@ class OpenAICompatible(Provider):
         return CompatibleTTS(
             key=self.key,
             seconds=options.first_audio_timeout,
-            model=self._model(Kind.TTS, options.model),
-            voice=options.voice or self.default_voice,
-            speed=options.speed,
-            **given(instructions=options.instructions),
-            response_format=options.response_format or self.default_response_format,
+            request=self._speech_request(options),
             client=self.client(credentials),
         )
 
@@ -159,7 +161,7 @@ class OpenAICompatible(Provider):
                 await client.close()
 
         result = await timed_probe(call)
-        return ProbeResult(result.ok, without_key(result.text, credentials.api_key), result.latency_ms)
+        return ProbeResult(result.ok, hide_secrets(result.text), result.latency_ms)
 
     def client(self, credentials: Credentials) -> openai.AsyncClient:
         """Client of the SDK behind the guard. Raises BadConfiguration when the base URL is missing."""
@@ -190,6 +192,15 @@ class OpenAICompatible(Provider):
             return model
         raise BadConfiguration(f"{self.label} ({kind.value}): choose a model.")
 
+    def _speech_request(self, options: TTSOptions) -> SpeechRequest:
+        return SpeechRequest(
+            model=self._model(Kind.TTS, options.model),
+            voice=options.voice or self.default_voice,
+            response_format=options.response_format or self.default_response_format,
+            speed=options.speed,
+            instructions=options.instructions,
+        )
+
     async def _small_call(self, client: openai.AsyncClient, kind: Kind, options: Options) -> str:
         if not getattr(options, "model", "") and kind not in self.default_models:
             return await self._list_models(client)
@@ -207,13 +218,7 @@ class OpenAICompatible(Provider):
                 )
                 return f"transcribed a second of silence as {heard.text[:60]!r}"
             case TTSOptions():
-                speech = await client.audio.speech.create(
-                    model=self._model(kind, options.model),
-                    voice=options.voice or self.default_voice,
-                    input="Hello.",
-                    response_format=options.response_format or self.default_response_format,  # type: ignore[arg-type]
-                )
-                return f"spoke {len(speech.content)} bytes"
+                return await _hear_speech(client, self._speech_request(options))
         raise BadConfiguration(f"{self.label} cannot be used for {kind.value}.")
 
     async def _list_models(self, client: openai.AsyncClient) -> str:
@@ -311,12 +316,17 @@ def given(**settings: Any) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None and value != ""}
 
 
-async def _refuse_text_as_audio(response: httpx2.Response) -> None:
-    """A server that answers a request for speech with a text would be heard as noise."""
-    kind = response.headers.get("content-type", "").split(";")[0].strip().lower()
-    is_speech = response.is_success and response.request.url.path.endswith("/audio/speech")
-    if is_speech and kind in ("application/json", "text/html", "text/plain"):
-        raise RuntimeError(f"the server answered with {kind} instead of audio")
+async def _hear_speech(client: openai.AsyncClient, request: SpeechRequest) -> str:
+    """What a voice sounds like that says hello, in words. Raises UnusableSound for what cannot be played."""
+    async with ask_for_speech(client, request, "Hello.") as answer:
+        sound = b"".join([data async for data in answer.sound()])
+    asked = request.response_format
+    heard = await asyncio.to_thread(hear, sound, asked=asked, content_type=answer.content_type, rate=SPEECH_RATE)
+    if heard.is_silent:
+        raise UnusableSound(f"the server sent {heard.seconds:.1f} s of silence instead of speech")
+    form = heard.form.name
+    other = "" if asked.upper() in (form, FORM_OF.get(form)) else f" ({form}, though {asked} was asked for)"
+    return f"spoke {heard.seconds:.1f} s{other}"
 
 
 async def _refuse_pages(response: httpx2.Response) -> None:
@@ -331,7 +341,7 @@ async def _without_room_ids(request: httpx2.Request) -> None:
         del request.headers[name]
 
 
-_HOOKS = {"request": [_without_room_ids], "response": [_refuse_text_as_audio, _refuse_pages]}
+_HOOKS = {"request": [_without_room_ids], "response": [_refuse_pages]}
 
 
 def vendor_text(error: openai.APIStatusError) -> str:
@@ -342,13 +352,8 @@ def vendor_text(error: openai.APIStatusError) -> str:
         text = inner.get("message") if isinstance(inner, dict) else inner
         text = text or body.get("message") or body.get("detail")
         if text:
-            return str(text)[:300]
-    return str(body or error.message)[:300]
-
-
-def without_key(text: str, api_key: str) -> str:
-    """`text` without the key, should a server have echoed it."""
-    return text.replace(api_key, HIDDEN) if len(api_key) >= 8 else text
+            return hide_secrets(str(text))[:300]
+    return hide_secrets(str(body or error.message))[:300]
 
 
 def _silence() -> bytes:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from pydantic import ValidationError
 
+from molts.redact import hide_secrets
 from projects.providers.base import ProbeResult
 
 PROBE_SECONDS = 10.0
@@ -37,7 +38,7 @@ def describe(error: BaseException) -> str:
         return f"the server answered with something that is not JSON: {error}"
     if isinstance(error, (AttributeError, LookupError, TypeError, ValidationError)):
         return "the server answered in another form than expected: check the base URL"
-    text = str(getattr(error, "message", "") or error).strip()
+    text = hide_secrets(str(getattr(error, "message", "") or error)).strip()
     return (text.splitlines()[0] if text else type(error).__name__)[:300]
 
 

@@ -41,7 +41,7 @@ async def speak(
     except MoltsError:
         raise
     except Exception as error:  # whatever a vendor's library raises: what it says is what helps
-        raise Unavailable(f"{chosen.label}: {in_words(error, credentials.api_key)}") from error
+        raise Unavailable(f"{chosen.label}: {in_words(error)}") from error
 
 
 def _import_libraries() -> None:
@@ -66,10 +66,10 @@ async def _synthesise(voice: Any, text: str) -> bytes:
             await asyncio.wait_for(voice.aclose(), _CLOSE_SECONDS)
 
 
-def in_words(error: BaseException, api_key: str) -> str:
-    """The vendor's own words about what went wrong, without the key."""
-    from projects.providers.openai_compatible import vendor_text, without_key
+def in_words(error: BaseException) -> str:
+    """The vendor's own words about what went wrong."""
+    from projects.providers.openai_compatible import vendor_text
 
     status = getattr(error, "status_code", None)
     answered = isinstance(status, int) and status > 0
-    return without_key(f"{status}: {vendor_text(error)}" if answered else describe(error), api_key)  # type: ignore[arg-type]
+    return f"{status}: {vendor_text(error)}" if answered else describe(error)  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from pytest_django import Settings
 
 from agent_runtime.pipeline import (
     AtOnce,
+    _history,
     _instructions,
     _turn_handling,
     build_pipeline,
@@ -32,6 +33,7 @@ from molts.errors import BadConfiguration
 from projects.providers.audio import RECOGNISER_RATE
 from projects.providers.base import PIPELINE, Credentials, Kind, Persona, Rung
 from projects.providers.chains import AvailabilityChange, BuiltRung
+from sessions import services
 from sessions.spec import HistoryLine, SessionSpec, TurnTaking
 from tests.agent_runtime.avatar.test_heard import Plugin
 from tests.agent_runtime.stack import MICRO_WHISPER
@@ -126,6 +128,20 @@ def test_its_instructions_hold_everything_the_agent_is_and_knows() -> None:
     bare = _instructions(make_spec(persona=Persona()))
     assert "Your name is" not in bare
     assert "What you know" not in bare
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\r", "\u2028", "\u2029", "\x85", "\v", "\f"])
+def test_lines_reach_the_model_with_one_kind_of_end(end: str) -> None:
+    text = f"\ufeffone{end}two\x00{end}{end}thr\ud800ee\tx"
+    plain = "one\ntwo\n\nthree\tx"
+    persona = Persona(name="Ada", instructions=text, greeting=text, knowledge=text, answers=((text, text),))
+    assert (persona.instructions, persona.greeting, persona.knowledge) == (plain, plain, plain)
+    assert persona.answers == ((plain, plain),)
+    spec = make_spec(persona=persona, history=(HistoryLine("user", text),))
+    assert _instructions(spec).count(plain) == 4
+    assert not set(_instructions(spec)) & set("\r\x00\ufeff\u2028\u2029\x85\v\f")
+    assert [message.text_content for message in _history(spec).messages()] == [plain]
+    assert services.clean_text(text) == plain
 
 
 async def test_a_replacement_is_given_what_was_said() -> None:

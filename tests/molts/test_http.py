@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import gzip
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from urllib.parse import quote
 
 import aiohttp
 import httpx2
@@ -272,6 +274,28 @@ async def test_a_key_that_the_server_repeats_in_its_refusal_is_blacked_out(serve
     for response in refused:
         assert (response.status_code, response.headers["X-Request-Id"]) == (401, "7")
         assert response.json() == {"error": "no such key: [hidden]"}
+
+
+@pytest.mark.parametrize("status", ["200 OK", "302 Found", "308 Permanent Redirect", "500 Oops"])
+async def test_a_key_that_the_server_repeats_in_a_header_or_a_redirect_is_blacked_out(
+    server: Server, status: str
+) -> None:
+    key = "k3y/that+nobody=may-see"
+    told = f"{key} {quote(key, safe='')} {base64.b64encode(b'user:' + key.encode()).decode()}".encode()
+    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(told)}\r\nLocation: /?k={quote(key, safe='')}\r\n"
+    server.serve = lambda connection: connection.sendall(f"{head}X-Request-Id: for-{key}\r\n\r\n".encode() + told)
+    url, headers = f"http://127.0.0.1:{server.port}/", {"x-api-key": key}
+    async with guarded_async_client(allowed_networks=["127.0.0.1/32"]) as client:
+        answers = [await client.get(url, headers=headers)]
+    with guarded_client(allowed_networks=["127.0.0.1/32"]) as sync_client:
+        answers.append(sync_client.get(url, headers=headers))
+    for answer in answers:
+        assert (answer.headers["X-Request-Id"], answer.headers["Location"]) == ("for-[hidden]", "/?k=[hidden]")
+        if status != "200 OK":  # what is no refusal is data, and handed on as it is
+            assert answer.text.startswith("[hidden] [hidden] ")
+            assert base64.b64encode(b"user:" + key.encode()).decode()[8:-4] not in answer.text
+        else:
+            assert answer.content == told
 
 
 async def test_connections_are_kept_and_streams_work(server: Server) -> None:

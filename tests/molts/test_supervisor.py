@@ -21,8 +21,9 @@ import pytest
 import redis
 
 from molts.errors import HIDDEN
+from molts.redact import Redactor
 from molts.supervisor import guardian
-from molts.supervisor.logs import LineSplitter, PartLog, Redactor
+from molts.supervisor.logs import LineSplitter, PartLog
 from molts.supervisor.ports import HIGHEST, LOWEST, PortBook, is_free
 from molts.supervisor.process import MISSES_AT_MOST, Part, PartFailed, Supervisor
 from molts.supervisor.signs import answering, http_answers
@@ -334,7 +335,7 @@ ORPHAN_MAKER = """
 import asyncio, sys
 from pathlib import Path
 sys.path.insert(0, {base!r})
-from molts.supervisor.logs import Redactor
+from molts.redact import Redactor
 from molts.supervisor.process import Part, Supervisor
 
 class Quiet:

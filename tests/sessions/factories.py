@@ -46,7 +46,7 @@ def make_session(
     return LiveSession.objects.create(**{**values, **fields})
 
 
-def say(session: LiveSession, role: str, text: str, at_ms: int = 0) -> int:
+def say(session: LiveSession, role: str, text: str, at_ms: int = 0, *, end_ms: int | None = None) -> int:
     """Record one utterance; returns its seq."""
     return record_segment(
         session_id=session.pk,
@@ -54,5 +54,5 @@ def say(session: LiveSession, role: str, text: str, at_ms: int = 0) -> int:
         role=role,
         text=text,
         start_ms=at_ms,
-        end_ms=at_ms + 900,
+        end_ms=at_ms + 900 if end_ms is None else end_ms,
     ).seq

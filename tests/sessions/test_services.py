@@ -8,7 +8,8 @@ import pytest
 from django.db import connection
 
 from avatars.models import Agent
-from molts.errors import BadInput, Busy, Gone
+from molts.errors import HIDDEN, BadInput, Busy, Gone
+from molts.redact import remember_secret
 from sessions import rooms, services
 from sessions.events import SessionEvent
 from sessions.models import LiveSession, RoomLink, Segment
@@ -192,3 +193,10 @@ def test_it_erases_everything_of_a_conversation(agent: Agent, open_rooms: list[s
     services.record_turn(session_id=session.pk, index=1, latency=Latency())
     services.erase_session(session_id=session.pk)
     assert (LiveSession.objects.count(), Segment.objects.count()) == (0, 0)
+
+
+def test_what_is_stored_of_a_vendors_words_holds_no_key(agent: Agent, quiet_events: list[SessionEvent]) -> None:
+    remember_secret("vk-stored-canary-1")
+    session = make_session(agent)
+    services.add_notice(session_id=session.pk, level="error", code="llm_fallback", text="401: bad vk-stored-canary-1")
+    assert session.notices.get().text == f"401: bad {HIDDEN}"

@@ -24,9 +24,9 @@ from django.db.utils import DatabaseError
 
 from molts.env import read_env_file
 from molts.errors import Unavailable
+from molts.redact import Redactor
 from molts.supervisor import stack as stack_of
 from molts.supervisor.console import Console
-from molts.supervisor.logs import Redactor
 from molts.supervisor.process import Part, PartFailed, Supervisor
 from molts.supervisor.stack import AGENT, AVATAR, CLOCK, JOBS, MEDIA, PART_NAMES, REDIS, SPEECH, WEB, Given, Keys, Stack
 from projects.providers.openai_compatible import find_ollama

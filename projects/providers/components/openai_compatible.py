@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
-from livekit.agents import APIConnectOptions, APITimeoutError, stt, tts
+import openai
+from livekit.agents import (
+    APIConnectionError,
+    APIConnectOptions,
+    APIError,
+    APIStatusError,
+    APITimeoutError,
+    stt,
+    tts,
+    utils,
+)
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import AudioBuffer
 from livekit.plugins.openai import llm as openai_llm
@@ -13,6 +24,10 @@ from livekit.plugins.openai import stt as openai_stt
 from livekit.plugins.openai import tts as openai_tts
 
 from projects.providers.components.deadline import first_audio_within
+from projects.providers.components.sound import SoundReader
+from projects.providers.openai_speech import SAMPLE_RATE, SpeechRequest, ask_for_speech
+from projects.providers.probing import describe
+from projects.providers.sound import UnusableSound
 
 
 class CompatibleSTT(openai_stt.STT):
@@ -63,12 +78,15 @@ class CompatibleLLM(openai_llm.LLM):
 
 
 class CompatibleTTS(openai_tts.TTS):
-    """LiveKit's plugin with a deadline for the first sound (the plugin waits 30 s) that closes its client."""
+    """LiveKit's plugin with a request of our own, which has a deadline for the first sound (the plugin waits 30 s) and
+    plays what the server really sent (the plugin believes what it calls it)."""
 
-    def __init__(self, *, key: str, seconds: float, **settings: Any) -> None:
-        super().__init__(**settings)
+    def __init__(self, *, key: str, seconds: float, request: SpeechRequest, client: openai.AsyncClient) -> None:
+        super().__init__(model=request.model, voice=request.voice, client=client)
         self._key = key
         self.seconds = seconds
+        self.request = request
+        self.client = client
 
     @property
     def provider(self) -> str:
@@ -84,7 +102,41 @@ class CompatibleTTS(openai_tts.TTS):
         await self._client.close()
 
 
-class _CompatibleSpeech(openai_tts.ChunkedStream):
+class _CompatibleSpeech(tts.ChunkedStream):
     async def _run(self, output_emitter: tts.AudioEmitter) -> None:
         assert isinstance(self._tts, CompatibleTTS)
-        await first_audio_within(self._tts.seconds, output_emitter, super()._run)
+        try:
+            await first_audio_within(self._tts.seconds, output_emitter, partial(self._speak, self._tts))
+        except APIError:
+            raise
+        except UnusableSound as error:
+            raise APIConnectionError(str(error), retryable=False) from None
+        except openai.APITimeoutError:
+            raise APITimeoutError() from None
+        except openai.APIStatusError as error:
+            raise APIStatusError(
+                error.message, status_code=error.status_code, request_id=error.request_id, body=error.body
+            ) from None
+        except Exception as error:  # whatever it is, the next rung is asked
+            raise APIConnectionError(describe(error)) from error
+
+    async def _speak(self, voice: CompatibleTTS, emitter: tts.AudioEmitter) -> None:
+        timeout = self._conn_options.timeout
+        async with ask_for_speech(voice.client, voice.request, self._input_text, connect_seconds=timeout) as answer:
+            emitter.initialize(
+                request_id=answer.request_id or utils.shortuuid("speech_"),
+                sample_rate=SAMPLE_RATE,
+                num_channels=1,
+                mime_type="audio/pcm",
+            )
+            asked = voice.request.response_format
+            reader = SoundReader(emitter, asked=asked, content_type=answer.content_type, rate=SAMPLE_RATE)
+            try:
+                async for data in answer.sound():
+                    reader.push(data)
+                await reader.finish()
+            finally:
+                reader.close()
+            if answer.tokens:
+                self._set_token_usage(input_tokens=answer.tokens[0], output_tokens=answer.tokens[1])
+            emitter.flush()

@@ -31,6 +31,21 @@ def test_vtt_escapes_what_would_be_markup() -> None:
     )
 
 
+def test_a_long_segment_is_broken_into_cues_by_its_sentences() -> None:
+    said = "The museum is open every day from nine until six. On Mondays, when it is calm, the guides have more time."
+    srt = formats.as_srt(transcript(Segment(10.0, 20.0, said)))
+    assert srt.split("\n\n") == [
+        "1\n00:00:10,000 --> 00:00:14,711\nThe museum is open every day from nine until six.",
+        "2\n00:00:14,711 --> 00:00:20,000\nOn Mondays, when it is calm, the guides have more time.\n",
+    ]
+    japanese = "博物館は毎日朝九時から夕方六時まで開いています。月曜日は来館者が少ないのでゆっくりご案内できます。"
+    vtt = formats.as_vtt(transcript(Segment(0.0, 10.0, japanese), language="ja"))
+    assert [cue.splitlines()[1] for cue in vtt.strip().split("\n\n")[1:]] == [
+        "博物館は毎日朝九時から夕方六時まで開いています。",
+        "月曜日は来館者が少ないのでゆっくりご案内できます。",
+    ]
+
+
 def test_nothing_said_is_a_valid_file_of_every_kind() -> None:
     assert formats.as_srt(transcript()) == ""
     assert formats.as_vtt(transcript()) == "WEBVTT\n"

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from pytest_django import Settings
 
-from molts.supervisor.logs import Redactor
+from molts.redact import Redactor
 from molts.supervisor.process import Supervisor
 from molts.supervisor.stack import SPEECH
 from tests.agent_runtime.speech.live_server import until

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -75,7 +76,8 @@ class FakeVendor:
     """A server on loopback that speaks OpenAI's documented protocol. `mood` makes it misbehave."""
 
     url: str = ""
-    mood: str = "well"  # well | hang | hang_midway | refuse | busy | wrong_json | page | redirect
+    mood: str = "well"  # well | hang | hang_midway | refuse | busy | wrong_json | page | echo | redirect
+    status: int = 302  # of "echo"
     text: str = "hello from afar"
     audio: bytes = b""
     audio_type: str = "audio/wav"
@@ -105,6 +107,10 @@ class FakeVendor:
                 return web.Response(text='{"surprise": [', content_type="application/json")
             case "page":
                 return web.Response(text="<h1>It works!</h1>", content_type="text/html")
+            case "echo":  # the key comes back wherever a server can put it
+                key = request.headers["Authorization"].removeprefix("Bearer ")
+                headers = {"Location": f"/login?key={key}", "X-Request-Id": f"for-{key}"}
+                return web.json_response({"error": {"message": f"moved, {key}"}}, status=self.status, headers=headers)
             case "redirect":
                 return web.Response(status=307, headers={"Location": "http://127.0.0.1:1/"})
         return None
@@ -143,7 +149,13 @@ class FakeVendor:
         if answer := await self.misbehave(request):
             return answer
         self.bodies.append(await request.json())
-        return web.Response(body=self.audio, content_type=self.audio_type)
+        if self.audio_type != "text/event-stream":
+            return web.Response(body=self.audio, headers={"Content-Type": self.audio_type})
+        deltas = [self.audio[start : start + 3000] for start in range(0, len(self.audio), 3000)]
+        events = [{"type": "speech.audio.delta", "audio": base64.b64encode(delta).decode()} for delta in deltas]
+        events.append({"type": "speech.audio.done", "usage": {"input_tokens": 3, "output_tokens": 90}})
+        lines = "".join(f"data: {json.dumps(event)}\n\n" for event in events)
+        return web.Response(body=lines.encode(), headers={"Content-Type": self.audio_type})
 
     async def models(self, request: web.Request) -> web.StreamResponse:
         return await self.misbehave(request) or web.json_response({"object": "list", "data": []})

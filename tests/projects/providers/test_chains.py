@@ -145,6 +145,21 @@ async def test_a_voice_that_fails_is_passed_over(vendor: FakeVendor, mood: str) 
     await chain.aclose()
 
 
+async def test_a_voice_that_sends_noise_is_passed_over_before_any_of_it_is_heard(vendor: FakeVendor) -> None:
+    vendor.audio, vendor.audio_type = np.random.default_rng(1).bytes(48_000), "application/octet-stream"
+    chain = build_chain(Kind.TTS, [afar(vendor, response_format="pcm"), Rung("espeak")], PERSONA)
+    changes: list[AvailabilityChange] = []
+    chain.on_change(changes.append)
+    async with chain.component.stream() as stream:
+        stream.push_text("Hello, this is the other voice.")
+        stream.end_input()
+        frames = [audio.frame async for audio in stream]
+    assert sum(frame.duration for frame in frames) > 1
+    assert max(np.abs(np.frombuffer(frame.data, dtype=np.int16)).mean() for frame in frames) < 10_000
+    assert [(change.rung.provider, change.available) for change in changes] == [("openai_compatible", False)]
+    await chain.aclose()
+
+
 async def listen(chain: Chain, frames: list[rtc.AudioFrame], *, pause: float = 1.0) -> list[str]:
     """Final transcripts of frames followed by silence, pushed as fast as they come."""
     silence = rtc.AudioFrame(bytes(int(24000 * pause) * 2), 24000, 1, int(24000 * pause))

@@ -8,7 +8,6 @@ from projects.providers.meaning import (
     Matcher,
     knowledge_sentences,
     likeness,
-    split_sentences,
     stem,
     terms,
     with_digits,
@@ -217,7 +216,6 @@ def test_knowledge_is_read_as_sentences_under_headings() -> None:
     ]
     assert sentences[0].heading == "Delivery"
     assert sentences[-1].text == "Dogs are welcome on the terrace."
-    assert split_sentences("Dr. Who came. Did he? Yes!") == ["Dr. Who came.", "Did he?", "Yes!"]
 
 
 def test_it_stays_fast_with_much_knowledge() -> None:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import re
 import time
+import traceback
 import wave
 from typing import Any
 
@@ -15,9 +17,10 @@ from pytest_django import Settings
 
 from molts.errors import HIDDEN, BadConfiguration
 from projects.providers import get_provider
-from projects.providers.base import PIPELINE, Credentials, Kind, Persona
-from projects.providers.openai_compatible import Ollama, find_ollama, without_key
+from projects.providers.base import PIPELINE, Credentials, Kind, Persona, ProbeResult
+from projects.providers.openai_compatible import Ollama, find_ollama
 from tests.projects.providers.conftest import FakeVendor, Speak, build, resampled
+from tests.projects.providers.sounds import NOT_SOUND, SOUNDS, pcm
 
 ONCE = APIConnectOptions(max_retry=0, timeout=10)
 KEY = "sk-canary-1234567890"
@@ -176,6 +179,37 @@ async def test_raw_samples_are_taken_as_they_are(vendor: FakeVendor) -> None:
     assert frame.duration == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.parametrize("name", SOUNDS)
+@pytest.mark.parametrize("events", [False, True])
+async def test_a_voice_is_heard_in_whatever_form_it_comes(vendor: FakeVendor, name: str, events: bool) -> None:
+    vendor.audio = SOUNDS[name]()
+    vendor.audio_type = "text/event-stream" if events else "application/octet-stream"
+    async with compatible(vendor, Kind.TTS, response_format="pcm", first_audio_timeout=20) as voice:
+        frame = await voice.synthesize("Hello.", conn_options=ONCE).collect()
+    assert frame.sample_rate == 24000
+    assert frame.duration == pytest.approx(1.0, abs=0.12)
+    samples = np.frombuffer(frame.data, dtype=np.int16)[2400:20000].astype(float)
+    assert np.abs(np.fft.rfft(samples)).argmax() * 24000 / samples.size == pytest.approx(440, abs=5)
+
+
+@pytest.mark.parametrize("name", NOT_SOUND)
+async def test_what_is_no_sound_fails_and_is_named(vendor: FakeVendor, name: str) -> None:
+    vendor.audio, reason = NOT_SOUND[name]
+    vendor.audio_type = "application/octet-stream"
+    async with compatible(vendor, Kind.TTS, response_format="pcm") as voice:
+        with pytest.raises(APIError, match=reason):
+            await voice.synthesize("Hello.", conn_options=ONCE).collect()
+
+
+async def test_an_answer_in_events_tells_what_it_cost(vendor: FakeVendor) -> None:
+    vendor.audio, vendor.audio_type = pcm(), "text/event-stream"
+    metrics: list[Any] = []
+    async with compatible(vendor, Kind.TTS, response_format="pcm") as voice:
+        voice.on("metrics_collected", metrics.append)
+        await voice.synthesize("Hello.", conn_options=ONCE).collect()
+    assert [(metric.input_tokens, metric.output_tokens) for metric in metrics] == [(3, 90)]
+
+
 async def test_a_text_instead_of_audio_is_not_played_as_noise(vendor: FakeVendor) -> None:
     vendor.audio = b'{"detail": "voice not found"}' * 100
     vendor.audio_type = "application/json"
@@ -226,6 +260,23 @@ async def test_a_private_base_url_is_refused_for_every_kind(
     assert vendor.requests == []
 
 
+@pytest.mark.parametrize("status", [300, 302, 308, 401, 503])
+@pytest.mark.parametrize("kind", [Kind.LLM, Kind.TTS, Kind.STT])
+async def test_a_key_that_a_server_sends_back_is_in_no_error(vendor: FakeVendor, kind: Kind, status: int) -> None:
+    vendor.mood, vendor.status = "echo", status
+    async with compatible(vendor, kind) as part:
+        ask = {
+            Kind.LLM: lambda: part.chat(chat_ctx=asked("hello"), conn_options=ONCE).collect(),
+            Kind.TTS: lambda: part.synthesize("Hello.", conn_options=ONCE).collect(),
+            Kind.STT: lambda: part.recognize(rtc.AudioFrame(bytes(48_000), 24000, 1, 24000), conn_options=ONCE),
+        }[kind]
+        with pytest.raises(APIError) as caught:
+            await ask()
+    told = "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value))
+    assert KEY not in told
+    assert HIDDEN in told
+
+
 # --- presets, probing, Ollama -----------------------------------------------------------------------------------------
 
 
@@ -258,6 +309,43 @@ async def test_probing_gives_the_vendors_own_words_without_the_key(vendor: FakeV
 
     assert not result.ok
     assert result.text == f"401: Incorrect API key provided: {HIDDEN}."
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "said"),
+    [
+        ("wav", "WAV of floats", r"spoke 1\.0 s$"),
+        ("opus", "Opus in OGG", r"spoke 1\.0 s$"),
+        ("wav", "MP3", r"spoke 1\.\d s \(MP3, though wav was asked for\)"),
+        ("pcm", "FLAC", r"spoke 1\.0 s \(FLAC, though pcm was asked for\)"),
+    ],
+)
+async def test_probing_hears_what_it_got(vendor: FakeVendor, asked: str, name: str, said: str) -> None:
+    vendor.audio, vendor.audio_type = SOUNDS[name](), "application/octet-stream"
+    result = await _probe_voice(vendor, asked)
+    assert result.ok, result.text
+    assert re.search(said, result.text)
+
+
+@pytest.mark.parametrize("name", NOT_SOUND)
+async def test_probing_fails_at_what_nobody_could_hear(vendor: FakeVendor, name: str) -> None:
+    vendor.audio, reason = NOT_SOUND[name]
+    vendor.audio_type = "application/octet-stream"
+    result = await _probe_voice(vendor, "pcm")
+    assert not result.ok
+    assert re.search(reason, result.text)
+
+
+async def test_probing_fails_at_silence(vendor: FakeVendor) -> None:
+    vendor.audio, vendor.audio_type = bytes(48_000), "audio/pcm"
+    result = await _probe_voice(vendor, "pcm")
+    assert (result.ok, result.text) == (False, "the server sent 1.0 s of silence instead of speech")
+
+
+async def _probe_voice(vendor: FakeVendor, response_format: str) -> ProbeResult:
+    provider = get_provider("openai_compatible")
+    options = provider.parse_options(Kind.TTS, {"model": "some-model", "response_format": response_format})
+    return await provider.probe(Kind.TTS, options=options, credentials=Credentials(api_key=KEY, base_url=vendor.url))
 
 
 async def test_probing_names_what_is_missing(vendor: FakeVendor) -> None:
@@ -309,8 +397,3 @@ async def test_ollama_at_its_usual_address_needs_no_leave_but_no_other_address_d
     async with build("ollama", Kind.LLM) as model:
         answer = await model.chat(chat_ctx=asked("hello"), conn_options=ONCE).collect()
     assert answer.text == "hello from afar"
-
-
-def test_keys_are_cut_out_of_texts() -> None:
-    assert without_key(f"bad key {KEY}!", KEY) == f"bad key {HIDDEN}!"
-    assert without_key("bad", "") == "bad"

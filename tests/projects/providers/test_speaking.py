@@ -65,7 +65,7 @@ async def test_it_says_what_the_vendor_said_and_asks_once(vendor: FakeVendor, mo
 async def test_it_refuses_a_text_in_place_of_sound(vendor: FakeVendor) -> None:
     vendor.mood = "wrong_json"
 
-    with pytest.raises(Unavailable, match="application/json instead of audio"):
+    with pytest.raises(Unavailable, match="JSON instead of audio"):
         await say(vendor)
 
 

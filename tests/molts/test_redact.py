@@ -1,0 +1,173 @@
+"""No secret gets into a line of a log, whoever writes it and in whatever form the secret stands there."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from molts.errors import HIDDEN
+from molts.redact import Redactor, SecretFilter, hide_secrets, remember_own_secrets, remember_secret
+
+SECRET = 'vk/9&"q+zz=Ä-canary-71'
+USER = b"api:"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"bad key {SECRET}!",
+        f"GET /v1/models?key={quote(SECRET, safe='')}",
+        f"GET /v1/models?key={quote(SECRET, safe='').lower()}",
+        f"Location: https://vendor/?next={quote(quote(SECRET, safe=''), safe='')}",
+        json.dumps({"error": SECRET}),
+        repr({"error": SECRET}),
+        html.escape(f"<p>{SECRET}</p>"),
+        "Basic " + base64.b64encode(SECRET.encode()).decode(),
+        "Basic " + base64.b64encode(USER + SECRET.encode()).decode(),
+        "Basic " + base64.b64encode(b"x:" + SECRET.encode() + b":y").decode(),
+        "token " + base64.urlsafe_b64encode(b"ab" + SECRET.encode()).decode(),
+        SECRET.encode().hex(),
+    ],
+)
+def test_a_secret_is_found_in_every_form(text: str) -> None:
+    shown = Redactor([SECRET])(text)
+    assert HIDDEN in shown
+    assert "canary" not in shown
+    middle = base64.b64encode(SECRET.encode()).decode()[8:16]
+    assert middle not in shown
+
+
+def test_each_line_of_a_long_secret_is_one() -> None:
+    pem = (
+        "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQ\nqhkiG9w0BAQEFAASCBKcwggSj\n-----END PRIVATE KEY-----"
+    )
+    shown = Redactor([pem])('{"key": "' + pem.replace("\n", "\\n") + '"} and MIIEvQIBADANBgkqhkiG9w0BAQ')
+    assert "MIIE" not in shown
+    assert "qhki" not in shown
+
+
+def test_it_knows_many_and_forgets_the_oldest() -> None:
+    redact = Redactor(f"secret-number-{number:05d}" for number in range(600))
+    assert redact("secret-number-00599") == HIDDEN
+    assert redact("secret-number-00001") == "secret-number-00001"
+    redact.add("abc")  # too short: it would black out words
+    assert redact("abc") == "abc"
+
+
+def test_the_settings_own_secrets_are_known() -> None:
+    remember_own_secrets("REDIS_URL", "redis://:redis-canary-pw@127.0.0.1:6379/0")
+    remember_own_secrets("DATABASES", {"default": {"NAME": "molts", "PASSWORD": "db-canary-pw"}})
+    remember_own_secrets("MOLTS_FIELD_KEYS", ["field-canary-1", "field-canary-2"])
+    remember_own_secrets("PASSWORD_HASHERS", ["django.contrib.auth.hashers.Argon2PasswordHasher"])
+    assert hide_secrets("redis-canary-pw db-canary-pw field-canary-2 molts") == f"{HIDDEN} {HIDDEN} {HIDDEN} molts"
+    assert hide_secrets("django.contrib.auth.hashers.Argon2PasswordHasher") != HIDDEN
+
+
+class VendorError(Exception):
+    def __init__(self, body: str) -> None:
+        super().__init__("refused")
+        self.body = body
+
+    def __str__(self) -> str:
+        return f"refused: {self.body}"
+
+
+def record_of(caught: Exception | None = None, *args: object, **extra: object) -> logging.LogRecord:
+    logger = logging.getLogger("tests.redact")
+    info = (type(caught), caught, caught.__traceback__) if caught else None
+    return logger.makeRecord(logger.name, logging.ERROR, __file__, 1, "failed: %s", args or ("so",), info, extra=extra)
+
+
+def test_the_filter_cleans_words_extra_fields_and_tracebacks() -> None:
+    remember_secret(SECRET)
+    try:
+        raise RuntimeError("outer") from VendorError(SECRET)
+    except RuntimeError as error:
+        record = record_of(
+            error,
+            VendorError(SECRET),
+            reason=SECRET,
+            nested={"a": [SECRET.encode()]},
+            thing=VendorError(SECRET),
+            count=3,
+        )
+    assert SecretFilter().filter(record)
+    shown = logging.Formatter("%(message)s %(reason)s %(nested)s %(thing)s %(count)d").format(record)
+    assert "canary" not in shown
+    assert "VendorError: refused: " + HIDDEN in shown
+    assert "RuntimeError: outer" in shown
+    assert shown.startswith(f"failed: refused: {HIDDEN} {HIDDEN} ")
+    assert "canary" not in repr(record.__dict__)
+
+
+def test_the_filter_leaves_a_clean_record_as_it_is_and_holds_none_back() -> None:
+    try:
+        raise ValueError("harmless")
+    except ValueError as error:
+        record = record_of(error, 7)
+    before = dict(record.__dict__)
+    assert SecretFilter().filter(record)
+    assert record.__dict__ == before
+    broken = record_of(None, "a", "b")  # more arguments than places
+    assert SecretFilter().filter(broken)
+    assert broken.getMessage() == "a line that cannot be read"
+
+
+# Each process of molts: what it has of handlers by then, and what nobody catches. In a process of its own each.
+PROGRAM = """
+import logging, sys, threading, warnings
+from uvicorn.config import Config
+if {web}:
+    Config("molts.asgi:application")  # brings handlers of its own, before the application is loaded
+import os
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "molts.settings")
+import django
+django.setup()
+from molts import crypto
+secret = crypto.decrypt(crypto.encrypt("live-" + "canary-4711"))
+if {job}:
+    from agent_runtime.job_logs import log_through_parent
+    class Queue(logging.Handler):
+        def emit(self, record):
+            print("queue", self.format(record), record.__dict__, file=sys.stderr)
+    logging.getLogger().addHandler(Queue())
+    log_through_parent()
+for name in ("molts", "uvicorn.error", "uvicorn.access", "celery", "livekit.agents", "openai", "django.request"):
+    log = logging.getLogger(name)
+    log.error("%s - '%s %s' %d", "1.2.3.4", "GET", secret, 200) if name != "uvicorn.access" else log.error(
+        '%s - "%s %s HTTP/%s" %d', "1.2.3.4", "GET", "/?k=" + secret, "1.1", 200)
+    try:
+        raise OSError(secret)
+    except OSError:
+        if name != "uvicorn.access":
+            log.exception("failed", extra={{"reason": secret}})
+warnings.warn("deprecated " + secret)
+thread = threading.Thread(target=lambda: 1 / len(secret[99:]) if secret[99:] else int(secret), name="worker")
+thread.start(); thread.join()
+print("said all", file=sys.stderr)
+raise RuntimeError("uncaught " + secret)
+"""
+
+
+@pytest.mark.parametrize("kind", ["web", "job", "other"])
+def test_no_process_prints_a_live_secret(kind: str, tmp_path: Path) -> None:
+    program = PROGRAM.format(web=kind == "web", job=kind == "job")
+    environment = {**os.environ, "MOLTS_DATA_DIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
+    ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120)
+    printed = ran.stdout + ran.stderr
+    assert "said all" in printed
+    assert printed.count(HIDDEN) >= 14, printed
+    assert "ValueError: invalid literal for int()" in printed  # of the thread
+    assert f"uncaught {HIDDEN}" in printed
+    assert f"deprecated {HIDDEN}" in printed
+    assert "canary" not in printed
+    assert ran.returncode == 1
