@@ -72,6 +72,8 @@ _https = MOLTS_PUBLIC_URL.startswith("https://")
 ROOT_URLCONF = "molts.urls"
 ASGI_APPLICATION = "molts.asgi.application"
 
+# Open at once, of one address; 0: as many as come. See molts/front_door.py.
+MOLTS_CONNECTIONS_PER_ADDRESS = env.number("MOLTS_CONNECTIONS_PER_ADDRESS", 128, maximum=100_000)
 MOLTS_HEALTH_TOKEN = env.text("MOLTS_HEALTH_TOKEN")  # lets other machines than this one read /readyz and /metrics
 
 # -- Media server ----------------------------------------------------------------------------------------------------
@@ -268,6 +270,7 @@ MOLTS_DOCS_DIR = BASE_DIR / "var" / "docs"  # made by `make setup`, whatever the
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440
+FILE_UPLOAD_MAX_MEMORY_SIZE = 262_144  # a body that is still arriving, before the rest of it goes to disk
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000  # an agent's form has five for each of its answers
 
 # -- Web security ----------------------------------------------------------------------------------------------------
