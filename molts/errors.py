@@ -22,6 +22,11 @@ from __future__ import annotations
 HIDDEN = "[hidden]"
 
 
+def encodable(text: str) -> str:
+    """`text` as UTF-8 can carry it: JSON may name halves of characters, and an error that repeats them must be sent."""
+    return text.encode("utf-8", "replace").decode()
+
+
 class MoltsError(Exception):
     """An error with a meaning for whoever called. `detail` is shown to people: short, and says what to do."""
 

@@ -220,6 +220,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "molts.middleware.ContentSecurityPolicy",
     "molts.middleware.FrameCookies",
+    "molts.middleware.OnlyUtf8",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",  # the visitor's choice (a cookie), else what the browser asks for
     "django.middleware.common.CommonMiddleware",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
 
 from molts.api import error_body
-from molts.errors import BadInput, MoltsError, NotAllowed, NotFound
+from molts.errors import BadInput, MoltsError, NotAllowed, NotFound, TooLarge
 
 
 class ServerError(MoltsError):
@@ -18,6 +19,8 @@ class ServerError(MoltsError):
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    if isinstance(exception, RequestDataTooBig):
+        return _answer(request, TooLarge("The request is too large."), "404.html")
     return _answer(request, BadInput("The request is not valid."), "404.html")
 
 
