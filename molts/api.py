@@ -13,6 +13,7 @@ from rest_framework.exceptions import ErrorDetail, ParseError, ValidationError
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.response import Response
 
+from molts.database import unavailable
 from molts.errors import MoltsError, TooLarge, encodable
 from molts.parsers import MAX_BODY
 
@@ -98,6 +99,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     """MoltsError and REST framework errors become the same shape; anything else stays a server error."""
     if isinstance(error, RequestDataTooBig):
         error = TooLarge(f"The request is too large: at most {MAX_BODY} bytes.")
+    error = unavailable(error) or error
     if isinstance(error, MoltsError):
         headers = {"Retry-After": "5"} if error.retryable else None
         return Response(error_body(error), status=error.http_status, headers=headers)
