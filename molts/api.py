@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from django.core.exceptions import BadRequest, SuspiciousOperation
+from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
 from django.http.multipartparser import MultiPartParserError
 from drf_standardized_errors.handler import exception_handler as standardized
 from rest_framework import serializers
@@ -13,7 +13,9 @@ from rest_framework.exceptions import ErrorDetail, ParseError, ValidationError
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.response import Response
 
-from molts.errors import MoltsError
+from molts.database import unavailable
+from molts.errors import MoltsError, TooLarge, encodable
+from molts.parsers import MAX_BODY
 
 
 # -- Reading ----------------------------------------------------------------------------------------------------------
@@ -89,11 +91,15 @@ def error_body(error: MoltsError) -> dict[str, Any]:
     kind = "server_error" if error.http_status >= 500 else "client_error"
     if error.http_status == 400:
         kind = "validation_error"
-    return {"type": kind, "errors": [{"code": error.code, "detail": error.detail, "attr": error.attr}]}
+    attr = error.attr if error.attr is None else encodable(error.attr)
+    return {"type": kind, "errors": [{"code": error.code, "detail": encodable(error.detail), "attr": attr}]}
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """MoltsError and REST framework errors become the same shape; anything else stays a server error."""
+    if isinstance(error, RequestDataTooBig):
+        error = TooLarge(f"The request is too large: at most {MAX_BODY} bytes.")
+    error = unavailable(error) or error
     if isinstance(error, MoltsError):
         headers = {"Retry-After": "5"} if error.retryable else None
         return Response(error_body(error), status=error.http_status, headers=headers)
@@ -101,4 +107,9 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         # Django answers these with 400 where it handles them itself; here they would be taken for errors of ours.
         error = ParseError("The request cannot be read.")
     answer: Response | None = standardized(error, context)  # type: ignore[arg-type]
+    if answer is not None:
+        # Names of fields and values that were sent come back in it.
+        answer.data["errors"] = [
+            {name: encodable(text) if text else text for name, text in one.items()} for one in answer.data["errors"]
+        ]
     return answer

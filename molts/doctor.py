@@ -29,11 +29,14 @@ import aiohttp
 import redis
 from asgiref.sync import async_to_sync
 from django.conf import settings
-from django.db import connection, connections
+from django.db import DatabaseError, connection, connections
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
-from molts.errors import MoltsError
+from molts import crypto
+from molts.database import DatabaseUnavailable, check_writable
+from molts.errors import BadConfiguration, MoltsError
+from projects.models import ProviderKey
 from projects.providers import get_provider
 from projects.providers.base import Kind, Readiness
 from projects.providers.openai_compatible import find_ollama
@@ -125,8 +128,9 @@ def _run(name: str, check: Callable[[], Finding], found: dict[str, Finding]) -> 
 def check_database() -> Finding:
     place = _database_place()
     try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
+        check_writable()
+    except DatabaseUnavailable as error:
+        return failed(f"{place}: {error.trouble}", error.mend)
     except Exception as error:
         return failed(f"{place}: {_short(error)}", "Check DATABASE_URL, and that the server runs and lets us in")
     return ok(place)
@@ -170,6 +174,13 @@ def check_secrets() -> Finding:
     if loose:
         names = " ".join(str(path) for path in loose)
         return failed(f"{len(loose)} can be read by other users", f"chmod go-rwx {names}")
+    if lost := [f"{key} in {key.project}" for key in _stored_keys() if not _opens(key)]:
+        text = f"{len(lost)} of the stored provider keys cannot be read with MOLTS_FIELD_KEYS: {', '.join(lost[:3])}"
+        return failed(
+            text + (" and others" if len(lost) > 3 else ""),
+            f"Put the old key back into {settings.MOLTS_SECRETS_DIR / 'molts_field_keys'} (with a comma, after the "
+            "present one), or type these secrets again in the admin",
+        )
     return ok(f"private to their owner ({settings.MOLTS_SECRETS_DIR})")
 
 
@@ -570,6 +581,22 @@ def _private_paths() -> Iterator[Path]:
             yield path
     if settings.MOLTS_SECRETS_DIR.is_dir():
         yield from settings.MOLTS_SECRETS_DIR.iterdir()
+
+
+def _stored_keys() -> Iterator[ProviderKey]:
+    """Those with a secret; none while there is no database, which is another row's to say."""
+    try:
+        yield from ProviderKey.objects.exclude(secret_cipher="").select_related("project")
+    except DatabaseError:
+        return
+
+
+def _opens(key: ProviderKey) -> bool:
+    try:
+        crypto.decrypt(key.secret_cipher)
+    except BadConfiguration:
+        return False
+    return True
 
 
 def _database_place() -> str:

@@ -10,6 +10,7 @@ pages into a short text, commands into one line.
     ├── NotFound            404  does not exist, or is another project's
     ├── Conflict            409  the state does not allow it (any more)
     ├── Gone                410  existed, is over (expired or revoked link, ended session)
+    ├── TooLarge            413  more bytes than are read
     ├── Busy                429  full or too fast; retry later
     ├── BadConfiguration    500  the installation or the agent is set up wrongly; the text says how to mend it
     └── Unavailable         503  a part is out of reach; retry later
@@ -19,6 +20,11 @@ from __future__ import annotations
 
 # What stands in texts, logs and answers where a key or a password was.
 HIDDEN = "[hidden]"
+
+
+def encodable(text: str) -> str:
+    """`text` as UTF-8 can carry it: JSON may name halves of characters, and an error that repeats them must be sent."""
+    return text.encode("utf-8", "replace").decode()
 
 
 class MoltsError(Exception):
@@ -59,6 +65,11 @@ class Conflict(MoltsError):
 class Gone(MoltsError):
     code = "gone"
     http_status = 410
+
+
+class TooLarge(MoltsError):
+    code = "too_large"
+    http_status = 413
 
 
 class Busy(MoltsError):

@@ -9,12 +9,12 @@ from functools import wraps
 
 from asgiref.sync import async_to_sync
 from django.conf import settings
-from django.db import connection
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse, HttpResponseForbidden, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from molts.database import DatabaseUnavailable, check_writable
 from molts.errors import MoltsError
 from molts.speech_figures import speech_series
 from sessions import presence, rooms
@@ -66,9 +66,9 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @never_cache
 @operators_only
 def readyz(request: HttpRequest) -> HttpResponse:
-    """Database, Redis and media server answer."""
+    """The database takes writes, Redis and media server answer."""
     checks = {
-        "database": _check(_ask_database),
+        "database": _check(check_writable),
         "redis": _check(presence.workers),
         "media_server": _check(_ask_media_server),
     }
@@ -148,16 +148,13 @@ def _avatar_gauges() -> list[tuple[str, str, float]]:
 def _check(ask: Callable[[], object]) -> str:
     try:
         ask()
+    except DatabaseUnavailable as error:
+        return error.trouble
     except MoltsError as error:
         return error.detail
     except Exception as error:  # a readiness page says what is wrong instead of being what is wrong
         return type(error).__name__
     return "ok"
-
-
-def _ask_database() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
 
 
 def _ask_media_server() -> None:

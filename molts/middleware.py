@@ -1,13 +1,35 @@
-"""Headers that every page carries."""
+"""What holds for every request: how its text is read, and the headers that every page carries."""
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable
 from http.cookies import Morsel
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
+
+FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
+
+
+class OnlyUtf8:
+    """Text is read as UTF-8, whatever a request claims.
+
+    Django would believe it, also for the query: "hex" ends in an error, and some encodings make halves of characters,
+    which no database and no answer can carry.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.encoding and codecs.lookup(request.encoding).name != "utf-8":
+            if request.content_type in FORMS:
+                raise BadRequest("Forms must be sent in UTF-8.")
+            request.encoding = "utf-8"
+        return self.get_response(request)
 
 
 def _policy(**changes: str) -> str:

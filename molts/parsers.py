@@ -9,13 +9,9 @@ from rest_framework.exceptions import APIException, ParseError
 from rest_framework.parsers import JSONParser
 from rest_framework.utils.json import strict_constant
 
+from molts.errors import TooLarge
+
 MAX_BODY = 65_536  # bytes; the longest text anyone may send is far below
-
-
-class TooLarge(APIException):
-    status_code = 413
-    default_detail = f"The request is too large: at most {MAX_BODY} bytes."
-    default_code = "too_large"
 
 
 class LengthRequired(APIException):
@@ -30,7 +26,7 @@ class JSONBody(JSONParser):
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         raw = stream.read(MAX_BODY + 1)
         if len(raw) > MAX_BODY:
-            raise TooLarge
+            raise TooLarge(f"The request is too large: at most {MAX_BODY} bytes.")
         try:
             return json.loads(raw.decode("utf-8"), parse_constant=strict_constant)
         except RecursionError as error:

@@ -72,6 +72,8 @@ _https = MOLTS_PUBLIC_URL.startswith("https://")
 ROOT_URLCONF = "molts.urls"
 ASGI_APPLICATION = "molts.asgi.application"
 
+# Open at once, of one address; 0: as many as come. See molts/front_door.py.
+MOLTS_CONNECTIONS_PER_ADDRESS = env.number("MOLTS_CONNECTIONS_PER_ADDRESS", 128, maximum=100_000)
 MOLTS_HEALTH_TOKEN = env.text("MOLTS_HEALTH_TOKEN")  # lets other machines than this one read /readyz and /metrics
 
 # -- Media server ----------------------------------------------------------------------------------------------------
@@ -158,6 +160,8 @@ if _database["ENGINE"].endswith("sqlite3"):
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA journal_size_limit=67108864;",
     }
     make_folder(Path(_database["NAME"]).parent, mend="choose another place with MOLTS_DATA_DIR or DATABASE_URL")
+else:
+    _database.setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
 DATABASES = {"default": _database}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -218,6 +222,7 @@ MIDDLEWARE = [
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "molts.middleware.ContentSecurityPolicy",
     "molts.middleware.FrameCookies",
+    "molts.middleware.OnlyUtf8",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",  # the visitor's choice (a cookie), else what the browser asks for
     "django.middleware.common.CommonMiddleware",
@@ -268,6 +273,7 @@ MOLTS_DOCS_DIR = BASE_DIR / "var" / "docs"  # made by `make setup`, whatever the
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440
+FILE_UPLOAD_MAX_MEMORY_SIZE = 262_144  # a body that is still arriving, before the rest of it goes to disk
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 10_000  # an agent's form has five for each of its answers
 
 # -- Web security ----------------------------------------------------------------------------------------------------
@@ -331,7 +337,8 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"short": {"()": "molts.refusals.ShortRefusals"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["short"]}},
     "root": {
         "handlers": ["console"],
         "level": env.choice("LOG_LEVEL", "INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")),

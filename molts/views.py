@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.urls import reverse
 
 from molts.api import error_body
-from molts.errors import BadInput, MoltsError, NotAllowed, NotFound
+from molts.database import unavailable
+from molts.errors import BadInput, MoltsError, NotAllowed, NotFound, TooLarge
 
 
 class ServerError(MoltsError):
@@ -18,6 +21,8 @@ class ServerError(MoltsError):
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    if isinstance(exception, RequestDataTooBig):
+        return _answer(request, TooLarge("The request is too large."), "404.html")
     return _answer(request, BadInput("The request is not valid."), "404.html")
 
 
@@ -41,15 +46,22 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    if away := unavailable(sys.exc_info()[1]):
+        return _answer(request, away, "500.html")
     return _answer(request, ServerError("Something went wrong here. It has been logged."), "500.html")
 
 
 def _answer(
     request: HttpRequest, error: MoltsError, template: str, context: dict[str, Any] | None = None
 ) -> HttpResponse:
+    response: HttpResponse
     if _wants_json(request):
-        return JsonResponse(error_body(error), status=error.http_status)
-    return render(request, template, context, status=error.http_status)
+        response = JsonResponse(error_body(error), status=error.http_status)
+    else:
+        response = render(request, template, context, status=error.http_status)
+    if error.retryable:
+        response["Retry-After"] = "5"
+    return response
 
 
 def _wants_json(request: HttpRequest) -> bool:

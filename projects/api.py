@@ -30,8 +30,8 @@ IDEMPOTENCY_PARAMETER = OpenApiParameter(
     IDEMPOTENCY_HEADER,
     {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
     OpenApiParameter.HEADER,
-    description="1 to 255 printable characters. A repeat with the same key and body finds what the first one made "
-    "instead of making another; with another body, or while the first still runs, it is refused (409).",
+    description="1 to 255 printable characters of ASCII, no spaces. A repeat with the same key and body finds what the "
+    "first one made instead of making another; with another body, or while the first still runs, it is refused (409).",
 )
 
 
@@ -88,8 +88,8 @@ class ProjectView(APIView):
         key = self.request.headers.get(IDEMPOTENCY_HEADER)
         if key is None:
             return make(), True
-        if not (key.isascii() and key.isprintable()):
-            raise BadInput(f"{IDEMPOTENCY_HEADER} must be printable ASCII.", attr=IDEMPOTENCY_HEADER)
+        if not all("!" <= character <= "~" for character in key):
+            raise BadInput(f"{IDEMPOTENCY_HEADER} must be printable ASCII without spaces.", attr=IDEMPOTENCY_HEADER)
         text = json.dumps(body, sort_keys=True).encode()
         return services.run_once(project_id=project_id, operation=operation, key=key, body=text, make=make)
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from molts.database import waiting_at_most
 from projects.models import ApiKey
 from projects.services import digest_api_key
+
+logger = logging.getLogger(__name__)
 
 
 class ProjectKeyAuthentication(BaseAuthentication):
@@ -41,5 +46,11 @@ class ProjectKeyAuthentication(BaseAuthentication):
 def _note_use(key: ApiKey) -> None:
     # Once a minute is enough to see that a key is alive; a write per request would lock SQLite for nothing.
     now = timezone.now()
-    if key.last_used_at is None or key.last_used_at < now - timedelta(minutes=1):
-        ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
+    if key.last_used_at is not None and key.last_used_at > now - timedelta(minutes=1):
+        return
+    try:
+        # Nobody waits for this, or is refused for want of it.
+        with waiting_at_most(0), transaction.atomic():
+            ApiKey.objects.filter(pk=key.pk).update(last_used_at=now)
+    except DatabaseError as error:
+        logger.info("last use of a key not noted: %s", error)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from django import forms
 from django.contrib import admin
 from django.contrib.admin.filters import RelatedFieldListFilter
-from django.core.paginator import EmptyPage
+from django.core.paginator import InvalidPage
 from django.db import models
 from django.forms.utils import pretty_name
 from django.forms.widgets import Input
@@ -390,7 +390,7 @@ class ScopedAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # untyped
             raise Http404("Pages are numbered.")
         try:
             return super().search(request, extra_context)
-        except EmptyPage as error:
+        except InvalidPage as error:
             raise Http404("There are fewer pages.") from error
 
 

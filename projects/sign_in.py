@@ -26,8 +26,11 @@ else:
     SignInFormBase = UnfoldAuthenticationForm
 
 WINDOW = 600  # seconds, from the first failure
-MOST_BY_NAME = 8
 MOST_BY_ADDRESS = 30
+# Who guesses at a name waits longer each time. It is never closed: anybody could close it for its owner.
+FREE_BY_NAME = 3
+LONGEST_WAIT = 8.0  # seconds
+NOTED_BY_NAME = 8
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +40,6 @@ class Tries:
     """The failures of one name or one address; Redis counts them, so all web processes count together."""
 
     of: str
-    most: int
 
     @property
     def key(self) -> str:
@@ -67,11 +69,16 @@ class Tries:
 
 
 def _by_name(name: str) -> Tries:
-    return Tries(f"name {unicodedata.normalize('NFKC', name).casefold()}", MOST_BY_NAME)
+    return Tries(f"name {unicodedata.normalize('NFKC', name).casefold()}")
 
 
 def _by_address(address: str) -> Tries:
-    return Tries(f"address {address}", MOST_BY_ADDRESS)
+    return Tries(f"address {address}")
+
+
+def seconds_to_wait(number: int) -> float:
+    """How long the so-many-th try at a name is held back: 1, 2, 4 and 8 seconds after those that are free."""
+    return min(LONGEST_WAIT, 2.0 ** (number - FREE_BY_NAME - 1)) if number > FREE_BY_NAME else 0.0
 
 
 def forget_failures(*, name: str) -> None:
@@ -83,15 +90,16 @@ def forget_failures(*, name: str) -> None:
 
 
 class SignInForm(SignInFormBase):
-    """Unfold's, where wrong passwords end: per name, and per address for whoever tries many names."""
+    """Unfold's, where guesses become slow for each name, and end for each address."""
 
     def clean(self) -> dict[str, Any]:
         name, address = self.cleaned_data.get("username", ""), BaseThrottle().get_ident(self.request)  # type: ignore[arg-type]
         try:
-            self._take(name, address)
+            wait = self._take(name, address)
         except (RedisError, OSError):
             logger.warning("sign-ins not counted: Redis is out of reach")
             return super().clean()
+        time.sleep(wait)
         cleaned = super().clean()
         try:
             _by_name(name).forget()
@@ -101,26 +109,25 @@ class SignInForm(SignInFormBase):
             logger.warning("failed sign-ins not forgotten: Redis is out of reach")
         return cleaned
 
-    def _take(self, name: str, address: str) -> None:
-        """Raises ValidationError when there were too many failures, whatever the password."""
+    def _take(self, name: str, address: str) -> float:
+        """Seconds to hold the answer back. Raises ValidationError when this address failed too often."""
         by_address, by_name = _by_address(address), _by_name(name)
         number = by_address.take()
-        if number > by_address.most:
-            if number == by_address.most + 1:  # one entry for all that follow
-                record_blocked(address=address, text=f"{_failed(by_address)}: sign-in blocked.")
+        if number > MOST_BY_ADDRESS:
+            if number == MOST_BY_ADDRESS + 1:  # one entry for all that follow
+                record_blocked(address=address, text=f"{_failed(MOST_BY_ADDRESS)}: sign-in blocked.")
             raise forms.ValidationError(f"Too many tries from your address. Wait {_minutes(by_address)}.")
         number = by_name.take()
-        if number > by_name.most:
+        if number == NOTED_BY_NAME + 1:
             user = get_user_model()._default_manager.filter(username=name).first()
-            if number == by_name.most + 1 and user is not None:
-                record_blocked(address=address, user=user, text=f"{_failed(by_name)}: sign-in blocked for this name.")
-            raise forms.ValidationError(
-                f"Too many tries. Wait {_minutes(by_name)}, or reset the password with manage.py reset_password."
-            )
+            if user is not None:
+                text = f"{_failed(NOTED_BY_NAME)} with this name: each further one is held back."
+                record_blocked(address=address, user=user, text=text)
+        return seconds_to_wait(number)
 
 
-def _failed(tries: Tries) -> str:
-    return f"{tries.most} failed sign-ins within {WINDOW // 60} minutes"
+def _failed(times: int) -> str:
+    return f"{times} failed sign-ins within {WINDOW // 60} minutes"
 
 
 def _minutes(tries: Tries) -> str:

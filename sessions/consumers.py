@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+CLOSE_TRY_AGAIN = 1013
 CLOSE_BAD_REQUEST = 4400
 CLOSE_NOT_SIGNED_IN = 4401
 CLOSE_UNKNOWN = 4404
@@ -70,6 +71,10 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await super().__call__(scope, receive, send)
         except TimeoutError:
             logger.info("a reader that takes nothing was dropped")
+        except DatabaseError as error:
+            logger.warning("a socket was closed: %s", error)
+            with suppress(Exception):  # it may be gone
+                await self.close(CLOSE_TRY_AGAIN)
         finally:
             # Also when the browser went away in the middle of a send, which ends all of this without `disconnect`.
             await self._release()

@@ -26,7 +26,7 @@ from django.views.decorators.http import conditional_page, require_POST, require
 from avatars.models import Agent
 from avatars.portraits import moving_character_url, portrait_url
 from molts.api import error_body
-from molts.errors import BadInput, Busy, Conflict, Gone, MoltsError, NotFound
+from molts.errors import BadInput, Busy, Conflict, Gone, MoltsError, NotFound, TooLarge
 from projects.choices import Action
 from sessions import embed, services, visitor
 from sessions.catalog import page_words
@@ -78,11 +78,11 @@ def readable_anywhere(view: Callable[..., HttpResponseBase]) -> Callable[..., Ht
 
 
 def read_body(request: HttpRequest) -> dict[str, Any]:
-    """The JSON object of a POST; nothing sent is an empty one. Raises BadInput."""
+    """The JSON object of a POST; nothing sent is an empty one. Raises BadInput and TooLarge."""
     length = request.META.get("CONTENT_LENGTH") or "0"
     # What the client says of the length is only its word: a body may come in chunks, without any.
     if not length.isdigit() or int(length) > MAX_BODY or len(request.body) > MAX_BODY:
-        raise BadInput(f"The request is too large: at most {MAX_BODY} bytes.")
+        raise TooLarge(f"The request is too large: at most {MAX_BODY} bytes.")
     try:
         body = json.loads(request.body or b"{}")
     except (ValueError, RecursionError) as error:

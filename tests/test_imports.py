@@ -11,7 +11,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 APPS = ("projects", "avatars", "sessions", "agent_runtime")
-BASE = {f"molts.{name}" for name in ("env", "errors", "redact", "crypto", "http", "api", "machine", "parsers", "life")}
+BASE = {
+    *("molts.env", "molts.errors", "molts.crypto", "molts.http", "molts.api", "molts.machine", "molts.parsers"),
+    *("molts.database", "molts.refusals", "molts.redact", "molts.life"),
+}
 """The ground floor of `molts`: imports no app, and may be imported by all."""
 
 MAY_IMPORT = {

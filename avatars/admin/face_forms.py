@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -109,10 +110,25 @@ class SliderField(forms.FloatField):
         )
 
 
+class PlainJSON(json.JSONDecoder):
+    """What is nested too deeply, longer than a number can be, endless or half a character is no JSON for us either."""
+
+    def decode(self, text: str, *args: Any) -> Any:
+        try:
+            value = super().decode(text, *args)
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        except (ValueError, RecursionError) as error:
+            raise json.JSONDecodeError("not plain JSON", text, 0) from error
+        return value
+
+
 class MarksField(forms.JSONField):
     """What is marked on the picture: fractions, in a hidden field that the page's script fills in."""
 
     widget = forms.HiddenInput
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(decoder=PlainJSON, **options)
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return bool(super().has_changed(initial, data))

@@ -34,6 +34,11 @@ LONGEST_SOCKET_PATH = 100
 WORKER_SILENT_SECONDS = 5
 # What servers other than ours need from the environment: nothing secret.
 PLAIN_NAMES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER")
+# uvicorn's arguments that bound what a connection may take; a page sends nothing over its WebSocket but pings.
+FRONT_DOOR = (
+    *("--http", "molts.front_door:FrontDoor", "--ws", "molts.front_door:BoundedWebSocket"),
+    *("--ws-max-size", "16384"),
+)
 SECRET_NAME = re.compile(r"KEY|SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|_DSN$|_URL$")
 
 
@@ -381,6 +386,7 @@ def _django_parts(stack: Stack, given: Given) -> list[Part]:
                 "--no-server-header",
                 # Whom to believe about a visitor's address is MOLTS_NUM_PROXIES' and MOLTS_BEHIND_PROXY's to say.
                 "--no-proxy-headers",
+                *FRONT_DOOR,
                 "--timeout-graceful-shutdown",
                 "3",
             ),

@@ -403,7 +403,8 @@ def conversation_data(session: LiveSession, *, page: str) -> dict[str, Any]:
     one of a running one, unless another is asked for.
     """
     pages = max(1, -(-session.last_seq // LINES_A_PAGE))
-    number = int(page) if page.isascii() and page.isdigit() and 0 < int(page) <= pages else 0
+    number = int(page) if page.isascii() and page.isdigit() and len(page) < 10 else 0
+    number = number if 0 < number <= pages else 0
     number = number or (pages if session.is_live else 1)
     until = number * LINES_A_PAGE
     segments = list(session.segments.filter(seq__gt=until - LINES_A_PAGE, seq__lte=until).order_by("seq"))

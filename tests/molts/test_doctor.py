@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from cryptography.fernet import Fernet
 from django.core.management import call_command
 from pytest_django import Settings
 
 from molts import doctor
 from molts.doctor import Finding, Level, Row
+from projects.models import Project, ProviderKey
 from sessions.rooms import Candidate, Offer
 
 CLOSED = "127.0.0.1:1"
@@ -271,6 +273,7 @@ def test_it_warns_before_the_disk_is_full(
     assert str(tmp_path) in found.text
 
 
+@pytest.mark.django_db
 def test_a_secret_that_others_can_read_is_named_with_its_mend(settings: Settings, tmp_path: Path) -> None:
     settings.BASE_DIR, settings.MOLTS_SECRETS_DIR = tmp_path, tmp_path / "secrets"
     settings.MOLTS_RUN_ENV = tmp_path / "run" / "up.env"
@@ -285,6 +288,33 @@ def test_a_secret_that_others_can_read_is_named_with_its_mend(settings: Settings
     found = doctor.check_secrets()
     assert found.level == Level.FAILED
     assert found.mend == f"chmod go-rwx {secret}"
+
+
+@pytest.mark.django_db
+def test_stored_keys_that_the_field_keys_do_not_open_are_named(settings: Settings, project: Project) -> None:
+    """As after the secrets folder was lost and made anew: the files are in order, and nothing can be read."""
+    for name in ("Work", "Home", "Spare", "Old"):
+        key = ProviderKey(project=project, provider="openai", name=name)
+        key.set_secret(f"sk-{name}-0123456789")
+        key.save()
+    ProviderKey.objects.create(project=project, provider="ollama", name="without a secret")
+    assert doctor.check_secrets().level == Level.OK
+
+    lost = settings.MOLTS_FIELD_KEYS
+    settings.MOLTS_FIELD_KEYS = [Fernet.generate_key().decode()]
+    found = doctor.check_secrets()
+    assert found.level == Level.FAILED
+    assert found.text.startswith("4 of the stored provider keys cannot be read with MOLTS_FIELD_KEYS: ")
+    assert found.text.endswith(" and others")
+    assert "(openai) in Project A" in found.text
+    assert "molts_field_keys" in found.mend
+    assert "sk-" not in found.text + found.mend
+
+    settings.MOLTS_FIELD_KEYS = [*settings.MOLTS_FIELD_KEYS, *lost]
+    assert doctor.check_secrets().level == Level.OK
+    settings.MOLTS_FIELD_KEYS = settings.MOLTS_FIELD_KEYS[:1]
+    ProviderKey.objects.exclude(name="Work").delete()
+    assert doctor.check_secrets().text.endswith("MOLTS_FIELD_KEYS: Work (openai) in Project A")
 
 
 @pytest.mark.parametrize(("ahead", "level"), [(0, Level.OK), (10, Level.WARNING), (-120, Level.FAILED)])

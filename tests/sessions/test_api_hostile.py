@@ -165,7 +165,7 @@ def test_a_body_is_read_as_utf_8_whatever_it_calls_itself(key: Caller, charset: 
         assert LiveSession.objects.get().visitor_name == "Zoë"
 
 
-@pytest.mark.parametrize("value", ["", "x" * 256, "a\x00b", "ключ", "a\nb"])
+@pytest.mark.parametrize("value", ["", " ", "a b", " a", "a\tb", "a\x7fb", "x" * 256, "a\x00b", "ключ", "a\nb"])
 def test_a_bad_idempotency_key_is_refused(key: Caller, value: str) -> None:
     answer = key.post("sessions", {"agent": "ada"}, Idempotency_Key=value)
 

@@ -22,6 +22,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import connections
 from django.db.utils import DatabaseError
 
+from molts.database import DatabaseUnavailable, check_writable, unavailable
 from molts.env import read_env_file
 from molts.errors import Unavailable
 from molts.redact import Redactor
@@ -153,8 +154,9 @@ class Welcome:
 def migrate(console: Console) -> None:
     changes = io.StringIO()
     try:
+        check_writable()  # what is migrated already would be found out by the first visitor
         call_command("migrate", interactive=False, stdout=changes)
-    except DatabaseError as error:
+    except (DatabaseError, DatabaseUnavailable) as error:
         raise CannotStart(database_trouble(error)) from error
     finally:
         connections.close_all()
@@ -176,7 +178,9 @@ def seed_demo() -> Welcome:
     return Welcome(said["links"], said["admin"])
 
 
-def database_trouble(error: DatabaseError) -> str:
+def database_trouble(error: DatabaseError | DatabaseUnavailable) -> str:
+    if away := unavailable(error):
+        return f"the database does not work ({away.trouble}): {away.mend}"
     reason = " ".join(str(error).split())
     return f"the database does not work ({reason}): check DATABASE_URL, its server and its rights"
 
