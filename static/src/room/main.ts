@@ -11,11 +11,13 @@ import type { NoticeAction } from "./notices.ts";
 import {
   type CaptionSize,
   captionSizes,
+  isTypedTalk,
   loadName,
   loadSettings,
   type Settings,
   saveName,
   saveSettings,
+  saveTypedTalk,
 } from "./settings.ts";
 import { type Command, commandOf, shortcutList, takesKeys, takesSpace } from "./shortcuts.ts";
 import { SessionSocket, socketUrl } from "./socket.ts";
@@ -52,6 +54,9 @@ function dispatch(change: Change): void {
   if (before.phase !== "ended" && state.phase === "ended") {
     for (const dialog of [view.settingsDialog, view.helpDialog]) dialog.close();
     void conversation?.finish();
+  }
+  if (before.typing !== state.typing || before.sessionId !== state.sessionId) {
+    saveTypedTalk(state.typing && state.sessionId ? state.sessionId : "");
   }
   if (state.phase === "live") conversation?.deliver();
 }
@@ -102,6 +107,18 @@ class Conversation {
     return this.visualiser.level;
   }
 
+  /** Enters the conversation: a new one, or the one that a program has made for whoever comes. */
+  private async enter(name: string): Promise<void> {
+    const { session } = boot;
+    await this.begin(() => (state.invited && session ? api.resume(session.id) : api.start(name)));
+  }
+
+  /** From a click on Type instead: no microphone is asked for. The click lets the browser play the agent's voice. */
+  async write(name: string): Promise<void> {
+    this.visualiser.unlock();
+    await this.enter(name);
+  }
+
   /** From a click on Talk. The microphone opens first, so that the first words are kept while all else connects. */
   async talk(name: string): Promise<void> {
     this.visualiser.unlock();
@@ -111,12 +128,12 @@ class Conversation {
     });
     // The browser's question may take the visitor a while; the agent should not greet somebody who still reads it.
     if ((await microphonePermission()) !== "granted") await Promise.race([opened, typing]);
-    await this.begin(() => api.start(name));
+    await this.enter(name);
   }
 
   async resume(sessionId: string): Promise<void> {
     this.sessionId = sessionId;
-    if ((await microphonePermission()) === "granted") void this.media.openMicrophone();
+    if (!state.typing && (await microphonePermission()) === "granted") void this.media.openMicrophone();
     await this.begin(() => api.resume(sessionId));
   }
 
@@ -182,7 +199,7 @@ class Conversation {
   async act(action: NoticeAction): Promise<void> {
     if (action === "microphone") await this.media.openMicrophone();
     if (action === "without-microphone") {
-      dispatch({ type: "mic", status: "off" });
+      dispatch({ type: "typing" });
       this.typeInstead();
     }
     if (action === "sound") {
@@ -261,15 +278,15 @@ async function endSession(sessionId: string): Promise<boolean> {
   return false;
 }
 
-function talk(): void {
+function talk(typing: boolean): void {
   const name = view.name.value.trim();
   saveName(name);
   sound.hide();
   view.check.open = false;
   conversation?.forget();
   conversation = new Conversation();
-  dispatch({ type: "talk" });
-  void conversation.talk(name);
+  dispatch({ type: "talk", typing });
+  void (typing ? conversation.write(name) : conversation.talk(name));
 }
 
 async function erase(): Promise<void> {
@@ -415,9 +432,10 @@ function tick(): void {
 
 view.talkForm.addEventListener("submit", (event) => {
   event.preventDefault();
-  if (state.phase === "lobby") talk();
+  if (state.phase === "lobby") talk(false);
 });
-view.again.addEventListener("click", talk);
+view.typeInstead.addEventListener("click", () => talk(true));
+view.again.addEventListener("click", () => talk(state.typing));
 view.leave.addEventListener("click", () => void conversation?.leave());
 view.mute.addEventListener("click", () => void conversation?.toggleMute());
 view.captions.addEventListener("click", nextCaptions);
@@ -476,7 +494,7 @@ view.name.value = loadName();
 fillHelp();
 if (boot.state === "resume" && boot.session) {
   conversation = new Conversation();
-  dispatch({ type: "resume", sessionId: boot.session.id });
+  dispatch({ type: "resume", sessionId: boot.session.id, typing: isTypedTalk(boot.session.id) });
   void conversation.resume(boot.session.id);
 } else {
   view.render(state);

@@ -25,7 +25,7 @@ export type MediaStatus = "idle" | "connecting" | "connected" | "reconnecting" |
 export type SocketStatus = "idle" | "connecting" | "open" | "retrying" | "closed";
 export type MicStatus = "off" | "asking" | "on" | "muted" | "denied" | "missing" | "busy" | "insecure";
 export type EraseStatus = "none" | "asking" | "erasing" | "erased" | "failed";
-export type Blocked = "expired" | "revoked" | "gone";
+export type Blocked = "expired" | "revoked" | "gone" | "over" | "claimed";
 
 export interface Partial {
   segment_id: string;
@@ -61,9 +61,13 @@ export interface State {
   settings: Settings;
   /** Whether the times of each turn are shown. */
   timing: boolean;
+  /** A program has made this one conversation; when it is over, there is no other. */
+  invited: boolean;
   blocked: Blocked | null;
   startError: string | null;
   resumed: boolean;
+  /** The visitor writes: no microphone is asked for, and none is missed. */
+  typing: boolean;
   agentName: string;
   sessionId: string | null;
   wsPath: string | null;
@@ -100,8 +104,9 @@ export interface State {
 }
 
 export type Change =
-  | { type: "talk" }
-  | { type: "resume"; sessionId: string }
+  | { type: "talk"; typing?: boolean }
+  | { type: "typing" }
+  | { type: "resume"; sessionId: string; typing?: boolean }
   | { type: "start.failed"; code: string }
   | { type: "cancel" }
   | { type: "started"; sessionId: string; wsPath: string }
@@ -144,6 +149,7 @@ export function initialState(boot: Boot, now: number, settings: Settings = defau
     phase: blocked ? "blocked" : "lobby",
     settings,
     timing: false,
+    invited: boot.state === "invited",
     blocked,
     startError: boot.state === "full" ? "link_full" : null,
     agentName: boot.agent.name,
@@ -156,6 +162,7 @@ export function initialState(boot: Boot, now: number, settings: Settings = defau
 function fresh(now: number) {
   return {
     resumed: false,
+    typing: false,
     sessionId: null,
     wsPath: null,
     sessionState: null,
@@ -191,9 +198,13 @@ export function reduce(state: State, action: Action): State {
   const { now } = action;
   switch (action.type) {
     case "talk": {
-      const dismissed = state.dismissed.filter((key) => key === SAID_ONCE);
-      return { ...state, ...fresh(now), dismissed, phase: "starting", startError: null };
+      const { typing = false } = action;
+      const said = state.dismissed.filter((key) => key === SAID_ONCE);
+      const dismissed = typing ? [...said, "mic"] : said;
+      return { ...state, ...fresh(now), typing, dismissed, phase: "starting", startError: null };
     }
+    case "typing":
+      return { ...state, typing: true, mic: "off", dismissed: [...state.dismissed, "mic"], now };
     case "resume":
       return {
         ...state,
@@ -201,6 +212,8 @@ export function reduce(state: State, action: Action): State {
         phase: "starting",
         startError: null,
         resumed: true,
+        typing: action.typing ?? false,
+        dismissed: action.typing ? ["mic"] : [],
         sessionId: action.sessionId,
       };
     case "start.failed":
@@ -229,7 +242,7 @@ export function reduce(state: State, action: Action): State {
     case "agent.media":
       return { ...state, agentInRoom: action.present, avatarVideo: action.video, now };
     case "mic":
-      return { ...state, mic: action.status, dismissed: without(state.dismissed, "mic"), now };
+      return setMicrophone({ ...state, now }, action.status);
     case "mic.moved":
       return {
         ...state,
@@ -266,6 +279,12 @@ export function reduce(state: State, action: Action): State {
   }
 }
 
+/** One that is switched on ends the typing; one that is not wanted is not missed. */
+function setMicrophone(state: State, mic: MicStatus): State {
+  const typing = state.typing && mic !== "asking" && mic !== "on" && mic !== "muted";
+  return { ...state, mic, typing, dismissed: typing ? state.dismissed : without(state.dismissed, "mic") };
+}
+
 function startFailed(state: State, code: string, now: number): State {
   const base: State = { ...state, ...fresh(now), startError: null };
   if (code === "link_expired") return { ...base, phase: "blocked", blocked: "expired" };
@@ -273,6 +292,8 @@ function startFailed(state: State, code: string, now: number): State {
   if (code === "not_found") return { ...base, phase: "blocked", blocked: "gone" };
   // A reload that finds its conversation over simply offers a new one.
   if (code === "session_ended" && state.resumed) return { ...base, phase: "lobby" };
+  if (code === "session_ended" && state.invited) return { ...base, phase: "blocked", blocked: "over" };
+  if (code === "link_claimed") return { ...base, phase: "blocked", blocked: "claimed" };
   return { ...base, phase: "lobby", startError: code };
 }
 

@@ -34,6 +34,7 @@ export class View {
   readonly speaker = element("speaker");
   readonly talkForm = element<HTMLFormElement>("talk-form");
   readonly talk = element<HTMLButtonElement>("talk");
+  readonly typeInstead = element<HTMLButtonElement>("type-instead");
   readonly name = element<HTMLInputElement>("name");
   readonly sayForm = element<HTMLFormElement>("say-form");
   readonly sayText = element<HTMLInputElement>("say-text");
@@ -122,9 +123,9 @@ export class View {
     if (!before || before.phase === phase) return;
     if (phase === "ended") element("summary-title").focus({ preventScroll: true });
     if (phase === "lobby") this.name.focus({ preventScroll: true });
-    // On a phone, focus would throw the keyboard over the conversation.
-    if (phase === "starting" && matchMedia("(pointer: fine)").matches) {
-      (state.settings.pushToTalk ? this.hold : this.sayText).focus({ preventScroll: true });
+    // On a phone, focus would throw the keyboard over the conversation: only who wants to type gets it.
+    if (phase === "starting" && (state.typing || matchMedia("(pointer: fine)").matches)) {
+      (state.settings.pushToTalk && !state.typing ? this.hold : this.sayText).focus({ preventScroll: true });
     }
   }
 
@@ -296,6 +297,7 @@ export class View {
             ? unheardWords()
             : `${length}${endWords(state.reason, state.agentName)}`,
     );
+    this.again.hidden = state.invited; // there was this one conversation; whoever made it makes the next
     this.erase.hidden = erased || state.foreign || !state.sessionId;
     const keep = element<HTMLAnchorElement>("keep");
     keep.hidden = this.erase.hidden;

@@ -25,6 +25,11 @@ export function blockedWords(blocked: Blocked): [string, string] {
   const words: Record<Blocked, [string, string]> = {
     expired: [t("This link has expired"), t("Ask whoever sent it to you for a new one.")],
     revoked: [t("This link is no longer in use"), t("It was withdrawn. Ask whoever sent it to you for a new one.")],
+    over: [t("That conversation has ended"), t("Ask whoever sent you the link for a new one.")],
+    claimed: [
+      t("This conversation is already open in another browser"),
+      t("Go on there, or ask whoever sent you the link for a new one."),
+    ],
     gone: [
       t("There is nothing here"),
       t("This link leads nowhere. Check that you have all of it, or ask for a new one."),

@@ -37,6 +37,8 @@ class RoomServer:
         self.media_url = media_url
         self.token = token or (lambda room: "no-token")
         self.link_state = "open"
+        self.invited = False
+        """A program has made the running session, and this browser has not entered it yet."""
         self.refusal: tuple[int, str] | None = None
         self.max_seconds: int | None = None
         self.agent: dict[str, Any] = {
@@ -212,6 +214,7 @@ class RoomServer:
         resumed = "resume" in body
         if resumed and not (self.running and body["resume"] == str(self.session_id)):
             return _refuse(410, "session_ended")
+        self.invited = False
         if not resumed:
             self.begin()
             self.names.append(body.get("name"))
@@ -235,7 +238,7 @@ class RoomServer:
         session = {"id": str(self.session_id), "ws_path": f"/ws/sessions/{self.session_id}/"} if self.running else None
         boot = {
             "link": LINK,
-            "state": "resume" if session else self.link_state,
+            "state": ("invited" if self.invited else "resume") if session else self.link_state,
             "agent": self.agent,
             "project": "Harbour House",
             "max_seconds": self.max_seconds,
