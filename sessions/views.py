@@ -191,8 +191,8 @@ def room_page(request: HttpRequest, link: RoomLink, running: LiveSession | None)
 
 
 def room_state(request: HttpRequest, link: RoomLink, running: LiveSession | None) -> str:
-    """What the page begins with. `resume`: this browser is in it already; `invited`: a program has made the conversation,
-    and its visitor is told first what awaits them."""
+    """What the page begins with. `resume`: this browser is in it already; `invited`: a program has made the
+    conversation, and its visitor is told first what awaits them."""
     if running is None:
         return link_state(link)
     return "resume" if visitor.opens_session(request.COOKIES, running.pk) else "invited"
@@ -356,10 +356,20 @@ class TranscriptView(VisitorView):
 
 class SayView(VisitorView):
     def post(self, request: HttpRequest) -> HttpResponse:
-        text = text_field(read_body(request), "text", required=True)
+        body = read_body(request)
+        text = text_field(body, "text", required=True)
+        line = _parse_line(text_field(body, "id"))
         check_say_rate(request, self.session.pk)
-        services.say(session=self.session, text=text, speaker="user")
+        services.say(session=self.session, text=text, speaker="user", order=line)
         return JsonResponse({"accepted": True}, status=202)
+
+
+def _parse_line(text: str) -> uuid.UUID | None:
+    """The page's own name for a line: however often it is sent, by whatever way, the agent answers it once."""
+    try:
+        return uuid.UUID(text) if text else None
+    except ValueError as error:
+        raise BadInput("id must be a UUID.", attr="id") from error
 
 
 class SessionView(VisitorView):

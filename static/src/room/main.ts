@@ -6,6 +6,7 @@ import { listDevices, microphonePermission, onDeviceChange, onPermissionChange, 
 import { element } from "./dom.ts";
 import { MovingFace } from "./face.ts";
 import { listenToHold } from "./hold.ts";
+import { newId } from "./ids.ts";
 import { loadLiveKit, Media } from "./media.ts";
 import type { NoticeAction } from "./notices.ts";
 import {
@@ -22,7 +23,7 @@ import {
 import { type Command, commandOf, shortcutList, takesKeys, takesSpace } from "./shortcuts.ts";
 import { SessionSocket, socketUrl } from "./socket.ts";
 import { SoundPanel } from "./sound.ts";
-import { type Change, initialState, nextTyped, reduce, route, type State, wantsMicrophone } from "./state.ts";
+import { type Change, initialState, nextTyped, reduce, type State, wantsMicrophone } from "./state.ts";
 import { View } from "./view.ts";
 import { Meter, Visualiser } from "./visualiser.ts";
 
@@ -139,6 +140,7 @@ class Conversation {
 
   private async begin(request: () => Promise<Started>): Promise<void> {
     if (this.done) return;
+    this.report({ type: "asked" });
     let started: Started;
     try {
       started = await request();
@@ -161,7 +163,7 @@ class Conversation {
     this.socket = new SessionSocket(socketUrl(path, window.location), {
       lastSeq: () => state.lastSeq,
       onEvent: (event) => this.hear({ type: "event", event }),
-      onStatus: (status) => this.hear({ type: "socket", status }),
+      onStatus: (status, silentMs) => this.hear({ type: "socket", status, silentMs }),
       onOver: (code) => this.hear({ type: "socket.over", code }),
     });
     this.socket.open();
@@ -179,14 +181,15 @@ class Conversation {
 
   /** Sends what was typed as soon as there is a way, one line after the other. */
   deliver(): void {
-    const line = nextTyped(state);
-    const way = route(state);
+    const next = nextTyped(state);
     const { sessionId } = this;
-    if (this.done || !line || !way || !sessionId) return;
-    const { id, text } = line;
+    if (this.done || !next || !sessionId) return;
+    const { id, text } = next.line;
     this.report({ type: "typed.status", id, status: "sending" });
     const sent =
-      way === "chat" ? this.media.sendText(text).catch(() => api.say(sessionId, text)) : api.say(sessionId, text);
+      next.way === "chat"
+        ? this.media.sendText(text, id).catch(() => api.say(sessionId, text, id))
+        : api.say(sessionId, text, id);
     sent.then(
       () => this.report({ type: "typed.status", id, status: "sent" }),
       (error: unknown) => {
@@ -325,7 +328,7 @@ function say(event: Event): void {
   const text = view.sayText.value.trim();
   if (!text) return;
   view.sayText.value = "";
-  dispatch({ type: "typed", id: `typed-${crypto.getRandomValues(new Uint32Array(2)).join("-")}`, text });
+  dispatch({ type: "typed", id: newId(), text });
 }
 
 /** What the visitor chose takes effect at once, here and in the next conversation. */

@@ -28,6 +28,7 @@ export interface MediaHooks {
 }
 
 export const CHAT_TOPIC = "lk.chat";
+const LINE_ATTRIBUTE = "molts.line";
 const SEND_DEADLINE_MS = 5_000;
 /** A connection that lasted this long starts the back-off anew when it breaks. */
 const STABLE_MS = 10_000;
@@ -141,10 +142,14 @@ export class Media {
     if (this.lentMicrophone && !this.mic && !this.closed) await this.openMicrophone();
   }
 
-  async sendText(text: string): Promise<void> {
+  /** A line of the same id counts once, however often and by whatever way it is sent. */
+  async sendText(text: string, id: string): Promise<void> {
     const room = this.live;
     if (!room) throw new Error("not connected");
-    const sent = room.localParticipant.sendText(text, { topic: CHAT_TOPIC });
+    const sent = room.localParticipant.sendText(text, {
+      topic: CHAT_TOPIC,
+      attributes: { [LINE_ATTRIBUTE]: id },
+    });
     await Promise.race([sent, rejectAfter(SEND_DEADLINE_MS)]);
   }
 

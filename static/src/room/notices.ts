@@ -3,7 +3,7 @@
 import type { NoticeLevel } from "./events.ts";
 import { shortClock } from "./format.ts";
 import { t } from "./i18n.ts";
-import { isLate, remaining, type ServerNotice, type State, wordsAreCut } from "./state.ts";
+import { isLate, remaining, type ServerNotice, type State, startIsSlow, wordsAreCut } from "./state.ts";
 
 export type NoticeAction =
   | "microphone"
@@ -33,6 +33,7 @@ const ASKING_MS = 600;
 /** The most pressing first. */
 export function notices(state: State): NoticeView[] {
   if (state.phase === "lobby") return state.startError ? [startError(state.startError)] : [];
+  if (state.phase === "starting" && startIsSlow(state)) return [slowStart()];
   if (state.phase === "starting") return isAsking(state) ? [allowMicrophone(state)] : [];
   if (state.phase !== "live") return [];
   return [
@@ -92,6 +93,16 @@ function allowMicrophone(state: State): NoticeView {
     title: t("Allow your microphone"),
     text: t("Your browser asks whether {name} may hear you.", { name: state.agentName }),
     actions: [{ id: "without-microphone", label: t("Continue by text") }],
+  };
+}
+
+function slowStart(): NoticeView {
+  return {
+    key: "slow-start",
+    level: "warning",
+    title: t("The server takes long"),
+    text: t("It has not answered yet. We keep waiting a little; you can also leave and try again later."),
+    actions: [leave()],
   };
 }
 

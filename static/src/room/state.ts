@@ -34,13 +34,15 @@ export interface Partial {
   startMs: number;
 }
 
-/** Text that the visitor typed, until the server's transcript holds it. */
+/** Text that the visitor typed, until the server's transcript holds it. However often it is sent, under its id it counts
+ * once. `unconfirmed`: it may have arrived, but nobody has said so in time. */
 export interface Typed {
   id: string;
   text: string;
-  status: "queued" | "sending" | "sent" | "failed";
+  status: "queued" | "sending" | "sent" | "unconfirmed" | "failed";
   atMs: number;
-  sentAt: number;
+  /** When it began to wait, or to be sent. */
+  since: number;
 }
 
 export interface ServerNotice {
@@ -68,6 +70,8 @@ export interface State {
   resumed: boolean;
   /** The visitor writes: no microphone is asked for, and none is missed. */
   typing: boolean;
+  /** When the server was asked to begin; null before. */
+  askedAt: number | null;
   agentName: string;
   sessionId: string | null;
   wsPath: string | null;
@@ -109,9 +113,10 @@ export type Change =
   | { type: "resume"; sessionId: string; typing?: boolean }
   | { type: "start.failed"; code: string }
   | { type: "cancel" }
+  | { type: "asked" }
   | { type: "started"; sessionId: string; wsPath: string }
   | { type: "event"; event: ServerEvent }
-  | { type: "socket"; status: SocketStatus }
+  | { type: "socket"; status: SocketStatus; silentMs?: number | undefined }
   | { type: "socket.over"; code: number }
   | { type: "media"; status: MediaStatus }
   | { type: "agent.media"; present: boolean; video: boolean }
@@ -133,9 +138,13 @@ export type Change =
 export type Action = Change & { now: number };
 
 /** Words that are not confirmed by then are offered for sending again. */
-export const CONFIRM_MS = 15_000;
+export const CONFIRM_MS = 8_000;
+/** A line that waits so long for the way through the room goes by the server. */
+export const DETOUR_MS = 4_000;
 /** The page itself says that the agent is late by then, should the server be unable to. */
 export const LATE_MS = 8_000;
+/** A server that is well begins sooner. */
+export const SLOW_START_MS = 5_000;
 /** Cuts shorter than this are not worth a word. */
 export const BLINK_MS = 1_500;
 const NEWS_MS = 6_000;
@@ -163,6 +172,7 @@ function fresh(now: number) {
   return {
     resumed: false,
     typing: false,
+    askedAt: null,
     sessionId: null,
     wsPath: null,
     sessionState: null,
@@ -220,6 +230,8 @@ export function reduce(state: State, action: Action): State {
       return startFailed(state, action.code, now);
     case "cancel":
       return { ...state, ...fresh(now), phase: "lobby", startError: null };
+    case "asked":
+      return { ...state, askedAt: now, now };
     case "started":
       return {
         ...state,
@@ -234,7 +246,7 @@ export function reduce(state: State, action: Action): State {
     case "event":
       return receive({ ...state, now }, action.event);
     case "socket":
-      return setSocket(state, action.status, now);
+      return setSocket(state, action.status, action.silentMs ?? 0, now);
     case "socket.over":
       return socketOver({ ...state, socket: "closed", now }, action.code);
     case "media":
@@ -329,6 +341,7 @@ function receive(state: State, event: ServerEvent): State {
     case "turn.metrics":
       return { ...timed, turns: addTurn(state.turns, event) };
     case "usage":
+    case "pong":
       return timed;
   }
 }
@@ -420,17 +433,22 @@ function notify(state: State, event: { code: NoticeCode; level: NoticeLevel; tex
 const isLostFace = ({ code, level }: ServerNotice): boolean => code === "avatar_lost" && level !== "info";
 
 function newTyped(state: State, id: string, text: string, now: number): Typed {
-  return { id, text, status: "queued", atMs: elapsed({ ...state, now }), sentAt: now };
+  return { id, text, status: "queued", atMs: elapsed({ ...state, now }), since: now };
 }
 
 function setTyped(typed: readonly Typed[], id: string, status: Typed["status"], now: number): readonly Typed[] {
-  return typed.map((line) => (line.id === id ? { ...line, status, sentAt: now } : line));
+  const set = (line: Typed): Typed => {
+    if (status === "queued" || status === "sending") return { ...line, status, since: now };
+    // Handed over late is not confirmed either.
+    return status === "sent" && line.status === "unconfirmed" ? line : { ...line, status };
+  };
+  return typed.map((line) => (line.id === id ? set(line) : line));
 }
 
 /** `socketSince` is when the words were cut or came back, however many tries lie between. */
-function setSocket(state: State, status: SocketStatus, now: number): State {
+function setSocket(state: State, status: SocketStatus, silentMs: number, now: number): State {
   const same = state.socket !== "idle" && (state.socket === "open") === (status === "open");
-  return { ...state, socket: status, socketSince: same ? state.socketSince : now, now };
+  return { ...state, socket: status, socketSince: same ? state.socketSince : now - silentMs, now };
 }
 
 function socketOver(state: State, code: number): State {
@@ -466,11 +484,12 @@ function erased(state: State, now: number): State {
 
 function tick(state: State): State {
   const { now } = state;
-  const isUnconfirmed = (line: Typed): boolean => line.status === "sent" && now - line.sentAt > CONFIRM_MS;
+  const isUnconfirmed = ({ status, since }: Typed): boolean =>
+    (status === "sending" || status === "sent") && now - since > CONFIRM_MS;
   const isOld = (notice: ServerNotice): boolean => passing.includes(notice.code) && now - notice.at >= NEWS_MS;
   // Lists that stay as they are stay the same objects: nothing is drawn anew twice a second.
   const typed = state.typed.some(isUnconfirmed)
-    ? state.typed.map((line): Typed => (isUnconfirmed(line) ? { ...line, status: "failed" } : line))
+    ? state.typed.map((line): Typed => (isUnconfirmed(line) ? { ...line, status: "unconfirmed" } : line))
     : state.typed;
   const micMoved = state.micMoved && now - state.micMoved.at >= MOVED_MS ? null : state.micMoved;
   const notices = state.notices.some(isOld) ? state.notices.filter((notice) => !isOld(notice)) : state.notices;
@@ -500,6 +519,11 @@ export function isLate(state: State): boolean {
   if (agentIsHere(state) || state.agentState === "lost") return false;
   if (state.notices.some((notice) => notice.code === "agent_late")) return true;
   return !state.agentInRoom && state.now - state.liveSince > LATE_MS;
+}
+
+/** Whether the server takes long to begin. */
+export function startIsSlow(state: State): boolean {
+  return state.phase === "starting" && state.askedAt !== null && state.now - state.askedAt > SLOW_START_MS;
 }
 
 export function wordsAreCut(state: State): boolean {
@@ -555,14 +579,22 @@ export function chip(state: State): Chip | null {
   return state.agentState;
 }
 
-/** How typed words travel now; null: keep them until somebody is there to read them. */
-export function route(state: State): "chat" | "http" | null {
+/** How typed words that have waited for so long travel now; null: keep them until somebody is there to read them. */
+export function route(state: State, waitedMs = 0): "chat" | "http" | null {
   if (state.phase !== "live" || !agentIsHere(state)) return null;
-  if (state.media === "connected") return state.agentInRoom ? "chat" : null;
-  return state.media === "connecting" ? null : "http";
+  if (state.media === "connected" && state.agentInRoom) return "chat";
+  const roomIsNear = state.media === "connected" || state.media === "connecting";
+  return roomIsNear && waitedMs < DETOUR_MS ? null : "http";
 }
 
-export function nextTyped(state: State): Typed | null {
+/** The line to send now, and how. */
+export function nextTyped(state: State): { line: Typed; way: "chat" | "http" } | null {
   if (state.typed.some((line) => line.status === "sending")) return null;
-  return route(state) ? (state.typed.find((line) => line.status === "queued") ?? null) : null;
+  const line = state.typed.find(({ status }) => status === "queued");
+  const way = line ? route(state, state.now - line.since) : null;
+  return line && way ? { line, way } : null;
 }
+
+/** Lines that the visitor may send again. */
+export const undelivered = (state: State): readonly Typed[] =>
+  state.typed.filter(({ status }) => status === "unconfirmed" || status === "failed");

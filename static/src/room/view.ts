@@ -9,7 +9,17 @@ import { clock, duration, lineCount, shortClock } from "./format.ts";
 import { t } from "./i18n.ts";
 import { type NoticeAction, type NoticeView, needsCheck, notices } from "./notices.ts";
 import type { CaptionSize } from "./settings.ts";
-import { agentIsHere, type Blocked, caption, chip, elapsed, type MicStatus, remaining, type State } from "./state.ts";
+import {
+  agentIsHere,
+  type Blocked,
+  caption,
+  chip,
+  elapsed,
+  type MicStatus,
+  remaining,
+  type State,
+  undelivered,
+} from "./state.ts";
 import { Timing } from "./timing.ts";
 import { blockedWords, chipWords, endTitle, endWords, foreignWords, isTrouble, unheardWords } from "./words.ts";
 
@@ -22,7 +32,7 @@ interface Line {
   role: Role;
   text: string;
   startMs: number;
-  status: "partial" | "final" | "pending" | "failed";
+  status: "partial" | "final" | "pending" | "unconfirmed" | "failed";
   interrupted: boolean;
 }
 
@@ -101,6 +111,9 @@ export class View {
       before.phase !== state.phase
     ) {
       this.renderLines(linesOf(state), state);
+    }
+    if (undelivered(state).length > (before ? undelivered(before).length : 0)) {
+      this.announcer.interrupt(t("A line has not been confirmed. You can send it again."));
     }
     if (before?.sessionId !== state.sessionId) this.renderDownloads(state.sessionId);
     this.renderAddress(state);
@@ -354,7 +367,7 @@ function linesOf(state: State): Line[] {
         role: "user",
         text: typed.text,
         startMs: typed.atMs,
-        status: typed.status === "failed" ? "failed" : "pending",
+        status: typed.status === "failed" || typed.status === "unconfirmed" ? typed.status : "pending",
         interrupted: false,
       }),
     ),
@@ -384,27 +397,29 @@ function lineItem(line: Line, language: string): HTMLLIElement {
 
 function fillLine(item: HTMLLIElement, line: Line, agentName: string): void {
   const settled = line.status === "final";
-  item.className = `segment ${settled ? "final" : "partial"}${line.status === "pending" || line.status === "failed" ? ` ${line.status}` : ""}`;
+  const again = line.status === "failed" || line.status === "unconfirmed";
+  const classes = [
+    settled ? "final" : "partial",
+    ...(again ? ["failed"] : line.status === "pending" ? ["pending"] : []),
+  ];
+  item.className = `segment ${classes.join(" ")}`;
   if (line.seq === null) delete item.dataset.seq;
   else item.dataset.seq = String(line.seq);
   setText(part(item, ".speaker"), line.role === "user" ? t("You") : agentName);
   setText(part(item, "time"), clock(line.startMs));
   setText(part(item, ".text"), line.text);
   const note = part(item, ".note");
-  setText(
-    note,
-    line.interrupted
-      ? t("interrupted")
-      : line.status === "pending"
-        ? t("sending")
-        : line.status === "failed"
-          ? t("not delivered")
-          : "",
-  );
+  setText(note, line.interrupted ? t("interrupted") : statusNote(line.status));
   note.hidden = !note.textContent;
   const retry = item.querySelector<HTMLButtonElement>("button.resend");
-  if (line.status !== "failed") retry?.remove();
+  if (!again) retry?.remove();
   else if (!retry) item.append(button("resend", t("Send again"), "resend"));
+}
+
+function statusNote(status: Line["status"]): string {
+  if (status === "pending") return t("sending");
+  if (status === "unconfirmed") return t("not confirmed yet");
+  return status === "failed" ? t("not delivered") : "";
 }
 
 function noticeCard(): HTMLElement {

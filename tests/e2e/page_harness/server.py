@@ -61,6 +61,10 @@ class RoomServer:
         self.names: list[str | None] = []
         self.erased = False
         self.accepting = True
+        self.frozen = False
+        """As a process that is stopped: every connection stands, and nothing is answered any more."""
+        self.orders: list[tuple[str, str]] = []
+        """(id, text) of the lines that came over HTTP."""
         self._sockets: set[asyncio.Queue[str | int]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: uvicorn.Server | None = None
@@ -162,6 +166,7 @@ class RoomServer:
 
     # -- HTTP ------------------------------------------------------------------------------------------------------
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._thaw()
         if scope["type"] == "websocket":
             await self._websocket(scope, receive, send)
         elif scope["type"] == "http":
@@ -171,6 +176,10 @@ class RoomServer:
                 headers.append((b"content-encoding", b"gzip"))
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
+
+    async def _thaw(self) -> None:
+        while self.frozen:  # noqa: ASYNC110 - a test sets it from another thread
+            await asyncio.sleep(0.05)
 
     def _policy(self) -> str:
         media = self.media_url
@@ -201,6 +210,7 @@ class RoomServer:
             return _json(200, {"state": "ended", "reason": "ended_by_user"})
         if method == "POST" and path == f"{base}say":
             self.said.append(body["text"])
+            self.orders.append((body["id"], body["text"]))
             return _json(202, {})
         if method == "DELETE" and path == base:
             self.erased = True
@@ -263,7 +273,7 @@ class RoomServer:
         if not self.running and self.reason:
             queue.put_nowait(4410)
         self._sockets.add(queue)
-        listener = asyncio.create_task(_until_closed(receive))
+        listener = asyncio.create_task(self._answer_pings(receive, queue))
         try:
             while not listener.done():
                 getter = asyncio.create_task(queue.get())
@@ -272,6 +282,7 @@ class RoomServer:
                     getter.cancel()
                     break
                 item = getter.result()
+                await self._thaw()
                 if isinstance(item, int):
                     await send({"type": "websocket.close", "code": item})
                     break
@@ -279,6 +290,11 @@ class RoomServer:
         finally:
             self._sockets.discard(queue)
             listener.cancel()
+
+    async def _answer_pings(self, receive: Receive, queue: asyncio.Queue[str | int]) -> None:
+        """Ends when the page has closed the socket."""
+        while (await receive())["type"] != "websocket.disconnect":
+            queue.put_nowait(events.encode(events.Pong(offset_ms=self.offset_ms)))
 
     def _snapshot(self, after: int) -> events.Snapshot:
         session = events.SessionData(
@@ -293,11 +309,6 @@ class RoomServer:
         )
         newer = [segment for segment in self.segments if segment.seq > after]
         return events.Snapshot(offset_ms=self.offset_ms, session=session, segments=newer, last_seq=len(self.segments))
-
-
-async def _until_closed(receive: Receive) -> None:
-    while (await receive())["type"] != "websocket.disconnect":
-        pass
 
 
 async def _body(receive: Receive) -> bytes:
