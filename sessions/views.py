@@ -182,9 +182,16 @@ def room_page(request: HttpRequest, link: RoomLink, running: LiveSession | None)
         "start_url": f"{link.get_absolute_url()}/start",
         "session": session_boot(running) if running else None,
         "offline_recogniser": False,
+        "stun_servers": settings.MOLTS_STUN_SERVERS,
+    }
+    context = {
+        "boot": boot,
+        "agent": link.agent,
+        "catalog": page_words(),
+        "framed": request.headers.get("Sec-Fetch-Dest") in ("iframe", "frame"),
     }
     get_token(request)  # the page's script posts, so the cookie must be set
-    response = render(request, "room/room.html", {"boot": boot, "agent": link.agent, "catalog": page_words()})
+    response = render(request, "room/room.html", context)
     response["Referrer-Policy"] = "same-origin"  # the address is the permission: no other site learns it
     embed.let_frame(request, response, link)
     return response

@@ -40,6 +40,7 @@ const boot: Boot = {
   start_url: "/r/lnk_1/start",
   session: null,
   offline_recogniser: false,
+  stun_servers: [],
 };
 
 /** A page whose clock the test moves. */

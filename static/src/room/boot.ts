@@ -12,6 +12,8 @@ export interface Boot {
   start_url: string;
   session: { id: string; ws_path: string } | null;
   offline_recogniser: boolean;
+  /** `host:port` of those that the operator wants asked; mostly none. */
+  stun_servers: string[];
 }
 
 export function readBoot(document: Document): Boot {

@@ -5,10 +5,12 @@ import { readBoot, readCsrfToken, settleInFrame } from "./boot.ts";
 import { listDevices, microphonePermission, onDeviceChange, onPermissionChange, type Permission } from "./devices.ts";
 import { element } from "./dom.ts";
 import { MovingFace } from "./face.ts";
+import { lookAround } from "./frame.ts";
 import { listenToHold } from "./hold.ts";
 import { newId } from "./ids.ts";
 import { loadLiveKit, Media } from "./media.ts";
 import type { NoticeAction } from "./notices.ts";
+import { keepPeers } from "./peers.ts";
 import {
   type CaptionSize,
   captionSizes,
@@ -39,7 +41,9 @@ const api = new Api(boot.start_url, boot.link, readCsrfToken(document));
 const view = new View(boot, api);
 const face = new MovingFace(view.avatar, view.face);
 
-let state: State = initialState(boot, Date.now(), loadSettings());
+keepPeers(boot.stun_servers, () => conversation?.peersChanged());
+
+let state: State = initialState(boot, Date.now(), loadSettings(), lookAround(window, document));
 let conversation: Conversation | null = null;
 
 const sound = new SoundPanel(() => state.settings, {
@@ -243,6 +247,10 @@ class Conversation {
     this.forget();
   }
 
+  peersChanged(): void {
+    this.media.reportStatus();
+  }
+
   /** The network is back, or the page is: connections from before are not to be trusted. */
   networkBack(): void {
     if (!this.done) this.socket?.retryNow();
@@ -319,6 +327,7 @@ function onAction(event: Event): void {
     dispatch({ type: "dismiss", key: target.closest<HTMLElement>(".notice")?.dataset.key ?? "" });
   else if (action === "reload") window.location.reload();
   else if (action === "devices") openSettings();
+  else if (action === "own-tab") window.open(window.location.href, "_blank", "noopener");
   else if (action === "leave") void conversation?.leave();
   else void conversation?.act(action);
 }
@@ -495,7 +504,7 @@ Object.assign(window, {
 settleInFrame(window, document);
 view.name.value = loadName();
 fillHelp();
-if (boot.state === "resume" && boot.session) {
+if (boot.state === "resume" && boot.session && state.phase !== "blocked") {
   conversation = new Conversation();
   dispatch({ type: "resume", sessionId: boot.session.id, typing: isTypedTalk(boot.session.id) });
   void conversation.resume(boot.session.id);

@@ -8,6 +8,8 @@
 import type { LocalAudioTrack, RemoteParticipant, RemoteTrack, Room } from "livekit-client";
 import { ApiError, type Started } from "./api.ts";
 import { canUseMicrophone, openMicrophone } from "./devices.ts";
+import { microphoneKeeper } from "./frame.ts";
+import { somethingStalls } from "./peers.ts";
 import type { MediaStatus, MicStatus } from "./state.ts";
 
 type LiveKit = typeof import("./livekit.ts");
@@ -63,6 +65,7 @@ export class Media {
   private held: boolean | null;
   private lentMicrophone = false;
   private closed = false;
+  private status: MediaStatus = "idle";
   private retries = 0;
   private joinedAt = 0;
 
@@ -130,7 +133,7 @@ export class Media {
 
   /** Connects and keeps connected until `close`. */
   async connect(started: Started): Promise<void> {
-    this.hooks.onStatus("connecting");
+    this.become("connecting");
     if (await this.join(started)) return;
     await this.recover();
   }
@@ -166,6 +169,17 @@ export class Media {
     this.live = null;
     this.speaker.replaceChildren();
     await room?.disconnect();
+  }
+
+  /** The library notices a media server that stands still after fifteen seconds, the browser after five. */
+  reportStatus(): void {
+    if (this.closed) return;
+    this.hooks.onStatus(this.status === "connected" && somethingStalls() ? "reconnecting" : this.status);
+  }
+
+  private become(status: MediaStatus): void {
+    this.status = status;
+    this.reportStatus();
   }
 
   private get micStatus(): MicStatus {
@@ -291,7 +305,7 @@ export class Media {
       const elsewhere = reason === livekit.DisconnectReason.DUPLICATE_IDENTITY;
       if (!this.closed && this.live === joined) this.disconnected(elsewhere);
     });
-    this.hooks.onStatus("connected");
+    this.become("connected");
     this.reportAgent();
     this.hooks.onPlayback(!room.canPlaybackAudio);
     await this.publish();
@@ -300,7 +314,7 @@ export class Media {
 
   private async recover(pause?: number): Promise<void> {
     while (!this.closed) {
-      this.hooks.onStatus("reconnecting");
+      this.become("reconnecting");
       await wait(pause ?? RETRY_MS[Math.min(this.retries, RETRY_MS.length - 1)] ?? 5_000);
       pause = undefined;
       this.retries += 1;
@@ -329,9 +343,9 @@ export class Media {
     const { RoomEvent } = livekit;
     const current = (): boolean => !this.closed && this.live === room;
     room
-      .on(RoomEvent.Reconnecting, () => current() && this.hooks.onStatus("reconnecting"))
-      .on(RoomEvent.SignalReconnecting, () => current() && this.hooks.onStatus("reconnecting"))
-      .on(RoomEvent.Reconnected, () => current() && this.hooks.onStatus("connected"))
+      .on(RoomEvent.Reconnecting, () => current() && this.become("reconnecting"))
+      .on(RoomEvent.SignalReconnecting, () => current() && this.become("reconnecting"))
+      .on(RoomEvent.Reconnected, () => current() && this.become("connected"))
       .on(RoomEvent.ParticipantConnected, () => current() && this.reportAgent())
       .on(RoomEvent.ParticipantDisconnected, () => current() && this.reportAgent())
       .on(RoomEvent.TrackSubscribed, (track, _publication, from) => current() && this.attach(livekit, track, from))
@@ -351,7 +365,7 @@ export class Media {
       this.lentMicrophone = this.mic !== null;
       this.releaseMicrophone();
       this.hooks.onMic("off");
-      this.hooks.onStatus("elsewhere");
+      this.become("elsewhere");
       return;
     }
     if (Date.now() - this.joinedAt > STABLE_MS) this.retries = 0;
@@ -436,7 +450,10 @@ function keepSpeech(track: LocalAudioTrack): void {
 
 function microphoneProblem(error: unknown): MicStatus {
   const name = error instanceof Error ? error.name : "";
-  if (name === "NotAllowedError" || name === "SecurityError") return "denied";
+  if (name === "NotAllowedError" || name === "SecurityError") {
+    const keeper = microphoneKeeper(window, document);
+    return keeper ? `kept-by-${keeper}` : "denied";
+  }
   if (name === "NotFoundError" || name === "OverconstrainedError" || name === "DeviceUnsupportedError")
     return "missing";
   console.warn("the microphone could not be opened", error);

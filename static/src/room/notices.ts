@@ -2,6 +2,7 @@
 
 import type { NoticeLevel } from "./events.ts";
 import { shortClock } from "./format.ts";
+import type { Surroundings } from "./frame.ts";
 import { t } from "./i18n.ts";
 import { isLate, remaining, type ServerNotice, type State, startIsSlow, wordsAreCut } from "./state.ts";
 
@@ -13,7 +14,8 @@ export type NoticeAction =
   | "reload"
   | "take-over"
   | "without-microphone"
-  | "devices";
+  | "devices"
+  | "own-tab";
 
 export interface NoticeView {
   key: string;
@@ -28,11 +30,13 @@ const typeInstead = () => ({ id: "dismiss", label: t("Continue by text") }) as c
 const leave = () => ({ id: "leave", label: t("Leave") }) as const;
 const fine = () => ({ id: "dismiss", label: t("OK") }) as const;
 
+/** What a frame's tag needs for the microphone. */
+const PASS_ON = 'allow="microphone"';
 const ASKING_MS = 600;
 
 /** The most pressing first. */
 export function notices(state: State): NoticeView[] {
-  if (state.phase === "lobby") return state.startError ? [startError(state.startError)] : [];
+  if (state.phase === "lobby") return state.startError ? [startError(state.startError, state.around)] : [];
   if (state.phase === "starting" && startIsSlow(state)) return [slowStart()];
   if (state.phase === "starting") return isAsking(state) ? [allowMicrophone(state)] : [];
   if (state.phase !== "live") return [];
@@ -48,11 +52,17 @@ export function notices(state: State): NoticeView[] {
 }
 
 /** What to do is on the Talk button, which says "Try again" meanwhile: two buttons for one thing would be a riddle. */
-function startError(code: string): NoticeView {
-  const [title, text] = startWords(code);
+function startError(code: string, { framed }: Surroundings): NoticeView {
+  const [title, text] = code === "csrf" && framed ? cookieWords() : startWords(code);
   const actions: NoticeView["actions"] = code === "csrf" ? [{ id: "reload", label: t("Load again") }] : [];
+  if (code === "csrf" && framed) actions.push({ id: "own-tab", label: t("Open in a tab of its own") });
   return { key: "start", level: "warning", title, text, actions };
 }
+
+const cookieWords = (): [string, string] => [
+  t("Your browser keeps no cookies here"),
+  t("It does not let this page have any inside another. Allow cookies for this site, or open it in a tab of its own."),
+];
 
 function startWords(code: string): [string, string] {
   switch (code) {
@@ -181,10 +191,12 @@ function microphone(state: State): NoticeView | null {
   });
   switch (state.mic) {
     case "denied":
-      return notice(
-        t("Your microphone is blocked"),
-        t("Allow it for this page in your browser's address bar, then try again. Or write instead."),
-      );
+      return notice(t("Your microphone is blocked"), deniedText(state));
+    case "kept-by-frame":
+    case "kept-by-header": {
+      const [title, text] = keptMicrophone(state.mic);
+      return { ...notice(title, text), actions: [typeInstead()] };
+    }
     case "missing":
       return notice(t("No microphone found"), t("Plug one in or switch it on, then try again. Or write instead."));
     case "busy":
@@ -194,10 +206,7 @@ function microphone(state: State): NoticeView | null {
       );
     case "insecure":
       return {
-        ...notice(
-          t("No microphone on this page"),
-          t("Browsers allow the microphone only on secure (https) pages. You can write instead."),
-        ),
+        ...notice(t("No microphone on this page"), insecureText(state)),
         actions: [typeInstead()],
       };
     case "off":
@@ -210,6 +219,34 @@ function microphone(state: State): NoticeView | null {
     default:
       return null;
   }
+}
+
+const deniedText = ({ around }: State): string =>
+  around.framed
+    ? t(
+        "Allow it for this page in your browser's address bar, then try again. The page around must pass it on as well: {permission}. Or write instead.",
+        { permission: PASS_ON },
+      )
+    : t("Allow it for this page in your browser's address bar, then try again. Or write instead.");
+
+const insecureText = ({ around }: State): string =>
+  around.framed && location.protocol === "https:"
+    ? t("Browsers allow the microphone only where the page around is secure (https) as well. You can write instead.")
+    : t("Browsers allow the microphone only on secure (https) pages. You can write instead.");
+
+/** Nothing that the visitor could do: who has to mend what. */
+export function keptMicrophone(status: "kept-by-frame" | "kept-by-header"): [string, string] {
+  return status === "kept-by-frame"
+    ? [
+        t("The page around keeps the microphone away"),
+        t("Whoever made that page has to give its frame {permission}. You can write instead.", { permission: PASS_ON }),
+      ]
+    : [
+        t("This site forbids the microphone"),
+        t("Its header Permissions-Policy has to allow {permission}: tell whoever runs it. You can write instead.", {
+          permission: "microphone=(self)",
+        }),
+      ];
 }
 
 function moved(state: State): NoticeView | null {

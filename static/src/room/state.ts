@@ -18,14 +18,25 @@ import type {
   TurnTimes,
 } from "./events.ts";
 import { sameWords } from "./format.ts";
+import type { Surroundings } from "./frame.ts";
 import { defaults, type Settings } from "./settings.ts";
 
 export type Phase = "lobby" | "starting" | "live" | "ended" | "blocked";
 export type MediaStatus = "idle" | "connecting" | "connected" | "reconnecting" | "elsewhere";
 export type SocketStatus = "idle" | "connecting" | "open" | "retrying" | "closed";
-export type MicStatus = "off" | "asking" | "on" | "muted" | "denied" | "missing" | "busy" | "insecure";
+export type MicStatus =
+  | "off"
+  | "asking"
+  | "on"
+  | "muted"
+  | "denied"
+  | "missing"
+  | "busy"
+  | "insecure"
+  | "kept-by-frame"
+  | "kept-by-header";
 export type EraseStatus = "none" | "asking" | "erasing" | "erased" | "failed";
-export type Blocked = "expired" | "revoked" | "gone" | "over" | "claimed";
+export type Blocked = "expired" | "revoked" | "gone" | "over" | "claimed" | "sandboxed";
 
 export interface Partial {
   segment_id: string;
@@ -65,6 +76,7 @@ export interface State {
   timing: boolean;
   /** A program has made this one conversation; when it is over, there is no other. */
   invited: boolean;
+  around: Surroundings;
   blocked: Blocked | null;
   startError: string | null;
   resumed: boolean;
@@ -152,13 +164,17 @@ const MOVED_MS = 10_000;
 /** A caption stays for this long after its last word. */
 export const CAPTION_MS = 4_000;
 
-export function initialState(boot: Boot, now: number, settings: Settings = defaults): State {
-  const blocked: Blocked | null = boot.state === "expired" || boot.state === "revoked" ? boot.state : null;
+const byItself: Surroundings = { framed: false, missing: [] };
+
+export function initialState(boot: Boot, now: number, settings: Settings = defaults, around = byItself): State {
+  const dead = boot.state === "expired" || boot.state === "revoked" ? boot.state : null;
+  const blocked: Blocked | null = around.missing.length ? "sandboxed" : dead;
   return {
     phase: blocked ? "blocked" : "lobby",
     settings,
     timing: false,
     invited: boot.state === "invited",
+    around,
     blocked,
     startError: boot.state === "full" ? "link_full" : null,
     agentName: boot.agent.name,

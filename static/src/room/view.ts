@@ -6,6 +6,7 @@ import type { Boot } from "./boot.ts";
 import { element, setText, show } from "./dom.ts";
 import type { Role } from "./events.ts";
 import { clock, duration, lineCount, shortClock } from "./format.ts";
+import type { Surroundings } from "./frame.ts";
 import { t } from "./i18n.ts";
 import { type NoticeAction, type NoticeView, needsCheck, notices } from "./notices.ts";
 import type { CaptionSize } from "./settings.ts";
@@ -132,7 +133,7 @@ export class View {
     show("summary", phase === "ended");
     show("conversation", talking || (phase === "ended" && state.erase !== "erased" && !state.foreign));
     this.sayForm.hidden = !talking;
-    if (phase === "blocked" && state.blocked) this.renderBlocked(state.blocked);
+    if (phase === "blocked" && state.blocked) this.renderBlocked(state.blocked, state.around);
     if (!before || before.phase === phase) return;
     if (phase === "ended") element("summary-title").focus({ preventScroll: true });
     if (phase === "lobby") this.name.focus({ preventScroll: true });
@@ -142,8 +143,9 @@ export class View {
     }
   }
 
-  private renderBlocked(blocked: Blocked): void {
-    const [title, text] = blockedWords(blocked);
+  private renderBlocked(blocked: Blocked, around: Surroundings): void {
+    const [title, text] = blockedWords(blocked, around);
+    show("blocked-link", blocked !== "sandboxed"); // it would open as locked as this page is
     setText(element("blocked-title"), title);
     setText(element("blocked-text"), text);
   }

@@ -41,6 +41,7 @@ class RoomServer:
         """A program has made the running session, and this browser has not entered it yet."""
         self.refusal: tuple[int, str] | None = None
         self.max_seconds: int | None = None
+        self.stun_servers: list[str] = []
         self.agent: dict[str, Any] = {
             "name": "Mira",
             "description": "Receptionist of Harbour House, a small hotel by the sea.",
@@ -255,6 +256,7 @@ class RoomServer:
             "start_url": f"/r/{LINK}/start",
             "session": session,
             "offline_recogniser": False,
+            "stun_servers": self.stun_servers,
         }
         context = {"boot": boot, "catalog": self.catalog, "csrf_token": "harness-token"}
         return render_to_string("room/room.html", context)
