@@ -138,7 +138,9 @@ class Env:
         for word in self.words(name):
             host, _, port = word.rpartition(":")
             if not _is_host(host) or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
-                raise bad(name, word, "addresses such as stun.example.org:3478 or [2001:db8::7]:3478, separated by commas")
+                raise bad(
+                    name, word, "addresses such as stun.example.org:3478 or [2001:db8::7]:3478, separated by commas"
+                )
         return self.words(name)
 
     def host(self, name: str, default: str) -> str:

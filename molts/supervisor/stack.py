@@ -15,7 +15,7 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -308,8 +308,8 @@ def livekit_config(
 ) -> str:
     """livekit-server's configuration as text. JSON, which is YAML too: no value needs quoting rules.
 
-    Where it knows no STUN server it tells browsers and agents public ones of others. Its own address stands there instead:
-    it does not answer, and nobody else learns who talks.
+    Where it knows no STUN server, it tells browsers and agents public ones of others. Its own address stands there
+    instead: it does not answer, and nobody else learns who talks.
     """
     rtc: dict[str, object] = {"udp_port": udp_port, "tcp_port": tcp_port, "use_external_ip": False}
     if is_loopback(host):

@@ -30,9 +30,7 @@ def type_line(page: Page, text: str) -> None:
 
 
 @pytest.mark.usefixtures("thawed")
-def test_it_says_that_the_server_stands_still_and_goes_on_by_itself(
-    page: Page, room: RoomServer, join: Join
-) -> None:
+def test_it_says_that_the_server_stands_still_and_goes_on_by_itself(page: Page, room: RoomServer, join: Join) -> None:
     talk(page, room)
     agent = join()
     room.become("listening")

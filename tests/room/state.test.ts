@@ -9,26 +9,23 @@ import type {
   ServerEvent,
   SessionState,
 } from "../../static/src/room/events.ts";
-import { needsCheck, notices } from "../../static/src/room/notices.ts";
 import {
   BLINK_MS,
   CAPTION_MS,
-  type Change,
-  CONFIRM_MS,
   caption,
   chip,
   DETOUR_MS,
   elapsed,
-  initialState,
   LATE_MS,
   nextTyped,
-  reduce,
   route,
   SLOW_START_MS,
-  type State,
   undelivered,
   wantsMicrophone,
-} from "../../static/src/room/state.ts";
+} from "../../static/src/room/facts.ts";
+import { needsCheck, notices } from "../../static/src/room/notices.ts";
+import { type Change, initialState, reduce, type State } from "../../static/src/room/state.ts";
+import { CONFIRM_MS } from "../../static/src/room/typed.ts";
 import { endTitle } from "../../static/src/room/words.ts";
 
 const boot: Boot = {

@@ -22,6 +22,7 @@ export class ApiError extends Error {
 
 /** A server that has not answered by then stands still: the visitor is told, and may try again. */
 const DEADLINE_MS = 8_000;
+const END_TRIES = 4;
 /** A conversation opens a room on the media server first; meanwhile the page says that it takes long. */
 const START_DEADLINE_MS = 20_000;
 
@@ -48,6 +49,23 @@ export class Api {
   /** `keepalive` lets the request outlive the page when the visitor closes it right after pressing Leave. */
   async end(sessionId: string): Promise<void> {
     await this.send("POST", `${this.base(sessionId)}end`, {}, { keepalive: true });
+  }
+
+  /** Whether the server knows now that it is over. It also notices by itself that a visitor has gone, only later; so a few
+   * tries are enough. */
+  async endSurely(sessionId: string): Promise<boolean> {
+    for (let attempt = 0; attempt < END_TRIES; attempt += 1) {
+      try {
+        await this.end(sessionId);
+        return true;
+      } catch (error) {
+        const status = error instanceof ApiError ? error.status : 0;
+        if (status === 404 || status === 410) return true; // there is no such conversation any more
+        if (status >= 400 && status < 500) return false;
+        await new Promise((resolve) => setTimeout(resolve, 1_000 * (attempt + 1)));
+      }
+    }
+    return false;
   }
 
   /** A line of the same id counts once, however often it is sent. */

@@ -5,6 +5,7 @@ import { readBoot, readCsrfToken, settleInFrame } from "./boot.ts";
 import { listDevices, microphonePermission, onDeviceChange, onPermissionChange, type Permission } from "./devices.ts";
 import { element } from "./dom.ts";
 import { MovingFace } from "./face.ts";
+import { nextTyped, wantsMicrophone } from "./facts.ts";
 import { lookAround } from "./frame.ts";
 import { listenToHold } from "./hold.ts";
 import { newId } from "./ids.ts";
@@ -22,15 +23,14 @@ import {
   saveSettings,
   saveTypedTalk,
 } from "./settings.ts";
-import { type Command, commandOf, shortcutList, takesKeys, takesSpace } from "./shortcuts.ts";
+import { type Command, commandOf, fillHelp, takesKeys, takesSpace } from "./shortcuts.ts";
 import { SessionSocket, socketUrl } from "./socket.ts";
 import { SoundPanel } from "./sound.ts";
-import { type Change, initialState, nextTyped, reduce, type State, wantsMicrophone } from "./state.ts";
+import { type Change, initialState, reduce, type State } from "./state.ts";
 import { View } from "./view.ts";
 import { Meter, Visualiser } from "./visualiser.ts";
 
 const TICK_MS = 500;
-const END_TRIES = 4;
 /** How long the last lines may take to arrive after the end. */
 const LAST_LINES_MS = 30_000;
 /** A page whose clock stood still for so long has slept, and its connections with it. */
@@ -155,7 +155,7 @@ class Conversation {
     }
     this.sessionId = started.session.id;
     if (this.done) {
-      await endSession(this.sessionId);
+      await api.endSurely(this.sessionId);
       return;
     }
     this.report({ type: "started", sessionId: started.session.id, wsPath: started.ws_path });
@@ -242,7 +242,7 @@ class Conversation {
     const { sessionId } = this;
     dispatch(sessionId ? { type: "left" } : { type: "cancel" });
     if (!sessionId) return this.finish();
-    if (await endSession(sessionId)) return;
+    if (await api.endSurely(sessionId)) return;
     this.hear({ type: "left.refused" });
     this.forget();
   }
@@ -270,23 +270,6 @@ class Conversation {
   forget(): void {
     this.socket?.close();
   }
-}
-
-/** Whether the server knows now that it is over. It also notices by itself that a visitor has gone, only later; so a few
- * tries are enough. */
-async function endSession(sessionId: string): Promise<boolean> {
-  for (let attempt = 0; attempt < END_TRIES; attempt += 1) {
-    try {
-      await api.end(sessionId);
-      return true;
-    } catch (error) {
-      const status = error instanceof ApiError ? error.status : 0;
-      if (status === 404 || status === 410) return true; // there is no such conversation any more
-      if (status >= 400 && status < 500) return false;
-      await new Promise((resolve) => setTimeout(resolve, 1_000 * (attempt + 1)));
-    }
-  }
-  return false;
 }
 
 function talk(typing: boolean): void {
@@ -410,21 +393,6 @@ async function offerCheck(): Promise<void> {
   if (state.phase === "lobby" && (permission === "prompt" || permission === "denied" || none)) view.check.open = true;
 }
 
-function fillHelp(): void {
-  const rows = shortcutList().map(([key, words]) => {
-    const row = document.createElement("div");
-    const term = document.createElement("dt");
-    const keys = document.createElement("kbd");
-    keys.textContent = key;
-    term.append(keys);
-    const meaning = document.createElement("dd");
-    meaning.textContent = words;
-    row.append(term, meaning);
-    return row;
-  });
-  element("help-keys").replaceChildren(...rows);
-}
-
 function onSettingsChange(event: Event): void {
   const input = event.target;
   if (!(input instanceof HTMLInputElement)) return;
@@ -503,7 +471,7 @@ Object.assign(window, {
 
 settleInFrame(window, document);
 view.name.value = loadName();
-fillHelp();
+fillHelp(element("help-keys"));
 if (boot.state === "resume" && boot.session && state.phase !== "blocked") {
   conversation = new Conversation();
   dispatch({ type: "resume", sessionId: boot.session.id, typing: isTypedTalk(boot.session.id) });

@@ -1,10 +1,11 @@
 /** What the page tells the visitor about trouble, in plain words and always with a way out. */
 
 import type { NoticeLevel } from "./events.ts";
+import { isLate, remaining, startIsSlow, wordsAreCut } from "./facts.ts";
 import { shortClock } from "./format.ts";
 import type { Surroundings } from "./frame.ts";
 import { t } from "./i18n.ts";
-import { isLate, remaining, type ServerNotice, type State, startIsSlow, wordsAreCut } from "./state.ts";
+import type { ServerNotice, State } from "./state.ts";
 
 export type NoticeAction =
   | "microphone"

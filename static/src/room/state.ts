@@ -17,9 +17,10 @@ import type {
   SessionState,
   TurnTimes,
 } from "./events.ts";
-import { sameWords } from "./format.ts";
+import { elapsed } from "./facts.ts";
 import type { Surroundings } from "./frame.ts";
 import { defaults, type Settings } from "./settings.ts";
+import { setTyped, type Typed, withoutFirst, withoutHope } from "./typed.ts";
 
 export type Phase = "lobby" | "starting" | "live" | "ended" | "blocked";
 export type MediaStatus = "idle" | "connecting" | "connected" | "reconnecting" | "elsewhere";
@@ -43,17 +44,6 @@ export interface Partial {
   role: Role;
   text: string;
   startMs: number;
-}
-
-/** Text that the visitor typed, until the server's transcript holds it. However often it is sent, under its id it counts
- * once. `unconfirmed`: it may have arrived, but nobody has said so in time. */
-export interface Typed {
-  id: string;
-  text: string;
-  status: "queued" | "sending" | "sent" | "unconfirmed" | "failed";
-  atMs: number;
-  /** When it began to wait, or to be sent. */
-  since: number;
 }
 
 export interface ServerNotice {
@@ -149,20 +139,8 @@ export type Change =
 
 export type Action = Change & { now: number };
 
-/** Words that are not confirmed by then are offered for sending again. */
-export const CONFIRM_MS = 8_000;
-/** A line that waits so long for the way through the room goes by the server. */
-export const DETOUR_MS = 4_000;
-/** The page itself says that the agent is late by then, should the server be unable to. */
-export const LATE_MS = 8_000;
-/** A server that is well begins sooner. */
-export const SLOW_START_MS = 5_000;
-/** Cuts shorter than this are not worth a word. */
-export const BLINK_MS = 1_500;
 const NEWS_MS = 6_000;
 const MOVED_MS = 10_000;
-/** A caption stays for this long after its last word. */
-export const CAPTION_MS = 4_000;
 
 const byItself: Surroundings = { framed: false, missing: [] };
 
@@ -403,11 +381,6 @@ function isOutdated(partial: Partial, final: Segment): boolean {
   return partial.role === final.role && partial.startMs < final.start_ms;
 }
 
-function withoutFirst(typed: readonly Typed[], text: string): readonly Typed[] {
-  const index = typed.findIndex((line) => sameWords(line.text, text));
-  return index < 0 ? typed : typed.filter((_, position) => position !== index);
-}
-
 function setAgent(state: State, agentState: AgentState): State {
   const here = agentState === "listening" || agentState === "thinking" || agentState === "speaking";
   const gone: readonly NoticeCode[] = ["agent_late", "agent_lost"];
@@ -452,15 +425,6 @@ function newTyped(state: State, id: string, text: string, now: number): Typed {
   return { id, text, status: "queued", atMs: elapsed({ ...state, now }), since: now };
 }
 
-function setTyped(typed: readonly Typed[], id: string, status: Typed["status"], now: number): readonly Typed[] {
-  const set = (line: Typed): Typed => {
-    if (status === "queued" || status === "sending") return { ...line, status, since: now };
-    // Handed over late is not confirmed either.
-    return status === "sent" && line.status === "unconfirmed" ? line : { ...line, status };
-  };
-  return typed.map((line) => (line.id === id ? set(line) : line));
-}
-
 /** `socketSince` is when the words were cut or came back, however many tries lie between. */
 function setSocket(state: State, status: SocketStatus, silentMs: number, now: number): State {
   const same = state.socket !== "idle" && (state.socket === "open") === (status === "open");
@@ -500,13 +464,9 @@ function erased(state: State, now: number): State {
 
 function tick(state: State): State {
   const { now } = state;
-  const isUnconfirmed = ({ status, since }: Typed): boolean =>
-    (status === "sending" || status === "sent") && now - since > CONFIRM_MS;
   const isOld = (notice: ServerNotice): boolean => passing.includes(notice.code) && now - notice.at >= NEWS_MS;
   // Lists that stay as they are stay the same objects: nothing is drawn anew twice a second.
-  const typed = state.typed.some(isUnconfirmed)
-    ? state.typed.map((line): Typed => (isUnconfirmed(line) ? { ...line, status: "unconfirmed" } : line))
-    : state.typed;
+  const typed = withoutHope(state.typed, now);
   const micMoved = state.micMoved && now - state.micMoved.at >= MOVED_MS ? null : state.micMoved;
   const notices = state.notices.some(isOld) ? state.notices.filter((notice) => !isOld(notice)) : state.notices;
   return { ...state, typed, notices, micMoved };
@@ -514,103 +474,3 @@ function tick(state: State): State {
 
 /** Good news goes by itself, and so does what waiting mends. */
 const passing: readonly NoticeCode[] = ["agent_back", "avatar_back", "too_fast"];
-
-// What follows reads the state; nothing is stored twice.
-
-/** Milliseconds since the session's start, by the server's clock. */
-export function elapsed(state: State): number {
-  if (state.phase === "ended" && state.endedMs !== null) return state.endedMs;
-  return state.sessionId ? state.offsetMs + (state.now - state.at) : 0;
-}
-
-export function remaining(state: State): number | null {
-  return state.maxSeconds === null ? null : Math.max(0, state.maxSeconds * 1000 - elapsed(state));
-}
-
-export function agentIsHere(state: State): boolean {
-  return state.agentState === "listening" || state.agentState === "thinking" || state.agentState === "speaking";
-}
-
-export function isLate(state: State): boolean {
-  if (agentIsHere(state) || state.agentState === "lost") return false;
-  if (state.notices.some((notice) => notice.code === "agent_late")) return true;
-  return !state.agentInRoom && state.now - state.liveSince > LATE_MS;
-}
-
-/** Whether the server takes long to begin. */
-export function startIsSlow(state: State): boolean {
-  return state.phase === "starting" && state.askedAt !== null && state.now - state.askedAt > SLOW_START_MS;
-}
-
-export function wordsAreCut(state: State): boolean {
-  return state.socket !== "open" && state.socket !== "idle" && state.now - state.socketSince > BLINK_MS;
-}
-
-export interface Caption {
-  role: Role;
-  text: string;
-}
-
-/** The words being spoken, or spoken a moment ago. Who began last has the word. */
-export function caption(state: State): Caption | null {
-  if (state.phase !== "live") return null;
-  const speaking = state.partials.reduce<Partial | null>(
-    (last, partial) => (last && last.startMs > partial.startMs ? last : partial),
-    null,
-  );
-  if (speaking) return { role: speaking.role, text: speaking.text };
-  const said = state.segments.at(-1);
-  return said && elapsed(state) - said.end_ms < CAPTION_MS ? { role: said.role, text: said.text } : null;
-}
-
-/** Whether a microphone that turns up now should be opened: there was none, and the visitor has not settled for text. */
-export function wantsMicrophone(state: State): boolean {
-  const broken = state.mic === "missing" || state.mic === "busy" || state.mic === "denied";
-  return state.phase === "live" && state.media !== "elsewhere" && broken && !state.dismissed.includes("mic");
-}
-
-export type Chip =
-  | "connecting"
-  | "waiting"
-  | "listening"
-  | "thinking"
-  | "speaking"
-  | "late"
-  | "lost"
-  | "reconnecting"
-  | "elsewhere"
-  | "ended";
-
-/** The one word on where the conversation stands; null outside of one. */
-export function chip(state: State): Chip | null {
-  if (state.phase === "lobby" || state.phase === "blocked") return null;
-  if (state.phase === "starting") return "connecting";
-  if (state.phase === "ended") return "ended";
-  if (state.media === "elsewhere") return "elsewhere";
-  if (state.media === "reconnecting" || wordsAreCut(state)) return "reconnecting";
-  if (state.agentState === "lost") return "lost";
-  if (isLate(state)) return "late";
-  if (state.media === "connecting" || state.media === "idle") return "connecting";
-  if (state.agentState === "initializing") return "waiting";
-  return state.agentState;
-}
-
-/** How typed words that have waited for so long travel now; null: keep them until somebody is there to read them. */
-export function route(state: State, waitedMs = 0): "chat" | "http" | null {
-  if (state.phase !== "live" || !agentIsHere(state)) return null;
-  if (state.media === "connected" && state.agentInRoom) return "chat";
-  const roomIsNear = state.media === "connected" || state.media === "connecting";
-  return roomIsNear && waitedMs < DETOUR_MS ? null : "http";
-}
-
-/** The line to send now, and how. */
-export function nextTyped(state: State): { line: Typed; way: "chat" | "http" } | null {
-  if (state.typed.some((line) => line.status === "sending")) return null;
-  const line = state.typed.find(({ status }) => status === "queued");
-  const way = line ? route(state, state.now - line.since) : null;
-  return line && way ? { line, way } : null;
-}
-
-/** Lines that the visitor may send again. */
-export const undelivered = (state: State): readonly Typed[] =>
-  state.typed.filter(({ status }) => status === "unconfirmed" || status === "failed");

@@ -5,22 +5,13 @@ import type { Api } from "./api.ts";
 import type { Boot } from "./boot.ts";
 import { element, setText, show } from "./dom.ts";
 import type { Role } from "./events.ts";
+import { agentIsHere, caption, chip, elapsed, remaining, undelivered } from "./facts.ts";
 import { clock, duration, lineCount, shortClock } from "./format.ts";
 import type { Surroundings } from "./frame.ts";
 import { t } from "./i18n.ts";
 import { type NoticeAction, type NoticeView, needsCheck, notices } from "./notices.ts";
 import type { CaptionSize } from "./settings.ts";
-import {
-  agentIsHere,
-  type Blocked,
-  caption,
-  chip,
-  elapsed,
-  type MicStatus,
-  remaining,
-  type State,
-  undelivered,
-} from "./state.ts";
+import type { Blocked, MicStatus, State } from "./state.ts";
 import { Timing } from "./timing.ts";
 import { blockedWords, chipWords, endTitle, endWords, foreignWords, isTrouble, unheardWords } from "./words.ts";
 

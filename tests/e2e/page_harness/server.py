@@ -42,6 +42,8 @@ class RoomServer:
         self.refusal: tuple[int, str] | None = None
         self.max_seconds: int | None = None
         self.stun_servers: list[str] = []
+        self.headers: dict[str, str] = {}
+        """Headers that an operator's proxy adds."""
         self.agent: dict[str, Any] = {
             "name": "Mira",
             "description": "Receptionist of Harbour House, a small hotel by the sea.",
@@ -173,6 +175,9 @@ class RoomServer:
         elif scope["type"] == "http":
             status, kind, body = await self._answer(scope, receive)
             headers = [(b"content-type", kind.encode()), (b"content-security-policy", self._policy().encode())]
+            headers += [(name.encode(), value.encode()) for name, value in self.headers.items()]
+            if scope["path"].startswith("/static/"):
+                headers.append((b"access-control-allow-origin", b"*"))  # as WhiteNoise does
             if body.startswith(GZIPPED):
                 headers.append((b"content-encoding", b"gzip"))
             await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -194,7 +199,8 @@ class RoomServer:
         if path.startswith("/static/"):
             return _static(path)
         if method == "GET" and path == f"/r/{LINK}":
-            return 200, "text/html; charset=utf-8", self._page().encode()
+            framed = dict(scope["headers"]).get(b"sec-fetch-dest") == b"iframe"
+            return 200, "text/html; charset=utf-8", self._page(framed).encode()
         if method == "GET" and path.endswith("/transcript"):
             return 200, "text/plain; charset=utf-8", "\n".join(line.text for line in self.segments).encode()
         if dict(scope["headers"]).get(b"x-csrftoken") != b"harness-token":
@@ -209,7 +215,7 @@ class RoomServer:
         if method == "POST" and path == f"{base}end":
             self.end("ended_by_user")
             return _json(200, {"state": "ended", "reason": "ended_by_user"})
-        if method == "POST" and path == f"{base}say":
+        if method == "POST" and path == f"{base}say" and "text" in body:  # else the page has given up on it
             self.said.append(body["text"])
             self.orders.append((body["id"], body["text"]))
             return _json(202, {})
@@ -245,7 +251,7 @@ class RoomServer:
         self.segments = []
         self.started_at = datetime.now(UTC)
 
-    def _page(self) -> str:
+    def _page(self, framed: bool) -> str:
         session = {"id": str(self.session_id), "ws_path": f"/ws/sessions/{self.session_id}/"} if self.running else None
         boot = {
             "link": LINK,
@@ -258,7 +264,7 @@ class RoomServer:
             "offline_recogniser": False,
             "stun_servers": self.stun_servers,
         }
-        context = {"boot": boot, "catalog": self.catalog, "csrf_token": "harness-token"}
+        context = {"boot": boot, "catalog": self.catalog, "csrf_token": "harness-token", "framed": framed}
         return render_to_string("room/room.html", context)
 
     # -- WebSocket -------------------------------------------------------------------------------------------------
@@ -317,6 +323,8 @@ async def _body(receive: Receive) -> bytes:
     body = b""
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return b""
         body += bytes(message.get("body", b""))
         if not message.get("more_body"):
             return body
