@@ -31,6 +31,8 @@ const typeInstead = () => ({ id: "dismiss", label: t("Continue by text") }) as c
 const leave = () => ({ id: "leave", label: t("Leave") }) as const;
 const fine = () => ({ id: "dismiss", label: t("OK") }) as const;
 
+/** The check page opens in a tab of its own, where the microphone is not kept away: it would find nothing. */
+const KEPT = "mic_kept";
 /** What a frame's tag needs for the microphone. */
 const PASS_ON = 'allow="microphone"';
 const ASKING_MS = 600;
@@ -55,14 +57,16 @@ export function notices(state: State): NoticeView[] {
 /** What to do is on the Talk button, which says "Try again" meanwhile: two buttons for one thing would be a riddle. */
 function startError(code: string, { framed }: Surroundings): NoticeView {
   const [title, text] = code === "csrf" && framed ? cookieWords() : startWords(code);
-  const actions: NoticeView["actions"] = code === "csrf" ? [{ id: "reload", label: t("Load again") }] : [];
-  if (code === "csrf" && framed) actions.push({ id: "own-tab", label: t("Open in a tab of its own") });
+  const again = framed
+    ? ({ id: "own-tab", label: t("Open in a new tab") } as const)
+    : ({ id: "reload", label: t("Load again") } as const);
+  const actions = code === "csrf" ? [again] : [];
   return { key: "start", level: "warning", title, text, actions };
 }
 
 const cookieWords = (): [string, string] => [
   t("Your browser keeps no cookies here"),
-  t("It does not let this page have any inside another. Allow cookies for this site, or open it in a tab of its own."),
+  t("It does not let this page have any inside another. Allow cookies for this site, or open it in a new tab."),
 ];
 
 function startWords(code: string): [string, string] {
@@ -196,7 +200,7 @@ function microphone(state: State): NoticeView | null {
     case "kept-by-frame":
     case "kept-by-header": {
       const [title, text] = keptMicrophone(state.mic);
-      return { ...notice(title, text), actions: [typeInstead()] };
+      return { ...notice(title, text), key: KEPT, actions: [typeInstead()] };
     }
     case "missing":
       return notice(t("No microphone found"), t("Plug one in or switch it on, then try again. Or write instead."));

@@ -285,10 +285,18 @@ export function reduce(state: State, action: Action): State {
   }
 }
 
+/** Notices about the microphone: each change of it is news. */
+const MIC_KEYS: readonly string[] = ["mic", "mic_kept"];
+
 /** One that is switched on ends the typing; one that is not wanted is not missed. */
 function setMicrophone(state: State, mic: MicStatus): State {
   const typing = state.typing && mic !== "asking" && mic !== "on" && mic !== "muted";
-  return { ...state, mic, typing, dismissed: typing ? state.dismissed : without(state.dismissed, "mic") };
+  return {
+    ...state,
+    mic,
+    typing,
+    dismissed: typing ? state.dismissed : state.dismissed.filter((key) => !MIC_KEYS.includes(key)),
+  };
 }
 
 function startFailed(state: State, code: string, now: number): State {

@@ -42,19 +42,22 @@ export function blockedWords(blocked: Blocked, around: Surroundings): [string, s
 }
 
 function sandboxWords({ framed, missing }: Surroundings): [string, string] {
-  const permissions = missing.join(" ");
+  const permissions = missing.join(", ");
   return framed
     ? [
         t("The page around holds this one back"),
-        t("Its frame has a sandbox without {permissions}. Whoever made that page can add it to the frame.", {
+        t("Its frame has a sandbox without {permissions}. Whoever made that page can add what is missing.", {
           permissions,
         }),
       ]
     : [
         t("This site holds its own page back"),
-        t("Its Content-Security-Policy has a sandbox without {permissions}. Whoever runs the site can add it.", {
-          permissions,
-        }),
+        t(
+          "Its Content-Security-Policy has a sandbox without {permissions}. Whoever runs the site can add what is missing.",
+          {
+            permissions,
+          },
+        ),
       ];
 }
 
