@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 import uuid
+from collections import deque
 from typing import Any
 
 import django
@@ -50,6 +51,8 @@ from sessions.spec import SessionSpec, load_spec
 logger = logging.getLogger(__name__)
 
 MAX_TYPED = 4_000
+LINE_ATTRIBUTE = "molts.line"  # of typed text in the room: the page's name for the line
+LINES_KEPT = 200
 SAY_AGAIN_SECONDS = 1.0
 SWITCH_SECONDS = 0.0005
 CLOSE_SECONDS = 3.0
@@ -114,6 +117,7 @@ class Conversation:
         )
         self._pipeline: Pipeline | None = None
         self._face: FaceLink | None = None
+        self._lines: deque[str] = deque(maxlen=LINES_KEPT)
         self._typing = Pace(services.MOST_TYPED, services.TYPED_SECONDS)
         self._telling_too_fast = Pace(1, services.TYPED_SECONDS)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -222,12 +226,15 @@ class Conversation:
                     text="That was too much at once. What was not delivered can be sent again.",
                 )
             return
-        self._answer_text(session, event.text)
+        attributes = (event.info and event.info.attributes) or {}
+        self._answer_text(session, event.text, line=attributes.get(LINE_ATTRIBUTE, ""))
 
-    def _answer_text(self, session: AgentSession[Any], text: str) -> None:
+    def _answer_text(self, session: AgentSession[Any], text: str, *, line: str) -> None:
+        """`line` is the sender's name for it: the page sends again, by whatever way, what it saw no confirmation of."""
         text = text.strip()[:MAX_TYPED]
-        if not text:
+        if not text or (line and line in self._lines):
             return
+        self._lines.append(line)
         self._recorder.record_typed(text)
         if self._pipeline is not None:
             self._pipeline.attendant.note_asked()
@@ -256,14 +263,14 @@ class Conversation:
     def _say(self, session: AgentSession[None], data: str) -> None:
         try:
             order = json.loads(data)
-            text, speaker = str(order["text"]), order["as"]
+            text, speaker, line = str(order["text"]), order["as"], str(order["id"])
         except (ValueError, KeyError, TypeError):
             logger.warning("unreadable say order")
             return
         if speaker == "agent":
             session.say(text)
         else:
-            self._answer_text(session, text)
+            self._answer_text(session, text, line=line)
 
     # -- what goes wrong -----------------------------------------------------------------------------------------------
     def _watch_chains(self, pipeline: Pipeline) -> None:

@@ -19,6 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off", ""}
+HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9-]+)*")
 
 
 class Env:
@@ -132,14 +133,21 @@ class Env:
                 raise bad(name, word, "origins such as https://example.org, separated by commas")
         return self.words(name)
 
+    def servers(self, name: str) -> list[str]:
+        """Addresses of servers as HOST:PORT, separated by commas; an IPv6 address is in brackets."""
+        for word in self.words(name):
+            host, _, port = word.rpartition(":")
+            if not _is_host(host) or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
+                raise bad(
+                    name, word, "addresses such as stun.example.org:3478 or [2001:db8::7]:3478, separated by commas"
+                )
+        return self.words(name)
+
     def host(self, name: str, default: str) -> str:
         """An IP address or a host name."""
         value = self.text(name, default)
-        try:
-            ipaddress.ip_address(value)
-        except ValueError as error:
-            if not re.fullmatch(r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9-]+)*", value):
-                raise bad(name, value, "an IP address or a host name") from error
+        if not _is_address(value) and not HOST_NAME.fullmatch(value):
+            raise bad(name, value, "an IP address or a host name")
         return value
 
     def address(self, name: str) -> str:
@@ -224,6 +232,21 @@ def read_env_file(path: Path) -> dict[str, str]:
             value = value[1:-1]
         values[name.strip()] = value
     return values
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_host(text: str) -> bool:
+    """Whether a port may follow: a name, an IPv4 address, or an IPv6 address in brackets."""
+    if text.startswith("[") and text.endswith("]"):
+        return ":" in text and _is_address(text[1:-1])
+    return HOST_NAME.fullmatch(text) is not None
 
 
 def _has_place(value: str) -> bool:

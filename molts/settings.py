@@ -90,6 +90,8 @@ MOLTS_MEDIA_UDP_PORT = env.number("MOLTS_MEDIA_UDP_PORT", 0, maximum=65535)
 MOLTS_MEDIA_TCP_PORT = env.number("MOLTS_MEDIA_TCP_PORT", 0, maximum=65535)
 # The address that browsers are told for media, where the media server's own guess is wrong (behind NAT).
 MOLTS_NODE_IP = env.address("MOLTS_NODE_IP")
+# Whom browsers ask how the outside sees them. Nobody unless the operator says so: it tells a third party who talks.
+MOLTS_STUN_SERVERS = env.servers("MOLTS_STUN_SERVERS")
 MOLTS_AGENT_NAME = f"{MOLTS_INSTANCE}-agent"
 MOLTS_AGENT_SLOTS = env.number("MOLTS_AGENT_SLOTS", max(4, 6 * usable_cores()), minimum=1, maximum=10_000)
 MOLTS_AGENT_DRAIN_SECONDS = env.number("MOLTS_AGENT_DRAIN_SECONDS", 600, maximum=86_400)

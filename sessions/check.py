@@ -39,6 +39,7 @@ class CheckPage(View):
             "ws_path": "/ws/check/",
             "media_url": settings.LIVEKIT_PUBLIC_URL,
             "media_is_local": urlsplit(settings.LIVEKIT_PUBLIC_URL).hostname in LOOPBACK,
+            "stun_servers": settings.MOLTS_STUN_SERVERS,
             "udp_port": settings.MOLTS_MEDIA_UDP_PORT,
             "tcp_port": settings.MOLTS_MEDIA_TCP_PORT,
         }

@@ -30,7 +30,7 @@ from molts.errors import MoltsError
 from projects.authentication import ProjectKeyAuthentication
 from sessions import presence, services
 from sessions.choices import AgentStateName, SessionState
-from sessions.events import AgentState, Snapshot, encode
+from sessions.events import AgentState, Pong, Snapshot, encode
 from sessions.models import LiveSession, Segment
 from sessions.publish import group_name
 from sessions.reconcile import reconcile_session
@@ -51,6 +51,8 @@ SEND_SECONDS = 20  # a reader that takes nothing for so long is gone
 RETURN_SECONDS = (presence.VISITOR_GONE_AFTER_MS / 1000 + 0.2, presence.VISITOR_GONE_AFTER_MS / 1000 + 3.0)
 LAST_WORDS_SECONDS = 10.0  # the longest that a job may take to write what it was saying when the talk ended
 WRITTEN_WITHIN = 1.5  # seconds; what takes longer to be written is told first
+PONG_EVERY = 1.0  # seconds; who asks more often gets no more answers
+ASK_REDIS_SECONDS = 1.5  # a page that gets no answer gives up on its socket soon after
 CHECK_EVERY = 5  # beats; how often a socket asks the database whether it has missed something
 
 
@@ -64,6 +66,8 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     told_lost = False  # the page was told by this socket alone that the agent is lost
     unwritten = 0  # beats for which the agent is gone and the database does not say so
     ending = False
+    session: LiveSession | None = None  # as it was when the socket opened
+    answered_at = float("-inf")
     watch: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -118,7 +122,15 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await self.channel_layer.group_discard(group_name(self.session_id), self.channel_name)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Pings keep proxies from closing a quiet socket; nothing else is expected."""
+        """A ping, whatever is in it: nothing else is expected. It keeps proxies from closing a quiet socket, and is
+        answered while what happens would reach the reader. A part that stands still answers nothing, so the reader can
+        tell a quiet conversation from a dead connection."""
+        now = time.monotonic()
+        if self.session is None or now - self.answered_at < PONG_EVERY:
+            return
+        self.answered_at = now
+        if await _redis_answers():
+            await self._send(encode(Pong(offset_ms=services.offset_ms(self.session))))
 
     # -- events --------------------------------------------------------------------------------------------------------
     async def session_event(self, message: dict[str, Any]) -> None:
@@ -147,7 +159,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             session, segments = await database_sync_to_async(_read)(self.session_id, after)
             if session is None:
                 return None
-            self.last_seq = session.last_seq
+            self.last_seq, self.session = session.last_seq, session
             await self._send(
                 encode(
                     Snapshot(
@@ -324,6 +336,14 @@ def _redis() -> redis.asyncio.Redis:
     if loop not in _clients:
         _clients[loop] = presence.async_client()
     return _clients[loop]
+
+
+async def _redis_answers() -> bool:
+    with suppress(redis.RedisError, OSError, TimeoutError):
+        async with asyncio.timeout(ASK_REDIS_SECONDS):
+            await _redis().ping()
+            return True
+    return False
 
 
 def _later(seconds: float, session_id: uuid.UUID) -> None:

@@ -159,8 +159,14 @@ class Notice(Event):
     text: str
 
 
+class Pong(Event):
+    """The answer to a message that a reader sends, to that reader alone: what happens would still reach it."""
+
+    type: Literal["pong"] = "pong"
+
+
 SessionEvent = Annotated[
-    Snapshot | TranscriptPartial | TranscriptFinal | AgentState | SessionState | TurnMetrics | Usage | Notice,
+    Snapshot | TranscriptPartial | TranscriptFinal | AgentState | SessionState | TurnMetrics | Usage | Notice | Pong,
     Field(discriminator="type"),
 ]
 adapter: TypeAdapter[SessionEvent] = TypeAdapter(SessionEvent)

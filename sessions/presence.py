@@ -5,6 +5,7 @@ are hints: losing Redis makes everyone look absent, and callers must treat `Unav
 
     <instance>:agent:<session id>     generation and identity of the job that serves the session: "2:agent-1f00"
     <instance>:visitor:<session id>   an open WebSocket of the visitor
+    <instance>:awaited:<session id>   somebody has opened the page of a program's conversation and may yet enter
     <instance>:taken:<session id>     worker that accepted the call for an agent and is starting its job
     <instance>:missed:<session id>    since when the visitor was missed, on the page and in the room
     <instance>:worker:<worker id>     JSON about an agent worker: {"host", "slots", "used", "pid"}
@@ -20,7 +21,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -34,6 +35,8 @@ from molts.errors import Unavailable
 
 BEAT_SECONDS = 1.0
 AGENT_LOST_AFTER_MS = 4_000
+AWAITED_MS = 300_000
+"""How long somebody may read the page of a conversation before they enter it."""
 VISITOR_GONE_AFTER_MS = 4_000
 WORKER_GONE_AFTER_MS = 4_000
 AVATAR_LOST_AFTER_MS = 4_000
@@ -146,6 +149,18 @@ def async_client(*, endless: bool = False) -> redis.asyncio.Redis:
         socket_connect_timeout=2,
         health_check_interval=10 if endless else 0,
     )
+
+
+def await_visitor(session_id: uuid.UUID) -> None:
+    """Somebody is at the door. Only a hint: without Redis they have the time that everybody has."""
+    with suppress(redis.RedisError):
+        client().set(_key("awaited", session_id), "1", px=AWAITED_MS)
+
+
+def is_awaited(session_id: uuid.UUID) -> bool:
+    """Whether somebody is at the door. Raises Unavailable when Redis is out of reach."""
+    with _reachable():
+        return client().exists(_key("awaited", session_id)) > 0
 
 
 def send_say(session_id: uuid.UUID, order: dict[str, str]) -> bool:

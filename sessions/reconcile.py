@@ -129,7 +129,7 @@ def _has_left(session: LiveSession, seen: Seen, now: datetime) -> bool:
         presence.forget_missed(session.pk)
         return False
     if session.visitor_joined_at is None:
-        return now - session.created_at > _patience(session)
+        return now - session.created_at > _patience(session) and not presence.is_awaited(session.pk)
     return presence.missed_for(session.pk) > MISSED_SECONDS
 
 
@@ -153,8 +153,10 @@ def _is_silent(session: LiveSession, now: datetime) -> bool:
     limit = session.spec["limits"].get("silence_seconds") or 0
     if not limit or session.active_at is None or session.agent_state != AgentStateName.LISTENING:
         return False
+    if session.visitor_joined_at is None:
+        return False  # nobody is there to be silent; how long they may take to come is another matter
     last = Segment.objects.filter(session=session).aggregate(at=Max("created_at"))["at"]
-    return now - max(last or session.active_at, session.active_at) > timedelta(seconds=limit)
+    return now - max(last or session.active_at, session.active_at, session.visitor_joined_at) > timedelta(seconds=limit)
 
 
 # -- Agents -----------------------------------------------------------------------------------------------------------

@@ -458,9 +458,9 @@ def erase_session(*, session_id: uuid.UUID) -> None:
     LiveSession.objects.filter(pk=session_id).delete()
 
 
-def say(*, session: LiveSession, text: str, speaker: str) -> uuid.UUID:
+def say(*, session: LiveSession, text: str, speaker: str, order: uuid.UUID | None = None) -> uuid.UUID:
     """Hand `text` to the agent in the room: as something the visitor says (`user`) or that it shall say (`agent`).
-    Returns the order's id.
+    Returns the order's id; one that is given again is carried out once.
 
     Raises BadInput for unusable text, Conflict when the conversation is over or no agent is there to take it.
     """
@@ -470,7 +470,7 @@ def say(*, session: LiveSession, text: str, speaker: str) -> uuid.UUID:
     if len(text) > MAX_TEXT:
         raise BadInput(f"The text is too long: at most {MAX_TEXT} characters.", attr="text")
     require_live(session)
-    order = uuid.uuid4()
+    order = order or uuid.uuid4()
     if not presence.send_say(session.pk, {"id": str(order), "as": speaker, "text": text}):
         raise Conflict("No agent is in the room to take it. Try again in a moment.", code="no_agent")
     return order

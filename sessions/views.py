@@ -28,7 +28,7 @@ from avatars.portraits import moving_character_url, portrait_url
 from molts.api import error_body
 from molts.errors import BadInput, Busy, Conflict, Gone, MoltsError, NotFound, TooLarge
 from projects.choices import Action
-from sessions import embed, services, visitor
+from sessions import embed, presence, services, visitor
 from sessions.catalog import page_words
 from sessions.choices import LIVE_STATES, EndReason
 from sessions.models import LiveSession, RoomLink
@@ -167,25 +167,42 @@ class RoomPage(View):
                 "text": _("Go on there, or ask whoever sent you the link for a new one."),
             }
             return render(request, "room/unavailable.html", told, status=409)
+        if session is not None:
+            presence.await_visitor(session.pk)
         return room_page(request, link, session)
 
 
 def room_page(request: HttpRequest, link: RoomLink, running: LiveSession | None) -> HttpResponse:
     boot = {
         "link": link.public_id,
-        "state": "resume" if running else link_state(link),
+        "state": room_state(request, link, running),
         "agent": agent_data(link.agent),
         "project": link.project.name,
         "max_seconds": min(link.max_minutes, link.agent.max_minutes) * 60,
         "start_url": f"{link.get_absolute_url()}/start",
         "session": session_boot(running) if running else None,
         "offline_recogniser": False,
+        "stun_servers": settings.MOLTS_STUN_SERVERS,
+    }
+    context = {
+        "boot": boot,
+        "agent": link.agent,
+        "catalog": page_words(),
+        "framed": request.headers.get("Sec-Fetch-Dest") in ("iframe", "frame"),
     }
     get_token(request)  # the page's script posts, so the cookie must be set
-    response = render(request, "room/room.html", {"boot": boot, "agent": link.agent, "catalog": page_words()})
+    response = render(request, "room/room.html", context)
     response["Referrer-Policy"] = "same-origin"  # the address is the permission: no other site learns it
     embed.let_frame(request, response, link)
     return response
+
+
+def room_state(request: HttpRequest, link: RoomLink, running: LiveSession | None) -> str:
+    """What the page begins with. `resume`: this browser is in it already; `invited`: a program has made the
+    conversation, and its visitor is told first what awaits them."""
+    if running is None:
+        return link_state(link)
+    return "resume" if visitor.opens_session(request.COOKIES, running.pk) else "invited"
 
 
 def link_state(link: RoomLink) -> str:
@@ -306,9 +323,11 @@ class Start(View):
         return JsonResponse(entry(session))
 
     def _claim(self, link: RoomLink, session_id: uuid.UUID) -> HttpResponse:
-        session = LiveSession.objects.filter(pk=session_id, link=link, state__in=LIVE_STATES).first()
+        session = LiveSession.objects.filter(pk=session_id, link=link).first()
         if session is None:
             raise NotFound("There is no such conversation.")
+        if not session.is_live:
+            raise Gone("This conversation is over.", code="session_ended")
         if not services.claim_link(link=link):
             raise Conflict("This conversation is already open in another browser.", code="link_claimed")
         response = JsonResponse(entry(session))
@@ -344,10 +363,20 @@ class TranscriptView(VisitorView):
 
 class SayView(VisitorView):
     def post(self, request: HttpRequest) -> HttpResponse:
-        text = text_field(read_body(request), "text", required=True)
+        body = read_body(request)
+        text = text_field(body, "text", required=True)
+        line = _parse_line(text_field(body, "id"))
         check_say_rate(request, self.session.pk)
-        services.say(session=self.session, text=text, speaker="user")
+        services.say(session=self.session, text=text, speaker="user", order=line)
         return JsonResponse({"accepted": True}, status=202)
+
+
+def _parse_line(text: str) -> uuid.UUID | None:
+    """The page's own name for a line: however often it is sent, by whatever way, the agent answers it once."""
+    try:
+        return uuid.UUID(text) if text else None
+    except ValueError as error:
+        raise BadInput("id must be a UUID.", attr="id") from error
 
 
 class SessionView(VisitorView):

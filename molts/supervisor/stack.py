@@ -14,7 +14,7 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -57,6 +57,10 @@ class Given:
 
     def has(self, name: str) -> bool:
         return bool(self.text(name))
+
+    def words(self, name: str) -> list[str]:
+        """A comma-separated list."""
+        return [word.strip() for word in self.text(name).split(",") if word.strip()]
 
     def number(self, name: str, default: int) -> int:
         """The settings have checked the value already."""
@@ -278,6 +282,8 @@ def _own_media_server(
             redis_url=redis_url,
             webhook_url=f"{local_url(host, web_port)}/webhooks/livekit",
             node_ip=given.text("MOLTS_NODE_IP"),
+            seen_as=urlsplit(public_url).hostname or "",
+            stun_servers=given.words("MOLTS_STUN_SERVERS"),
         ),
     )
     url = local_url(host, port).replace("http", "ws", 1)
@@ -314,14 +320,22 @@ def livekit_config(
     redis_url: str,
     webhook_url: str,
     node_ip: str = "",
+    seen_as: str = "",
+    stun_servers: Sequence[str] = (),
 ) -> str:
-    """livekit-server's configuration as text. JSON, which is YAML too: no value needs quoting rules."""
+    """livekit-server's configuration as text. JSON, which is YAML too: no value needs quoting rules.
+
+    Where it knows no STUN server, it tells browsers and agents public ones of others. Its own address stands there
+    instead: it does not answer, and nobody else learns who talks.
+    """
     rtc: dict[str, object] = {"udp_port": udp_port, "tcp_port": tcp_port, "use_external_ip": False}
     if is_loopback(host):
         only_here = f"{host}/{128 if ':' in host else 32}"
         rtc |= {"node_ip": host, "enable_loopback_candidate": True, "ips": {"includes": [only_here]}}
     elif node_ip or not ipaddress.ip_address(host).is_unspecified:
         rtc |= {"node_ip": node_ip or host}
+    own = str(rtc.get("node_ip") or seen_as or "127.0.0.1")
+    rtc["stun_servers"] = [*stun_servers] or [f"[{own}]:{udp_port}" if ":" in own else f"{own}:{udp_port}"]
     config: dict[str, object] = {
         "port": port,
         "bind_addresses": [host],

@@ -74,6 +74,15 @@ class RedisServer:
             return bool(client.ping())
         return False
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It stands still: connections stand, and nothing is answered."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
     def stop(self) -> None:
         end(self._process)
 

@@ -232,9 +232,10 @@ def webm_opus(pcm: bytes) -> bytes:
     return file.getvalue()
 
 
-async def type_text(visitor: Visitor, text: str) -> None:
-    """Send `text` as the page's text box does."""
-    await visitor.room.local_participant.send_text(text, topic="lk.chat")
+async def type_text(visitor: Visitor, text: str, *, line: str = "") -> None:
+    """Send `text` as the page's text box does; `line` is the page's name for it."""
+    attributes = {"molts.line": line} if line else None
+    await visitor.room.local_participant.send_text(text, topic="lk.chat", attributes=attributes)
 
 
 def agents_in(room: rtc.Room) -> list[rtc.RemoteParticipant]:

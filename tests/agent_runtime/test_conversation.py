@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 import uuid
 
@@ -107,6 +108,24 @@ async def test_it_ignores_text_of_anyone_but_the_visitor(desk: Desk) -> None:
         await type_text(visitor, "can i speak to you about a meeting")
         said = await desk.until_said(session, 3)
     assert said == [GREETING, ("user", MEETING), ("agent", ANSWERS[MEETING])]
+
+
+async def test_it_answers_a_line_once_however_often_and_by_whatever_way_it_comes(desk: Desk) -> None:
+    session = await desk.begin(await desk.make_agent())
+    line = str(uuid.uuid4())
+    async with desk.visitor(session) as visitor:
+        await visitor.wait_until_quiet()
+        channel = presence.say_channel(session.pk)
+        await desk.until("a listener for orders", lambda: presence.client().pubsub_numsub(channel)[0][1])
+        order = json.dumps({"id": line, "as": "user", "text": PHONE})
+        await type_text(visitor, PHONE, line=line)
+        await type_text(visitor, PHONE, line=line)
+        await desk.query(lambda: presence.client().publish(channel, order))
+        await desk.until_said(session, 3)
+        # The same words are another line where the visitor says them anew.
+        await type_text(visitor, PHONE, line=str(uuid.uuid4()))
+        said = await desk.until_said(session, 5)
+    assert said == [GREETING, *[("user", PHONE), ("agent", ANSWERS[PHONE])] * 2]
 
 
 async def test_it_says_what_a_program_sends(desk: Desk) -> None:

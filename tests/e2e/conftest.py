@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_
 from tests.e2e.browser import Visitor
 from tests.e2e.page_harness import MICROPHONE, MediaServer, RoomServer, ToneAgent, find_media_server
 from tests.e2e.rooms import Rooms, make_rooms
+from tests.e2e.site import Site
 from tests.e2e.speech import Spoken, microphone
 from tests.e2e.stack import MICRO_WHISPER, ROOT, Molts
 
@@ -84,6 +85,13 @@ def playwright() -> Iterator[Playwright]:
     """Not for longer than a module: its event loop runs in the tests' thread."""
     with sync_playwright() as playwright:
         yield playwright
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    site = Site()
+    yield site
+    site.close()
 
 
 Enter = Callable[..., Visitor]

@@ -165,6 +165,13 @@ def test_a_taken_port_is_one_line_with_its_mend(tmp_path: Path) -> None:
         ({"MOLTS_HOST": "hello_world"}, "MOLTS_HOST='hello_world' is not valid"),
         ({"MOLTS_INSTANCE": "\u00e9"}, "MOLTS_INSTANCE="),
         ({"MOLTS_NODE_IP": "router.example"}, "MOLTS_NODE_IP='router.example' is not valid: expected an IP address"),
+        (
+            {"MOLTS_STUN_SERVERS": "stun.example.org"},
+            "MOLTS_STUN_SERVERS='stun.example.org' is not valid: expected addr",
+        ),
+        ({"MOLTS_STUN_SERVERS": "a.example:3478,stun:b.example:3478"}, "='stun:b.example:3478' is not valid"),
+        ({"MOLTS_STUN_SERVERS": "2001:db8::7:3478"}, "='2001:db8::7:3478' is not valid"),
+        ({"MOLTS_STUN_SERVERS": "stun.example.org:70000"}, "='stun.example.org:70000' is not valid"),
         ({"MOLTS_NODE_IP": "0.0.0.0"}, "MOLTS_NODE_IP='0.0.0.0' is not valid"),
         ({"CSRF_TRUSTED_ORIGINS": "foo"}, "CSRF_TRUSTED_ORIGINS='foo' is not valid"),
         ({"LIVEKIT_URL": "ws://127.0.0.1:1"}, "LIVEKIT_API_KEY and LIVEKIT_API_SECRET must be set too"),

@@ -1,13 +1,24 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { ServerEvent } from "../../static/src/room/events.ts";
-import { BACKOFF_MS, SessionSocket, type SocketLike, socketUrl } from "../../static/src/room/socket.ts";
+import {
+  ANSWER_MS,
+  BACKOFF_MS,
+  QUIET_MS,
+  SessionSocket,
+  type SocketLike,
+  socketUrl,
+} from "../../static/src/room/socket.ts";
 
 class Wire implements SocketLike {
   onmessage: SocketLike["onmessage"] = null;
   onclose: SocketLike["onclose"] = null;
   closed = false;
+  readonly sent: string[] = [];
   constructor(readonly url: string) {}
+  send(text: string): void {
+    this.sent.push(text);
+  }
   close(): void {
     this.closed = true;
   }
@@ -32,7 +43,7 @@ function bench() {
     {
       lastSeq: () => seq,
       onEvent: (event) => heard.push(event),
-      onStatus: (status) => statuses.push(status),
+      onStatus: (status, silentMs) => statuses.push(silentMs ? `${status} ${silentMs}` : status),
       onOver: (code) => over.push(code),
     },
     {
@@ -108,6 +119,44 @@ describe("session socket", () => {
     assert.ok(silent.closed);
     assert.equal(fire(), 300);
     assert.equal(wires.length, 2);
+  });
+
+  it("asks after a short quiet whether anybody is there, and takes an answer for one", () => {
+    const { socket, wire, wires, fire } = bench();
+    socket.open();
+    wire().say(snapshot);
+    for (let count = 0; count < 3; count += 1) {
+      assert.equal(fire(), QUIET_MS);
+      assert.deepEqual(wire().sent, Array(count + 1).fill('{"type":"ping"}'));
+      wire().say({ type: "pong" });
+    }
+    assert.equal(wires.length, 1);
+  });
+
+  it("leaves a connection that leads to nobody, and says for how long nothing came", () => {
+    const { socket, wire, wires, fire, statuses } = bench();
+    socket.open();
+    wire().say(snapshot);
+    const silent = wire();
+    fire();
+    assert.equal(fire(), ANSWER_MS);
+    assert.ok(silent.closed);
+    assert.deepEqual(statuses, ["connecting", "open", `retrying ${QUIET_MS + ANSWER_MS}`]);
+    assert.equal(fire(), 300);
+    assert.equal(wires.length, 2);
+    assert.ok(QUIET_MS + ANSWER_MS < 8_000, "told within ten seconds, whatever a busy machine adds");
+  });
+
+  it("needs no question while things happen", () => {
+    const { socket, wire, timers } = bench();
+    socket.open();
+    wire().say(snapshot);
+    for (let count = 0; count < 4; count += 1) wire().say({ type: "agent.state", state: "thinking" });
+    assert.deepEqual(
+      timers.filter((timer) => timer.live).map((timer) => timer.ms),
+      [QUIET_MS],
+    );
+    assert.deepEqual(wire().sent, []);
   });
 
   it("reconnects at once when the network is back, and hears nothing from the old wire", () => {

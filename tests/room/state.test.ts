@@ -9,23 +9,23 @@ import type {
   ServerEvent,
   SessionState,
 } from "../../static/src/room/events.ts";
-import { needsCheck, notices } from "../../static/src/room/notices.ts";
 import {
   BLINK_MS,
   CAPTION_MS,
-  type Change,
-  CONFIRM_MS,
   caption,
   chip,
+  DETOUR_MS,
   elapsed,
-  initialState,
   LATE_MS,
   nextTyped,
-  reduce,
   route,
-  type State,
+  SLOW_START_MS,
+  undelivered,
   wantsMicrophone,
-} from "../../static/src/room/state.ts";
+} from "../../static/src/room/facts.ts";
+import { needsCheck, notices } from "../../static/src/room/notices.ts";
+import { type Change, initialState, reduce, type State } from "../../static/src/room/state.ts";
+import { CONFIRM_MS } from "../../static/src/room/typed.ts";
 import { endTitle } from "../../static/src/room/words.ts";
 
 const boot: Boot = {
@@ -37,6 +37,7 @@ const boot: Boot = {
   start_url: "/r/lnk_1/start",
   session: null,
   offline_recogniser: false,
+  stun_servers: [],
 };
 
 /** A page whose clock the test moves. */
@@ -209,7 +210,7 @@ describe("transcript", () => {
 });
 
 describe("typed text", () => {
-  const type = (page: Page, text = "hello"): Page => page.do({ type: "typed", id: "t1", text });
+  const type = (page: Page, text = "hello", id = "t1"): Page => page.do({ type: "typed", id, text });
 
   it("waits for an agent who can read it", () => {
     const page = type(Page.talking().hear(agent("initializing")));
@@ -217,7 +218,7 @@ describe("typed text", () => {
     assert.equal(nextTyped(page.state), null);
     page.hear(agent("listening"));
     assert.equal(route(page.state), "chat");
-    assert.equal(nextTyped(page.state)?.text, "hello");
+    assert.equal(nextTyped(page.state)?.line.text, "hello");
   });
 
   it("goes by HTTP while the media connection is lost", () => {
@@ -230,7 +231,7 @@ describe("typed text", () => {
     page.do({ type: "typed.status", id: "t1", status: "sending" });
     assert.equal(nextTyped(page.state), null);
     page.do({ type: "typed.status", id: "t1", status: "sent" });
-    assert.equal(nextTyped(page.state)?.id, "t2");
+    assert.equal(nextTyped(page.state)?.line.id, "t2");
   });
 
   it("gives way to the server's line, once for each", () => {
@@ -242,8 +243,105 @@ describe("typed text", () => {
     const page = type(Page.talking())
       .do({ type: "typed.status", id: "t1", status: "sent" })
       .after(CONFIRM_MS + 1);
-    assert.equal(page.state.typed[0]?.status, "failed");
+    assert.equal(page.state.typed[0]?.status, "unconfirmed");
   });
+
+  it("is offered again while the sending itself hangs, and a late word of the way does not take that back", () => {
+    const page = type(Page.talking()).do({ type: "typed.status", id: "t1", status: "sending" });
+    assert.equal(page.after(CONFIRM_MS - 1).state.typed[0]?.status, "sending");
+    assert.deepEqual(undelivered(page.after(2).state).length, 1);
+    page.do({ type: "typed.status", id: "t1", status: "sent" });
+    assert.equal(page.state.typed[0]?.status, "unconfirmed");
+    page.do(
+      { type: "typed.status", id: "t1", status: "queued" },
+      { type: "typed.status", id: "t1", status: "sending" },
+    );
+    assert.equal(page.after(CONFIRM_MS - 1).state.typed[0]?.status, "sending", "a new try has its own time");
+    assert.deepEqual(page.hear(final(1, "hello", { role: "user" })).state.typed, []);
+  });
+
+  it("does not hold up the next one for ever", () => {
+    const page = type(type(Page.talking()), "there", "t2").do({ type: "typed.status", id: "t1", status: "sending" });
+    assert.equal(nextTyped(page.state), null);
+    assert.equal(nextTyped(page.after(CONFIRM_MS + 1).state)?.line.id, "t2");
+  });
+
+  it("takes the other way when nobody is seen in the room though the agent listens", () => {
+    const page = type(Page.talking().do({ type: "agent.media", present: false, video: false }));
+    assert.equal(nextTyped(page.state), null);
+    assert.equal(nextTyped(page.after(DETOUR_MS).state)?.way, "http");
+  });
+});
+
+describe("a server that stands still", () => {
+  it("is told at once when the socket was silent for long already", () => {
+    const page = Page.talking();
+    page.do({ type: "socket", status: "retrying", silentMs: 5_500 });
+    assert.deepEqual(
+      notices(page.state).map((one) => one.key),
+      ["words"],
+    );
+    page.do({ type: "socket", status: "connecting" });
+    assert.equal(chip(page.state), "reconnecting");
+    page.do({ type: "socket", status: "open" });
+    assert.deepEqual(notices(page.state), []);
+  });
+
+  it("is told when it does not begin a conversation", () => {
+    const page = new Page().do({ type: "talk", typing: true }, { type: "asked" });
+    assert.deepEqual(notices(page.after(SLOW_START_MS).state), []);
+    assert.deepEqual(
+      notices(page.after(1).state).map((one) => [one.key, ...one.actions.map(({ id }) => id)]),
+      [["slow-start", "leave"]],
+    );
+    page.do({ type: "started", sessionId: "s1", wsPath: "/ws/" });
+    assert.ok(!notices(page.state).some((one) => one.key === "slow-start"));
+  });
+});
+
+describe("typing instead of talking", () => {
+  const typing = () =>
+    new Page().do({ type: "talk", typing: true }, { type: "started", sessionId: "s1", wsPath: "/ws/" });
+
+  it("misses no microphone, until one was wanted", () => {
+    const page = typing();
+    assert.deepEqual(notices(page.state), []);
+    page.do({ type: "mic", status: "off" });
+    assert.deepEqual([notices(page.state), page.state.typing], [[], true]);
+    page.do({ type: "mic", status: "asking" }, { type: "mic", status: "denied" });
+    assert.deepEqual(
+      notices(page.state).map((one) => one.key),
+      ["mic"],
+    );
+  });
+
+  it("ends with the microphone, and begins anew where the visitor goes on by text", () => {
+    const page = typing().do({ type: "mic", status: "asking" }, { type: "mic", status: "on" });
+    assert.equal(page.state.typing, false);
+    const asked = new Page().do({ type: "talk" }, { type: "mic", status: "asking" }, { type: "typing" });
+    assert.equal(asked.state.typing, true);
+    asked.do({ type: "mic", status: "denied" }, { type: "started", sessionId: "s1", wsPath: "/ws/" });
+    assert.deepEqual(notices(asked.state), [], "who settled for text before the browser's answer is left in peace");
+  });
+
+  it("is kept over a reload", () => {
+    const page = new Page().do({ type: "resume", sessionId: "s1", typing: true });
+    page.do({ type: "started", sessionId: "s1", wsPath: "/ws/" });
+    assert.deepEqual(notices(page.state), []);
+  });
+});
+
+describe("an invitation", () => {
+  for (const [code, blocked] of [
+    ["session_ended", "over"],
+    ["link_claimed", "claimed"],
+    ["not_found", "gone"],
+  ] as const) {
+    it(`offers no second try after ${code}`, () => {
+      const page = new Page({ state: "invited" }).do({ type: "talk" }, { type: "start.failed", code });
+      assert.deepEqual([page.state.phase, page.state.blocked], ["blocked", blocked]);
+    });
+  }
 });
 
 describe("typing too fast", () => {
@@ -262,7 +360,7 @@ describe("typing too fast", () => {
       notices(page.state).map((one) => one.title),
       ["One moment"],
     );
-    assert.equal(page.after(CONFIRM_MS + 1).state.typed[0]?.status, "failed");
+    assert.equal(page.after(CONFIRM_MS + 1).state.typed[0]?.status, "unconfirmed");
   });
 });
 

@@ -94,6 +94,52 @@ async def test_it_sends_a_snapshot_and_then_what_happens(talk: LiveSession, look
         assert (final["type"], final["seq"], final["text"]) == ("transcript.final", 4, "four")
 
 
+async def test_it_answers_whoever_asks_whether_it_is_there(
+    talk: LiveSession, looked_at: list[uuid.UUID], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumers, "PONG_EVERY", 0.0)
+    async with (
+        socket(talk.pk, cookie=visitor_cookie(talk)) as page,
+        socket(talk.pk, cookie=visitor_cookie(talk)) as other,
+    ):
+        for reader in (page, other):
+            await reader.connect()
+            await receive(reader)
+        for ping in ('{"type":"ping"}', "?", "no JSON"):
+            await page.send_to(text_data=ping)
+            (pong,) = await receive(page)
+            assert set(pong) == {"type", "at", "offset_ms"}
+            assert pong["type"] == "pong"
+        await write(talk, "four")
+        assert [event["type"] for event in await receive(other)] == ["transcript.final"], "nobody else is told"
+
+
+async def test_who_asks_all_the_time_is_answered_once_a_second(talk: LiveSession, looked_at: list[uuid.UUID]) -> None:
+    async with socket(talk.pk, cookie=visitor_cookie(talk)) as page:
+        await page.connect()
+        await receive(page)
+        for _ in range(50):
+            await page.send_to(text_data='{"type":"ping"}')
+        await write(talk, "four")
+        kinds = [event["type"] for event in await receive(page, 2)]
+        assert sorted(kinds) == ["pong", "transcript.final"]
+
+
+async def test_it_does_not_say_that_it_is_there_while_events_cannot_reach_it(
+    talk: LiveSession, looked_at: list[uuid.UUID], own_redis: RedisServer
+) -> None:
+    """As when Redis stands still: the socket stands, but nothing that happens would come through it."""
+    async with socket(talk.pk, cookie=visitor_cookie(talk)) as page:
+        await page.connect()
+        await receive(page)
+        with own_redis.frozen():
+            await page.send_to(text_data='{"type":"ping"}')
+            assert await page.receive_nothing(timeout=consumers.ASK_REDIS_SECONDS + 0.5)
+        await asyncio.sleep(consumers.PONG_EVERY)
+        await page.send_to(text_data='{"type":"ping"}')
+        assert [event["type"] for event in await receive(page)] == ["pong"]
+
+
 async def test_it_sends_only_what_is_newer_after_a_cut(talk: LiveSession, looked_at: list[uuid.UUID]) -> None:
     async with socket(talk.pk, query="?after=2", cookie=visitor_cookie(talk)) as page:
         await page.connect()

@@ -53,6 +53,7 @@ def media(monkeypatch: pytest.MonkeyPatch, quiet_events: list[SessionEvent]) -> 
     monkeypatch.setattr(presence, "only_one", only_one)
     monkeypatch.setattr(presence, "missed_for", lambda session_id: 60.0)
     monkeypatch.setattr(presence, "forget_missed", lambda session_id: None)
+    monkeypatch.setattr(presence, "is_awaited", lambda session_id: False)
     monkeypatch.setattr(presence, "forget_taken", lambda session_id: None)
     return media
 
@@ -124,14 +125,38 @@ def test_it_ends_at_the_time_limit(agent: Agent, look: Look) -> None:
 def test_it_ends_after_long_silence_but_not_while_somebody_talks(agent: Agent, look: Look) -> None:
     agent.silence_seconds = 30
     agent.save()
-    quiet = make_session(agent, age_seconds=40, visitor_joined_at=timezone.now())
-    spoken = make_session(agent, age_seconds=40, visitor_joined_at=timezone.now())
+    joined = timezone.now() - timedelta(seconds=40)
+    quiet = make_session(agent, age_seconds=40, visitor_joined_at=joined)
+    spoken = make_session(agent, age_seconds=40, visitor_joined_at=joined)
     say(spoken, "user", "hello")
-    answering = make_session(agent, age_seconds=40, visitor_joined_at=timezone.now(), agent_state="speaking")
+    answering = make_session(agent, age_seconds=40, visitor_joined_at=joined, agent_state="speaking")
     look()
     for session in (quiet, spoken, answering):
         reconcile_session(session.pk)
     assert [state_of(session)[1] for session in (quiet, spoken, answering)] == ["silence", "", ""]
+
+
+def test_who_is_not_there_yet_is_not_silent(agent: Agent, look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent.silence_seconds = 30
+    agent.save()
+    reading = make_session(agent, age_seconds=50, source="api")
+    just_in = make_session(agent, age_seconds=50, source="api", visitor_joined_at=timezone.now())
+    look(socket=False, in_room=False)
+    reconcile_session(reading.pk)
+    look()
+    reconcile_session(just_in.pk)
+    assert [state_of(session) for session in (reading, just_in)] == [("active", "")] * 2
+
+
+def test_it_waits_longer_for_a_visitor_who_reads_the_page(
+    agent: Agent, look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, nobody = (make_session(agent, age_seconds=200, source="api") for _ in range(2))
+    monkeypatch.setattr(presence, "is_awaited", lambda session_id: session_id == reading.pk)
+    look(socket=False, in_room=False)
+    for session in (reading, nobody):
+        reconcile_session(session.pk)
+    assert (state_of(reading), state_of(nobody)) == (("active", ""), ("ended", "visitor_left"))
 
 
 def test_it_says_once_that_the_agent_is_late_and_calls_it_again(agent: Agent, look: Look, media: Media) -> None:

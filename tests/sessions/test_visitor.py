@@ -9,6 +9,7 @@ from typing import Any
 
 import jwt
 import pytest
+import redis
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.cache import cache
@@ -20,9 +21,10 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from avatars.models import Agent
 from molts.errors import Unavailable
-from sessions import rooms
+from sessions import presence, rooms
 from sessions.models import LiveSession, RoomLink
 from sessions.tokens import cookie_name
+from tests.agent_runtime.stack import RedisServer
 from tests.sessions.factories import make_session, say
 
 pytestmark = pytest.mark.usefixtures("quiet_events", "media_server_says_yes")
@@ -233,6 +235,35 @@ def test_a_one_session_link_is_for_the_first_browser_that_enters(link: RoomLink,
     assert second.delete(mine).status_code == 404
     assert boot(first.get(url))["session"]["id"] == str(session.pk), "a reload goes on"
     assert start(first, link, resume=str(session.pk)).status_code == 200
+
+
+def test_whom_a_program_invites_enters_by_themselves(link: RoomLink, agent: Agent, own_redis: RedisServer) -> None:
+    RoomLink.objects.filter(pk=link.pk).update(one_session=True)
+    session = make_session(agent, link=link)
+    visitor = Client()
+    first = boot(visitor.get(f"/r/{link.public_id}"))
+    assert (first["state"], first["session"]["id"]) == ("invited", str(session.pk))
+    assert presence.is_awaited(session.pk), "whoever reads the page has time for it"
+    assert start(visitor, link, resume=str(session.pk)).status_code == 200
+    assert boot(visitor.get(f"/r/{link.public_id}"))["state"] == "resume"
+
+
+def test_the_page_of_an_invitation_needs_no_redis(
+    link: RoomLink, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RoomLink.objects.filter(pk=link.pk).update(one_session=True)
+    make_session(agent, link=link)
+    monkeypatch.setattr(presence, "client", lambda: redis.Redis(port=1, socket_connect_timeout=0.2))
+    assert boot(Client().get(f"/r/{link.public_id}"))["state"] == "invited"
+
+
+def test_an_invitation_that_is_over_says_so(link: RoomLink, agent: Agent) -> None:
+    RoomLink.objects.filter(pk=link.pk).update(one_session=True)
+    session = make_session(agent, link=link)
+    LiveSession.objects.update(state="ended")
+    response = start(Client(), link, resume=str(session.pk))
+    assert (response.status_code, error_code(response)) == (410, "session_ended")
+    assert error_code(start(Client(), link, resume=str(uuid.uuid4()))) == "not_found"
 
 
 def test_it_offers_only_open_links_on_the_start_page(visitor: Client, link: RoomLink, other_link: RoomLink) -> None:

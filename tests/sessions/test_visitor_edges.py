@@ -110,6 +110,25 @@ def test_it_takes_what_cannot_be_shown_out_of_what_is_said(
 
 
 @pytest.mark.usefixtures("counted")
+def test_a_line_keeps_the_name_that_the_page_gave_it(
+    client: Client, link: RoomLink, talk: LiveSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders: list[dict[str, str]] = []
+    monkeypatch.setattr("sessions.presence.send_say", lambda _session, order: orders.append(order) or True)
+    own(client, talk)
+    url = f"/r/{link.public_id}/sessions/{talk.pk}/say"
+    line = "3f2b8c1e-9d4a-4c0f-8a11-0c5d2e7f9a10"
+    for body in ({"text": "hello", "id": line}, {"text": "hello", "id": line.upper()}, {"text": "hello"}):
+        assert client.post(url, body, content_type="application/json").status_code == 202
+    assert [order["id"] for order in orders[:2]] == [line, line], "the agent can tell that it is the same line"
+    assert orders[2]["id"] not in ("", line)
+    for wrong in ("1", "x" * 5_000, "\u0000"):
+        response = client.post(url, {"text": "hello", "id": wrong}, content_type="application/json")
+        assert (response.status_code, response.json()["errors"][0]["attr"]) == (400, "id")
+    assert client.post(url, {"text": "hello", "id": 7}, content_type="application/json").status_code == 400
+
+
+@pytest.mark.usefixtures("counted")
 def test_it_says_that_no_agent_is_there_to_hear(
     client: Client, link: RoomLink, talk: LiveSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,10 @@ const page = document.getElementById("talk");
 const find = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
 const PAUSES_MS = [300, 1_000, 2_000, 4_000, 5_000];
+// A server that stands still closes nothing: after a quiet it is asked whether it is there, and no answer is a cut.
+const QUIET_MS = 2_000;
+const ANSWER_MS = 3_500;
+const OPEN_MS = 8_000;
 const FINAL_CODES = new Set([4401, 4404, 4410]);
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600]; // seconds between two marks of the axis
 const LANES = { user: 6, agent: 44 };
@@ -235,11 +239,26 @@ const hear = {
 
 function follow() {
   const socket = new WebSocket(`${window.location.origin.replace("http", "ws")}${page.dataset.ws}?after=${lastSeq}`);
+  let silence = 0;
+  const leave = () => {
+    socket.onmessage = null;
+    socket.close();
+    closed({ code: 1006 });
+  };
+  const ask = () => {
+    socket.send('{"type":"ping"}');
+    silence = setTimeout(leave, ANSWER_MS);
+  };
+  silence = setTimeout(leave, OPEN_MS);
   socket.onmessage = ({ data }) => {
+    clearTimeout(silence);
+    silence = setTimeout(ask, QUIET_MS);
     const event = JSON.parse(data);
     hear[event.type]?.(event);
   };
-  socket.onclose = ({ code }) => {
+  const closed = ({ code }) => {
+    clearTimeout(silence);
+    socket.onclose = null;
     if (over || FINAL_CODES.has(code)) {
       if (!over) find("link-state").textContent = "no longer following: load the page again";
       over = true;
@@ -249,6 +268,7 @@ function follow() {
     setTimeout(follow, PAUSES_MS[Math.min(failures, PAUSES_MS.length - 1)]);
     failures += 1;
   };
+  socket.onclose = closed;
 }
 
 const say = find("say");

@@ -1,6 +1,7 @@
 /** The check page: runs every test after a click, which also unlocks sound, and shows each finding as it comes. */
 
 import { t } from "../room/i18n.ts";
+import { keepPeers } from "../room/peers.ts";
 import { loadSettings } from "../room/settings.ts";
 import { checkMicrophone, checkSecure, checkServer, checkSpeaker, playTone, wait } from "./browser.ts";
 import { checkMedia, type MediaBoot } from "./media.ts";
@@ -28,6 +29,7 @@ const RUN_MS = 90_000;
 
 interface Boot extends MediaBoot {
   ws_path: string;
+  stun_servers: string[];
 }
 
 function element<T extends HTMLElement>(id: string): T {
@@ -37,6 +39,7 @@ function element<T extends HTMLElement>(id: string): T {
 }
 
 const boot = JSON.parse(element("boot").textContent ?? "") as Boot;
+keepPeers(boot.stun_servers);
 const csrfToken = document.querySelector<HTMLInputElement>("input[name=csrfmiddlewaretoken]")?.value ?? "";
 const start = element<HTMLButtonElement>("start");
 const copy = element<HTMLButtonElement>("copy");

@@ -20,7 +20,11 @@ export class ApiError extends Error {
   }
 }
 
-const DEADLINE_MS = 15_000;
+/** A server that has not answered by then stands still: the visitor is told, and may try again. */
+const DEADLINE_MS = 8_000;
+const END_TRIES = 4;
+/** A conversation opens a room on the media server first; meanwhile the page says that it takes long. */
+const START_DEADLINE_MS = 20_000;
 
 export class Api {
   constructor(
@@ -30,21 +34,43 @@ export class Api {
   ) {}
 
   async start(name: string): Promise<Started> {
-    return this.json(await this.send("POST", this.startUrl, name ? { name } : {}));
+    return this.enter(name ? { name } : {});
   }
 
   /** A new token for a session that this browser already owns. */
   async resume(sessionId: string): Promise<Started> {
-    return this.json(await this.send("POST", this.startUrl, { resume: sessionId }));
+    return this.enter({ resume: sessionId });
+  }
+
+  private async enter(body: object): Promise<Started> {
+    return this.json(await this.send("POST", this.startUrl, body, { deadline: START_DEADLINE_MS }));
   }
 
   /** `keepalive` lets the request outlive the page when the visitor closes it right after pressing Leave. */
   async end(sessionId: string): Promise<void> {
-    await this.send("POST", `${this.base(sessionId)}end`, {}, true);
+    await this.send("POST", `${this.base(sessionId)}end`, {}, { keepalive: true });
   }
 
-  async say(sessionId: string, text: string): Promise<void> {
-    await this.send("POST", `${this.base(sessionId)}say`, { text });
+  /** Whether the server knows now that it is over. It also notices by itself that a visitor has gone, only later; so a few
+   * tries are enough. */
+  async endSurely(sessionId: string): Promise<boolean> {
+    for (let attempt = 0; attempt < END_TRIES; attempt += 1) {
+      try {
+        await this.end(sessionId);
+        return true;
+      } catch (error) {
+        const status = error instanceof ApiError ? error.status : 0;
+        if (status === 404 || status === 410) return true; // there is no such conversation any more
+        if (status >= 400 && status < 500) return false;
+        await new Promise((resolve) => setTimeout(resolve, 1_000 * (attempt + 1)));
+      }
+    }
+    return false;
+  }
+
+  /** A line of the same id counts once, however often it is sent. */
+  async say(sessionId: string, text: string, id: string): Promise<void> {
+    await this.send("POST", `${this.base(sessionId)}say`, { text, id });
   }
 
   async erase(sessionId: string): Promise<void> {
@@ -64,7 +90,12 @@ export class Api {
     return `/r/${encodeURIComponent(this.link)}/sessions/${encodeURIComponent(sessionId)}/`;
   }
 
-  private async send(method: string, url: string, body?: object, keepalive = false): Promise<Response> {
+  private async send(
+    method: string,
+    url: string,
+    body?: object,
+    { keepalive = false, deadline = DEADLINE_MS } = {},
+  ): Promise<Response> {
     const headers: Record<string, string> = { "X-CSRFToken": this.csrfToken, Accept: "application/json" };
     if (body) headers["Content-Type"] = "application/json";
     let response: Response;
@@ -75,7 +106,7 @@ export class Api {
         body: body ? JSON.stringify(body) : null,
         credentials: "same-origin",
         keepalive,
-        signal: AbortSignal.timeout(DEADLINE_MS),
+        signal: AbortSignal.timeout(deadline),
       });
     } catch (error) {
       const late = error instanceof DOMException && error.name === "TimeoutError";

@@ -1,6 +1,7 @@
 /** What the server wrote into the page, and where the visitor's requests go. */
 
-export type LinkState = "open" | "expired" | "revoked" | "full" | "resume";
+/** `resume`: this browser is in a conversation already. `invited`: a program has made one for whoever enters first. */
+export type LinkState = "open" | "expired" | "revoked" | "full" | "resume" | "invited";
 
 export interface Boot {
   link: string;
@@ -11,6 +12,8 @@ export interface Boot {
   start_url: string;
   session: { id: string; ws_path: string } | null;
   offline_recogniser: boolean;
+  /** `host:port` of those that the operator wants asked; mostly none. */
+  stun_servers: string[];
 }
 
 export function readBoot(document: Document): Boot {

@@ -85,6 +85,8 @@ export interface TurnTimes {
 export type TurnMetrics = Stamped & { type: "turn.metrics" } & TurnTimes;
 export type Usage = Stamped & { type: "usage"; cost: string | null; currency: string };
 export type Notice = Stamped & { type: "notice"; level: NoticeLevel; code: NoticeCode; text: string };
+/** The answer to this page's own question whether anybody is there. */
+export type Pong = Stamped & { type: "pong" };
 
 export type ServerEvent =
   | Snapshot
@@ -94,7 +96,8 @@ export type ServerEvent =
   | SessionStateEvent
   | TurnMetrics
   | Usage
-  | Notice;
+  | Notice
+  | Pong;
 
 const known: ReadonlySet<string> = new Set<ServerEvent["type"]>([
   "snapshot",
@@ -105,6 +108,7 @@ const known: ReadonlySet<string> = new Set<ServerEvent["type"]>([
   "turn.metrics",
   "usage",
   "notice",
+  "pong",
 ]);
 
 /** The event in `text`, or null for anything this page does not know: a newer server must not break an open page. */

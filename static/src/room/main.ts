@@ -5,27 +5,32 @@ import { readBoot, readCsrfToken, settleInFrame } from "./boot.ts";
 import { listDevices, microphonePermission, onDeviceChange, onPermissionChange, type Permission } from "./devices.ts";
 import { element } from "./dom.ts";
 import { MovingFace } from "./face.ts";
+import { nextTyped, wantsMicrophone } from "./facts.ts";
+import { lookAround } from "./frame.ts";
 import { listenToHold } from "./hold.ts";
+import { newId } from "./ids.ts";
 import { loadLiveKit, Media } from "./media.ts";
 import type { NoticeAction } from "./notices.ts";
+import { keepPeers } from "./peers.ts";
 import {
   type CaptionSize,
   captionSizes,
+  isTypedTalk,
   loadName,
   loadSettings,
   type Settings,
   saveName,
   saveSettings,
+  saveTypedTalk,
 } from "./settings.ts";
-import { type Command, commandOf, shortcutList, takesKeys, takesSpace } from "./shortcuts.ts";
+import { type Command, commandOf, fillHelp, takesKeys, takesSpace } from "./shortcuts.ts";
 import { SessionSocket, socketUrl } from "./socket.ts";
 import { SoundPanel } from "./sound.ts";
-import { type Change, initialState, nextTyped, reduce, route, type State, wantsMicrophone } from "./state.ts";
+import { type Change, initialState, reduce, type State } from "./state.ts";
 import { View } from "./view.ts";
 import { Meter, Visualiser } from "./visualiser.ts";
 
 const TICK_MS = 500;
-const END_TRIES = 4;
 /** How long the last lines may take to arrive after the end. */
 const LAST_LINES_MS = 30_000;
 /** A page whose clock stood still for so long has slept, and its connections with it. */
@@ -36,7 +41,9 @@ const api = new Api(boot.start_url, boot.link, readCsrfToken(document));
 const view = new View(boot, api);
 const face = new MovingFace(view.avatar, view.face);
 
-let state: State = initialState(boot, Date.now(), loadSettings());
+keepPeers(boot.stun_servers, () => conversation?.peersChanged());
+
+let state: State = initialState(boot, Date.now(), loadSettings(), lookAround(window, document));
 let conversation: Conversation | null = null;
 
 const sound = new SoundPanel(() => state.settings, {
@@ -52,6 +59,9 @@ function dispatch(change: Change): void {
   if (before.phase !== "ended" && state.phase === "ended") {
     for (const dialog of [view.settingsDialog, view.helpDialog]) dialog.close();
     void conversation?.finish();
+  }
+  if (before.typing !== state.typing || before.sessionId !== state.sessionId) {
+    saveTypedTalk(state.typing && state.sessionId ? state.sessionId : "");
   }
   if (state.phase === "live") conversation?.deliver();
 }
@@ -102,6 +112,18 @@ class Conversation {
     return this.visualiser.level;
   }
 
+  /** Enters the conversation: a new one, or the one that a program has made for whoever comes. */
+  private async enter(name: string): Promise<void> {
+    const { session } = boot;
+    await this.begin(() => (state.invited && session ? api.resume(session.id) : api.start(name)));
+  }
+
+  /** From a click on Type instead: no microphone is asked for. The click lets the browser play the agent's voice. */
+  async write(name: string): Promise<void> {
+    this.visualiser.unlock();
+    await this.enter(name);
+  }
+
   /** From a click on Talk. The microphone opens first, so that the first words are kept while all else connects. */
   async talk(name: string): Promise<void> {
     this.visualiser.unlock();
@@ -111,17 +133,18 @@ class Conversation {
     });
     // The browser's question may take the visitor a while; the agent should not greet somebody who still reads it.
     if ((await microphonePermission()) !== "granted") await Promise.race([opened, typing]);
-    await this.begin(() => api.start(name));
+    await this.enter(name);
   }
 
   async resume(sessionId: string): Promise<void> {
     this.sessionId = sessionId;
-    if ((await microphonePermission()) === "granted") void this.media.openMicrophone();
+    if (!state.typing && (await microphonePermission()) === "granted") void this.media.openMicrophone();
     await this.begin(() => api.resume(sessionId));
   }
 
   private async begin(request: () => Promise<Started>): Promise<void> {
     if (this.done) return;
+    this.report({ type: "asked" });
     let started: Started;
     try {
       started = await request();
@@ -132,7 +155,7 @@ class Conversation {
     }
     this.sessionId = started.session.id;
     if (this.done) {
-      await endSession(this.sessionId);
+      await api.endSurely(this.sessionId);
       return;
     }
     this.report({ type: "started", sessionId: started.session.id, wsPath: started.ws_path });
@@ -144,7 +167,7 @@ class Conversation {
     this.socket = new SessionSocket(socketUrl(path, window.location), {
       lastSeq: () => state.lastSeq,
       onEvent: (event) => this.hear({ type: "event", event }),
-      onStatus: (status) => this.hear({ type: "socket", status }),
+      onStatus: (status, silentMs) => this.hear({ type: "socket", status, silentMs }),
       onOver: (code) => this.hear({ type: "socket.over", code }),
     });
     this.socket.open();
@@ -162,14 +185,15 @@ class Conversation {
 
   /** Sends what was typed as soon as there is a way, one line after the other. */
   deliver(): void {
-    const line = nextTyped(state);
-    const way = route(state);
+    const next = nextTyped(state);
     const { sessionId } = this;
-    if (this.done || !line || !way || !sessionId) return;
-    const { id, text } = line;
+    if (this.done || !next || !sessionId) return;
+    const { id, text } = next.line;
     this.report({ type: "typed.status", id, status: "sending" });
     const sent =
-      way === "chat" ? this.media.sendText(text).catch(() => api.say(sessionId, text)) : api.say(sessionId, text);
+      next.way === "chat"
+        ? this.media.sendText(text, id).catch(() => api.say(sessionId, text, id))
+        : api.say(sessionId, text, id);
     sent.then(
       () => this.report({ type: "typed.status", id, status: "sent" }),
       (error: unknown) => {
@@ -182,7 +206,7 @@ class Conversation {
   async act(action: NoticeAction): Promise<void> {
     if (action === "microphone") await this.media.openMicrophone();
     if (action === "without-microphone") {
-      dispatch({ type: "mic", status: "off" });
+      dispatch({ type: "typing" });
       this.typeInstead();
     }
     if (action === "sound") {
@@ -218,9 +242,13 @@ class Conversation {
     const { sessionId } = this;
     dispatch(sessionId ? { type: "left" } : { type: "cancel" });
     if (!sessionId) return this.finish();
-    if (await endSession(sessionId)) return;
+    if (await api.endSurely(sessionId)) return;
     this.hear({ type: "left.refused" });
     this.forget();
+  }
+
+  peersChanged(): void {
+    this.media.reportStatus();
   }
 
   /** The network is back, or the page is: connections from before are not to be trusted. */
@@ -244,32 +272,15 @@ class Conversation {
   }
 }
 
-/** Whether the server knows now that it is over. It also notices by itself that a visitor has gone, only later; so a few
- * tries are enough. */
-async function endSession(sessionId: string): Promise<boolean> {
-  for (let attempt = 0; attempt < END_TRIES; attempt += 1) {
-    try {
-      await api.end(sessionId);
-      return true;
-    } catch (error) {
-      const status = error instanceof ApiError ? error.status : 0;
-      if (status === 404 || status === 410) return true; // there is no such conversation any more
-      if (status >= 400 && status < 500) return false;
-      await new Promise((resolve) => setTimeout(resolve, 1_000 * (attempt + 1)));
-    }
-  }
-  return false;
-}
-
-function talk(): void {
+function talk(typing: boolean): void {
   const name = view.name.value.trim();
   saveName(name);
   sound.hide();
   view.check.open = false;
   conversation?.forget();
   conversation = new Conversation();
-  dispatch({ type: "talk" });
-  void conversation.talk(name);
+  dispatch({ type: "talk", typing });
+  void (typing ? conversation.write(name) : conversation.talk(name));
 }
 
 async function erase(): Promise<void> {
@@ -299,6 +310,7 @@ function onAction(event: Event): void {
     dispatch({ type: "dismiss", key: target.closest<HTMLElement>(".notice")?.dataset.key ?? "" });
   else if (action === "reload") window.location.reload();
   else if (action === "devices") openSettings();
+  else if (action === "own-tab") window.open(window.location.href, "_blank", "noopener");
   else if (action === "leave") void conversation?.leave();
   else void conversation?.act(action);
 }
@@ -308,7 +320,7 @@ function say(event: Event): void {
   const text = view.sayText.value.trim();
   if (!text) return;
   view.sayText.value = "";
-  dispatch({ type: "typed", id: `typed-${crypto.getRandomValues(new Uint32Array(2)).join("-")}`, text });
+  dispatch({ type: "typed", id: newId(), text });
 }
 
 /** What the visitor chose takes effect at once, here and in the next conversation. */
@@ -381,21 +393,6 @@ async function offerCheck(): Promise<void> {
   if (state.phase === "lobby" && (permission === "prompt" || permission === "denied" || none)) view.check.open = true;
 }
 
-function fillHelp(): void {
-  const rows = shortcutList().map(([key, words]) => {
-    const row = document.createElement("div");
-    const term = document.createElement("dt");
-    const keys = document.createElement("kbd");
-    keys.textContent = key;
-    term.append(keys);
-    const meaning = document.createElement("dd");
-    meaning.textContent = words;
-    row.append(term, meaning);
-    return row;
-  });
-  element("help-keys").replaceChildren(...rows);
-}
-
 function onSettingsChange(event: Event): void {
   const input = event.target;
   if (!(input instanceof HTMLInputElement)) return;
@@ -415,9 +412,10 @@ function tick(): void {
 
 view.talkForm.addEventListener("submit", (event) => {
   event.preventDefault();
-  if (state.phase === "lobby") talk();
+  if (state.phase === "lobby") talk(false);
 });
-view.again.addEventListener("click", talk);
+view.typeInstead.addEventListener("click", () => talk(true));
+view.again.addEventListener("click", () => talk(state.typing));
 view.leave.addEventListener("click", () => void conversation?.leave());
 view.mute.addEventListener("click", () => void conversation?.toggleMute());
 view.captions.addEventListener("click", nextCaptions);
@@ -473,10 +471,10 @@ Object.assign(window, {
 
 settleInFrame(window, document);
 view.name.value = loadName();
-fillHelp();
-if (boot.state === "resume" && boot.session) {
+fillHelp(element("help-keys"));
+if (boot.state === "resume" && boot.session && state.phase !== "blocked") {
   conversation = new Conversation();
-  dispatch({ type: "resume", sessionId: boot.session.id });
+  dispatch({ type: "resume", sessionId: boot.session.id, typing: isTypedTalk(boot.session.id) });
   void conversation.resume(boot.session.id);
 } else {
   view.render(state);

@@ -8,6 +8,8 @@
 import type { LocalAudioTrack, RemoteParticipant, RemoteTrack, Room } from "livekit-client";
 import { ApiError, type Started } from "./api.ts";
 import { canUseMicrophone, openMicrophone } from "./devices.ts";
+import { microphoneKeeper } from "./frame.ts";
+import { somethingStalls } from "./peers.ts";
 import type { MediaStatus, MicStatus } from "./state.ts";
 
 type LiveKit = typeof import("./livekit.ts");
@@ -28,6 +30,7 @@ export interface MediaHooks {
 }
 
 export const CHAT_TOPIC = "lk.chat";
+const LINE_ATTRIBUTE = "molts.line";
 const SEND_DEADLINE_MS = 5_000;
 /** A connection that lasted this long starts the back-off anew when it breaks. */
 const STABLE_MS = 10_000;
@@ -62,6 +65,7 @@ export class Media {
   private held: boolean | null;
   private lentMicrophone = false;
   private closed = false;
+  private status: MediaStatus = "idle";
   private retries = 0;
   private joinedAt = 0;
 
@@ -129,7 +133,7 @@ export class Media {
 
   /** Connects and keeps connected until `close`. */
   async connect(started: Started): Promise<void> {
-    this.hooks.onStatus("connecting");
+    this.become("connecting");
     if (await this.join(started)) return;
     await this.recover();
   }
@@ -141,10 +145,14 @@ export class Media {
     if (this.lentMicrophone && !this.mic && !this.closed) await this.openMicrophone();
   }
 
-  async sendText(text: string): Promise<void> {
+  /** A line of the same id counts once, however often and by whatever way it is sent. */
+  async sendText(text: string, id: string): Promise<void> {
     const room = this.live;
     if (!room) throw new Error("not connected");
-    const sent = room.localParticipant.sendText(text, { topic: CHAT_TOPIC });
+    const sent = room.localParticipant.sendText(text, {
+      topic: CHAT_TOPIC,
+      attributes: { [LINE_ATTRIBUTE]: id },
+    });
     await Promise.race([sent, rejectAfter(SEND_DEADLINE_MS)]);
   }
 
@@ -161,6 +169,17 @@ export class Media {
     this.live = null;
     this.speaker.replaceChildren();
     await room?.disconnect();
+  }
+
+  /** The library notices a media server that stands still after fifteen seconds, the browser after five. */
+  reportStatus(): void {
+    if (this.closed) return;
+    this.hooks.onStatus(this.status === "connected" && somethingStalls() ? "reconnecting" : this.status);
+  }
+
+  private become(status: MediaStatus): void {
+    this.status = status;
+    this.reportStatus();
   }
 
   private get micStatus(): MicStatus {
@@ -286,7 +305,7 @@ export class Media {
       const elsewhere = reason === livekit.DisconnectReason.DUPLICATE_IDENTITY;
       if (!this.closed && this.live === joined) this.disconnected(elsewhere);
     });
-    this.hooks.onStatus("connected");
+    this.become("connected");
     this.reportAgent();
     this.hooks.onPlayback(!room.canPlaybackAudio);
     await this.publish();
@@ -295,7 +314,7 @@ export class Media {
 
   private async recover(pause?: number): Promise<void> {
     while (!this.closed) {
-      this.hooks.onStatus("reconnecting");
+      this.become("reconnecting");
       await wait(pause ?? RETRY_MS[Math.min(this.retries, RETRY_MS.length - 1)] ?? 5_000);
       pause = undefined;
       this.retries += 1;
@@ -324,9 +343,9 @@ export class Media {
     const { RoomEvent } = livekit;
     const current = (): boolean => !this.closed && this.live === room;
     room
-      .on(RoomEvent.Reconnecting, () => current() && this.hooks.onStatus("reconnecting"))
-      .on(RoomEvent.SignalReconnecting, () => current() && this.hooks.onStatus("reconnecting"))
-      .on(RoomEvent.Reconnected, () => current() && this.hooks.onStatus("connected"))
+      .on(RoomEvent.Reconnecting, () => current() && this.become("reconnecting"))
+      .on(RoomEvent.SignalReconnecting, () => current() && this.become("reconnecting"))
+      .on(RoomEvent.Reconnected, () => current() && this.become("connected"))
       .on(RoomEvent.ParticipantConnected, () => current() && this.reportAgent())
       .on(RoomEvent.ParticipantDisconnected, () => current() && this.reportAgent())
       .on(RoomEvent.TrackSubscribed, (track, _publication, from) => current() && this.attach(livekit, track, from))
@@ -346,7 +365,7 @@ export class Media {
       this.lentMicrophone = this.mic !== null;
       this.releaseMicrophone();
       this.hooks.onMic("off");
-      this.hooks.onStatus("elsewhere");
+      this.become("elsewhere");
       return;
     }
     if (Date.now() - this.joinedAt > STABLE_MS) this.retries = 0;
@@ -431,7 +450,10 @@ function keepSpeech(track: LocalAudioTrack): void {
 
 function microphoneProblem(error: unknown): MicStatus {
   const name = error instanceof Error ? error.name : "";
-  if (name === "NotAllowedError" || name === "SecurityError") return "denied";
+  if (name === "NotAllowedError" || name === "SecurityError") {
+    const keeper = microphoneKeeper(window, document);
+    return keeper ? `kept-by-${keeper}` : "denied";
+  }
   if (name === "NotFoundError" || name === "OverconstrainedError" || name === "DeviceUnsupportedError")
     return "missing";
   console.warn("the microphone could not be opened", error);

@@ -1,9 +1,11 @@
 /** What the page tells the visitor about trouble, in plain words and always with a way out. */
 
 import type { NoticeLevel } from "./events.ts";
+import { isLate, remaining, startIsSlow, wordsAreCut } from "./facts.ts";
 import { shortClock } from "./format.ts";
+import type { Surroundings } from "./frame.ts";
 import { t } from "./i18n.ts";
-import { isLate, remaining, type ServerNotice, type State, wordsAreCut } from "./state.ts";
+import type { ServerNotice, State } from "./state.ts";
 
 export type NoticeAction =
   | "microphone"
@@ -13,7 +15,8 @@ export type NoticeAction =
   | "reload"
   | "take-over"
   | "without-microphone"
-  | "devices";
+  | "devices"
+  | "own-tab";
 
 export interface NoticeView {
   key: string;
@@ -28,11 +31,16 @@ const typeInstead = () => ({ id: "dismiss", label: t("Continue by text") }) as c
 const leave = () => ({ id: "leave", label: t("Leave") }) as const;
 const fine = () => ({ id: "dismiss", label: t("OK") }) as const;
 
+/** The check page opens in a tab of its own, where the microphone is not kept away: it would find nothing. */
+const KEPT = "mic_kept";
+/** What a frame's tag needs for the microphone. */
+const PASS_ON = 'allow="microphone"';
 const ASKING_MS = 600;
 
 /** The most pressing first. */
 export function notices(state: State): NoticeView[] {
-  if (state.phase === "lobby") return state.startError ? [startError(state.startError)] : [];
+  if (state.phase === "lobby") return state.startError ? [startError(state.startError, state.around)] : [];
+  if (state.phase === "starting" && startIsSlow(state)) return [slowStart()];
   if (state.phase === "starting") return isAsking(state) ? [allowMicrophone(state)] : [];
   if (state.phase !== "live") return [];
   return [
@@ -47,11 +55,19 @@ export function notices(state: State): NoticeView[] {
 }
 
 /** What to do is on the Talk button, which says "Try again" meanwhile: two buttons for one thing would be a riddle. */
-function startError(code: string): NoticeView {
-  const [title, text] = startWords(code);
-  const actions: NoticeView["actions"] = code === "csrf" ? [{ id: "reload", label: t("Load again") }] : [];
+function startError(code: string, { framed }: Surroundings): NoticeView {
+  const [title, text] = code === "csrf" && framed ? cookieWords() : startWords(code);
+  const again = framed
+    ? ({ id: "own-tab", label: t("Open in a new tab") } as const)
+    : ({ id: "reload", label: t("Load again") } as const);
+  const actions = code === "csrf" ? [again] : [];
   return { key: "start", level: "warning", title, text, actions };
 }
+
+const cookieWords = (): [string, string] => [
+  t("Your browser keeps no cookies here"),
+  t("It does not let this page have any inside another. Allow cookies for this site, or open it in a new tab."),
+];
 
 function startWords(code: string): [string, string] {
   switch (code) {
@@ -92,6 +108,16 @@ function allowMicrophone(state: State): NoticeView {
     title: t("Allow your microphone"),
     text: t("Your browser asks whether {name} may hear you.", { name: state.agentName }),
     actions: [{ id: "without-microphone", label: t("Continue by text") }],
+  };
+}
+
+function slowStart(): NoticeView {
+  return {
+    key: "slow-start",
+    level: "warning",
+    title: t("The server takes long"),
+    text: t("It has not answered yet. We keep waiting a little; you can also leave and try again later."),
+    actions: [leave()],
   };
 }
 
@@ -170,10 +196,12 @@ function microphone(state: State): NoticeView | null {
   });
   switch (state.mic) {
     case "denied":
-      return notice(
-        t("Your microphone is blocked"),
-        t("Allow it for this page in your browser's address bar, then try again. Or write instead."),
-      );
+      return notice(t("Your microphone is blocked"), deniedText(state));
+    case "kept-by-frame":
+    case "kept-by-header": {
+      const [title, text] = keptMicrophone(state.mic);
+      return { ...notice(title, text), key: KEPT, actions: [typeInstead()] };
+    }
     case "missing":
       return notice(t("No microphone found"), t("Plug one in or switch it on, then try again. Or write instead."));
     case "busy":
@@ -183,10 +211,7 @@ function microphone(state: State): NoticeView | null {
       );
     case "insecure":
       return {
-        ...notice(
-          t("No microphone on this page"),
-          t("Browsers allow the microphone only on secure (https) pages. You can write instead."),
-        ),
+        ...notice(t("No microphone on this page"), insecureText(state)),
         actions: [typeInstead()],
       };
     case "off":
@@ -199,6 +224,34 @@ function microphone(state: State): NoticeView | null {
     default:
       return null;
   }
+}
+
+const deniedText = ({ around }: State): string =>
+  around.framed
+    ? t(
+        "Allow it for this page in your browser's address bar, then try again. The page around must pass it on as well: {permission}. Or write instead.",
+        { permission: PASS_ON },
+      )
+    : t("Allow it for this page in your browser's address bar, then try again. Or write instead.");
+
+const insecureText = ({ around }: State): string =>
+  around.framed && location.protocol === "https:"
+    ? t("Browsers allow the microphone only where the page around is secure (https) as well. You can write instead.")
+    : t("Browsers allow the microphone only on secure (https) pages. You can write instead.");
+
+/** Nothing that the visitor could do: who has to mend what. */
+export function keptMicrophone(status: "kept-by-frame" | "kept-by-header"): [string, string] {
+  return status === "kept-by-frame"
+    ? [
+        t("The page around keeps the microphone away"),
+        t("Whoever made that page has to give its frame {permission}. You can write instead.", { permission: PASS_ON }),
+      ]
+    : [
+        t("This site forbids the microphone"),
+        t("Its header Permissions-Policy has to allow {permission}: tell whoever runs it. You can write instead.", {
+          permission: "microphone=(self)",
+        }),
+      ];
 }
 
 function moved(state: State): NoticeView | null {

@@ -16,6 +16,7 @@ export const defaults: Settings = { microphone: "", speaker: "", pushToTalk: fal
 
 const KEY = "molts.settings";
 const NAME_KEY = "molts.name";
+const TYPED_KEY = "molts.typed";
 
 export const captionSizes: readonly CaptionSize[] = ["off", "small", "large"];
 
@@ -57,9 +58,27 @@ export function saveName(name: string): void {
   save(NAME_KEY, name);
 }
 
-function save(key: string, value: string): void {
+/** The conversation that this visitor chose to type in: a reload must not open the microphone unasked. */
+let typedTalk = "";
+
+export function isTypedTalk(sessionId: string): boolean {
   try {
-    localStorage.setItem(key, value);
+    return (sessionStorage.getItem(TYPED_KEY) ?? typedTalk) === sessionId;
+  } catch {
+    return typedTalk === sessionId;
+  }
+}
+
+/** An empty id: the visitor speaks. */
+export function saveTypedTalk(sessionId: string): void {
+  typedTalk = sessionId;
+  save(TYPED_KEY, sessionId, () => sessionStorage);
+}
+
+/** Storage is reached inside: a browser that blocks it throws at its very name. */
+function save(key: string, value: string, storage: () => Storage = () => localStorage): void {
+  try {
+    storage().setItem(key, value);
   } catch {
     // Only a convenience.
   }

@@ -73,3 +73,19 @@ export function shortcutList(): [string, string][] {
     ["?", t("Show these keys")],
   ];
 }
+
+/** Lists them in `place`, one after the other. */
+export function fillHelp(place: HTMLElement): void {
+  const rows = shortcutList().map(([key, words]) => {
+    const row = document.createElement("div");
+    const term = document.createElement("dt");
+    const keys = document.createElement("kbd");
+    keys.textContent = key;
+    term.append(keys);
+    const meaning = document.createElement("dd");
+    meaning.textContent = words;
+    row.append(term, meaning);
+    return row;
+  });
+  place.replaceChildren(...rows);
+}

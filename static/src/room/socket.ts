@@ -1,23 +1,33 @@
-/** The session's WebSocket: reconnects with back-off and asks only for what is newer than the last `seq` seen. */
+/**
+ * The session's WebSocket: reconnects with back-off and asks only for what is newer than the last `seq` seen.
+ *
+ * A connection that stands may lead to nobody: a server that stands still closes nothing. So after a short quiet the page
+ * asks whether anybody is there, and takes no answer for a cut.
+ */
 
 import { parseEvent, type ServerEvent } from "./events.ts";
 import type { SocketStatus } from "./state.ts";
 
 export const BACKOFF_MS: readonly number[] = [300, 1_000, 2_000, 4_000, 5_000];
 const SNAPSHOT_DEADLINE_MS = 8_000;
+export const QUIET_MS = 2_000;
+export const ANSWER_MS = 3_500;
+const PING = '{"type":"ping"}';
 /** The server's last word: not signed in, unknown session, session over and everything sent. */
 const FINAL_CODES: readonly number[] = [4401, 4404, 4410];
 
 export interface SocketLike {
   onmessage: ((message: { data: unknown }) => void) | null;
   onclose: ((close: { code: number }) => void) | null;
+  send(text: string): void;
   close(): void;
 }
 
 export interface SocketHooks {
   lastSeq(): number;
   onEvent(event: ServerEvent): void;
-  onStatus(status: SocketStatus): void;
+  /** `silentMs`: for how long nothing has come already. */
+  onStatus(status: SocketStatus, silentMs?: number): void;
   onOver(code: number): void;
 }
 
@@ -37,6 +47,8 @@ export const browserParts: SocketParts = {
 export class SessionSocket {
   private socket: SocketLike | null = null;
   private failures = 0;
+  /** Its snapshot has come. */
+  private isOpen = false;
   private cancelTimer: () => void = () => {};
   private stopped = false;
 
@@ -73,21 +85,34 @@ export class SessionSocket {
   private receive(data: unknown): void {
     const event = typeof data === "string" ? parseEvent(data) : null;
     if (!event) return;
+    if (this.isOpen) this.listen();
     // Only the snapshot proves that the server really serves this session again.
     if (event.type === "snapshot") {
-      this.cancelTimer();
+      this.isOpen = true;
+      this.listen();
       this.failures = 0;
       this.hooks.onStatus("open");
     }
     this.hooks.onEvent(event);
   }
 
-  private drop(socket: SocketLike): void {
-    this.detach();
-    this.closed(socket, 1006);
+  /** From the last that came: whether more could. */
+  private listen(): void {
+    const { socket } = this;
+    if (!socket) return;
+    this.cancelTimer();
+    this.cancelTimer = this.parts.later(() => {
+      socket.send(PING);
+      this.cancelTimer = this.parts.later(() => this.drop(socket, QUIET_MS + ANSWER_MS), ANSWER_MS);
+    }, QUIET_MS);
   }
 
-  private closed(socket: SocketLike, code: number): void {
+  private drop(socket: SocketLike, silentMs = 0): void {
+    this.detach();
+    this.closed(socket, 1006, silentMs);
+  }
+
+  private closed(socket: SocketLike, code: number, silentMs = 0): void {
     if (this.stopped || (this.socket !== null && this.socket !== socket)) return;
     this.detach();
     if (FINAL_CODES.includes(code)) {
@@ -95,7 +120,7 @@ export class SessionSocket {
       this.hooks.onOver(code);
       return;
     }
-    this.hooks.onStatus("retrying");
+    this.hooks.onStatus("retrying", silentMs);
     const pause = BACKOFF_MS[Math.min(this.failures, BACKOFF_MS.length - 1)] ?? 5_000;
     this.failures += 1;
     this.cancelTimer = this.parts.later(() => this.open(), pause);
@@ -105,6 +130,7 @@ export class SessionSocket {
     this.cancelTimer();
     const socket = this.socket;
     this.socket = null;
+    this.isOpen = false;
     if (!socket) return;
     socket.onmessage = null;
     socket.onclose = null;

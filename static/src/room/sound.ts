@@ -16,7 +16,9 @@ import {
   playNotes,
 } from "./devices.ts";
 import { element, setText } from "./dom.ts";
+import { microphoneKeeper } from "./frame.ts";
 import { t } from "./i18n.ts";
+import { keptMicrophone } from "./notices.ts";
 import { Meter } from "./visualiser.ts";
 
 export interface SoundHooks {
@@ -169,6 +171,8 @@ function fillChoice(select: HTMLSelectElement, devices: readonly Device[], wante
 function problem(error: unknown): string {
   const name = error instanceof Error ? error.name : "";
   if (name === "NotAllowedError") {
+    const keeper = microphoneKeeper(window, document);
+    if (keeper) return keptMicrophone(`kept-by-${keeper}`).join(". ");
     return t("Your microphone is blocked. Allow it for this page in your browser's address bar. Or write instead.");
   }
   if (name === "NotFoundError") return t("No microphone found. Plug one in or switch it on. Or write instead.");

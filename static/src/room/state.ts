@@ -17,30 +17,33 @@ import type {
   SessionState,
   TurnTimes,
 } from "./events.ts";
-import { sameWords } from "./format.ts";
+import { elapsed } from "./facts.ts";
+import type { Surroundings } from "./frame.ts";
 import { defaults, type Settings } from "./settings.ts";
+import { setTyped, type Typed, withoutFirst, withoutHope } from "./typed.ts";
 
 export type Phase = "lobby" | "starting" | "live" | "ended" | "blocked";
 export type MediaStatus = "idle" | "connecting" | "connected" | "reconnecting" | "elsewhere";
 export type SocketStatus = "idle" | "connecting" | "open" | "retrying" | "closed";
-export type MicStatus = "off" | "asking" | "on" | "muted" | "denied" | "missing" | "busy" | "insecure";
+export type MicStatus =
+  | "off"
+  | "asking"
+  | "on"
+  | "muted"
+  | "denied"
+  | "missing"
+  | "busy"
+  | "insecure"
+  | "kept-by-frame"
+  | "kept-by-header";
 export type EraseStatus = "none" | "asking" | "erasing" | "erased" | "failed";
-export type Blocked = "expired" | "revoked" | "gone";
+export type Blocked = "expired" | "revoked" | "gone" | "over" | "claimed" | "sandboxed";
 
 export interface Partial {
   segment_id: string;
   role: Role;
   text: string;
   startMs: number;
-}
-
-/** Text that the visitor typed, until the server's transcript holds it. */
-export interface Typed {
-  id: string;
-  text: string;
-  status: "queued" | "sending" | "sent" | "failed";
-  atMs: number;
-  sentAt: number;
 }
 
 export interface ServerNotice {
@@ -61,9 +64,16 @@ export interface State {
   settings: Settings;
   /** Whether the times of each turn are shown. */
   timing: boolean;
+  /** A program has made this one conversation; when it is over, there is no other. */
+  invited: boolean;
+  around: Surroundings;
   blocked: Blocked | null;
   startError: string | null;
   resumed: boolean;
+  /** The visitor writes: no microphone is asked for, and none is missed. */
+  typing: boolean;
+  /** When the server was asked to begin; null before. */
+  askedAt: number | null;
   agentName: string;
   sessionId: string | null;
   wsPath: string | null;
@@ -100,13 +110,15 @@ export interface State {
 }
 
 export type Change =
-  | { type: "talk" }
-  | { type: "resume"; sessionId: string }
+  | { type: "talk"; typing?: boolean }
+  | { type: "typing" }
+  | { type: "resume"; sessionId: string; typing?: boolean }
   | { type: "start.failed"; code: string }
   | { type: "cancel" }
+  | { type: "asked" }
   | { type: "started"; sessionId: string; wsPath: string }
   | { type: "event"; event: ServerEvent }
-  | { type: "socket"; status: SocketStatus }
+  | { type: "socket"; status: SocketStatus; silentMs?: number | undefined }
   | { type: "socket.over"; code: number }
   | { type: "media"; status: MediaStatus }
   | { type: "agent.media"; present: boolean; video: boolean }
@@ -127,23 +139,20 @@ export type Change =
 
 export type Action = Change & { now: number };
 
-/** Words that are not confirmed by then are offered for sending again. */
-export const CONFIRM_MS = 15_000;
-/** The page itself says that the agent is late by then, should the server be unable to. */
-export const LATE_MS = 8_000;
-/** Cuts shorter than this are not worth a word. */
-export const BLINK_MS = 1_500;
 const NEWS_MS = 6_000;
 const MOVED_MS = 10_000;
-/** A caption stays for this long after its last word. */
-export const CAPTION_MS = 4_000;
 
-export function initialState(boot: Boot, now: number, settings: Settings = defaults): State {
-  const blocked: Blocked | null = boot.state === "expired" || boot.state === "revoked" ? boot.state : null;
+const byItself: Surroundings = { framed: false, missing: [] };
+
+export function initialState(boot: Boot, now: number, settings: Settings = defaults, around = byItself): State {
+  const dead = boot.state === "expired" || boot.state === "revoked" ? boot.state : null;
+  const blocked: Blocked | null = around.missing.length ? "sandboxed" : dead;
   return {
     phase: blocked ? "blocked" : "lobby",
     settings,
     timing: false,
+    invited: boot.state === "invited",
+    around,
     blocked,
     startError: boot.state === "full" ? "link_full" : null,
     agentName: boot.agent.name,
@@ -156,6 +165,8 @@ export function initialState(boot: Boot, now: number, settings: Settings = defau
 function fresh(now: number) {
   return {
     resumed: false,
+    typing: false,
+    askedAt: null,
     sessionId: null,
     wsPath: null,
     sessionState: null,
@@ -191,9 +202,13 @@ export function reduce(state: State, action: Action): State {
   const { now } = action;
   switch (action.type) {
     case "talk": {
-      const dismissed = state.dismissed.filter((key) => key === SAID_ONCE);
-      return { ...state, ...fresh(now), dismissed, phase: "starting", startError: null };
+      const { typing = false } = action;
+      const said = state.dismissed.filter((key) => key === SAID_ONCE);
+      const dismissed = typing ? [...said, "mic"] : said;
+      return { ...state, ...fresh(now), typing, dismissed, phase: "starting", startError: null };
     }
+    case "typing":
+      return { ...state, typing: true, mic: "off", dismissed: [...state.dismissed, "mic"], now };
     case "resume":
       return {
         ...state,
@@ -201,12 +216,16 @@ export function reduce(state: State, action: Action): State {
         phase: "starting",
         startError: null,
         resumed: true,
+        typing: action.typing ?? false,
+        dismissed: action.typing ? ["mic"] : [],
         sessionId: action.sessionId,
       };
     case "start.failed":
       return startFailed(state, action.code, now);
     case "cancel":
       return { ...state, ...fresh(now), phase: "lobby", startError: null };
+    case "asked":
+      return { ...state, askedAt: now, now };
     case "started":
       return {
         ...state,
@@ -221,7 +240,7 @@ export function reduce(state: State, action: Action): State {
     case "event":
       return receive({ ...state, now }, action.event);
     case "socket":
-      return setSocket(state, action.status, now);
+      return setSocket(state, action.status, action.silentMs ?? 0, now);
     case "socket.over":
       return socketOver({ ...state, socket: "closed", now }, action.code);
     case "media":
@@ -229,7 +248,7 @@ export function reduce(state: State, action: Action): State {
     case "agent.media":
       return { ...state, agentInRoom: action.present, avatarVideo: action.video, now };
     case "mic":
-      return { ...state, mic: action.status, dismissed: without(state.dismissed, "mic"), now };
+      return setMicrophone({ ...state, now }, action.status);
     case "mic.moved":
       return {
         ...state,
@@ -266,6 +285,20 @@ export function reduce(state: State, action: Action): State {
   }
 }
 
+/** Notices about the microphone: each change of it is news. */
+const MIC_KEYS: readonly string[] = ["mic", "mic_kept"];
+
+/** One that is switched on ends the typing; one that is not wanted is not missed. */
+function setMicrophone(state: State, mic: MicStatus): State {
+  const typing = state.typing && mic !== "asking" && mic !== "on" && mic !== "muted";
+  return {
+    ...state,
+    mic,
+    typing,
+    dismissed: typing ? state.dismissed : state.dismissed.filter((key) => !MIC_KEYS.includes(key)),
+  };
+}
+
 function startFailed(state: State, code: string, now: number): State {
   const base: State = { ...state, ...fresh(now), startError: null };
   if (code === "link_expired") return { ...base, phase: "blocked", blocked: "expired" };
@@ -273,6 +306,8 @@ function startFailed(state: State, code: string, now: number): State {
   if (code === "not_found") return { ...base, phase: "blocked", blocked: "gone" };
   // A reload that finds its conversation over simply offers a new one.
   if (code === "session_ended" && state.resumed) return { ...base, phase: "lobby" };
+  if (code === "session_ended" && state.invited) return { ...base, phase: "blocked", blocked: "over" };
+  if (code === "link_claimed") return { ...base, phase: "blocked", blocked: "claimed" };
   return { ...base, phase: "lobby", startError: code };
 }
 
@@ -308,6 +343,7 @@ function receive(state: State, event: ServerEvent): State {
     case "turn.metrics":
       return { ...timed, turns: addTurn(state.turns, event) };
     case "usage":
+    case "pong":
       return timed;
   }
 }
@@ -351,11 +387,6 @@ function settle(state: State, final: Segment): State {
 function isOutdated(partial: Partial, final: Segment): boolean {
   if (partial.segment_id === final.segment_id) return true;
   return partial.role === final.role && partial.startMs < final.start_ms;
-}
-
-function withoutFirst(typed: readonly Typed[], text: string): readonly Typed[] {
-  const index = typed.findIndex((line) => sameWords(line.text, text));
-  return index < 0 ? typed : typed.filter((_, position) => position !== index);
 }
 
 function setAgent(state: State, agentState: AgentState): State {
@@ -405,17 +436,13 @@ function notify(state: State, event: { code: NoticeCode; level: NoticeLevel; tex
 const isLostFace = ({ code, level }: ServerNotice): boolean => code === "avatar_lost" && level !== "info";
 
 function newTyped(state: State, id: string, text: string, now: number): Typed {
-  return { id, text, status: "queued", atMs: elapsed({ ...state, now }), sentAt: now };
-}
-
-function setTyped(typed: readonly Typed[], id: string, status: Typed["status"], now: number): readonly Typed[] {
-  return typed.map((line) => (line.id === id ? { ...line, status, sentAt: now } : line));
+  return { id, text, status: "queued", atMs: elapsed({ ...state, now }), since: now };
 }
 
 /** `socketSince` is when the words were cut or came back, however many tries lie between. */
-function setSocket(state: State, status: SocketStatus, now: number): State {
+function setSocket(state: State, status: SocketStatus, silentMs: number, now: number): State {
   const same = state.socket !== "idle" && (state.socket === "open") === (status === "open");
-  return { ...state, socket: status, socketSince: same ? state.socketSince : now, now };
+  return { ...state, socket: status, socketSince: same ? state.socketSince : now - silentMs, now };
 }
 
 function socketOver(state: State, code: number): State {
@@ -451,12 +478,9 @@ function erased(state: State, now: number): State {
 
 function tick(state: State): State {
   const { now } = state;
-  const isUnconfirmed = (line: Typed): boolean => line.status === "sent" && now - line.sentAt > CONFIRM_MS;
   const isOld = (notice: ServerNotice): boolean => passing.includes(notice.code) && now - notice.at >= NEWS_MS;
   // Lists that stay as they are stay the same objects: nothing is drawn anew twice a second.
-  const typed = state.typed.some(isUnconfirmed)
-    ? state.typed.map((line): Typed => (isUnconfirmed(line) ? { ...line, status: "failed" } : line))
-    : state.typed;
+  const typed = withoutHope(state.typed, now);
   const micMoved = state.micMoved && now - state.micMoved.at >= MOVED_MS ? null : state.micMoved;
   const notices = state.notices.some(isOld) ? state.notices.filter((notice) => !isOld(notice)) : state.notices;
   return { ...state, typed, notices, micMoved };
@@ -464,90 +488,3 @@ function tick(state: State): State {
 
 /** Good news goes by itself, and so does what waiting mends. */
 const passing: readonly NoticeCode[] = ["agent_back", "avatar_back", "stt_back", "llm_back", "tts_back", "too_fast"];
-
-// What follows reads the state; nothing is stored twice.
-
-/** Milliseconds since the session's start, by the server's clock. */
-export function elapsed(state: State): number {
-  if (state.phase === "ended" && state.endedMs !== null) return state.endedMs;
-  return state.sessionId ? state.offsetMs + (state.now - state.at) : 0;
-}
-
-export function remaining(state: State): number | null {
-  return state.maxSeconds === null ? null : Math.max(0, state.maxSeconds * 1000 - elapsed(state));
-}
-
-export function agentIsHere(state: State): boolean {
-  return state.agentState === "listening" || state.agentState === "thinking" || state.agentState === "speaking";
-}
-
-export function isLate(state: State): boolean {
-  if (agentIsHere(state) || state.agentState === "lost") return false;
-  if (state.notices.some((notice) => notice.code === "agent_late")) return true;
-  return !state.agentInRoom && state.now - state.liveSince > LATE_MS;
-}
-
-export function wordsAreCut(state: State): boolean {
-  return state.socket !== "open" && state.socket !== "idle" && state.now - state.socketSince > BLINK_MS;
-}
-
-export interface Caption {
-  role: Role;
-  text: string;
-}
-
-/** The words being spoken, or spoken a moment ago. Who began last has the word. */
-export function caption(state: State): Caption | null {
-  if (state.phase !== "live") return null;
-  const speaking = state.partials.reduce<Partial | null>(
-    (last, partial) => (last && last.startMs > partial.startMs ? last : partial),
-    null,
-  );
-  if (speaking) return { role: speaking.role, text: speaking.text };
-  const said = state.segments.at(-1);
-  return said && elapsed(state) - said.end_ms < CAPTION_MS ? { role: said.role, text: said.text } : null;
-}
-
-/** Whether a microphone that turns up now should be opened: there was none, and the visitor has not settled for text. */
-export function wantsMicrophone(state: State): boolean {
-  const broken = state.mic === "missing" || state.mic === "busy" || state.mic === "denied";
-  return state.phase === "live" && state.media !== "elsewhere" && broken && !state.dismissed.includes("mic");
-}
-
-export type Chip =
-  | "connecting"
-  | "waiting"
-  | "listening"
-  | "thinking"
-  | "speaking"
-  | "late"
-  | "lost"
-  | "reconnecting"
-  | "elsewhere"
-  | "ended";
-
-/** The one word on where the conversation stands; null outside of one. */
-export function chip(state: State): Chip | null {
-  if (state.phase === "lobby" || state.phase === "blocked") return null;
-  if (state.phase === "starting") return "connecting";
-  if (state.phase === "ended") return "ended";
-  if (state.media === "elsewhere") return "elsewhere";
-  if (state.media === "reconnecting" || wordsAreCut(state)) return "reconnecting";
-  if (state.agentState === "lost") return "lost";
-  if (isLate(state)) return "late";
-  if (state.media === "connecting" || state.media === "idle") return "connecting";
-  if (state.agentState === "initializing") return "waiting";
-  return state.agentState;
-}
-
-/** How typed words travel now; null: keep them until somebody is there to read them. */
-export function route(state: State): "chat" | "http" | null {
-  if (state.phase !== "live" || !agentIsHere(state)) return null;
-  if (state.media === "connected") return state.agentInRoom ? "chat" : null;
-  return state.media === "connecting" ? null : "http";
-}
-
-export function nextTyped(state: State): Typed | null {
-  if (state.typed.some((line) => line.status === "sending")) return null;
-  return route(state) ? (state.typed.find((line) => line.status === "queued") ?? null) : null;
-}

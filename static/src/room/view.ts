@@ -5,11 +5,13 @@ import type { Api } from "./api.ts";
 import type { Boot } from "./boot.ts";
 import { element, setText, show } from "./dom.ts";
 import type { Role } from "./events.ts";
+import { agentIsHere, caption, chip, elapsed, remaining, undelivered } from "./facts.ts";
 import { clock, duration, lineCount, shortClock } from "./format.ts";
+import type { Surroundings } from "./frame.ts";
 import { t } from "./i18n.ts";
 import { type NoticeAction, type NoticeView, needsCheck, notices } from "./notices.ts";
 import type { CaptionSize } from "./settings.ts";
-import { agentIsHere, type Blocked, caption, chip, elapsed, type MicStatus, remaining, type State } from "./state.ts";
+import type { Blocked, MicStatus, State } from "./state.ts";
 import { Timing } from "./timing.ts";
 import { blockedWords, chipWords, endTitle, endWords, foreignWords, isTrouble, unheardWords } from "./words.ts";
 
@@ -22,7 +24,7 @@ interface Line {
   role: Role;
   text: string;
   startMs: number;
-  status: "partial" | "final" | "pending" | "failed";
+  status: "partial" | "final" | "pending" | "unconfirmed" | "failed";
   interrupted: boolean;
 }
 
@@ -34,6 +36,7 @@ export class View {
   readonly speaker = element("speaker");
   readonly talkForm = element<HTMLFormElement>("talk-form");
   readonly talk = element<HTMLButtonElement>("talk");
+  readonly typeInstead = element<HTMLButtonElement>("type-instead");
   readonly name = element<HTMLInputElement>("name");
   readonly sayForm = element<HTMLFormElement>("say-form");
   readonly sayText = element<HTMLInputElement>("say-text");
@@ -101,6 +104,9 @@ export class View {
     ) {
       this.renderLines(linesOf(state), state);
     }
+    if (undelivered(state).length > (before ? undelivered(before).length : 0)) {
+      this.announcer.interrupt(t("A line has not been confirmed. You can send it again."));
+    }
     if (before?.sessionId !== state.sessionId) this.renderDownloads(state.sessionId);
     this.renderAddress(state);
     if (state.phase === "ended") this.renderSummary(state);
@@ -118,18 +124,19 @@ export class View {
     show("summary", phase === "ended");
     show("conversation", talking || (phase === "ended" && state.erase !== "erased" && !state.foreign));
     this.sayForm.hidden = !talking;
-    if (phase === "blocked" && state.blocked) this.renderBlocked(state.blocked);
+    if (phase === "blocked" && state.blocked) this.renderBlocked(state.blocked, state.around);
     if (!before || before.phase === phase) return;
     if (phase === "ended") element("summary-title").focus({ preventScroll: true });
     if (phase === "lobby") this.name.focus({ preventScroll: true });
-    // On a phone, focus would throw the keyboard over the conversation.
-    if (phase === "starting" && matchMedia("(pointer: fine)").matches) {
-      (state.settings.pushToTalk ? this.hold : this.sayText).focus({ preventScroll: true });
+    // On a phone, focus would throw the keyboard over the conversation: only who wants to type gets it.
+    if (phase === "starting" && (state.typing || matchMedia("(pointer: fine)").matches)) {
+      (state.settings.pushToTalk && !state.typing ? this.hold : this.sayText).focus({ preventScroll: true });
     }
   }
 
-  private renderBlocked(blocked: Blocked): void {
-    const [title, text] = blockedWords(blocked);
+  private renderBlocked(blocked: Blocked, around: Surroundings): void {
+    const [title, text] = blockedWords(blocked, around);
+    show("blocked-link", blocked !== "sandboxed"); // it would open as locked as this page is
     setText(element("blocked-title"), title);
     setText(element("blocked-text"), text);
   }
@@ -296,6 +303,7 @@ export class View {
             ? unheardWords()
             : `${length}${endWords(state.reason, state.agentName)}`,
     );
+    this.again.hidden = state.invited; // there was this one conversation; whoever made it makes the next
     this.erase.hidden = erased || state.foreign || !state.sessionId;
     const keep = element<HTMLAnchorElement>("keep");
     keep.hidden = this.erase.hidden;
@@ -352,7 +360,7 @@ function linesOf(state: State): Line[] {
         role: "user",
         text: typed.text,
         startMs: typed.atMs,
-        status: typed.status === "failed" ? "failed" : "pending",
+        status: typed.status === "failed" || typed.status === "unconfirmed" ? typed.status : "pending",
         interrupted: false,
       }),
     ),
@@ -382,27 +390,29 @@ function lineItem(line: Line, language: string): HTMLLIElement {
 
 function fillLine(item: HTMLLIElement, line: Line, agentName: string): void {
   const settled = line.status === "final";
-  item.className = `segment ${settled ? "final" : "partial"}${line.status === "pending" || line.status === "failed" ? ` ${line.status}` : ""}`;
+  const again = line.status === "failed" || line.status === "unconfirmed";
+  const classes = [
+    settled ? "final" : "partial",
+    ...(again ? ["failed"] : line.status === "pending" ? ["pending"] : []),
+  ];
+  item.className = `segment ${classes.join(" ")}`;
   if (line.seq === null) delete item.dataset.seq;
   else item.dataset.seq = String(line.seq);
   setText(part(item, ".speaker"), line.role === "user" ? t("You") : agentName);
   setText(part(item, "time"), clock(line.startMs));
   setText(part(item, ".text"), line.text);
   const note = part(item, ".note");
-  setText(
-    note,
-    line.interrupted
-      ? t("interrupted")
-      : line.status === "pending"
-        ? t("sending")
-        : line.status === "failed"
-          ? t("not delivered")
-          : "",
-  );
+  setText(note, line.interrupted ? t("interrupted") : statusNote(line.status));
   note.hidden = !note.textContent;
   const retry = item.querySelector<HTMLButtonElement>("button.resend");
-  if (line.status !== "failed") retry?.remove();
+  if (!again) retry?.remove();
   else if (!retry) item.append(button("resend", t("Send again"), "resend"));
+}
+
+function statusNote(status: Line["status"]): string {
+  if (status === "pending") return t("sending");
+  if (status === "unconfirmed") return t("not confirmed yet");
+  return status === "failed" ? t("not delivered") : "";
 }
 
 function noticeCard(): HTMLElement {

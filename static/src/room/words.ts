@@ -1,8 +1,10 @@
 /** What the page says about where a conversation stands and why it is over. */
 
 import type { EndReason } from "./events.ts";
+import type { Chip } from "./facts.ts";
+import type { Surroundings } from "./frame.ts";
 import { t } from "./i18n.ts";
-import type { Blocked, Chip, State } from "./state.ts";
+import type { Blocked, State } from "./state.ts";
 
 export function chipWords(value: Chip, agentName: string): string {
   const words: Record<Chip, string> = {
@@ -21,16 +23,42 @@ export function chipWords(value: Chip, agentName: string): string {
 }
 
 /** Title and text. */
-export function blockedWords(blocked: Blocked): [string, string] {
+export function blockedWords(blocked: Blocked, around: Surroundings): [string, string] {
   const words: Record<Blocked, [string, string]> = {
     expired: [t("This link has expired"), t("Ask whoever sent it to you for a new one.")],
     revoked: [t("This link is no longer in use"), t("It was withdrawn. Ask whoever sent it to you for a new one.")],
+    sandboxed: sandboxWords(around),
+    over: [t("That conversation has ended"), t("Ask whoever sent you the link for a new one.")],
+    claimed: [
+      t("This conversation is already open in another browser"),
+      t("Go on there, or ask whoever sent you the link for a new one."),
+    ],
     gone: [
       t("There is nothing here"),
       t("This link leads nowhere. Check that you have all of it, or ask for a new one."),
     ],
   };
   return words[blocked];
+}
+
+function sandboxWords({ framed, missing }: Surroundings): [string, string] {
+  const permissions = missing.join(", ");
+  return framed
+    ? [
+        t("The page around holds this one back"),
+        t("Its frame has a sandbox without {permissions}. Whoever made that page can add what is missing.", {
+          permissions,
+        }),
+      ]
+    : [
+        t("This site holds its own page back"),
+        t(
+          "Its Content-Security-Policy has a sandbox without {permissions}. Whoever runs the site can add what is missing.",
+          {
+            permissions,
+          },
+        ),
+      ];
 }
 
 export const foreignWords = (): string =>

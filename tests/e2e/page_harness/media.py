@@ -55,6 +55,10 @@ class MediaServer:
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
     def start(self) -> None:
         config = {
             "port": self.port,
@@ -143,6 +147,8 @@ class ToneAgent:
         self.faceless = threading.Event()
         """Set: the face's track is taken away."""
         self.chats: list[str] = []
+        self.chat_lines: list[str] = []
+        """The page's name for each of `chats`."""
         self.kept_speech: list[tuple[dict[str, str], int]] = []
         self.heard_samples = 0
         self.heard_peak = 0
@@ -159,6 +165,13 @@ class ToneAgent:
     def stop(self) -> None:
         self._stop.set()
         self._thread.join(timeout=DEADLINE)
+
+    def wait_for_chats(self, count: int) -> list[str]:
+        until = time.monotonic() + DEADLINE
+        while len(self.chat_lines) < count:
+            assert time.monotonic() < until, f"{len(self.chat_lines)} lines came, not {count}"
+            time.sleep(0.05)
+        return self.chats
 
     async def _run(self) -> None:
         room = rtc.Room()
@@ -219,6 +232,7 @@ class ToneAgent:
 
     async def _read_chat(self, reader: rtc.TextStreamReader) -> None:
         self.chats.append(await reader.read_all())
+        self.chat_lines.append((reader.info.attributes or {})["molts.line"])
 
     async def _read_speech(self, reader: rtc.ByteStreamReader) -> None:
         size = 0

@@ -37,8 +37,13 @@ class RoomServer:
         self.media_url = media_url
         self.token = token or (lambda room: "no-token")
         self.link_state = "open"
+        self.invited = False
+        """A program has made the running session, and this browser has not entered it yet."""
         self.refusal: tuple[int, str] | None = None
         self.max_seconds: int | None = None
+        self.stun_servers: list[str] = []
+        self.headers: dict[str, str] = {}
+        """Headers that an operator's proxy adds."""
         self.agent: dict[str, Any] = {
             "name": "Mira",
             "description": "Receptionist of Harbour House, a small hotel by the sea.",
@@ -59,6 +64,10 @@ class RoomServer:
         self.names: list[str | None] = []
         self.erased = False
         self.accepting = True
+        self.frozen = False
+        """As a process that is stopped: every connection stands, and nothing is answered any more."""
+        self.orders: list[tuple[str, str]] = []
+        """(id, text) of the lines that came over HTTP."""
         self._sockets: set[asyncio.Queue[str | int]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: uvicorn.Server | None = None
@@ -160,15 +169,23 @@ class RoomServer:
 
     # -- HTTP ------------------------------------------------------------------------------------------------------
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._thaw()
         if scope["type"] == "websocket":
             await self._websocket(scope, receive, send)
         elif scope["type"] == "http":
             status, kind, body = await self._answer(scope, receive)
             headers = [(b"content-type", kind.encode()), (b"content-security-policy", self._policy().encode())]
+            headers += [(name.encode(), value.encode()) for name, value in self.headers.items()]
+            if scope["path"].startswith("/static/"):
+                headers.append((b"access-control-allow-origin", b"*"))  # as WhiteNoise does
             if body.startswith(GZIPPED):
                 headers.append((b"content-encoding", b"gzip"))
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
+
+    async def _thaw(self) -> None:
+        while self.frozen:  # noqa: ASYNC110 - a test sets it from another thread
+            await asyncio.sleep(0.05)
 
     def _policy(self) -> str:
         media = self.media_url
@@ -182,7 +199,8 @@ class RoomServer:
         if path.startswith("/static/"):
             return _static(path)
         if method == "GET" and path == f"/r/{LINK}":
-            return 200, "text/html; charset=utf-8", self._page().encode()
+            framed = dict(scope["headers"]).get(b"sec-fetch-dest") == b"iframe"
+            return 200, "text/html; charset=utf-8", self._page(framed).encode()
         if method == "GET" and path.endswith("/transcript"):
             return 200, "text/plain; charset=utf-8", "\n".join(line.text for line in self.segments).encode()
         if dict(scope["headers"]).get(b"x-csrftoken") != b"harness-token":
@@ -197,8 +215,9 @@ class RoomServer:
         if method == "POST" and path == f"{base}end":
             self.end("ended_by_user")
             return _json(200, {"state": "ended", "reason": "ended_by_user"})
-        if method == "POST" and path == f"{base}say":
+        if method == "POST" and path == f"{base}say" and "text" in body:  # else the page has given up on it
             self.said.append(body["text"])
+            self.orders.append((body["id"], body["text"]))
             return _json(202, {})
         if method == "DELETE" and path == base:
             self.erased = True
@@ -212,6 +231,7 @@ class RoomServer:
         resumed = "resume" in body
         if resumed and not (self.running and body["resume"] == str(self.session_id)):
             return _refuse(410, "session_ended")
+        self.invited = False
         if not resumed:
             self.begin()
             self.names.append(body.get("name"))
@@ -231,19 +251,20 @@ class RoomServer:
         self.segments = []
         self.started_at = datetime.now(UTC)
 
-    def _page(self) -> str:
+    def _page(self, framed: bool) -> str:
         session = {"id": str(self.session_id), "ws_path": f"/ws/sessions/{self.session_id}/"} if self.running else None
         boot = {
             "link": LINK,
-            "state": "resume" if session else self.link_state,
+            "state": ("invited" if self.invited else "resume") if session else self.link_state,
             "agent": self.agent,
             "project": "Harbour House",
             "max_seconds": self.max_seconds,
             "start_url": f"/r/{LINK}/start",
             "session": session,
             "offline_recogniser": False,
+            "stun_servers": self.stun_servers,
         }
-        context = {"boot": boot, "catalog": self.catalog, "csrf_token": "harness-token"}
+        context = {"boot": boot, "catalog": self.catalog, "csrf_token": "harness-token", "framed": framed}
         return render_to_string("room/room.html", context)
 
     # -- WebSocket -------------------------------------------------------------------------------------------------
@@ -260,7 +281,7 @@ class RoomServer:
         if not self.running and self.reason:
             queue.put_nowait(4410)
         self._sockets.add(queue)
-        listener = asyncio.create_task(_until_closed(receive))
+        listener = asyncio.create_task(self._answer_pings(receive, queue))
         try:
             while not listener.done():
                 getter = asyncio.create_task(queue.get())
@@ -269,6 +290,7 @@ class RoomServer:
                     getter.cancel()
                     break
                 item = getter.result()
+                await self._thaw()
                 if isinstance(item, int):
                     await send({"type": "websocket.close", "code": item})
                     break
@@ -276,6 +298,11 @@ class RoomServer:
         finally:
             self._sockets.discard(queue)
             listener.cancel()
+
+    async def _answer_pings(self, receive: Receive, queue: asyncio.Queue[str | int]) -> None:
+        """Ends when the page has closed the socket."""
+        while (await receive())["type"] != "websocket.disconnect":
+            queue.put_nowait(events.encode(events.Pong(offset_ms=self.offset_ms)))
 
     def _snapshot(self, after: int) -> events.Snapshot:
         session = events.SessionData(
@@ -292,15 +319,12 @@ class RoomServer:
         return events.Snapshot(offset_ms=self.offset_ms, session=session, segments=newer, last_seq=len(self.segments))
 
 
-async def _until_closed(receive: Receive) -> None:
-    while (await receive())["type"] != "websocket.disconnect":
-        pass
-
-
 async def _body(receive: Receive) -> bytes:
     body = b""
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return b""
         body += bytes(message.get("body", b""))
         if not message.get("more_body"):
             return body
