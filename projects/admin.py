@@ -30,6 +30,7 @@ from projects import (
 from projects.audit import record_action
 from projects.choices import Action, AuditAction, MemberRole
 from projects.models import ApiKey, AuditEntry, Member, Project, ProviderKey
+from projects.offers import offers_view
 from projects.probes import KindProbe, check_probe_rate, probe_connection
 from projects.providers import PROVIDERS, get_provider
 from projects.providers.base import Credentials, Provider
@@ -282,6 +283,7 @@ class ProviderKeyAdmin(ScopedAdmin):
         view = self.admin_site.admin_view(self.test_view)
         return [
             path("test/", view, name="projects_providerkey_test_new"),
+            path("offers/", self.admin_site.admin_view(offers_view), name="projects_providerkey_offers"),
             path("<path:object_id>/test/", view, name="projects_providerkey_test"),
             *super().get_urls(),
         ]

@@ -6,7 +6,7 @@ builds LiveKit Agents components from an option set and credentials. Heavy impor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -162,6 +162,10 @@ class Provider:
 
     def usual(self, kind: Kind) -> Mapping[str, str]:
         """What is taken for options of `kind` that are left empty, where the schema's own default does not say it."""
+        return {}
+
+    async def offers(self, kind: Kind, *, credentials: Credentials) -> Mapping[str, Sequence[str]]:
+        """What may be chosen for options of `kind`, by their names. May ask a server, and raise whatever that can."""
         return {}
 
     async def probe(self, kind: Kind, *, options: Options, credentials: Credentials) -> ProbeResult:

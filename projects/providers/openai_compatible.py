@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import wave
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import httpx2
@@ -17,6 +17,7 @@ from pydantic import Field
 from molts.errors import HIDDEN, BadConfiguration
 from molts.http import Limits, guarded_async_client, guarded_client
 from projects.providers.base import Credentials, Kind, Options, Persona, ProbeResult, Provider, Readiness
+from projects.providers.offers import list_offers
 from projects.providers.probing import timed_probe
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class OpenAICompatible(Provider):
     default_base_url: ClassVar[str] = ""
     default_models: ClassVar[Mapping[Kind, str]] = {}
     default_voice: ClassVar[str] = "alloy"
+    voices: ClassVar[tuple[str, ...]] = ()
+    """Those that the vendor documents, where its server does not list them."""
     default_response_format: ClassVar[str] = "mp3"
     max_tokens_name: ClassVar[str] = "max_tokens"
 
@@ -145,6 +148,13 @@ class OpenAICompatible(Provider):
         if kind is Kind.TTS:
             found |= {"voice": self.default_voice, "response_format": self.default_response_format}
         return {name: value for name, value in found.items() if value}
+
+    async def offers(self, kind: Kind, *, credentials: Credentials) -> Mapping[str, Sequence[str]]:
+        client = self.client(credentials)
+        try:
+            return await list_offers(client, kind, voices=self.voices)
+        finally:
+            await client.close()
 
     async def probe(self, kind: Kind, *, options: Options, credentials: Credentials) -> ProbeResult:
         import openai
@@ -234,6 +244,10 @@ class OpenAI(OpenAICompatible):
         Kind.TTS: "gpt-4o-mini-tts",
     }
     default_voice = "ash"
+    voices = (
+        *("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer"),
+        "verse",
+    )
     default_response_format = "pcm"  # 24 kHz by its documentation; the first sound comes soonest so
     max_tokens_name = "max_completion_tokens"
 
@@ -249,6 +263,7 @@ class Groq(OpenAICompatible):
         Kind.TTS: "canopylabs/orpheus-v1-english",
     }
     default_voice = "autumn"
+    voices = ("austin", "autumn", "daniel", "diana", "hannah", "troy")
     default_response_format = "wav"
     max_tokens_name = "max_completion_tokens"
 
