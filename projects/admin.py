@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
+from django.contrib.admin.options import IS_POPUP_VAR
 from django.contrib.admin.utils import quote, unquote
 from django.contrib.auth import get_user_model
 from django.contrib.contenttypes.models import ContentType
@@ -20,6 +22,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
 
 from molts.errors import BadInput, MoltsError
 from molts.http import check_url
@@ -35,11 +38,13 @@ from projects.probes import KindProbe, check_probe_rate, probe_connection
 from projects.providers import PROVIDERS, get_provider
 from projects.providers.base import Credentials, Provider
 from projects.scoped_admin import (
+    CHOSEN_PROJECT,
     ScopedAdmin,
     ScopedForm,
     ScopedRelatedFilter,
     ScopedTabularInline,
     add_form_error,
+    counted,
     dress,
     may_do,
 )
@@ -122,7 +127,8 @@ class KindFilter(admin.RelatedFieldListFilter):
 @admin.register(Project)
 class ProjectAdmin(ScopedAdmin):
     list_display = ("name", "max_concurrent_sessions", "created_at")
-    search_fields = ("name",)
+    search_fields = ("name", "members__user__username")
+    search_help_text = "Search in names of projects and members."
     fields = ("name", "max_concurrent_sessions", "created_at")
     readonly_fields = ("created_at",)
     inlines = (MemberInline,)
@@ -140,6 +146,15 @@ class ProjectAdmin(ScopedAdmin):
             assert request.user.is_authenticated
             services.add_member(project=form.instance, user=request.user, role=MemberRole.OWNER)
 
+    def response_add(self, request: HttpRequest, obj: Project, post_url_continue: str | None = None) -> HttpResponse:
+        """Go where the next steps are: into the new project, and to its checklist."""
+        if IS_POPUP_VAR in request.POST:
+            return super().response_add(request, obj, post_url_continue)
+        request.session[CHOSEN_PROJECT] = str(obj.pk)
+        answer = super().response_add(request, obj, post_url_continue)
+        stays = {"_continue", "_addanother"} & set(request.POST)
+        return answer if stays else redirect("admin:index")
+
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(ScopedAdmin):
@@ -149,9 +164,11 @@ class ApiKeyAdmin(ScopedAdmin):
     list_select_related = ("project", "created_by")
     list_filter = (("project", ScopedRelatedFilter), ("revoked_at", admin.EmptyFieldListFilter))
     search_fields = ("name", "prefix")
+    search_help_text = "Search in names and in how keys begin."
     fields = ("project", "name", "shown", "created_by", "created_at", "last_used_at", "revoked_at")
     readonly_fields = ("shown", "created_by", "created_at", "last_used_at", "revoked_at")
     actions = ("revoke",)
+    change_form_outer_after_template = "admin/projects/apikey/revoke.html"
     add_action = change_action = delete_action = Action.MANAGE
     empty_text = "Programs use an API key to start conversations and read transcripts. Each opens one project."
 
@@ -190,12 +207,28 @@ class ApiKeyAdmin(ScopedAdmin):
         }
         return TemplateResponse(request, "admin/projects/apikey/made.html", context)
 
-    @admin.action(description="Revoke selected keys", permissions=["change"])
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view(require_POST(self.revoke_view))
+        return [path("<uuid:key_id>/revoke/", view, name="projects_apikey_revoke"), *super().get_urls()]
+
+    def revoke_view(self, request: HttpRequest, key_id: uuid.UUID) -> HttpResponse:
+        key = self.get_object(request, str(key_id))
+        if not self.has_change_permission(request, key):
+            raise PermissionDenied
+        if self._revoke(request, key):
+            messages.success(request, "The API key is revoked: it is refused from the next request on.")
+        return redirect("admin:projects_apikey_change", key.pk)
+
+    @admin.action(description="Revoke selected API keys", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        revoked = [key for key in self.may_change(request, queryset) if services.revoke_api_key(key=key)]
-        for key in revoked:
+        revoked = sum(self._revoke(request, key) for key in self.may_change(request, queryset))
+        messages.info(request, f"{counted(revoked, 'API key')} revoked.")
+
+    def _revoke(self, request: HttpRequest, key: ApiKey) -> bool:
+        revoked = services.revoke_api_key(key=key)
+        if revoked:
             record_action(request_user=request.user, obj=key, text="Revoked.")
-        messages.info(request, f"{len(revoked)} keys revoked.")
+        return revoked
 
 
 def _takes_credentials(provider: Provider) -> bool:
@@ -265,15 +298,16 @@ class ProviderKeyAdmin(ScopedAdmin):
     list_display = ("name", "project", "provider_label", "base_url", "stored_secret", "updated_at", "test_button")
     list_select_related = ("project",)
     list_filter = (("project", ScopedRelatedFilter), "provider")
-    search_fields = ("name", "provider")
+    search_fields = ("name", "provider", "base_url")
+    search_help_text = "Search in names, providers and addresses."
     fields = ("project", "name", "provider", "base_url", "stored_secret", "secret", "updated_at")
     readonly_fields = ("stored_secret", "updated_at")
     list_before_template = "admin/projects/providerkey/results.html"
     change_form_after_template = "admin/projects/providerkey/connection.html"
     add_action = change_action = delete_action = Action.MANAGE
     empty_text = (
-        "A key opens an account with a vendor, or a server of your own, that listens, thinks or speaks for your "
-        "agents. Agents talk without any, on this machine alone."
+        "A provider key opens an account with a vendor, or a server of your own, that listens, thinks or speaks for "
+        "your agents. Agents talk without any, on this machine alone."
     )
 
     class Media:

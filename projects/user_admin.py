@@ -16,6 +16,7 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from projects.audit import Audited
+from projects.scoped_admin import say_what_was_lost
 from projects.services import projects_that_need
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class UserAdmin(Audited, UserAdminBase):
     change_password_form = AdminPasswordChangeForm
     list_display = ("username", "email", "roles", "is_active", "is_superuser", "last_login")
     list_filter = ("is_active", "is_superuser")
+    search_help_text = "Search in names and e-mail addresses."
     filter_horizontal = ()
     readonly_fields = ("roles", "last_login", "date_joined")
     fieldsets = (
@@ -82,6 +84,10 @@ class UserAdmin(Audited, UserAdminBase):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_module_permission(request) and obj != request.user
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        say_what_was_lost(context["adminform"].form)
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Nobody locks themselves out."""

@@ -75,6 +75,7 @@ class AvatarAdmin(ScopedAdmin):
     list_select_related = ("project",)
     list_filter = (("project", ScopedRelatedFilter), EngineFilter)
     search_fields = ("name",)
+    search_help_text = "Search in names."
     fieldsets = (
         ("who", {"classes": ("tab",), "fields": ("project", "name")}),
         ("face", {"classes": ("tab",), "fields": ("engine", "provider_key", "portrait")}),

@@ -157,7 +157,7 @@ class Provider:
     def check(self, kind: Kind, *, options: Options, credentials: Credentials) -> Readiness:
         """As `readiness`, and whether the credentials have what a call of `kind` needs. Touches no network either."""
         if self.needs_key and not credentials.api_key:
-            return Readiness(False, "its key is not set", "Add a key of this vendor and choose it here.")
+            return Readiness(False, "its key is not set", "Add a provider key of this vendor and choose it here.")
         return self.readiness(kind, options)
 
     def usual(self, kind: Kind) -> Mapping[str, str]:

@@ -137,7 +137,7 @@ class OpenAICompatible(Provider):
     def check(self, kind: Kind, *, options: Options, credentials: Credentials) -> Readiness:
         if not (credentials.base_url or self.default_base_url):
             return Readiness(
-                False, "its base URL is not set", "Add a key with the server's address and choose it here."
+                False, "its base URL is not set", "Add a provider key with the server's address and choose it here."
             )
         if not (getattr(options, "model", "") or self.default_models.get(kind)):
             return Readiness(False, "no model is chosen", "Name a model that the server has.")

@@ -68,7 +68,7 @@ def chip(text: str, tone: str) -> SafeString:
 
 def moment(value: datetime) -> SafeString:
     """A date and a time that stay on one line."""
-    return format_html('<span class="nowrap">{}</span>', date_format(timezone.localtime(value), "j M Y, H:i"))
+    return format_html('<span class="nowrap">{}</span>', date_format(timezone.localtime(value), "DATETIME_FORMAT"))
 
 
 def short(text: str) -> SafeString:

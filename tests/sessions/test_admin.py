@@ -88,7 +88,7 @@ def test_a_revoked_link_lets_nobody_in(link: RoomLink, bob: User, sign_in: SignI
     first = client.post(admin_url(RoomLink, "changelist"), data, follow=True)
     second = client.post(admin_url(RoomLink, "changelist"), data, follow=True)
 
-    assert messages_of(first)[0].startswith("1 links revoked")
+    assert messages_of(first)[0].startswith("1 link revoked")
     assert messages_of(second)[0].startswith("0 links revoked")
     link.refresh_from_db()
     assert link.revoked_at is not None
@@ -183,7 +183,7 @@ def test_an_editor_ends_a_conversation(
 ) -> None:
     session, other = make_session(agent), make_session(agent)
 
-    assert messages_of(end(sign_in(bob), session)) == ["1 conversations ended."]
+    assert messages_of(end(sign_in(bob), session)) == ["1 conversation ended."]
     assert messages_of(end(sign_in(bob), session)) == ["0 conversations ended."]
 
     session.refresh_from_db()
