@@ -13,7 +13,12 @@ from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.forms import (
+    AdminPasswordChangeForm,
+    UnfoldReadOnlyPasswordHashWidget,
+    UserChangeForm,
+    UserCreationForm,
+)
 
 from projects.audit import Audited
 from projects.scoped_admin import say_what_was_lost
@@ -36,9 +41,24 @@ HELP = {
 }
 
 
+class PasswordState(UnfoldReadOnlyPasswordHashWidget):  # type: ignore[misc]  # untyped
+    """Whether there is a password. By which numbers and letters it is kept helps nobody."""
+
+    def get_context(self, name: str, value: Any, attrs: Any) -> dict[str, Any]:
+        context: dict[str, Any] = super().get_context(name, value, attrs)
+        if len(context["summary"]) > 1:
+            context["summary"] = [{"label": "A password is set."}]
+        return context
+
+
 class UserForm(UserFormBase):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.fields["password"].widget = PasswordState()
+        change = reverse("admin:auth_user_password_change", args=[self.instance.pk])
+        self.fields["password"].help_text = format_html(
+            'Nobody can read it. <a class="m-link" href="{}">Set another one</a>', change
+        )
         for name, text in HELP.items():
             if name in self.fields:  # one's own are for reading only
                 self.fields[name].help_text = text

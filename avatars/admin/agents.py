@@ -208,7 +208,8 @@ class AgentAdmin(ScopedAdmin):
 
     @property
     def media(self) -> forms.Media:
-        return super().media + page_media("agents", "agents-rungs", "agents-face", "avatars-clips")
+        copying = forms.Media(js=["admin/copy.js"])
+        return super().media + page_media("agents", "agents-rungs", "agents-face", "avatars-clips") + copying
 
     # -- Deleting -----------------------------------------------------------------------------------------------------
     def get_deleted_objects(

@@ -215,3 +215,67 @@ def empty_pages() -> Iterator[tuple[str, str]]:
 def settle(page: Page) -> None:
     """Until fonts are there and what is drawn by scripts has been drawn."""
     page.evaluate("document.fonts.ready.then(() => new Promise((done) => requestAnimationFrame(() => done())))")
+
+
+# What people see as broken. Words are broken only where they could not fit any line (addresses, ids); what scrolls
+# sideways on purpose says so; what ends in an ellipsis shows all of itself on pointing.
+FAULTS = """() => {
+  const faults = [];
+  const shown = (element) => {
+    if (!element.checkVisibility({ opacityProperty: true, visibilityProperty: true })) return false;
+    const box = element.getBoundingClientRect();
+    return box.width > 4 && box.height > 4 && !element.closest(".sr-only, .m-hidden, .material-symbols-outlined, .skip");
+  };
+  const name = (element) => `${element.tagName.toLowerCase()}.${element.className?.baseVal ?? element.className}`;
+  const scrolls = (element) => element.closest("pre, .lane-scroll, .scroll, .simplebar-content-wrapper, .m-frame");
+
+  const over = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+  if (over > 1) faults.push(`the page is ${over} pixels wider than the screen`);
+
+  const range = document.createRange();
+  const lines = (node, from, to) => {
+    range.setStart(node, from);
+    range.setEnd(node, to);
+    return new Set([...range.getClientRects()].map((box) => Math.round(box.top))).size;
+  };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode;
+    const element = node.parentElement;
+    if (!node.data.trim() || !shown(element) || element.closest("pre, code, svg, script, style, template")) continue;
+    for (const found of node.data.matchAll(/[\\p{L}\\p{N}’']+/gu))
+      if (found[0].length <= 18 && lines(node, found.index, found.index + found[0].length) > 1)
+        faults.push(`“${found[0]}” is broken in two`);
+    range.selectNodeContents(node);
+    const box = range.getBoundingClientRect();
+    if (box.right > innerWidth + 1 && !scrolls(element)) faults.push(`“${node.data.trim().slice(0, 40)}” leaves the screen`);
+    const short = node.data.trim().length <= 18 && element.closest("td, th, dd");
+    if (short && lines(node, 0, node.data.length) > 2) faults.push(`“${node.data.trim()}” stands on three lines`);
+  }
+
+  for (const element of document.querySelectorAll("body *")) {
+    if (!shown(element)) continue;
+    const style = getComputedStyle(element);
+    const sideways = element.scrollWidth - element.clientWidth;
+    if (/(auto|scroll)/.test(style.overflowX) && sideways > 1 && !scrolls(element))
+      faults.push(`${name(element)} must be scrolled ${sideways} pixels sideways`);
+    const cuts = style.overflowX === "hidden" && style.textOverflow !== "ellipsis" && sideways > 2;
+    if (cuts && element.innerText?.trim() && !element.querySelector("img, svg, video")) faults.push(`${name(element)} is cut`);
+    if (element.tagName === "TEXTAREA" && element.scrollHeight > element.clientHeight + 2)
+      faults.push(`${element.name} hides ${element.scrollHeight - element.clientHeight} pixels of its text`);
+  }
+
+  for (const label of document.querySelectorAll("label")) {
+    const field = label.control;
+    if (!field || !shown(label) || !shown(field) || label.contains(field)) continue;
+    const [one, other] = [label.getBoundingClientRect(), field.getBoundingClientRect()];
+    const gap = Math.max(other.left - one.right, one.left - other.right, other.top - one.bottom, one.top - other.bottom);
+    if (gap < 3) faults.push(`the label “${label.innerText.trim()}” touches its field`);
+  }
+  return [...new Set(faults)];
+}"""
+
+
+def faults_of(page: Page) -> list[str]:
+    found: list[str] = page.evaluate(FAULTS)
+    return found
