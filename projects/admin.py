@@ -85,6 +85,13 @@ class MemberForm(MemberFormBase):
         return name
 
 
+class ProjectForm(ScopedForm):
+    class Meta:
+        model = Project
+        fields = ("name", "max_concurrent_sessions")
+        labels = {"max_concurrent_sessions": "Conversations at once"}
+
+
 class MemberFormSet(MemberFormSetBase):
     def clean(self) -> None:
         super().clean()
@@ -126,7 +133,8 @@ class KindFilter(admin.RelatedFieldListFilter):
 
 @admin.register(Project)
 class ProjectAdmin(ScopedAdmin):
-    list_display = ("name", "max_concurrent_sessions", "created_at")
+    form = ProjectForm
+    list_display = ("name", "at_once", "created_at")
     search_fields = ("name", "members__user__username")
     search_help_text = "Search in names of projects and members."
     fields = ("name", "max_concurrent_sessions", "created_at")
@@ -139,6 +147,10 @@ class ProjectAdmin(ScopedAdmin):
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.is_active and request.user.is_superuser)
+
+    @admin.display(description="conversations at once", ordering="max_concurrent_sessions")
+    def at_once(self, project: Project) -> int:
+        return project.max_concurrent_sessions
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
@@ -237,7 +249,7 @@ def _takes_credentials(provider: Provider) -> bool:
 
 def _provider_choices() -> list[tuple[str, str]]:
     providers = [provider for provider in map(get_provider, PROVIDERS) if _takes_credentials(provider)]
-    return [("", "---------"), *((provider.key, provider.label) for provider in providers)]
+    return [("", "Choose a provider"), *((provider.key, provider.label) for provider in providers)]
 
 
 class ProviderKeyForm(ScopedForm):
@@ -464,6 +476,7 @@ class AuditEntryAdmin(ScopedAdmin):
     date_hierarchy = "created_at"
     search_fields = ("user_name", "object_name", "text")
     search_help_text = "Search in names and in what was done."
+    counted_as = "audit entries"
     list_per_page = 50
     fields = ("created_at", "user_name", "project", "kind", "object_link", "action", "text")
     readonly_fields = fields

@@ -308,6 +308,8 @@ class ScopedAdmin(Audited, Scope, ModelAdmin):
     warn_unsaved_form = True
     search_from = 1
     """How many letters the search over everything needs before it looks here."""
+    counted_as = ""
+    """What the list below counts, where the title of the page is no plural."""
     empty_text = ""
     """Shown where the list would be while there is nothing in it: what this is and what it is good for."""
     empty_link: tuple[str, str] | None = None
@@ -429,7 +431,9 @@ class ScopedAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # untyped
             name = getattr(pages, "search_title", str)
             for obj in dict.fromkeys(results[:MOST_OF_A_KIND]):
                 address = reverse(f"admin:{obj._meta.app_label}_{obj._meta.model_name}_change", args=[obj.pk])
-                found.append(SearchResult(name(obj), capfirst(obj._meta.verbose_name), address, "arrow_outward"))
+                found.append(
+                    SearchResult(str(name(obj)), str(capfirst(obj._meta.verbose_name)), address, "arrow_outward")
+                )
         return found
 
     def search(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:

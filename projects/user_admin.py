@@ -139,8 +139,13 @@ class UserAdmin(Audited, UserAdminBase):
                 for member in user.memberships.all()
             ),
         )
-        return shown or format_html(
-            'none: <a href="{}">add them to a project</a>', reverse("admin:projects_project_changelist")
+        return (
+            format_html("<span>{}</span>", shown)
+            if shown
+            else format_html(
+                '<span>none: <a href="{}">add them to a project</a></span>',
+                reverse("admin:projects_project_changelist"),
+            )
         )
 
 

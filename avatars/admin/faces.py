@@ -127,9 +127,9 @@ class AvatarAdmin(ScopedAdmin):
         row: EngineRow | None = avatar.engine_row
         if row is None:
             return format_html(
-                '{} <span class="m-tag m-skipped">not on this server</span>', engine_label(avatar.engine)
+                '<span>{} <span class="m-tag m-skipped">not on this server</span></span>', engine_label(avatar.engine)
             )
-        return format_html("{} {}", row.choice.label, state_chip(row))
+        return format_html("<span>{} {}</span>", row.choice.label, state_chip(row))
 
     @admin.display(description="used by")
     def agents_with_it(self, avatar: Avatar) -> SafeString | str:

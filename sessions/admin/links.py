@@ -67,7 +67,16 @@ class RoomLinkForm(ScopedForm):
     class Meta:
         model = RoomLink
         fields = ("agent", "name", "expires_at", "max_minutes", "max_concurrent", "on_start_page", "allowed_origins")
-        help_texts = {"expires_at": "In UTC. None: it never ends."}
+        labels = {
+            "max_minutes": "Longest conversation (minutes)",
+            "max_concurrent": "Conversations at once",
+            "expires_at": "Ends",
+        }
+        help_texts = {
+            "expires_at": "In UTC. None: it never ends.",
+            "max_minutes": "The conversation is ended after this time.",
+            "max_concurrent": "Who comes while so many talk is told to try again later.",
+        }
 
     def clean_expires_at(self) -> datetime | None:
         ends: datetime | None = self.cleaned_data["expires_at"]

@@ -224,10 +224,11 @@ FAULTS = """() => {
   const shown = (element) => {
     if (!element.checkVisibility({ opacityProperty: true, visibilityProperty: true })) return false;
     const box = element.getBoundingClientRect();
-    return box.width > 4 && box.height > 4 && !element.closest(".sr-only, .m-hidden, .material-symbols-outlined, .skip");
+    const aside = element.closest(".sr-only, .m-hidden, .material-symbols-outlined, .skip");
+    return box.width > 4 && box.height > 4 && !aside;
   };
   const name = (element) => `${element.tagName.toLowerCase()}.${element.className?.baseVal ?? element.className}`;
-  const scrolls = (element) => element.closest("pre, .lane-scroll, .scroll, .simplebar-content-wrapper, .m-frame");
+  const scrolls = (element) => element.closest("pre, .lane-scroll, .scroll, .waits .table-scroll, .m-frame");
 
   const over = document.documentElement.scrollWidth - document.documentElement.clientWidth;
   if (over > 1) faults.push(`the page is ${over} pixels wider than the screen`);
@@ -248,9 +249,15 @@ FAULTS = """() => {
         faults.push(`“${found[0]}” is broken in two`);
     range.selectNodeContents(node);
     const box = range.getBoundingClientRect();
-    if (box.right > innerWidth + 1 && !scrolls(element)) faults.push(`“${node.data.trim().slice(0, 40)}” leaves the screen`);
-    const short = node.data.trim().length <= 18 && element.closest("td, th, dd");
-    if (short && lines(node, 0, node.data.length) > 2) faults.push(`“${node.data.trim()}” stands on three lines`);
+    const text = node.data.trim();
+    const ending = element.closest(".truncate, .short, .m-url") ?? element;
+    const dotted = getComputedStyle(ending).textOverflow === "ellipsis";
+    if (box.right > innerWidth + 1 && !scrolls(element) && !dotted) faults.push(`“${text.slice(0, 40)}” leaves the screen`);
+    const edge = element.closest("td, th, dd, li, label, p, .card, .panel")?.getBoundingClientRect().right ?? box.right;
+    if (box.right > edge + 2 && !scrolls(element) && !dotted)
+      faults.push(`“${text.slice(0, 40)}” leaves its box`);
+    const short = text.length <= 18 && element.closest("td, th, dd");
+    if (short && lines(node, 0, node.data.length) > 2) faults.push(`“${text}” stands on three lines`);
   }
 
   for (const element of document.querySelectorAll("body *")) {
@@ -260,7 +267,8 @@ FAULTS = """() => {
     if (/(auto|scroll)/.test(style.overflowX) && sideways > 1 && !scrolls(element))
       faults.push(`${name(element)} must be scrolled ${sideways} pixels sideways`);
     const cuts = style.overflowX === "hidden" && style.textOverflow !== "ellipsis" && sideways > 2;
-    if (cuts && element.innerText?.trim() && !element.querySelector("img, svg, video")) faults.push(`${name(element)} is cut`);
+    const words = element.innerText?.trim() && !element.querySelector("img, svg, video");
+    if (cuts && words) faults.push(`${name(element)} is cut`);
     if (element.tagName === "TEXTAREA" && element.scrollHeight > element.clientHeight + 2)
       faults.push(`${element.name} hides ${element.scrollHeight - element.clientHeight} pixels of its text`);
   }
@@ -268,8 +276,8 @@ FAULTS = """() => {
   for (const label of document.querySelectorAll("label")) {
     const field = label.control;
     if (!field || !shown(label) || !shown(field) || label.contains(field)) continue;
-    const [one, other] = [label.getBoundingClientRect(), field.getBoundingClientRect()];
-    const gap = Math.max(other.left - one.right, one.left - other.right, other.top - one.bottom, one.top - other.bottom);
+    const [one, two] = [label.getBoundingClientRect(), field.getBoundingClientRect()];
+    const gap = Math.max(two.left - one.right, one.left - two.right, two.top - one.bottom, one.top - two.bottom);
     if (gap < 3) faults.push(`the label “${label.innerText.trim()}” touches its field`);
   }
   return [...new Set(faults)];

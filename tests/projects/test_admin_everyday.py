@@ -102,6 +102,16 @@ def test_a_refused_avatar_says_that_the_picture_is_to_be_chosen_again(
     assert "The chosen file was not kept: choose it again." in response.content.decode()
 
 
+def test_the_page_of_a_user_shows_nothing_of_how_the_password_is_kept(root: User, sign_in: SignIn) -> None:
+    nina = User.objects.create_user("nina", password="quiet-harbour-9")
+    html = sign_in(root).get(admin_url(User, "change", nina.pk)).content.decode()
+    assert "A password is set." in html
+    assert reverse("admin:auth_user_password_change", args=[nina.pk]) in html
+    assert not re.search(r"pbkdf2|iterations|argon2|\bsalt\b|\bhash\b", html)
+    nobody = User.objects.create_user("nobody")
+    assert "A password is set." not in sign_in(root).get(admin_url(User, "change", nobody.pk)).content.decode()
+
+
 # -- In use ----------------------------------------------------------------------------------------------------------
 def test_a_key_in_use_names_and_links_its_agents(
     project: Project, agent: Agent, alice: User, other_agent: Agent, sign_in: SignIn
