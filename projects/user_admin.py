@@ -11,7 +11,7 @@ from django.contrib.auth.models import Group, User
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 from unfold.admin import ModelAdmin
 from unfold.forms import (
     AdminPasswordChangeForm,
@@ -128,7 +128,7 @@ class UserAdmin(Audited, UserAdminBase):
     @admin.display(description="projects")
     def roles(self, user: Any) -> SafeString | str:
         shown = format_html_join(
-            ", ",
+            mark_safe("<br>"),
             '<a href="{}">{}</a> ({})',
             (
                 (

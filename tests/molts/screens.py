@@ -48,6 +48,7 @@ class House:
 def furnish(owner: User) -> House:
     """Names are as long as people make them, and some rows are of the unusual kind."""
     project = create_project(name="Harbour House Restaurant and Guest Rooms", owner=owner)
+    create_project(name="House by the lake", owner=owner)  # so that lists say whose a row is
     user = User.objects.create_user("konstantin.papadopoulos", email="konstantin@harbour-house.example.org")
     add_member(project=project, user=user, role=MemberRole.EDITOR)
     key = ProviderKey(

@@ -17,6 +17,6 @@ if (!CSS.supports("field-sizing", "content")) {
 }
 
 document.addEventListener("DOMContentLoaded", () => {
-  for (const cell of document.querySelectorAll("#result_list [data-label]"))
+  for (const cell of document.querySelectorAll("[data-label]"))
     cell.dataset.label = cell.dataset.label.charAt(0).toUpperCase() + cell.dataset.label.slice(1);
 });
