@@ -253,10 +253,10 @@ FAULTS = """() => {
     const text = node.data.trim();
     const ending = element.closest(".truncate, .short, .m-url") ?? element;
     const dotted = getComputedStyle(ending).textOverflow === "ellipsis";
-    if (box.right > innerWidth + 1 && !scrolls(element) && !dotted) faults.push(`“${text.slice(0, 40)}” leaves the screen`);
+    const clipped = scrolls(element) || dotted;
+    if (box.right > innerWidth + 1 && !clipped) faults.push(`“${text.slice(0, 40)}” leaves the screen`);
     const edge = element.closest("td, th, dd, li, label, p, .card, .panel")?.getBoundingClientRect().right ?? box.right;
-    if (box.right > edge + 2 && !scrolls(element) && !dotted)
-      faults.push(`“${text.slice(0, 40)}” leaves its box`);
+    if (box.right > edge + 2 && !clipped) faults.push(`“${text.slice(0, 40)}” leaves its box`);
     const short = text.length <= 18 && element.closest("td, th, dd");
     if (short && lines(node, 0, node.data.length) > 2) faults.push(`“${text}” stands on three lines`);
   }
