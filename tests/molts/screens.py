@@ -245,9 +245,14 @@ FAULTS = """() => {
     const node = walker.currentNode;
     const element = node.parentElement;
     if (!node.data.trim() || !shown(element) || element.closest("pre, code, svg, script, style, template")) continue;
-    for (const found of node.data.matchAll(/[\\p{L}\\p{N}’']+/gu))
-      if (found[0].length <= 18 && lines(node, found.index, found.index + found[0].length) > 1)
-        faults.push(`“${found[0]}” is broken in two`);
+    for (const run of node.data.matchAll(/[^\\s]+/g)) {
+      if (/[/@]/.test(run[0])) continue; // an address
+      for (const found of run[0].matchAll(/[\\p{L}\\p{N}’']+/gu)) {
+        const at = run.index + found.index;
+        if (found[0].length <= 18 && lines(node, at, at + found[0].length) > 1)
+          faults.push(`“${found[0]}” is broken in two`);
+      }
+    }
     range.selectNodeContents(node);
     const box = range.getBoundingClientRect();
     const text = node.data.trim();
