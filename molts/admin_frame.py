@@ -58,6 +58,20 @@ def start_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     return {**context, **start_page_context(request)}
 
 
+def search_pages(request: HttpRequest, term: str) -> list[Any]:
+    """Pages of the sidebar whose title holds `term`."""
+    from django.contrib import admin
+    from unfold.dataclasses import SearchResult
+
+    groups: Any = admin.site.get_sidebar_list(request)  # type: ignore[attr-defined]  # unfold's site
+    items = [(item, group["title"] or "Page") for group in groups for item in group["items"]]
+    return [
+        SearchResult(item["title"], group, str(item["link"]), item["icon"])
+        for item, group in items
+        if item["has_permission"] and term in item["title"].lower()
+    ]
+
+
 def _page(title: str, icon: str, url_name: str, *, permission: str = "is_member") -> dict[str, Any]:
     return {
         "title": title,
@@ -75,7 +89,7 @@ SIDEBAR = [
             _page("Agents", "smart_toy", "admin:avatars_agent_changelist"),
             _page("Voices", "graphic_eq", "admin:avatars_voice_changelist"),
             _page("Avatars", "face", "admin:avatars_avatar_changelist"),
-            _page("Keys", "key", "admin:projects_providerkey_changelist"),
+            _page("Provider keys", "key", "admin:projects_providerkey_changelist"),
         ],
     },
     {
@@ -149,7 +163,7 @@ UNFOLD: dict[str, Any] = {
     "COLORS": {"base": PAPER, "primary": GREEN},
     "SIDEBAR": {"show_search": True, "command_search": True, "navigation": SIDEBAR},
     "COMMAND": {
-        # Not conversations: each letter typed would search through everything that was ever said.
+        "search_callback": f"{HERE}.search_pages",
         "search_models": [
             "avatars.agent",
             "avatars.voice",
@@ -157,6 +171,9 @@ UNFOLD: dict[str, Any] = {
             "live_sessions.roomlink",
             "projects.providerkey",
             "projects.project",
+            "projects.apikey",
+            "auth.user",
+            "live_sessions.livesession",
         ],
     },
 }

@@ -262,6 +262,7 @@ LANGUAGE_COOKIE_HTTPONLY = True
 LANGUAGE_COOKIE_SAMESITE = "Lax"
 LANGUAGE_COOKIE_SECURE = _https
 TIME_ZONE = "UTC"
+FORMAT_MODULE_PATH = ["molts.formats"]
 USE_TZ = True
 
 # -- Files -----------------------------------------------------------------------------------------------------------

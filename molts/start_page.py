@@ -8,7 +8,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 
-from avatars.models import Agent, Voice
+from avatars.models import Agent, Avatar, Voice
 from molts.admin_frame import CHECK_URL, DOCS_URL
 from molts.figures import chosen_range, conversations, figures, in_scope
 from molts.speech_figures import speech_context
@@ -60,11 +60,11 @@ def next_steps(request: HttpRequest) -> list[Step]:
             "Make a project",
         ),
         Step(
-            "Add a key",
+            "Add a provider key",
             "For a vendor or a server of your own. Without one, agents talk with what runs on this machine.",
             in_scope(request, ProviderKey.objects.all()).exists(),
             add("projects_providerkey", manage),
-            "Add a key",
+            "Add a provider key",
             optional=True,
         ),
         Step(
@@ -73,6 +73,14 @@ def next_steps(request: HttpRequest) -> list[Step]:
             in_scope(request, Voice.objects.all()).exists(),
             add("avatars_voice", edit),
             "Add a voice",
+        ),
+        Step(
+            "Choose a face",
+            "Whom visitors see: a drawn character, or a photo that comes alive. Without one, they see a letter.",
+            in_scope(request, Avatar.objects.all()).exists(),
+            add("avatars_avatar", edit),
+            "Add an avatar",
+            optional=True,
         ),
         Step(
             "Make an agent",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
+from django.contrib.admin.options import IS_POPUP_VAR
 from django.contrib.admin.utils import quote, unquote
 from django.contrib.auth import get_user_model
 from django.contrib.contenttypes.models import ContentType
@@ -20,6 +22,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.views.decorators.http import require_POST
 
 from molts.errors import BadInput, MoltsError
 from molts.http import check_url
@@ -30,15 +33,18 @@ from projects import (
 from projects.audit import record_action
 from projects.choices import Action, AuditAction, MemberRole
 from projects.models import ApiKey, AuditEntry, Member, Project, ProviderKey
+from projects.offers import offers_view
 from projects.probes import KindProbe, check_probe_rate, probe_connection
 from projects.providers import PROVIDERS, get_provider
 from projects.providers.base import Credentials, Provider
 from projects.scoped_admin import (
+    CHOSEN_PROJECT,
     ScopedAdmin,
     ScopedForm,
     ScopedRelatedFilter,
     ScopedTabularInline,
     add_form_error,
+    counted,
     dress,
     may_do,
 )
@@ -77,6 +83,13 @@ class MemberForm(MemberFormBase):
                 raise forms.ValidationError("This user is a member already.")
             self.instance.user_id = user.pk
         return name
+
+
+class ProjectForm(ScopedForm):
+    class Meta:
+        model = Project
+        fields = ("name", "max_concurrent_sessions")
+        labels = {"max_concurrent_sessions": "Conversations at once"}
 
 
 class MemberFormSet(MemberFormSetBase):
@@ -120,8 +133,10 @@ class KindFilter(admin.RelatedFieldListFilter):
 
 @admin.register(Project)
 class ProjectAdmin(ScopedAdmin):
-    list_display = ("name", "max_concurrent_sessions", "created_at")
-    search_fields = ("name",)
+    form = ProjectForm
+    list_display = ("name", "at_once", "created_at")
+    search_fields = ("name", "members__user__username")
+    search_help_text = "Search in names of projects and members."
     fields = ("name", "max_concurrent_sessions", "created_at")
     readonly_fields = ("created_at",)
     inlines = (MemberInline,)
@@ -133,11 +148,24 @@ class ProjectAdmin(ScopedAdmin):
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.is_active and request.user.is_superuser)
 
+    @admin.display(description="conversations at once", ordering="max_concurrent_sessions")
+    def at_once(self, project: Project) -> int:
+        return project.max_concurrent_sessions
+
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
         if not change and not form.instance.members.exists():
             assert request.user.is_authenticated
             services.add_member(project=form.instance, user=request.user, role=MemberRole.OWNER)
+
+    def response_add(self, request: HttpRequest, obj: Project, post_url_continue: str | None = None) -> HttpResponse:
+        """Go where the next steps are: into the new project, and to its checklist."""
+        if IS_POPUP_VAR in request.POST:
+            return super().response_add(request, obj, post_url_continue)
+        request.session[CHOSEN_PROJECT] = str(obj.pk)
+        answer = super().response_add(request, obj, post_url_continue)
+        stays = {"_continue", "_addanother"} & set(request.POST)
+        return answer if stays else redirect("admin:index")
 
 
 @admin.register(ApiKey)
@@ -148,9 +176,11 @@ class ApiKeyAdmin(ScopedAdmin):
     list_select_related = ("project", "created_by")
     list_filter = (("project", ScopedRelatedFilter), ("revoked_at", admin.EmptyFieldListFilter))
     search_fields = ("name", "prefix")
+    search_help_text = "Search in names and in how keys begin."
     fields = ("project", "name", "shown", "created_by", "created_at", "last_used_at", "revoked_at")
     readonly_fields = ("shown", "created_by", "created_at", "last_used_at", "revoked_at")
     actions = ("revoke",)
+    change_form_outer_after_template = "admin/projects/apikey/revoke.html"
     add_action = change_action = delete_action = Action.MANAGE
     empty_text = "Programs use an API key to start conversations and read transcripts. Each opens one project."
 
@@ -189,12 +219,28 @@ class ApiKeyAdmin(ScopedAdmin):
         }
         return TemplateResponse(request, "admin/projects/apikey/made.html", context)
 
-    @admin.action(description="Revoke selected keys", permissions=["change"])
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view(require_POST(self.revoke_view))
+        return [path("<uuid:key_id>/revoke/", view, name="projects_apikey_revoke"), *super().get_urls()]
+
+    def revoke_view(self, request: HttpRequest, key_id: uuid.UUID) -> HttpResponse:
+        key = self.get_object(request, str(key_id))
+        if not self.has_change_permission(request, key):
+            raise PermissionDenied
+        if self._revoke(request, key):
+            messages.success(request, "The API key is revoked: it is refused from the next request on.")
+        return redirect("admin:projects_apikey_change", key.pk)
+
+    @admin.action(description="Revoke selected API keys", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        revoked = [key for key in self.may_change(request, queryset) if services.revoke_api_key(key=key)]
-        for key in revoked:
+        revoked = sum(self._revoke(request, key) for key in self.may_change(request, queryset))
+        messages.info(request, f"{counted(revoked, 'API key')} revoked.")
+
+    def _revoke(self, request: HttpRequest, key: ApiKey) -> bool:
+        revoked = services.revoke_api_key(key=key)
+        if revoked:
             record_action(request_user=request.user, obj=key, text="Revoked.")
-        messages.info(request, f"{len(revoked)} keys revoked.")
+        return revoked
 
 
 def _takes_credentials(provider: Provider) -> bool:
@@ -203,7 +249,7 @@ def _takes_credentials(provider: Provider) -> bool:
 
 def _provider_choices() -> list[tuple[str, str]]:
     providers = [provider for provider in map(get_provider, PROVIDERS) if _takes_credentials(provider)]
-    return [("", "---------"), *((provider.key, provider.label) for provider in providers)]
+    return [("", "Choose a provider"), *((provider.key, provider.label) for provider in providers)]
 
 
 class ProviderKeyForm(ScopedForm):
@@ -264,15 +310,16 @@ class ProviderKeyAdmin(ScopedAdmin):
     list_display = ("name", "project", "provider_label", "base_url", "stored_secret", "updated_at", "test_button")
     list_select_related = ("project",)
     list_filter = (("project", ScopedRelatedFilter), "provider")
-    search_fields = ("name", "provider")
+    search_fields = ("name", "provider", "base_url")
+    search_help_text = "Search in names, providers and addresses."
     fields = ("project", "name", "provider", "base_url", "stored_secret", "secret", "updated_at")
     readonly_fields = ("stored_secret", "updated_at")
     list_before_template = "admin/projects/providerkey/results.html"
     change_form_after_template = "admin/projects/providerkey/connection.html"
     add_action = change_action = delete_action = Action.MANAGE
     empty_text = (
-        "A key opens an account with a vendor, or a server of your own, that listens, thinks or speaks for your "
-        "agents. Agents talk without any, on this machine alone."
+        "A provider key opens an account with a vendor, or a server of your own, that listens, thinks or speaks for "
+        "your agents. Agents talk without any, on this machine alone."
     )
 
     class Media:
@@ -282,6 +329,7 @@ class ProviderKeyAdmin(ScopedAdmin):
         view = self.admin_site.admin_view(self.test_view)
         return [
             path("test/", view, name="projects_providerkey_test_new"),
+            path("offers/", self.admin_site.admin_view(offers_view), name="projects_providerkey_offers"),
             path("<path:object_id>/test/", view, name="projects_providerkey_test"),
             *super().get_urls(),
         ]
@@ -428,6 +476,7 @@ class AuditEntryAdmin(ScopedAdmin):
     date_hierarchy = "created_at"
     search_fields = ("user_name", "object_name", "text")
     search_help_text = "Search in names and in what was done."
+    counted_as = "audit entries"
     list_per_page = 50
     fields = ("created_at", "user_name", "project", "kind", "object_link", "action", "text")
     readonly_fields = fields

@@ -104,7 +104,7 @@ class ProviderKey(models.Model):
     objects = ScopedQuerySet["ProviderKey"].as_manager()
 
     class Meta:
-        verbose_name = "key"
+        verbose_name = "provider key"
         ordering = ("provider", "name")
 
     def __str__(self) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from django import forms
+from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.filters import RelatedFieldListFilter
 from django.core.paginator import InvalidPage
@@ -22,9 +23,11 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.text import capfirst
 from django.views.decorators.http import require_POST
 from unfold.admin import ModelAdmin as UnfoldModelAdmin
 from unfold.admin import TabularInline as UnfoldTabularInline
+from unfold.dataclasses import SearchResult
 from unfold.sites import UnfoldAdminSite
 from unfold.widgets import (
     CHECKBOX_CLASSES,
@@ -39,6 +42,7 @@ from molts.errors import MoltsError
 from projects.access import ScopedQuerySet, project_id_of, project_ids
 from projects.audit import Audited
 from projects.choices import Action
+from projects.in_use import uses_of
 from projects.models import Project
 from projects.sign_in import SignInForm
 
@@ -68,6 +72,7 @@ LOOKS: tuple[tuple[type[forms.Widget], list[str]], ...] = (
 CHOSEN_PROJECT = "molts_project"
 """Where the browser session remembers the chosen project."""
 MOST_TO_CHOOSE = 200
+MOST_OF_A_KIND = 20
 
 
 def allowed_projects(request: HttpRequest, action: Action) -> frozenset[Any] | None:
@@ -172,9 +177,27 @@ def refuse_foreign_parts(form: forms.BaseForm, project_id: uuid.UUID) -> None:
             form.add_error(name, "This belongs to another project.")
 
 
+def counted(number: int, noun: str) -> str:
+    """ "1 link", "2 links"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def add_form_error(form: forms.BaseForm, error: MoltsError) -> None:
     """Show `error` at the field that it names."""
     form.add_error(error.attr if error.attr in form.fields else None, error.detail)
+
+
+def say_what_was_lost(form: forms.BaseForm) -> None:
+    """Name the fields of a refused form that come back empty: browsers are sent no secret and keep no chosen file."""
+    if not form.is_bound or not form.errors:
+        return
+    for name, field in form.fields.items():
+        if name in form.errors:
+            continue
+        if isinstance(field.widget, forms.PasswordInput) and form.data.get(form.add_prefix(name)):
+            form.add_error(name, "What you typed here was not kept: type it again.")
+        elif isinstance(field.widget, forms.FileInput) and form.files.get(form.add_prefix(name)):
+            form.add_error(name, "The chosen file was not kept: choose it again.")
 
 
 class Scope(OptionsBase):
@@ -283,6 +306,10 @@ class ScopedAdmin(Audited, Scope, ModelAdmin):
     form = ScopedForm
     view_on_site = False
     warn_unsaved_form = True
+    search_from = 1
+    """How many letters the search over everything needs before it looks here."""
+    counted_as = ""
+    """What the list below counts, where the title of the page is no plural."""
     empty_text = ""
     """Shown where the list would be while there is nothing in it: what this is and what it is good for."""
     empty_link: tuple[str, str] | None = None
@@ -333,7 +360,15 @@ class ScopedAdmin(Audited, Scope, ModelAdmin):
         """
         to_delete, counts, _, protected = super().get_deleted_objects(objs, request)
         refused = {str(self.opts.verbose_name) for obj in objs if not self.has_delete_permission(request, obj)}
-        return to_delete, counts, refused, protected
+        return to_delete, counts, refused, uses_of(objs) if protected else []
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        say_what_was_lost(context["adminform"].form)
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def search_title(self, obj: Any) -> str:
+        """How the search over everything names an object."""
+        return str(obj)
 
     def may_change(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> Iterable[Any]:
         """Those of an action's objects that the user may change."""
@@ -379,10 +414,26 @@ class ScopedAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # untyped
             context |= {"my_projects": my_projects(request), "chosen_project": chosen_project(request)}
         return context
 
-    def _search_models(self, *args: Any, **kwargs: Any) -> list[Any]:
-        found: list[Any] = super()._search_models(*args, **kwargs)
-        for result in found:
-            result.description = result.description.partition(" - ")[2]  # the kind, without the package it lies in
+    def _search_apps(self, app_list: Any, search_term: str) -> list[SearchResult]:
+        """Nothing: pages are found by their titles in the sidebar (`molts.admin_frame.search_pages`)."""
+        return []
+
+    def _search_models(
+        self, request: HttpRequest, app_list: Any, search_term: str, allowed_models: Any = None
+    ) -> list[SearchResult]:
+        """The first few of each kind: whoever wants all of them has the list's own search."""
+        found = []
+        for label in allowed_models or ():
+            pages: Any = self._registry[apps.get_model(label)]
+            if not pages.has_view_permission(request) or len(search_term) < getattr(pages, "search_from", 1):
+                continue
+            results, _ = pages.get_search_results(request, pages.get_queryset(request), search_term)
+            name = getattr(pages, "search_title", str)
+            for obj in dict.fromkeys(results[:MOST_OF_A_KIND]):
+                address = reverse(f"admin:{obj._meta.app_label}_{obj._meta.model_name}_change", args=[obj.pk])
+                found.append(
+                    SearchResult(str(name(obj)), str(capfirst(obj._meta.verbose_name)), address, "arrow_outward")
+                )
         return found
 
     def search(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:

@@ -11,11 +11,17 @@ from django.contrib.auth.models import Group, User
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 from unfold.admin import ModelAdmin
-from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.forms import (
+    AdminPasswordChangeForm,
+    UnfoldReadOnlyPasswordHashWidget,
+    UserChangeForm,
+    UserCreationForm,
+)
 
 from projects.audit import Audited
+from projects.scoped_admin import say_what_was_lost
 from projects.services import projects_that_need
 
 if TYPE_CHECKING:
@@ -35,9 +41,24 @@ HELP = {
 }
 
 
+class PasswordState(UnfoldReadOnlyPasswordHashWidget):  # type: ignore[misc]  # untyped
+    """Whether there is a password. By which numbers and letters it is kept helps nobody."""
+
+    def get_context(self, name: str, value: Any, attrs: Any) -> dict[str, Any]:
+        context: dict[str, Any] = super().get_context(name, value, attrs)
+        if len(context["summary"]) > 1:
+            context["summary"] = [{"label": "A password is set."}]
+        return context
+
+
 class UserForm(UserFormBase):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.fields["password"].widget = PasswordState()
+        change = reverse("admin:auth_user_password_change", args=[self.instance.pk])
+        self.fields["password"].help_text = format_html(
+            'Nobody can read it. <a class="m-link" href="{}">Set another one</a>', change
+        )
         for name, text in HELP.items():
             if name in self.fields:  # one's own are for reading only
                 self.fields[name].help_text = text
@@ -57,6 +78,7 @@ class UserAdmin(Audited, UserAdminBase):
     change_password_form = AdminPasswordChangeForm
     list_display = ("username", "email", "roles", "is_active", "is_superuser", "last_login")
     list_filter = ("is_active", "is_superuser")
+    search_help_text = "Search in names and e-mail addresses."
     filter_horizontal = ()
     readonly_fields = ("roles", "last_login", "date_joined")
     fieldsets = (
@@ -83,6 +105,10 @@ class UserAdmin(Audited, UserAdminBase):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_module_permission(request) and obj != request.user
 
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        say_what_was_lost(context["adminform"].form)
+        return super().render_change_form(request, context, *args, **kwargs)
+
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Nobody locks themselves out."""
         return (*self.readonly_fields, "is_active", "is_superuser") if obj == request.user else self.readonly_fields
@@ -102,7 +128,7 @@ class UserAdmin(Audited, UserAdminBase):
     @admin.display(description="projects")
     def roles(self, user: Any) -> SafeString | str:
         shown = format_html_join(
-            ", ",
+            mark_safe("<br>"),
             '<a href="{}">{}</a> ({})',
             (
                 (
@@ -113,8 +139,13 @@ class UserAdmin(Audited, UserAdminBase):
                 for member in user.memberships.all()
             ),
         )
-        return shown or format_html(
-            'none: <a href="{}">add them to a project</a>', reverse("admin:projects_project_changelist")
+        return (
+            format_html("<span>{}</span>", shown)
+            if shown
+            else format_html(
+                '<span>none: <a href="{}">add them to a project</a></span>',
+                reverse("admin:projects_project_changelist"),
+            )
         )
 
 

@@ -11,6 +11,7 @@ from django.db import models
 from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import date_format
 
 from avatars.models import Agent, AgentRevision
 from projects.access import ScopedQuerySet
@@ -140,7 +141,7 @@ class LiveSession(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.agent} {self.created_at:%Y-%m-%d %H:%M}"
+        return f"{self.agent}, {date_format(self.created_at, 'DATETIME_FORMAT')}"
 
     @property
     def is_live(self) -> bool:

@@ -39,7 +39,7 @@ from molts.errors import BadInput
 from projects.audit import record_action
 from projects.choices import Action
 from projects.providers.base import Kind, Persona
-from projects.scoped_admin import ScopedAdmin, ScopedForm, ScopedRelatedFilter, may_do
+from projects.scoped_admin import ScopedAdmin, ScopedForm, ScopedRelatedFilter, counted, may_do
 
 LONGEST = {"instructions": 20_000, "greeting": 2_000, "knowledge": 200_000}
 SHOWN_REVISIONS = 10
@@ -169,8 +169,8 @@ class AgentAdmin(ScopedAdmin):
     list_display_links = None
     list_filter = (("project", ScopedRelatedFilter), "language")
     list_select_related = ("project", "voice", "avatar")
-    search_fields = ("name", "slug", "description")
-    search_help_text = "Search in names and descriptions."
+    search_fields = ("name", "slug", "description", "greeting", "instructions", "knowledge")
+    search_help_text = "Search in names and in what they say and know."
     empty_text = (
         "An agent is who visitors talk to: a name, a voice, a face and what it knows. A name is enough to begin."
     )
@@ -208,7 +208,8 @@ class AgentAdmin(ScopedAdmin):
 
     @property
     def media(self) -> forms.Media:
-        return super().media + page_media("agents", "agents-rungs", "agents-face", "avatars-clips")
+        copying = forms.Media(js=["admin/copy.js"])
+        return super().media + page_media("agents", "agents-rungs", "agents-face", "avatars-clips") + copying
 
     # -- Deleting -----------------------------------------------------------------------------------------------------
     def get_deleted_objects(
@@ -439,7 +440,7 @@ class AgentAdmin(ScopedAdmin):
 
 # -- What the editor shows --------------------------------------------------------------------------------------------
 def conversation_count(number: int) -> str:
-    return f"{number} conversation{'' if number == 1 else 's'}"
+    return counted(number, "conversation")
 
 
 def _open_links() -> Q:

@@ -75,6 +75,7 @@ class AvatarAdmin(ScopedAdmin):
     list_select_related = ("project",)
     list_filter = (("project", ScopedRelatedFilter), EngineFilter)
     search_fields = ("name",)
+    search_help_text = "Search in names."
     fieldsets = (
         ("who", {"classes": ("tab",), "fields": ("project", "name")}),
         ("face", {"classes": ("tab",), "fields": ("engine", "provider_key", "portrait")}),
@@ -126,9 +127,9 @@ class AvatarAdmin(ScopedAdmin):
         row: EngineRow | None = avatar.engine_row
         if row is None:
             return format_html(
-                '{} <span class="m-tag m-skipped">not on this server</span>', engine_label(avatar.engine)
+                '<span>{} <span class="m-tag m-skipped">not on this server</span></span>', engine_label(avatar.engine)
             )
-        return format_html("{} {}", row.choice.label, state_chip(row))
+        return format_html("<span>{} {}</span>", row.choice.label, state_chip(row))
 
     @admin.display(description="used by")
     def agents_with_it(self, avatar: Avatar) -> SafeString | str:

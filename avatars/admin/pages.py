@@ -58,7 +58,7 @@ def used_by(agents: Iterable[Agent], url_of: Callable[[Agent], str]) -> SafeStri
     links = format_html_join(
         ", ", '<a class="m-link" href="{}">{}</a>', ((url_of(agent), agent.name) for agent in agents)
     )
-    return links or "No agent yet. Choose it in an agent under “Who it is”."
+    return format_html("<span>{}</span>", links) if links else "No agent yet. Choose it in an agent under “Who it is”."
 
 
 def at_most(limit: int) -> MaxLengthValidator:

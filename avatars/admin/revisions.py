@@ -53,6 +53,7 @@ class AgentRevisionAdmin(ScopedAdmin):
     list_select_related = ("agent", "created_by")
     list_filter = (("agent", ScopedRelatedFilter), "created_at")
     search_fields = ("agent__name",)
+    search_help_text = "Search in names of agents."
     fields = ("agent", "number", "created_by", "created_at", "changes", "content")
     readonly_fields = fields
     empty_text = "Every saved change of an agent is kept here, to compare and to go back to."

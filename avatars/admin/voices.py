@@ -65,6 +65,7 @@ class VoiceAdmin(ScopedAdmin):
     list_select_related = ("project", "provider_key")
     list_filter = (("project", ScopedRelatedFilter), "provider")
     search_fields = ("name", "provider")
+    search_help_text = "Search in names and providers."
     fields = ("project", "name", "provider", "provider_key")
     change_form_template = "admin/avatars/voice/change_form.html"
     empty_text = (

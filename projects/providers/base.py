@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -183,11 +183,15 @@ class Provider:
     def check(self, kind: Kind, *, options: Options, credentials: Credentials) -> Readiness:
         """As `readiness`, and whether the credentials have what a call of `kind` needs. Touches no network either."""
         if self.needs_key and not credentials.api_key:
-            return Readiness(False, "its key is not set", "Add a key of this vendor and choose it here.")
+            return Readiness(False, "its key is not set", "Add a provider key of this vendor and choose it here.")
         return self.readiness(kind, options)
 
     def usual(self, kind: Kind) -> Mapping[str, str]:
         """What is taken for options of `kind` that are left empty, where the schema's own default does not say it."""
+        return {}
+
+    async def offers(self, kind: Kind, *, credentials: Credentials) -> Mapping[str, Sequence[str]]:
+        """What may be chosen for options of `kind`, by their names. May ask a server, and raise whatever that can."""
         return {}
 
     async def probe(self, kind: Kind, *, options: Options, credentials: Credentials) -> ProbeResult:

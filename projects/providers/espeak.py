@@ -7,9 +7,12 @@ Samples leave as they are made: the first sound of a long text is there after so
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import shutil
+import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -53,6 +56,20 @@ class Espeak(Provider):
     def readiness(self, kind: Kind, options: Options) -> Readiness:
         command = espeak_command(voice="en", rate=165, pitch=50)
         return Readiness(True, command[0]) if command else Readiness(False, "espeak-ng is not installed", MEND)
+
+    async def offers(self, kind: Kind, *, credentials: Credentials) -> Mapping[str, Sequence[str]]:
+        program = shutil.which("espeak-ng")
+        if program is None:
+            return {}
+        listing = await asyncio.create_subprocess_exec(program, "--voices", stdout=subprocess.PIPE)
+        try:
+            said, _ = await listing.communicate()
+        finally:
+            if listing.returncode is None:
+                listing.kill()
+                await listing.wait()
+        lines = said.decode(errors="replace").splitlines()[1:]
+        return {"voice": [columns[1] for line in lines if len(columns := line.split()) > 1]}
 
     async def probe(self, kind: Kind, *, options: Options, credentials: Credentials) -> ProbeResult:
         voice = self.build_tts(options=options, credentials=credentials, persona=Persona())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import io
 import wave
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import httpx2
@@ -19,6 +19,7 @@ from molts.errors import BadConfiguration
 from molts.http import Limits, guarded_async_client, guarded_client
 from molts.redact import hide_secrets
 from projects.providers.base import Credentials, Kind, Options, Persona, ProbeResult, Provider, Readiness
+from projects.providers.offers import list_offers
 from projects.providers.openai_speech import SAMPLE_RATE as SPEECH_RATE
 from projects.providers.openai_speech import SpeechRequest, ask_for_speech
 from projects.providers.probing import timed_probe
@@ -85,6 +86,8 @@ class OpenAICompatible(Provider):
     default_base_url: ClassVar[str] = ""
     default_models: ClassVar[Mapping[Kind, str]] = {}
     default_voice: ClassVar[str] = "alloy"
+    voices: ClassVar[tuple[str, ...]] = ()
+    """Those that the vendor documents, where its server does not list them."""
     default_response_format: ClassVar[str] = "mp3"
     max_tokens_name: ClassVar[str] = "max_tokens"
 
@@ -136,7 +139,7 @@ class OpenAICompatible(Provider):
     def check(self, kind: Kind, *, options: Options, credentials: Credentials) -> Readiness:
         if not (credentials.base_url or self.default_base_url):
             return Readiness(
-                False, "its base URL is not set", "Add a key with the server's address and choose it here."
+                False, "its base URL is not set", "Add a provider key with the server's address and choose it here."
             )
         if not (getattr(options, "model", "") or self.default_models.get(kind)):
             return Readiness(False, "no model is chosen", "Name a model that the server has.")
@@ -147,6 +150,13 @@ class OpenAICompatible(Provider):
         if kind is Kind.TTS:
             found |= {"voice": self.default_voice, "response_format": self.default_response_format}
         return {name: value for name, value in found.items() if value}
+
+    async def offers(self, kind: Kind, *, credentials: Credentials) -> Mapping[str, Sequence[str]]:
+        client = self.client(credentials)
+        try:
+            return await list_offers(client, kind, voices=self.voices)
+        finally:
+            await client.close()
 
     async def probe(self, kind: Kind, *, options: Options, credentials: Credentials) -> ProbeResult:
         import openai
@@ -239,6 +249,10 @@ class OpenAI(OpenAICompatible):
         Kind.TTS: "gpt-4o-mini-tts",
     }
     default_voice = "ash"
+    voices = (
+        *("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer"),
+        "verse",
+    )
     default_response_format = "pcm"  # 24 kHz by its documentation; the first sound comes soonest so
     max_tokens_name = "max_completion_tokens"
 
@@ -254,6 +268,7 @@ class Groq(OpenAICompatible):
         Kind.TTS: "canopylabs/orpheus-v1-english",
     }
     default_voice = "autumn"
+    voices = ("austin", "autumn", "daniel", "diana", "hannah", "troy")
     default_response_format = "wav"
     max_tokens_name = "max_completion_tokens"
 

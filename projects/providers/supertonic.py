@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 import threading
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -73,6 +74,9 @@ class Supertonic(Provider):
         if folder is None:
             return Readiness(False, "The weights of Supertonic are not here", FETCH)
         return Readiness(True, str(folder))
+
+    async def offers(self, kind: Kind, *, credentials: Credentials) -> Mapping[str, Sequence[str]]:
+        return {"voice": [f"{letter}{number}" for letter in "FM" for number in range(1, 6)]}
 
     async def probe(self, kind: Kind, *, options: Options, credentials: Credentials) -> ProbeResult:
         assert isinstance(options, SupertonicOptions)

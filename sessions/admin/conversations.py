@@ -19,6 +19,7 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path
 from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET, require_POST
@@ -27,7 +28,7 @@ from unfold.utils import parse_date_str
 
 from projects.audit import record_action
 from projects.choices import Action
-from projects.scoped_admin import ScopedAdmin, ScopedRelatedFilter, may_do, shown_projects
+from projects.scoped_admin import ScopedAdmin, ScopedRelatedFilter, counted, may_do, shown_projects
 from sessions.admin.parts import (
     CappedPaginator,
     CountedList,
@@ -138,6 +139,7 @@ class LiveSessionAdmin(ScopedAdmin):
     )
     list_filter_submit = True
     list_before_template = "admin/live_sessions/livesession/list_before.html"
+    search_from = 3  # fewer letters are said everywhere
     search_fields = ("visitor_name",)  # what it really looks at: get_search_results
     search_help_text = "Search in names, ids and what was said lately."
     paginator = CappedPaginator
@@ -187,6 +189,10 @@ class LiveSessionAdmin(ScopedAdmin):
         if (number := _parse_id(term)) is not None:
             found |= Q(pk=number)
         return queryset.filter(found), False
+
+    def search_title(self, obj: LiveSession) -> str:
+        began = date_format(timezone.localtime(obj.created_at), "DATETIME_FORMAT")
+        return f"{obj.agent} with {visitor_name(obj)}, {began}"
 
     def add_figures(self, sessions: Iterable[Any]) -> None:
         """Turns, waits and notices for all of `sessions` at once."""
@@ -288,7 +294,7 @@ class LiveSessionAdmin(ScopedAdmin):
     def end(self, request: HttpRequest, queryset: QuerySet[LiveSession]) -> None:
         running = [session for session in self.may_change(request, queryset) if session.is_live]
         ended = sum(self._end(request, session) for session in running)
-        messages.info(request, f"{ended} conversations ended.")
+        messages.info(request, f"{counted(ended, 'conversation')} ended.")
 
     def _end(self, request: HttpRequest, session: LiveSession) -> bool:
         ended = end_session(session_id=session.pk, reason=EndReason.ENDED_BY_API)

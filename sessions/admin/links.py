@@ -24,7 +24,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from molts.errors import BadInput
 from projects.audit import record_action
-from projects.scoped_admin import ScopedAdmin, ScopedForm, ScopedRelatedFilter
+from projects.scoped_admin import ScopedAdmin, ScopedForm, ScopedRelatedFilter, counted
 from sessions.admin.parts import (
     CappedPaginator,
     CountedList,
@@ -67,7 +67,16 @@ class RoomLinkForm(ScopedForm):
     class Meta:
         model = RoomLink
         fields = ("agent", "name", "expires_at", "max_minutes", "max_concurrent", "on_start_page", "allowed_origins")
-        help_texts = {"expires_at": "Times are UTC. None: it never ends."}
+        labels = {
+            "max_minutes": "Longest conversation (minutes)",
+            "max_concurrent": "Conversations at once",
+            "expires_at": "Ends",
+        }
+        help_texts = {
+            "expires_at": "In UTC. None: it never ends.",
+            "max_minutes": "The conversation is ended after this time.",
+            "max_concurrent": "Who comes while so many talk is told to try again later.",
+        }
 
     def clean_expires_at(self) -> datetime | None:
         ends: datetime | None = self.cleaned_data["expires_at"]
@@ -255,7 +264,7 @@ class RoomLinkAdmin(ScopedAdmin):
         revoked = [link for link in self.may_change(request, queryset) if revoke_link(link=link)]
         for link in revoked:
             record_action(request_user=request.user, obj=link, text="Revoked.")
-        messages.info(request, f"{len(revoked)} links revoked. Conversations that are running go on.")
+        messages.info(request, f"{counted(len(revoked), 'link')} revoked. Conversations that are running go on.")
 
 
 def ways_to_share(link: RoomLink) -> dict[str, Any]:

@@ -18,8 +18,7 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from unfold.views import ChangeList as UnfoldChangeList
 
-from projects.choices import Action
-from projects.scoped_admin import allowed_projects
+from projects.scoped_admin import chosen_project, my_projects
 from sessions.models import LiveSession
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def chip(text: str, tone: str) -> SafeString:
 
 def moment(value: datetime) -> SafeString:
     """A date and a time that stay on one line."""
-    return format_html('<span class="nowrap">{}</span>', date_format(timezone.localtime(value), "j M Y, H:i"))
+    return format_html('<span class="nowrap">{}</span>', date_format(timezone.localtime(value), "DATETIME_FORMAT"))
 
 
 def short(text: str) -> SafeString:
@@ -88,8 +87,7 @@ def copy_button(text: str, *, label: str = "Copy", name: str = "") -> SafeString
 
 def has_several_projects(request: HttpRequest) -> bool:
     """Whether it must be said which project a row belongs to."""
-    allowed = allowed_projects(request, Action.VIEW)
-    return allowed is None or len(allowed) > 1
+    return chosen_project(request) is None and len(my_projects(request)) > 1
 
 
 def conversations_url(**query: Any) -> str:

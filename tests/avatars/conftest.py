@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from django.conf import settings
@@ -32,21 +33,28 @@ def _queries_beside_playwright() -> Iterator[None]:
     del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 
-@pytest.fixture
-def page(bob: User, live_server: LiveServer, _queries_beside_playwright: None) -> Iterator[Page]:
-    """A browser tab in which bob, an editor, is signed in. Errors of scripts fail the test."""
+@contextmanager
+def open_browser(user: User, address: str) -> Iterator[Page]:
+    """A browser tab in which `user` is signed in. Errors of scripts fail the test."""
     client = Client()
-    client.force_login(bob)
+    client.force_login(user)
     name = settings.SESSION_COOKIE_NAME
     errors: list[str] = []
     with sync_playwright() as playwright:
         program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        context = browser.new_context(viewport={"width": 1440, "height": 900}, base_url=live_server.url)
-        context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": live_server.url}])
+        context = browser.new_context(viewport={"width": 1440, "height": 900}, base_url=address)
+        context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": address}])
         page = context.new_page()
         page.set_default_timeout(10_000)
         page.on("pageerror", lambda error: errors.append(str(error)))
         yield page
         browser.close()
     assert not errors
+
+
+@pytest.fixture
+def page(bob: User, live_server: LiveServer, _queries_beside_playwright: None) -> Iterator[Page]:
+    """A browser tab in which bob, an editor, is signed in."""
+    with open_browser(bob, live_server.url) as page:
+        yield page

@@ -201,7 +201,7 @@ def test_it_says_what_a_conversation_would_use(agent: Agent, bob: User, sign_in:
     page = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page_of(sign_in(bob), agent)))
 
     assert "Right now: Scripted answers (no model needed)" in page
-    assert "Skipped: its key is not set. Add a key of this vendor and choose it here." in page
+    assert "Skipped: its key is not set. Add a provider key of this vendor and choose it here." in page
 
 
 def test_a_viewer_sees_the_pipeline_without_fields(agent: Agent, vera: User, project: Project, sign_in: SignIn) -> None:

@@ -92,6 +92,24 @@ def test_another_provider_brings_its_own_fields_and_keeps_what_was_typed(page: P
     assert agent.pipeline_steps.get().options == {"beam_size": 3, "language": "de"}
 
 
+def test_fields_suggest_what_is_offered_and_take_anything_else(page: Page, agent: Agent) -> None:
+    open_tab(page, agent, "pipeline")
+    row = add_row(page, "tts", "espeak")
+    field = row.get_by_label("Voice", exact=True)
+
+    field.focus()
+
+    expect(row.locator("datalist option[value=en-us]")).to_be_attached()
+    assert field.evaluate("field => field.list.options.length") > 50
+    row.locator("[data-provider-select]").select_option("supertonic")
+    row.get_by_label("Voice", exact=True).focus()
+    expect(row.locator("datalist option[value=M5]")).to_be_attached()
+    row.locator("[data-provider-select]").select_option("espeak")
+    row.get_by_label("Voice", exact=True).fill("en-gb+f3")
+    save(page)
+    assert agent.pipeline_steps.get().options == {"voice": "en-gb+f3"}
+
+
 def test_a_preset_fills_in_its_values(page: Page, agent: Agent) -> None:
     open_tab(page, agent, "turns")
     page.get_by_label("Snappy").check()

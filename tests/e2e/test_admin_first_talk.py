@@ -41,7 +41,7 @@ def make_project(desk: Desk, name: str) -> None:
 
 def begin_key(desk: Desk, *, name: str, url: str, secret: str) -> None:
     """Fill in the form of a key, without saving it."""
-    desk.open("Keys")
+    desk.open("Provider keys")
     desk.add()
     desk.fill("Name", name)
     desk.choose("Provider", "OpenAI-compatible server")
@@ -71,7 +71,7 @@ def test_it_leads_from_an_empty_installation_to_a_conversation(
     desk.tab("Pipeline")
     desk.press("Add a model")
     desk.choose("Provider", "OpenAI-compatible server")
-    desk.field("Key").select_option(index=1)
+    desk.field("Provider key").select_option(index=1)
     desk.fill("Model", "small")
     desk.save()
 

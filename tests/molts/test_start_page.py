@@ -51,7 +51,7 @@ def cards_of(client: Client, query: str = "") -> dict[str, tuple[str, str]]:
 # -- Next steps ------------------------------------------------------------------------------------------------------
 def test_an_empty_install_leads_from_step_to_step(root: User, sign_in: SignIn) -> None:
     client = sign_in(root)
-    assert [done for done, _ in steps_of(client).values()] == [False] * 6
+    assert [done for done, _ in steps_of(client).values()] == [False] * 7
     assert client.get("/admin/").context["next_step"].title == "Make a project"
 
     project = create_project(name="Project A", owner=root)
@@ -61,7 +61,7 @@ def test_an_empty_install_leads_from_step_to_step(root: User, sign_in: SignIn) -
     assert client.get("/admin/").context["next_step"].title == "Make a link"
     link = RoomLink.objects.create(project=project, agent=agent)
     steps = steps_of(client)
-    assert [done for done, _ in steps.values()] == [True, False, True, True, True, False]
+    assert [done for done, _ in steps.values()] == [True, False, True, False, True, True, False]
     assert steps["Talk to it"] == (False, f"/r/{link.public_id}")
     for _, url in steps.values():
         assert client.get(url).status_code == 200, url
@@ -75,8 +75,8 @@ def test_the_steps_offer_only_what_one_may_do(
         for user in (alice, bob, vera)
     }
     assert offered == {
-        "alice": ["Add a key", "Choose a voice", "Make an agent", "Make a link"],
-        "bob": ["Choose a voice", "Make an agent", "Make a link"],
+        "alice": ["Add a provider key", "Choose a voice", "Choose a face", "Make an agent", "Make a link"],
+        "bob": ["Choose a voice", "Choose a face", "Make an agent", "Make a link"],
         "vera": [],
     }
 
@@ -84,7 +84,7 @@ def test_the_steps_offer_only_what_one_may_do(
 def test_the_steps_know_nothing_of_another_project(
     alice: User, project: Project, other_link: RoomLink, sign_in: SignIn
 ) -> None:
-    assert [done for done, _ in steps_of(sign_in(alice)).values()] == [True, False, False, False, False, False]
+    assert [done for done, _ in steps_of(sign_in(alice)).values()] == [True] + [False] * 6
 
 
 def test_whoever_is_in_no_project_is_told_so(db: None, sign_in: SignIn) -> None:

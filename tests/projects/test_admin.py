@@ -182,7 +182,7 @@ def test_revoked_keys_open_nothing(project: Project, alice: User, sign_in: SignI
     data = {"action": "revoke", "_selected_action": str(key.pk)}
     response = browser.post(admin_url(ApiKey, "changelist"), data, follow=True)
 
-    assert messages_of(response) == ["1 keys revoked."]
+    assert messages_of(response) == ["1 API key revoked."]
     assert client.get("/api/v1/agents", headers=headers).status_code == 401
 
 

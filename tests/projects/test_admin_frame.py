@@ -77,7 +77,7 @@ def test_the_style_sheets_name_what_the_pages_hold(
 
 def test_the_path_above_a_page_says_what_the_sidebar_says(project: Project, alice: User, sign_in: SignIn) -> None:
     client = sign_in(alice)
-    for model, title in ((Agent, "Agents"), (ProviderKey, "Keys"), (RoomLink, "Links")):
+    for model, title in ((Agent, "Agents"), (ProviderKey, "Provider keys"), (RoomLink, "Links")):
         path = client.get(admin_url(model, "changelist")).content.decode().split("<h1")[1].split("</h1>")[0]
         words = [word.strip() for word in re.findall(r"<a [^>]*>([^<]*)</a>", path)]
         assert words == [title]
@@ -165,7 +165,7 @@ def test_it_leads_to_no_other_site(two_projects: Project, alice: User, sign_in: 
 def test_an_empty_list_says_what_it_is_for(project: Project, alice: User, vera: User, sign_in: SignIn) -> None:
     url = admin_url(ProviderKey, "changelist")
     html = sign_in(alice).get(url).content.decode()
-    assert "No keys yet" in html
+    assert "No provider keys yet" in html
     assert "Agents talk without any" in html
     assert admin_url(ProviderKey, "add") in html
     assert admin_url(ProviderKey, "add") not in sign_in(vera).get(url).content.decode()

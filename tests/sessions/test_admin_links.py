@@ -133,7 +133,7 @@ def test_an_expired_link_says_how_to_open_it_again(link: RoomLink, bob: User, si
 
 def test_a_link_is_not_made_to_end_in_the_past(link: RoomLink, bob: User, sign_in: SignIn) -> None:
     client, url = sign_in(bob), admin_url(RoomLink, "change", link.pk)
-    assert "Times are UTC" in link_page(client, link)
+    assert "In UTC." in link_page(client, link)
     data = form_data(client.get(url)) | {"expires_at_0": "2020-01-01", "expires_at_1": "10:00:00"}
 
     assert "This time is over" in str(form_errors(client.post(url, data))["expires_at"])

@@ -4,6 +4,8 @@
  * Without this script the fields of the saved provider are there, and places are typed as numbers.
  */
 
+import { setUpOffers } from "./agents-offers.js";
+
 const facts = JSON.parse(document.getElementById("provider-facts")?.textContent ?? "{}");
 
 document.documentElement.classList.add("m-scripted");
@@ -122,6 +124,7 @@ function setUpRung(scope, options, kind) {
   const remembered = new Map();
   let shown = select.value;
   offerKeys();
+  setUpOffers(scope, options, kind);
 
   select.addEventListener("change", () => {
     remembered.set(shown, options.cloneNode(true));

@@ -1,0 +1,1 @@
+"""How dates and times are written, by language: the same on every page, and short enough for one line of a table."""
