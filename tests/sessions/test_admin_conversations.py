@@ -73,7 +73,7 @@ def test_long_names_are_cut_and_told_on_pointing(agent: Agent, vera: User, sign_
     html = sign_in(vera).get(admin_url(LiveSession, "changelist")).content.decode()
 
     assert f'<span class="short" title="&lt;b&gt;{"n" * 90}">' in html
-    assert html.count('class="short"') == 3
+    assert html.count('class="short"') == 4
     assert html.count("All times are UTC.") == 1
 
 
