@@ -39,6 +39,7 @@ from molts.errors import MoltsError
 from projects.access import ScopedQuerySet, project_id_of, project_ids
 from projects.audit import Audited
 from projects.choices import Action
+from projects.list_lookups import DeclaredLookups
 from projects.models import Project
 from projects.sign_in import SignInForm
 
@@ -56,8 +57,6 @@ else:
     ModelFormBase = forms.ModelForm
     ModelChoiceField = forms.ModelChoiceField
 
-PRIVATE_FIELDS = frozenset({"secret_cipher", "digest", "last_four", "password", "public_id"})
-"""Never to be filtered by: "starts with" questions would spell a value out letter by letter."""
 LOOKS: tuple[tuple[type[forms.Widget], list[str]], ...] = (
     (forms.CheckboxInput, CHECKBOX_CLASSES),
     (forms.Textarea, TEXTAREA_CLASSES),
@@ -277,7 +276,7 @@ def _in_list(request: HttpRequest) -> bool:
     return bool(request.__dict__.get("_molts_in_list"))
 
 
-class ScopedAdmin(Audited, Scope, ModelAdmin):
+class ScopedAdmin(DeclaredLookups, Audited, Scope, ModelAdmin):
     """A ModelAdmin whose objects, choices, actions and history end at the user's projects."""
 
     form = ScopedForm
@@ -318,11 +317,6 @@ class ScopedAdmin(Audited, Scope, ModelAdmin):
         if not changes.result_count:
             changes.empty_link = self.get_empty_link(request)  # for the template
         return changes
-
-    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        if PRIVATE_FIELDS & set(lookup.split("__")):
-            return False
-        return bool(super().lookup_allowed(lookup, value, request))  # type: ignore[arg-type]
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
@@ -386,7 +380,8 @@ class ScopedAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # untyped
         return found
 
     def search(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        if not request.GET.get("page", "1").isdecimal():
+        page = request.GET.get("page", "1")
+        if not page.isdecimal() or len(page) > 9:
             raise Http404("Pages are numbered.")
         try:
             return super().search(request, extra_context)

@@ -16,6 +16,7 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from projects.audit import Audited
+from projects.list_lookups import DeclaredLookups
 from projects.services import projects_that_need
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class UserForm(UserFormBase):
         return active
 
 
-class UserAdmin(Audited, UserAdminBase):
+class UserAdmin(DeclaredLookups, Audited, UserAdminBase):
     form = UserForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm

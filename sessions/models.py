@@ -16,6 +16,7 @@ from avatars.models import Agent, AgentRevision
 from projects.access import ScopedQuerySet
 from projects.models import Project
 from sessions.choices import (
+    FAILURES,
     LIVE_STATES,
     AgentStateName,
     EndReason,
@@ -24,6 +25,10 @@ from sessions.choices import (
     SessionSource,
     SessionState,
 )
+
+HELD_BY_VISITORS = ~Q(source=SessionSource.CHECK) & Q(link__trial_by=None)
+"""Conversations that count: neither the installation's talks with itself nor editors' trials."""
+FAILED = Q(state=SessionState.FAILED) | Q(reason__in=FAILURES)
 
 
 def make_public_id() -> str:
