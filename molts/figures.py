@@ -224,7 +224,7 @@ def in_scope(request: HttpRequest, queryset: models.QuerySet[Any]) -> models.Que
 
 def conversations(request: HttpRequest) -> models.QuerySet[LiveSession]:
     """Those that visitors held: neither the installation's talks with itself nor editors' trials."""
-    return in_scope(request, LiveSession.objects.filter(HELD_BY_VISITORS).order_by())
+    return in_scope(request, LiveSession.objects.held_by_visitors().order_by())
 
 
 def count_aside(request: HttpRequest, since: datetime) -> int:

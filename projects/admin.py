@@ -24,6 +24,7 @@ from django.utils.safestring import SafeString
 from molts.errors import BadInput, MoltsError
 from molts.http import check_url
 from projects import (
+    addresses,
     services,
     user_admin,  # noqa: F401  # registers the pages of users
 )
@@ -131,7 +132,7 @@ class ProjectAdmin(ScopedAdmin):
     change_action = delete_action = Action.MANAGE
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.is_active and request.user.is_superuser)
+        return runs_server(request)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
@@ -197,6 +198,10 @@ class ApiKeyAdmin(ScopedAdmin):
         messages.info(request, f"{len(revoked)} keys revoked.")
 
 
+def runs_server(request: HttpRequest) -> bool:
+    return bool(request.user.is_active and request.user.is_superuser)
+
+
 def _takes_credentials(provider: Provider) -> bool:
     return provider.needs_key or not provider.local or hasattr(provider, "default_base_url")
 
@@ -216,12 +221,17 @@ class ProviderKeyForm(ScopedForm):
         help_text="Stored encrypted, never shown again.",
     )
 
+    is_for_operator = False
+    """Whether who fills it in runs this server: they see the setting that would allow a refused address."""
+
     class Meta:
         model = ProviderKey
         fields = ("project", "name", "provider", "base_url")
         widgets = {"base_url": forms.URLInput(attrs={"size": 60, "placeholder": "https://"})}
         help_texts = {
-            "base_url": "Leave empty for the vendor's own address. A change of host asks for the secret again."
+            "base_url": "Leave empty for the vendor's own address. A change of host asks for the secret again. "
+            "Addresses on private networks are called where this server allows them: "
+            f'<a href="{addresses.DOCUMENTED}">how</a>.'
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -231,10 +241,15 @@ class ProviderKeyForm(ScopedForm):
 
     def clean_base_url(self) -> str:
         url: str = self.cleaned_data["base_url"].strip()
+        provider = self.cleaned_data.get("provider")
+        if url and provider and (own := addresses.own_address(provider, url)):
+            return own
         try:
             return check_url(url, attr="base_url") if url else ""
         except BadInput as error:
-            raise forms.ValidationError(error.detail) from error
+            raise forms.ValidationError(
+                addresses.with_setting(error.detail, url, shown=self.is_for_operator)
+            ) from error
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
@@ -292,6 +307,11 @@ class ProviderKeyAdmin(ScopedAdmin):
         if not self.has_change_permission(request, obj):
             return [name for name in self.fields if name != "secret"]
         return self.fields
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change, **kwargs)  # a class of this request's own
+        form.is_for_operator = runs_server(request)
+        return form
 
     def get_list_display(self, request: HttpRequest) -> Any:
         shown = super().get_list_display(request)
@@ -403,7 +423,9 @@ def _try_connection(request: HttpRequest, choose: Callable[[], tuple[ProviderKey
     if not key._state.adding:
         said = ", ".join(f"{probe.label.lower()} {'works' if probe.result.ok else 'failed'}" for probe in probes)
         record_action(request_user=request.user, obj=key, text=f"Tested the connection: {said}.")
-    return Outcome(probes)
+    url = addresses.called_address(key.provider, credentials)
+    shown = runs_server(request)
+    return Outcome([probe.retold(addresses.with_setting(probe.result.text, url, shown=shown)) for probe in probes])
 
 
 def _tell(request: HttpRequest, outcome: Outcome) -> None:

@@ -11,11 +11,12 @@ from collections.abc import Iterable, Set
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IS_POPUP_VAR, TO_FIELD_VAR, IncorrectLookupParameters
 from django.contrib.admin.views.main import ERROR_FLAG, PAGE_VAR, SEARCH_VAR
 from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.db import DataError, models
-from django.http import HttpRequest, QueryDict
+from django.http import HttpRequest, HttpResponseRedirect, QueryDict
 from unfold.views import ChangeList as UnfoldChangeList
 
 if TYPE_CHECKING:
@@ -105,6 +106,15 @@ class DeclaredLookups(Base):
     ) -> tuple[models.QuerySet[Any], bool]:
         return super().get_search_results(request, queryset, cut_search(search_term))
 
+    def response_action(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> Any:
+        try:
+            for key in request.POST.getlist(ACTION_CHECKBOX_NAME):
+                self.opts.pk.to_python(key)
+        except ValidationError:
+            messages.warning(request, "Some of the chosen rows are not there. Choose them in the list again.")
+            return HttpResponseRedirect(request.get_full_path())
+        return super().response_action(request, queryset)
+
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """What the address of an empty form fills in, without what its field cannot hold."""
         given = super().get_changeform_initial_data(request)
@@ -132,8 +142,11 @@ def _only(query: QueryDict, names: Set[str]) -> QueryDict:
 
 
 def _fits(opts: Any, name: str, value: Any) -> bool:
+    """Whether a field of the model can begin with `value`. Moments cannot: widgets want them made, not written."""
     try:
         field = opts.get_field(name)
+        if isinstance(field, models.DateField):
+            return False
         if isinstance(field, models.Field) and not field.many_to_many:
             field.to_python(value)
     except (FieldDoesNotExist, ValidationError, ValueError, OverflowError):

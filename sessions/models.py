@@ -93,6 +93,11 @@ class RoomLink(models.Model):
         return self.expires_at is not None and self.expires_at <= timezone.now()
 
 
+class LiveSessionQuerySet(ScopedQuerySet["LiveSession"]):
+    def held_by_visitors(self) -> LiveSessionQuerySet:
+        return self.filter(HELD_BY_VISITORS)
+
+
 class LiveSession(models.Model):
     """One conversation in one room.
 
@@ -125,7 +130,7 @@ class LiveSession(models.Model):
     ended_at = models.DateTimeField(null=True)
     room_closed_at = models.DateTimeField(null=True)
 
-    objects = ScopedQuerySet["LiveSession"].as_manager()
+    objects = LiveSessionQuerySet.as_manager()
 
     class Meta:
         ordering = ("-created_at",)
