@@ -13,6 +13,7 @@ from django.contrib.admin.utils import quote, unquote
 from django.contrib.auth import get_user_model
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
+from django.db import IntegrityError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.shortcuts import redirect
@@ -25,6 +26,7 @@ from molts.errors import BadInput, MoltsError
 from molts.http import check_url
 from projects import (
     addresses,
+    one_time,
     services,
     user_admin,  # noqa: F401  # registers the pages of users
 )
@@ -152,6 +154,7 @@ class ApiKeyAdmin(ScopedAdmin):
     fields = ("project", "name", "shown", "created_by", "created_at", "last_used_at", "revoked_at")
     readonly_fields = ("shown", "created_by", "created_at", "last_used_at", "revoked_at")
     actions = ("revoke",)
+    change_form_after_template = "admin/projects/apikey/once.html"
     add_action = change_action = delete_action = Action.MANAGE
     empty_text = "Programs use an API key to start conversations and read transcripts. Each opens one project."
 
@@ -160,6 +163,19 @@ class ApiKeyAdmin(ScopedAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.fields if obj else ("project", "name")
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None) -> Any:
+        """A form makes one key, however often it is sent: a page that is loaded again sends it again."""
+        try:
+            key_id = one_time.read(request)
+            return super().add_view(request, form_url, {"once": one_time.issue(request), **(extra_context or {})})
+        except IntegrityError:
+            if key_id is None or not ApiKey.objects.for_actor(request.user, Action.MANAGE).filter(pk=key_id).exists():
+                raise
+        messages.info(
+            request, "This key was made already and shown once. If it was not copied, revoke it and add another."
+        )
+        return redirect("admin:projects_apikey_change", key_id)
 
     @admin.display(description="key")
     def shown(self, key: ApiKey) -> str:
@@ -174,7 +190,9 @@ class ApiKeyAdmin(ScopedAdmin):
             obj.save(update_fields=["name"])
             return
         assert request.user.is_authenticated
-        made, plain = services.create_api_key(project=obj.project, name=obj.name, created_by=request.user)
+        made, plain = services.create_api_key(
+            project=obj.project, name=obj.name, created_by=request.user, key_id=one_time.read(request)
+        )
         obj.__dict__.update(made.__dict__)  # the rest of the request speaks of the row that was made
         request.__dict__["_molts_plain_key"] = plain
 

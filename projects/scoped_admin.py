@@ -125,9 +125,21 @@ class ScopedChoiceField(ModelChoiceField):
     """Names the project beside each choice where choices of several projects stand together."""
 
     show_project = False
+    """Whether the form still chooses its project: until then choices say whose they are."""
 
     def label_from_instance(self, obj: Any) -> str:
         return f"{obj} ({obj.project})" if self.show_project else str(obj)
+
+
+class OwnPartSelect(UnfoldAdminSelectWidget):  # type: ignore[misc]  # untyped
+    """Says with each choice whose it is, so that the page can offer those of the chosen project alone."""
+
+    def create_option(self, name: str, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        option: dict[str, Any] = super().create_option(name, value, *args, **kwargs)
+        part = getattr(value, "instance", None)
+        if part is not None:
+            option["attrs"]["data-project"] = str(project_id_of(part))
+        return option
 
 
 def dress(form: forms.BaseForm) -> None:
@@ -220,6 +232,8 @@ class Scope(OptionsBase):
         several = mixed and (allowed_projects(request, Action.VIEW) is None or len(_ids(request)) > 1)
         if several:
             choices = choices.select_related("project")
+            kwargs.setdefault("widget", OwnPartSelect())
+            kwargs.setdefault("empty_label", "Select value")
         field = super().formfield_for_foreignkey(
             db_field, request, queryset=choices, form_class=ScopedChoiceField, **kwargs
         )
@@ -276,6 +290,9 @@ def _in_list(request: HttpRequest) -> bool:
     return bool(request.__dict__.get("_molts_in_list"))
 
 
+OWN_PARTS = forms.Script("src/admin/own-parts.js", type="module")
+
+
 class ScopedAdmin(DeclaredLookups, Audited, Scope, ModelAdmin):
     """A ModelAdmin whose objects, choices, actions and history end at the user's projects."""
 
@@ -286,6 +303,10 @@ class ScopedAdmin(DeclaredLookups, Audited, Scope, ModelAdmin):
     """Shown where the list would be while there is nothing in it: what this is and what it is good for."""
     empty_link: tuple[str, str] | None = None
     """Label and URL name of another next step, for example `("Make an agent", "admin:avatars_agent_add")`."""
+
+    @property
+    def media(self) -> forms.Media:
+        return super().media + forms.Media(js=[OWN_PARTS])
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         obj = super().get_object(request, object_id, from_field)

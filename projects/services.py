@@ -66,10 +66,13 @@ def digest_api_key(plain: str) -> str:
     return hashlib.sha256(plain.encode()).hexdigest()
 
 
-def create_api_key(*, project: Project, name: str, created_by: AbstractBaseUser | None = None) -> tuple[ApiKey, str]:
-    """A key row and the plain key, which is known only here and now."""
+def create_api_key(
+    *, project: Project, name: str, created_by: AbstractBaseUser | None = None, key_id: uuid.UUID | None = None
+) -> tuple[ApiKey, str]:
+    """A key row and the plain key, which is known only here and now. The same `key_id` twice is an IntegrityError."""
     plain = API_KEY_PREFIX + secrets.token_urlsafe(32)
     key = ApiKey.objects.create(
+        pk=key_id or uuid.uuid4(),
         project=project,
         name=name,
         prefix=plain[:10],

@@ -356,7 +356,7 @@ class AgentAdmin(ScopedAdmin):
             "tabs": tabs(context["adminform"], steps.formset, answers.formset, saved=obj is not None),
             "may_edit": may_edit,
             "presets": [asdict(preset) | {"summary": preset.summary} for preset in PRESETS],
-            "preset_field": form["turn_preset"] if "turn_preset" in form.fields else None,
+            "preset_field": form["turn_preset"] if may_edit else None,
             "preset_now": preset_of({name: getattr(obj, name) for name in FIELDS}) if obj else "",
             "preset_values": {preset.key: dict(preset.values) for preset in PRESETS},
             "rows_error": [ROWS_CHANGED] if any(each.formset.changed_elsewhere for each in (steps, answers)) else [],
