@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from molts.http import setting_that_allows
+from molts.http import check_url, setting_that_allows
 from projects.providers import get_provider
 from projects.providers.base import Credentials
 
@@ -10,11 +10,14 @@ DOCUMENTED = "/docs/providers.html#keys-and-addresses"
 SETTING = "MOLTS_ALLOWED_NETWORKS"
 
 
-def own_address(provider: str, url: str) -> str | None:
-    """The address that the provider calls without anybody's leave, when `url` is a way to write it."""
+def check_base_url(*, provider: str, url: str) -> str:
+    """`url` as it may be stored for a key of this provider; raises BadInput for one that may not be called.
+
+    The address that a provider calls without anybody's leave may be typed too, in any way to write it.
+    """
     find = getattr(get_provider(provider), "own_address", None)
-    found: str | None = find(url) if find else None
-    return found
+    own: str | None = find(url) if find else None
+    return own or check_url(url, attr="base_url")
 
 
 def called_address(provider: str, credentials: Credentials) -> str:

@@ -23,7 +23,6 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from molts.errors import BadInput, MoltsError
-from molts.http import check_url
 from projects import (
     addresses,
     one_time,
@@ -260,10 +259,10 @@ class ProviderKeyForm(ScopedForm):
     def clean_base_url(self) -> str:
         url: str = self.cleaned_data["base_url"].strip()
         provider = self.cleaned_data.get("provider")
-        if url and provider and (own := addresses.own_address(provider, url)):
-            return own
+        if not url or not provider:
+            return url
         try:
-            return check_url(url, attr="base_url") if url else ""
+            return addresses.check_base_url(provider=provider, url=url)
         except BadInput as error:
             raise forms.ValidationError(
                 addresses.with_setting(error.detail, url, shown=self.is_for_operator)

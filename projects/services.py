@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from molts import crypto
 from molts.errors import BadConfiguration, BadInput, Conflict
-from molts.http import check_url
+from projects.addresses import check_base_url
 from projects.choices import MemberRole
 from projects.models import ApiKey, IdempotencyKey, Member, Project, ProviderKey
 
@@ -93,7 +93,7 @@ def save_provider_key(*, key: ProviderKey, secret: str | None) -> ProviderKey:
     Raises BadInput for an unusable base URL and as `check_secret_stays` does.
     """
     if key.base_url:
-        check_url(key.base_url, attr="base_url")
+        check_base_url(provider=key.provider, url=key.base_url)
     check_secret_stays(key=key, secret=secret)
     if secret:
         key.set_secret(secret.strip())
