@@ -209,6 +209,19 @@ def test_a_saved_object_is_offered_parts_of_its_own_project_alone(
             assert f'value="{part.pk}"' not in page, (model, part)
 
 
+def test_a_face_can_be_looked_at_before_its_project_is_chosen(
+    project: Project, other_project: Project, root: User, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("avatars.admin.faces.start_preview", lambda **_: "ticket")
+    client = sign_in(root)
+    data = form_data(client.get(url(Avatar, "add")))
+    assert not data.get("project")
+
+    answer = client.post("/admin/avatars/avatar/preview/", data)
+
+    assert (answer.status_code, list(answer.json())) == (202, ["news"])
+
+
 # -- Counts ------------------------------------------------------------------------------------------------------------
 def test_first_page_lists_and_links_count_the_same_conversations(
     project: Project, agent: Agent, alice: User, vera: User, sign_in: SignIn

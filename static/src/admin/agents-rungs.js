@@ -122,7 +122,7 @@ function setUpRung(scope, options, kind) {
   const remembered = new Map();
   let shown = select.value;
   offerKeys();
-  scope.ownerDocument.querySelector("form select[name=project]")?.addEventListener("change", offerKeys);
+  scope.ownerDocument.querySelector("select#id_project")?.addEventListener("change", offerKeys);
 
   select.addEventListener("change", () => {
     remembered.set(shown, options.cloneNode(true));
@@ -169,7 +169,7 @@ function setUpRung(scope, options, kind) {
 
 /** Whether a key belongs to the project that the form chooses; a saved form has one, and offers no other's keys. */
 function isOurs(choice) {
-  const project = document.querySelector("form select[name=project]");
+  const project = document.querySelector("select#id_project");
   return !project || choice.dataset.project === project.value;
 }
 

@@ -22,7 +22,7 @@ function setUpFace(form, stage) {
   const keyField = form.querySelector("[data-key-field]");
   const portraitField = form.querySelector("[data-portrait-field]");
   const keys = form.querySelector("[data-key-select]");
-  const project = form.querySelector("select[name=project]"); // a saved avatar has one, and is offered no other's keys
+  const project = form.querySelector("select#id_project"); // a saved avatar has one, and is offered no other's keys
   const remembered = new Map();
   const marks = setUpMarks(portraitField, form, () => stage.refresh());
   let engine = form.elements.engine.value;

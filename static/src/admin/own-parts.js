@@ -1,6 +1,6 @@
 /** A form that still chooses its project offers the voices, faces and agents of that project alone. */
 
-const project = document.querySelector("form select[name=project]");
+const project = document.querySelector("select#id_project");
 if (project) {
   offer();
   project.addEventListener("change", offer);
