@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser
@@ -162,14 +162,37 @@ def resolve_pipeline(*, snapshot: Mapping[str, Any]) -> dict[str, list[Rung]]:
     """
     voice = snapshot["voice"]
     chains: dict[str, list[Rung]] = {}
-    for kind, default in default_pipeline().items():
-        # A chosen voice replaces the default one, not the last rung below it.
-        fallback = default[-1:] if kind == PipelineKind.TTS.value and voice else default
-        chains[kind] = list(snapshot["pipeline"].get(kind) or fallback)
+    for kind in default_pipeline():
+        chains[kind] = list(snapshot["pipeline"].get(kind) or _usual_rungs(kind, has_voice=bool(voice)))
     if voice:
         spoken = {name: voice[name] for name in ("provider", "options", "provider_key")}
         chains["tts"] = [spoken, *(rung for rung in chains["tts"] if not _repeats(rung, spoken))]
     return chains
+
+
+def _usual_rungs(kind: str, *, has_voice: bool) -> list[Rung]:
+    default = default_pipeline()[kind]
+    # A chosen voice replaces the default one, not the last rung below it.
+    return default[-1:] if kind == PipelineKind.TTS.value and has_voice else default
+
+
+def keep_usual_rungs(*, agent: Agent, kinds: Iterable[PipelineKind]) -> list[PipelineStep]:
+    """Put what served while these kinds had no row below their first rows, as the fallback. Returns what was added.
+
+    Rows replace the usual parts; without this, whoever adds a model would lose what answers when it fails.
+    """
+    made: list[PipelineStep] = []
+    for kind in kinds:
+        steps = list(agent.pipeline_steps.filter(kind=kind))
+        chosen = [_stored_rung(step) for step in steps]
+        usual = _usual_rungs(kind.value, has_voice=agent.voice_id is not None)
+        below = [rung for rung in usual if not any(_repeats(rung, one) for one in chosen)]
+        last = max((step.position for step in steps), default=0)
+        made += [
+            PipelineStep(agent=agent, kind=kind, position=last + place, provider=rung["provider"])
+            for place, rung in enumerate(below, start=1)
+        ]
+    return PipelineStep.objects.bulk_create(made)
 
 
 def changed_parts(*, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import models
-from django.db.models import Count, Q, Sum
+from django.db.models import Count, Exists, OuterRef, Q, Sum
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
@@ -22,8 +22,8 @@ from django.utils.http import urlencode
 
 from projects.models import Project
 from projects.scoped_admin import MOST_TO_CHOOSE, chosen_project, my_projects
-from sessions.choices import LIVE_STATES, PART_NAMES, TOLD, WARNINGS, SessionSource, SessionState
-from sessions.models import LiveSession, SessionNotice, Turn
+from sessions.choices import LIVE_STATES, PART_NAMES, TOLD, WARNINGS
+from sessions.models import HELD_BY_VISITORS, LiveSession, SessionNotice, Turn
 from sessions.services import failed_talks
 
 MOST_CONVERSATIONS = 2_000
@@ -50,11 +50,6 @@ class Range:
         last = now.replace(minute=0, second=0, microsecond=0)
         last = last if self.is_hourly else last.replace(hour=0)
         return [last - self.bucket * back for back in reversed(range(self.buckets))]
-
-    def since(self, start: datetime) -> str:
-        """The query by which lists show what began at `start` or later: days have a filter of their own."""
-        exact = urlencode({"created_at__gte": start.isoformat()})
-        return exact if self.is_hourly else f"created_at_from={start:%Y-%m-%d}"
 
     def key_of(self, start: datetime) -> str:
         return f"{start:%Y-%m-%d %H}" if self.is_hourly else f"{start:%Y-%m-%d}"
@@ -230,8 +225,12 @@ def in_scope(request: HttpRequest, queryset: models.QuerySet[Any]) -> models.Que
 
 def conversations(request: HttpRequest) -> models.QuerySet[LiveSession]:
     """Those that visitors held: neither the installation's talks with itself nor editors' trials."""
-    held = LiveSession.objects.exclude(source=SessionSource.CHECK).filter(link__trial_by=None)
-    return in_scope(request, held.order_by())
+    return in_scope(request, LiveSession.objects.held_by_visitors().order_by())
+
+
+def count_aside(request: HttpRequest, since: datetime) -> int:
+    """Trials and self checks, which the list shows beside what visitors held."""
+    return in_scope(request, LiveSession.objects.exclude(HELD_BY_VISITORS)).filter(created_at__gte=since).count()
 
 
 def figures(request: HttpRequest, span: Range) -> dict[str, Any]:
@@ -243,15 +242,21 @@ def figures(request: HttpRequest, span: Range) -> dict[str, Any]:
     turns = recent_turns(recent)
     latencies = latency_by_part(turns)
     notices = count_notices(recent)
+    warned = recent.filter(Exists(warnings().filter(session=OuterRef("pk")))).count() if notices else 0
     failed = sum(row["failed"] for row in counts)
     live = sum(row["live"] for row in counts)
-    since = span.since(starts[0])
+    shown = list_query(span, starts[0])
+    aside = count_aside(request, starts[0])
     for row in notices:
-        row["url"] = list_url(since, notices=row["code"])
+        row["url"] = list_url(shown, notices=row["code"])
     return {
         "ranges": [(each.key, each.label, each is span) for each in RANGES],
         "range": span,
-        "cards": cards(total, failed, sum(row["seconds"] or 0 for row in counts), live, latencies, notices, since),
+        "cards": [
+            conversation_card(total, live, aside, shown),
+            *timing_cards(total, sum(row["seconds"] or 0 for row in counts), latencies),
+            *trouble_cards(total, failed, notices, warned, shown),
+        ],
         "charts": [
             conversation_chart(counts, span, starts),
             minutes_chart(counts, span, starts),
@@ -286,51 +291,66 @@ def recent_turns(recent: models.QuerySet[LiveSession]) -> list[dict[str, Any]]:
     return list(turns[: 50 * MOST_CONVERSATIONS])
 
 
+def warnings() -> models.QuerySet[SessionNotice]:
+    return SessionNotice.objects.filter(level__in=WARNINGS).order_by()
+
+
 def count_notices(recent: models.QuerySet[LiveSession]) -> list[dict[str, Any]]:
     """What visitors of these conversations were warned of, most frequent first."""
-    told = SessionNotice.objects.filter(session__in=recent.values("pk"), level__in=WARNINGS).order_by()
-    counted = told.values("code", "level").annotate(number=Count("pk"))
+    counted = warnings().filter(session__in=recent.values("pk")).values("code", "level").annotate(number=Count("pk"))
     rows = sorted(counted, key=lambda row: -row["number"])
     return [{**row, "text": TOLD.get(row["code"], row["code"])} for row in rows]
 
 
-def list_url(since: str, **query: str) -> str:
-    """The list of conversations in the same time, by the names of its own filters."""
-    return f"{reverse('admin:live_sessions_livesession_changelist')}?{urlencode(query)}{'&' if query else ''}{since}"
+def list_query(span: Range, start: datetime) -> dict[str, str]:
+    """By which the list of conversations shows the very ones that are counted here, in the names of its filters."""
+    began = {"created_at__gte": start.isoformat()} if span.is_hourly else {"created_at_from": f"{start:%Y-%m-%d}"}
+    return {"held": "visitors", **began}
 
 
-def cards(
-    total: int,
-    failed: int,
-    seconds: float,
-    live: int,
-    latencies: Sequence[Latency],
-    notices: Sequence[dict[str, Any]],
-    since: str,
-) -> list[Card]:
+def list_url(shown: dict[str, str], **more: str) -> str:
+    return f"{reverse('admin:live_sessions_livesession_changelist')}?{urlencode({**more, **shown})}"
+
+
+def conversation_card(total: int, live: int, aside: int, shown: dict[str, str]) -> Card:
+    note = f"{live} now" if live else "none right now"
+    if aside:
+        note += f"; {aside:,} trial{'' if aside == 1 else 's'} or self check{'' if aside == 1 else 's'} not counted"
+    return Card("Conversations", f"{total:,}", note, list_url(shown))
+
+
+def timing_cards(total: int, seconds: float, latencies: Sequence[Latency]) -> list[Card]:
     whole = next((latency for latency in latencies if latency.name == PART_NAMES["total"]), None)
-    warned = sum(row["number"] for row in notices)
     return [
-        Card("Conversations", f"{total:,}", f"{live} now" if live else "none right now", list_url(since)),
         Card("Minutes", minutes(seconds), f"{seconds / total / 60:.1f} on average" if total else ""),
         Card(
             "Time to answer",
             _ms(whole.p50) if whole else "–",
             f"{_ms(whole.p95)} at the 95th percentile" if whole else "no turn was measured",
         ),
+    ]
+
+
+def trouble_cards(
+    total: int, failed: int, notices: Sequence[dict[str, Any]], warned: int, shown: dict[str, str]
+) -> list[Card]:
+    """Failures, and warnings with how many conversations had some: so many are behind the link."""
+    told = sum(row["number"] for row in notices)
+    where = f"told to visitors, in {warned:,} conversation{'' if warned == 1 else 's'}"
+    return [
         Card(
             "Failed",
             f"{failed:,}",
             f"{100 * failed / total:.1f} % of all" if total else "",
-            list_url(since, state=SessionState.FAILED) if failed else "",
+            list_url(shown, state="failed") if failed else "",
             bad=failed > 0,
         ),
         Card(
             "Warnings",
-            f"{warned:,}",
-            "told to visitors",
-            list_url(since, notices="any") if warned else "",
-            bad=warned > 0,
+            f"{told:,}",
+            where if told else "told to visitors",
+            list_url(shown, notices="any") if told else "",
+            bad=told > 0,
         ),
     ]
 

@@ -199,9 +199,26 @@ def _embedded(address: Address) -> Address:
 
 def _refusal(host: str) -> str:
     return (
-        f"{host} is on a private network and may not be called. "
-        "The operator can allow it: MOLTS_ALLOWED_NETWORKS=<address or network>."
+        f"{host} is on a private network and may not be called. Whoever runs this server can allow it with the setting "
+        "MOLTS_ALLOWED_NETWORKS; the documentation says how under “Keys and addresses”."
     )
+
+
+def setting_that_allows(url: str) -> str:
+    """The line of the environment with which `url` may be called, whatever was allowed before; "" when it may be.
+
+    It names addresses on private networks: for whoever runs this server. A host name is resolved.
+    """
+    from django.conf import settings
+
+    parts = urlsplit(url)
+    try:
+        found = [ipaddress.ip_address(text) for text in resolve(parts.hostname or "", parts.port or 0)]
+    except (OSError, ValueError):
+        return ""
+    refused = dict.fromkeys(str(address) for address in found if not is_reachable(address, networks_of(())))
+    allowed = [str(network) for network in settings.MOLTS_ALLOWED_NETWORKS]
+    return f"MOLTS_ALLOWED_NETWORKS={','.join([*allowed, *refused])}" if refused else ""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from django.contrib.admin.utils import quote, unquote
 from django.contrib.auth import get_user_model
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
+from django.db import IntegrityError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.shortcuts import redirect
@@ -25,8 +26,9 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
 from molts.errors import BadInput, MoltsError
-from molts.http import check_url
 from projects import (
+    addresses,
+    one_time,
     services,
     user_admin,  # noqa: F401  # registers the pages of users
 )
@@ -146,7 +148,7 @@ class ProjectAdmin(ScopedAdmin):
     change_action = delete_action = Action.MANAGE
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.is_active and request.user.is_superuser)
+        return runs_server(request)
 
     @admin.display(description="conversations at once", ordering="max_concurrent_sessions")
     def at_once(self, project: Project) -> int:
@@ -180,6 +182,7 @@ class ApiKeyAdmin(ScopedAdmin):
     fields = ("project", "name", "shown", "created_by", "created_at", "last_used_at", "revoked_at")
     readonly_fields = ("shown", "created_by", "created_at", "last_used_at", "revoked_at")
     actions = ("revoke",)
+    change_form_after_template = "admin/projects/apikey/once.html"
     change_form_outer_after_template = "admin/projects/apikey/revoke.html"
     add_action = change_action = delete_action = Action.MANAGE
     empty_text = "Programs use an API key to start conversations and read transcripts. Each opens one project."
@@ -189,6 +192,19 @@ class ApiKeyAdmin(ScopedAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.fields if obj else ("project", "name")
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None) -> Any:
+        """A form makes one key, however often it is sent: a page that is loaded again sends it again."""
+        try:
+            key_id = one_time.read(request)
+            return super().add_view(request, form_url, {"once": one_time.issue(request), **(extra_context or {})})
+        except IntegrityError:
+            if key_id is None or not ApiKey.objects.for_actor(request.user, Action.MANAGE).filter(pk=key_id).exists():
+                raise
+        messages.info(
+            request, "This key was made already and shown once. If it was not copied, revoke it and add another."
+        )
+        return redirect("admin:projects_apikey_change", key_id)
 
     @admin.display(description="key")
     def shown(self, key: ApiKey) -> str:
@@ -203,7 +219,9 @@ class ApiKeyAdmin(ScopedAdmin):
             obj.save(update_fields=["name"])
             return
         assert request.user.is_authenticated
-        made, plain = services.create_api_key(project=obj.project, name=obj.name, created_by=request.user)
+        made, plain = services.create_api_key(
+            project=obj.project, name=obj.name, created_by=request.user, key_id=one_time.read(request)
+        )
         obj.__dict__.update(made.__dict__)  # the rest of the request speaks of the row that was made
         request.__dict__["_molts_plain_key"] = plain
 
@@ -243,6 +261,10 @@ class ApiKeyAdmin(ScopedAdmin):
         return revoked
 
 
+def runs_server(request: HttpRequest) -> bool:
+    return bool(request.user.is_active and request.user.is_superuser)
+
+
 def _takes_credentials(provider: Provider) -> bool:
     return provider.needs_key or not provider.local or hasattr(provider, "default_base_url")
 
@@ -262,12 +284,17 @@ class ProviderKeyForm(ScopedForm):
         help_text="Stored encrypted, never shown again.",
     )
 
+    is_for_operator = False
+    """Whether who fills it in runs this server: they see the setting that would allow a refused address."""
+
     class Meta:
         model = ProviderKey
         fields = ("project", "name", "provider", "base_url")
         widgets = {"base_url": forms.URLInput(attrs={"size": 60, "placeholder": "https://"})}
         help_texts = {
-            "base_url": "Leave empty for the vendor's own address. A change of host asks for the secret again."
+            "base_url": "Leave empty for the vendor's own address. A change of host asks for the secret again. "
+            "Addresses on private networks are called where this server allows them: "
+            f'<a href="{addresses.DOCUMENTED}">how</a>.'
         }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -277,10 +304,15 @@ class ProviderKeyForm(ScopedForm):
 
     def clean_base_url(self) -> str:
         url: str = self.cleaned_data["base_url"].strip()
+        provider = self.cleaned_data.get("provider")
+        if not url or not provider:
+            return url
         try:
-            return check_url(url, attr="base_url") if url else ""
+            return addresses.check_base_url(provider=provider, url=url)
         except BadInput as error:
-            raise forms.ValidationError(error.detail) from error
+            raise forms.ValidationError(
+                addresses.with_setting(error.detail, url, shown=self.is_for_operator)
+            ) from error
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
@@ -340,6 +372,11 @@ class ProviderKeyAdmin(ScopedAdmin):
         if not self.has_change_permission(request, obj):
             return [name for name in self.fields if name != "secret"]
         return self.fields
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change, **kwargs)  # a class of this request's own
+        form.is_for_operator = runs_server(request)
+        return form
 
     def get_list_display(self, request: HttpRequest) -> Any:
         shown = super().get_list_display(request)
@@ -451,7 +488,9 @@ def _try_connection(request: HttpRequest, choose: Callable[[], tuple[ProviderKey
     if not key._state.adding:
         said = ", ".join(f"{probe.label.lower()} {'works' if probe.result.ok else 'failed'}" for probe in probes)
         record_action(request_user=request.user, obj=key, text=f"Tested the connection: {said}.")
-    return Outcome(probes)
+    url = addresses.called_address(key.provider, credentials)
+    shown = runs_server(request)
+    return Outcome([probe.retold(addresses.with_setting(probe.result.text, url, shown=shown)) for probe in probes])
 
 
 def _tell(request: HttpRequest, outcome: Outcome) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from redis import RedisError
@@ -34,6 +34,9 @@ class KindProbe:
     @property
     def label(self) -> str:
         return LABELS[self.kind]
+
+    def retold(self, text: str) -> KindProbe:
+        return replace(self, result=replace(self.result, text=text))
 
     def __str__(self) -> str:
         took = f" ({self.result.latency_ms} ms)" if self.result.ok and self.result.latency_ms is not None else ""

@@ -43,6 +43,7 @@ from projects.access import ScopedQuerySet, project_id_of, project_ids
 from projects.audit import Audited
 from projects.choices import Action
 from projects.in_use import uses_of
+from projects.list_lookups import DeclaredLookups
 from projects.models import Project
 from projects.sign_in import SignInForm
 
@@ -60,8 +61,6 @@ else:
     ModelFormBase = forms.ModelForm
     ModelChoiceField = forms.ModelChoiceField
 
-PRIVATE_FIELDS = frozenset({"secret_cipher", "digest", "last_four", "password", "public_id"})
-"""Never to be filtered by: "starts with" questions would spell a value out letter by letter."""
 LOOKS: tuple[tuple[type[forms.Widget], list[str]], ...] = (
     (forms.CheckboxInput, CHECKBOX_CLASSES),
     (forms.Textarea, TEXTAREA_CLASSES),
@@ -131,9 +130,21 @@ class ScopedChoiceField(ModelChoiceField):
     """Names the project beside each choice where choices of several projects stand together."""
 
     show_project = False
+    """Whether the form still chooses its project: until then choices say whose they are."""
 
     def label_from_instance(self, obj: Any) -> str:
         return f"{obj} ({obj.project})" if self.show_project else str(obj)
+
+
+class OwnPartSelect(UnfoldAdminSelectWidget):  # type: ignore[misc]  # untyped
+    """Says with each choice whose it is, so that the page can offer those of the chosen project alone."""
+
+    def create_option(self, name: str, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        option: dict[str, Any] = super().create_option(name, value, *args, **kwargs)
+        part = getattr(value, "instance", None)
+        if part is not None:
+            option["attrs"]["data-project"] = str(project_id_of(part))
+        return option
 
 
 def dress(form: forms.BaseForm) -> None:
@@ -244,6 +255,8 @@ class Scope(OptionsBase):
         several = mixed and (allowed_projects(request, Action.VIEW) is None or len(_ids(request)) > 1)
         if several:
             choices = choices.select_related("project")
+            kwargs.setdefault("widget", OwnPartSelect())
+            kwargs.setdefault("empty_label", "Select value")
         field = super().formfield_for_foreignkey(
             db_field, request, queryset=choices, form_class=ScopedChoiceField, **kwargs
         )
@@ -300,7 +313,10 @@ def _in_list(request: HttpRequest) -> bool:
     return bool(request.__dict__.get("_molts_in_list"))
 
 
-class ScopedAdmin(Audited, Scope, ModelAdmin):
+OWN_PARTS = forms.Script("src/admin/own-parts.js", type="module")
+
+
+class ScopedAdmin(DeclaredLookups, Audited, Scope, ModelAdmin):
     """A ModelAdmin whose objects, choices, actions and history end at the user's projects."""
 
     form = ScopedForm
@@ -314,6 +330,10 @@ class ScopedAdmin(Audited, Scope, ModelAdmin):
     """Shown where the list would be while there is nothing in it: what this is and what it is good for."""
     empty_link: tuple[str, str] | None = None
     """Label and URL name of another next step, for example `("Make an agent", "admin:avatars_agent_add")`."""
+
+    @property
+    def media(self) -> forms.Media:
+        return super().media + forms.Media(js=[OWN_PARTS])
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         obj = super().get_object(request, object_id, from_field)
@@ -345,11 +365,6 @@ class ScopedAdmin(Audited, Scope, ModelAdmin):
         if not changes.result_count:
             changes.empty_link = self.get_empty_link(request)  # for the template
         return changes
-
-    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        if PRIVATE_FIELDS & set(lookup.split("__")):
-            return False
-        return bool(super().lookup_allowed(lookup, value, request))  # type: ignore[arg-type]
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
@@ -437,7 +452,8 @@ class ScopedAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # untyped
         return found
 
     def search(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        if not request.GET.get("page", "1").isdecimal():
+        page = request.GET.get("page", "1")
+        if not page.isdecimal() or len(page) > 9:
             raise Http404("Pages are numbered.")
         try:
             return super().search(request, extra_context)

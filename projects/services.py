@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from molts import crypto
 from molts.errors import BadConfiguration, BadInput, Conflict
-from molts.http import check_url
+from projects.addresses import check_base_url
 from projects.choices import MemberRole
 from projects.models import ApiKey, IdempotencyKey, Member, Project, ProviderKey
 
@@ -66,10 +66,13 @@ def digest_api_key(plain: str) -> str:
     return hashlib.sha256(plain.encode()).hexdigest()
 
 
-def create_api_key(*, project: Project, name: str, created_by: AbstractBaseUser | None = None) -> tuple[ApiKey, str]:
-    """A key row and the plain key, which is known only here and now."""
+def create_api_key(
+    *, project: Project, name: str, created_by: AbstractBaseUser | None = None, key_id: uuid.UUID | None = None
+) -> tuple[ApiKey, str]:
+    """A key row and the plain key, which is known only here and now. The same `key_id` twice is an IntegrityError."""
     plain = API_KEY_PREFIX + secrets.token_urlsafe(32)
     key = ApiKey.objects.create(
+        pk=key_id or uuid.uuid4(),
         project=project,
         name=name,
         prefix=plain[:10],
@@ -90,7 +93,7 @@ def save_provider_key(*, key: ProviderKey, secret: str | None) -> ProviderKey:
     Raises BadInput for an unusable base URL and as `check_secret_stays` does.
     """
     if key.base_url:
-        check_url(key.base_url, attr="base_url")
+        check_base_url(provider=key.provider, url=key.base_url)
     check_secret_stays(key=key, secret=secret)
     if secret:
         key.set_secret(secret.strip())

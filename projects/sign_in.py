@@ -21,6 +21,8 @@ from unfold.forms import AuthenticationForm as UnfoldAuthenticationForm
 from projects.audit import record_blocked
 
 if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser
+
     SignInFormBase = AdminAuthenticationForm
 else:
     SignInFormBase = UnfoldAuthenticationForm
@@ -31,6 +33,10 @@ MOST_BY_ADDRESS = 30
 FREE_BY_NAME = 3
 LONGEST_WAIT = 8.0  # seconds
 NOTED_BY_NAME = 8
+NO_PROJECT = (
+    "Name and password are right, but you are in no project yet. Ask an owner to add you under “Projects and members”."
+)
+SWITCHED_OFF = "Name and password are right, but this account is switched off. Ask whoever runs this server."
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +114,20 @@ class SignInForm(SignInFormBase):
         except (RedisError, OSError):
             logger.warning("failed sign-ins not forgotten: Redis is out of reach")
         return cleaned
+
+    def confirm_login_allowed(self, user: AbstractBaseUser) -> None:
+        """Called when name and password are right."""
+        if user.is_active and not getattr(user, "is_staff", False):
+            forget_failures(name=self.cleaned_data["username"])
+            raise forms.ValidationError(NO_PROJECT, code="no_project")
+        super().confirm_login_allowed(user)  # type: ignore[arg-type]  # a user of ours
+
+    def get_invalid_login_error(self) -> forms.ValidationError:
+        """Whoever knows the password is told that the account is off; everybody else that something is wrong."""
+        user = get_user_model()._default_manager.filter(username=self.cleaned_data.get("username")).first()
+        if user is not None and not user.is_active and user.check_password(self.cleaned_data.get("password", "")):
+            return forms.ValidationError(SWITCHED_OFF, code="inactive")
+        return super().get_invalid_login_error()
 
     def _take(self, name: str, address: str) -> float:
         """Seconds to hold the answer back. Raises ValidationError when this address failed too often."""

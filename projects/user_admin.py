@@ -21,6 +21,7 @@ from unfold.forms import (
 )
 
 from projects.audit import Audited
+from projects.list_lookups import DeclaredLookups
 from projects.scoped_admin import say_what_was_lost
 from projects.services import projects_that_need
 
@@ -72,7 +73,7 @@ class UserForm(UserFormBase):
         return active
 
 
-class UserAdmin(Audited, UserAdminBase):
+class UserAdmin(DeclaredLookups, Audited, UserAdminBase):
     form = UserForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm

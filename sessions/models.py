@@ -26,6 +26,9 @@ from sessions.choices import (
     SessionState,
 )
 
+HELD_BY_VISITORS = ~Q(source=SessionSource.CHECK) & Q(link__trial_by=None)
+"""Conversations that count: neither the installation's talks with itself nor editors' trials."""
+
 
 def make_public_id() -> str:
     """128 bits: a link is its own permission, so it cannot be guessed."""
@@ -89,6 +92,11 @@ class RoomLink(models.Model):
         return self.expires_at is not None and self.expires_at <= timezone.now()
 
 
+class LiveSessionQuerySet(ScopedQuerySet["LiveSession"]):
+    def held_by_visitors(self) -> LiveSessionQuerySet:
+        return self.filter(HELD_BY_VISITORS)
+
+
 class LiveSession(models.Model):
     """One conversation in one room.
 
@@ -121,7 +129,7 @@ class LiveSession(models.Model):
     ended_at = models.DateTimeField(null=True)
     room_closed_at = models.DateTimeField(null=True)
 
-    objects = ScopedQuerySet["LiveSession"].as_manager()
+    objects = LiveSessionQuerySet.as_manager()
 
     class Meta:
         ordering = ("-created_at",)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import timedelta
+from dataclasses import asdict
+from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
@@ -18,21 +17,22 @@ from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET, require_POST
 from unfold.widgets import UnfoldAdminSelectWidget
 
-from avatars.admin.pages import ago, answers_json, at_most, moving_url, page_media, picture, save_revisions
+from avatars.admin.editor import chains, faces, place, tabs
+from avatars.admin.pages import ago, answers_json, at_most, page_media, picture, save_revisions
 from avatars.admin.revisions import changes_of, may_roll_back
 from avatars.admin.rungs import INPUT, option_templates, provider_facts
-from avatars.admin.steps import ADDS, AnswerInline, StepForm, StepFormSet, StepInline
+from avatars.admin.steps import AnswerInline, StepInline
 from avatars.choices import PipelineKind
-from avatars.explain import ChainState, describe_rung, explain_pipeline, key_names
+from avatars.explain import provider_label
 from avatars.languages import language_choices
-from avatars.models import Agent, AgentRevision
-from avatars.portraits import portrait_url
+from avatars.models import Agent, AgentRevision, PipelineStep
 from avatars.rehearsal import rehearse
-from avatars.services import duplicate_agent, edited_since, free_slug, snapshot_agent
+from avatars.services import duplicate_agent, edited_since, free_slug, keep_usual_rungs
 from avatars.signals import agents_leave
 from avatars.turn_taking import CUSTOM, FIELDS, PRESETS, preset_of, preset_values
 from molts.errors import BadInput
@@ -45,7 +45,7 @@ LONGEST = {"instructions": 20_000, "greeting": 2_000, "knowledge": 200_000}
 SHOWN_REVISIONS = 10
 SHOWN_LINKS = 20
 MOST_ANSWERS = 500
-RECENT = timedelta(days=7)
+RECENT_DAYS = 7
 ROWS_CHANGED = "Rows of this agent were changed elsewhere meanwhile. Nothing is saved: load the page again."
 GREETING = "Hello! How can I help you today?"
 
@@ -152,16 +152,6 @@ class AgentForm(ScopedForm):
             )
 
 
-@dataclass(frozen=True)
-class Tab:
-    """One tab of the editor: its fields, and how many of them are to be mended."""
-
-    key: str
-    title: str
-    fieldset: Any = None
-    errors: int = 0
-
-
 @admin.register(Agent)
 class AgentAdmin(ScopedAdmin):
     form = AgentForm
@@ -250,7 +240,8 @@ class AgentAdmin(ScopedAdmin):
         talks: Any = Agent._meta.get_field("live_sessions").related_model
         links: Any = Agent._meta.get_field("room_links").related_model
         of_agent = talks._default_manager.filter(agent=OuterRef("pk")).order_by("-created_at")
-        recent = of_agent.filter(created_at__gte=timezone.now() - RECENT).order_by().values("agent")
+        held = talks._default_manager.held_by_visitors().filter(agent=OuterRef("pk"))
+        recent = held.filter(created_at__gte=recent_since()).order_by().values("agent")
         usable = links._default_manager.filter(_open_links()).order_by("-created_at")
         listed: QuerySet[Any] = agents.annotate(
             last_talk_at=Subquery(of_agent.values("created_at")[:1]),
@@ -286,7 +277,12 @@ class AgentAdmin(ScopedAdmin):
     def talks_in_a_week(self, agent: Any) -> SafeString | str:
         if not agent.recent_talks:
             return "0"
-        url = f"{reverse('admin:live_sessions_livesession_changelist')}?agent__id__exact={agent.pk}"
+        query = {
+            "agent__id__exact": agent.pk,
+            "held": "visitors",
+            "created_at_from": f"{recent_since():%Y-%m-%d}",
+        }
+        url = f"{reverse('admin:live_sessions_livesession_changelist')}?{urlencode(query)}"
         return format_html('<a class="m-link" href="{}">{}</a>', url, agent.recent_talks)
 
     @admin.display(description="talk")
@@ -325,8 +321,14 @@ class AgentAdmin(ScopedAdmin):
         ]
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        agent: Agent = form.instance
+        before = kinds_with_rows(agent)
         super().save_related(request, form, formsets, change)
-        save_revisions(request, [form.instance])
+        kept = keep_usual_rungs(agent=agent, kinds=kinds_with_rows(agent) - before)
+        if kept:
+            names = ", ".join(provider_label(step.provider) for step in kept)
+            messages.info(request, f"What served until now stays below as the fallback: {names}.")
+        save_revisions(request, [agent])
 
     def response_add(self, request: HttpRequest, obj: Agent, post_url_continue: str | None = None) -> HttpResponse:
         if "_addanother" in request.POST or "_popup" in request.POST:
@@ -352,10 +354,10 @@ class AgentAdmin(ScopedAdmin):
         form = context["adminform"].form
         may_edit = self.has_change_permission(request, obj) if obj else True
         context |= {
-            "tabs": _tabs(context["adminform"], steps.formset, answers.formset, saved=obj is not None),
+            "tabs": tabs(context["adminform"], steps.formset, answers.formset, saved=obj is not None),
             "may_edit": may_edit,
             "presets": [asdict(preset) | {"summary": preset.summary} for preset in PRESETS],
-            "preset_field": form["turn_preset"] if "turn_preset" in form.fields else None,
+            "preset_field": form["turn_preset"] if may_edit else None,
             "preset_now": preset_of({name: getattr(obj, name) for name in FIELDS}) if obj else "",
             "preset_values": {preset.key: dict(preset.values) for preset in PRESETS},
             "rows_error": [ROWS_CHANGED] if any(each.formset.changed_elsewhere for each in (steps, answers)) else [],
@@ -363,12 +365,12 @@ class AgentAdmin(ScopedAdmin):
             "conflict": form.conflict,
             "steps": steps,
             "answers": answers,
-            "answer_rows": sorted(answers.formset.forms, key=_place) if may_edit else [],
-            "chains": _chains(steps.formset, obj, may_edit=may_edit),
+            "answer_rows": sorted(answers.formset.forms, key=place) if may_edit else [],
+            "chains": chains(steps.formset, obj, may_edit=may_edit),
             "option_templates": option_templates(*Kind) if may_edit else [],
             "provider_facts": provider_facts(),
             "ask_url": reverse("admin:avatars_agent_ask"),
-            "agent_faces": _faces(form.fields.get("avatar")),
+            "agent_faces": faces(form.fields.get("avatar")),
             **(self._saved_context(request, obj) if obj else {}),
         }
         return super().render_change_form(request, context, add, change, form_url, obj)
@@ -438,79 +440,22 @@ class AgentAdmin(ScopedAdmin):
         return JsonResponse(asdict(rehearse(persona=persona, question=question, now=timezone.localtime())))
 
 
-# -- What the editor shows --------------------------------------------------------------------------------------------
 def conversation_count(number: int) -> str:
     return counted(number, "conversation")
+
+
+def recent_since() -> datetime:
+    """The first of the last seven days, today among them, as the admin's first page counts."""
+    today = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    return today - timedelta(days=RECENT_DAYS - 1)
+
+
+def kinds_with_rows(agent: Agent) -> set[PipelineKind]:
+    kinds = PipelineStep.objects.filter(agent=agent).order_by().values_list("kind", flat=True)
+    return {PipelineKind(kind) for kind in kinds}
 
 
 def _open_links() -> Q:
     """Those to hand out: not the doors to one conversation or of one editor."""
     handed_out = Q(revoked_at=None, one_session=False, trial_by=None)
     return handed_out & (Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
-
-
-def _tabs(adminform: Any, steps: Any, answers: Any, *, saved: bool) -> list[Tab]:
-    fieldsets = {fieldset.name: fieldset for fieldset in adminform}
-    titles = {
-        "who": "Who it is",
-        "pipeline": "Pipeline",
-        "turns": "Turn-taking",
-        "knowledge": "Knowledge",
-        "limits": "Limits",
-    }
-    rows = {"pipeline": steps, "knowledge": answers}
-    tabs = []
-    for key, title in titles.items():
-        fieldset, formset = fieldsets.get(key), rows.get(key)
-        errors = sum(name in adminform.form.errors for name in _names(fieldset)) + (
-            _row_errors(formset) if formset else 0
-        )
-        tabs.append(Tab(key, title, fieldset, errors))
-    return tabs + ([Tab("links", "Links"), Tab("revisions", "Revisions")] if saved else [])
-
-
-def _names(fieldset: Any) -> Sequence[str]:
-    return fieldset.fields if fieldset else ()
-
-
-def _row_errors(formset: Any) -> int:
-    return sum(map(len, formset.errors)) + len(formset.non_form_errors()) if formset.is_bound else 0
-
-
-def _faces(field: Any) -> dict[str, dict[str, str]]:
-    """Still and moving picture of each face that the form offers, by its id."""
-    if not isinstance(field, forms.ModelChoiceField) or field.queryset is None:
-        return {}
-    return {
-        str(avatar.pk): {"picture": portrait_url(avatar) or "", "clip": moving_url(avatar)} for avatar in field.queryset
-    }
-
-
-def _chains(formset: StepFormSet, agent: Agent | None, *, may_edit: bool) -> list[dict[str, Any]]:
-    """The rows of each kind, and what they come to on this server right now."""
-    explained: dict[str, ChainState] = {}
-    if agent is not None:
-        explained = {chain.kind: chain for chain in explain_pipeline(agent=agent)}
-    rows = sorted(formset.forms, key=_place)
-    names = key_names(project_id=agent.project_id) if agent and not may_edit else {}
-    snapshot = snapshot_agent(agent)["pipeline"] if agent and not may_edit else {}
-    return [
-        {
-            "kind": kind.value,
-            "label": kind.label,
-            "add": ADDS[kind],
-            "rows": [row for row in rows if isinstance(row, StepForm) and row.kind == kind.value] if may_edit else [],
-            "blank": formset.blank(kind) if may_edit else None,
-            "now": explained.get(kind.value),
-            "texts": [describe_rung(Kind(kind.value), rung, names) for rung in snapshot.get(kind.value, ())],
-        }
-        for kind in PipelineKind
-    ]
-
-
-def _place(form: Any) -> int:
-    """Rows keep the order in which they were posted, also when something is to be mended."""
-    try:
-        return int(form["position"].value() or 10_001)
-    except (KeyError, ValueError):
-        return 10_001

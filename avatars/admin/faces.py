@@ -277,7 +277,7 @@ class AvatarAdmin(ScopedAdmin):
 
         `keep`: the clip becomes the preview of the avatar, which must be saved as it is posted.
         """
-        form = self._posted(request)
+        form = self._posted(request, needs_project=False)
         if not form.choice_renders:
             raise BadInput("This avatar is not rendered here, so there is nothing to preview.", attr="engine")
         check_preview_rate(request)
@@ -301,7 +301,7 @@ class AvatarAdmin(ScopedAdmin):
             )
         return JsonResponse({"news": reverse("admin:avatars_avatar_preview_news", args=[ticket])}, status=202)
 
-    def _posted(self, request: HttpRequest) -> PreviewForm:
+    def _posted(self, request: HttpRequest, *, needs_project: bool = True) -> PreviewForm:
         """The posted face, checked. Raises BadInput with what to mend, `attr` being the form's field."""
         if not may_do(request, Action.EDIT):
             raise PermissionDenied
@@ -315,6 +315,8 @@ class AvatarAdmin(ScopedAdmin):
             field.queryset = field.queryset.for_actor(request.user, Action.EDIT)  # type: ignore[union-attr]
         if saved:
             del form.fields["project"]
+        elif not needs_project:
+            form.fields["project"].required = False  # a face can be looked at before it is said whose it will be
         if not form.is_valid():
             name, texts = next(iter(form.errors.items()))
             raise BadInput(str(texts[0]), attr=name)

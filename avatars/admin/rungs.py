@@ -95,7 +95,7 @@ class KeySelect(forms.Select):
         option = super().create_option(name, value, *args, **kwargs)
         key = getattr(value, "instance", None)
         if isinstance(key, ProviderKey):
-            option["attrs"]["data-provider"] = key.provider
+            option["attrs"] |= {"data-provider": key.provider, "data-project": str(key.project_id)}
         return option
 
 

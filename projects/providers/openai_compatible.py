@@ -11,6 +11,7 @@ import io
 import wave
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
 import httpx2
 from pydantic import Field
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 FORM_OF = {"OGG": "OPUS"}  # the name by which the protocol asks for a form, where it is another
 OLLAMA_ADDRESS = "127.0.0.1"
 OLLAMA_URL = f"http://{OLLAMA_ADDRESS}:11434"
+OLLAMA_HERE = (f"{OLLAMA_ADDRESS}:11434", "localhost:11434")
 _LIMITS = Limits(connect_seconds=5, read_seconds=30, total_seconds=180, max_bytes=50_000_000)
 
 
@@ -282,6 +284,12 @@ class Ollama(OpenAICompatible):
     local = True
     default_base_url = f"{OLLAMA_URL}/v1"
     default_models: ClassVar = {Kind.LLM: "llama3.2"}
+
+    def own_address(self, url: str) -> str | None:
+        """The usual address when `url` is another way to write it: it is called with leave or without, typed or not."""
+        parts = urlsplit(url)
+        here = parts.scheme == "http" and parts.netloc.lower() in OLLAMA_HERE and not parts.query
+        return self.default_base_url if here and parts.path.rstrip("/") in ("", "/v1") else None
 
     def _http_client(self, base_url: str) -> httpx2.AsyncClient:
         if base_url == self.default_base_url:

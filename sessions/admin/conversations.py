@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
 from functools import partial
 from statistics import median
 from typing import Any
@@ -13,7 +12,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet
+from django.db.models import Count, Max, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -23,12 +22,12 @@ from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET, require_POST
-from unfold.contrib.filters.admin import RangeDateFilter
-from unfold.utils import parse_date_str
 
 from projects.audit import record_action
 from projects.choices import Action
+from projects.list_lookups import cut_search
 from projects.scoped_admin import ScopedAdmin, ScopedRelatedFilter, counted, may_do, shown_projects
+from sessions.admin.filters import DayFilter, HeldFilter, LinkFilter, NoticeFilter, SinceFilter, StateFilter
 from sessions.admin.parts import (
     CappedPaginator,
     CountedList,
@@ -40,7 +39,7 @@ from sessions.admin.parts import (
 )
 from sessions.choices import LIVE_STATES, PART_NAMES, TOLD, WARNINGS, EndReason, Role, SessionState
 from sessions.models import LiveSession, Segment, SessionNotice, Turn
-from sessions.services import LONG_TEXTS, end_session, erase_session, failed_talks, offset_ms, say
+from sessions.services import LONG_TEXTS, end_session, erase_session, offset_ms, say
 from sessions.timeline import draw_timeline, draw_waits, percentiles
 from sessions.transcripts import CONTENT_TYPES, clock, speaker
 from sessions.views import answers_json, read_body, text_field, transcript_response, ws_path
@@ -58,58 +57,6 @@ TONES = {
     SessionState.ENDED: "quiet",
     SessionState.FAILED: "bad",
 }
-
-
-class StateFilter(admin.SimpleListFilter):
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("live", "Running now"), ("ended", "Ended"), ("failed", "Failed")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        match self.value():
-            case "live":
-                return queryset.filter(state__in=LIVE_STATES)
-            case "ended":
-                return queryset.filter(state=SessionState.ENDED)
-            case "failed":
-                return queryset.filter(failed_talks())
-            case _:
-                return queryset
-
-
-class NoticeFilter(admin.SimpleListFilter):
-    """What visitors were warned of, of any kind or of one."""
-
-    title = "had notices"
-    parameter_name = "notices"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("any", "Any warning"), *TOLD.items()]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        code = self.value()
-        if not code:
-            return queryset
-        told = SessionNotice.objects.filter(session=OuterRef("pk"), level__in=WARNINGS).order_by()
-        return queryset.filter(Exists(told if code == "any" else told.filter(code=code)))
-
-
-class DayFilter(RangeDateFilter):  # type: ignore[misc]  # untyped
-    """From one day to another, both of them whole. Half a range is one too; what is no date is left out."""
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        first, last = (self._midnight(f"{self.parameter_name}_{end}") for end in ("from", "to"))
-        if first:
-            queryset = queryset.filter(created_at__gte=first)
-        if last:
-            queryset = queryset.filter(created_at__lt=last + timedelta(days=1))
-        return queryset
-
-    def _midnight(self, name: str) -> datetime | None:
-        day = parse_date_str(self.used_parameters.get(name) or "")
-        return timezone.make_aware(datetime(day.year, day.month, day.day)) if day else None
 
 
 @admin.register(LiveSession)
@@ -131,7 +78,10 @@ class LiveSessionAdmin(ScopedAdmin):
     list_filter = (
         StateFilter,
         ("created_at", DayFilter),
+        SinceFilter,
         ("agent", ScopedRelatedFilter),
+        LinkFilter,
+        HeldFilter,
         NoticeFilter,
         "reason",
         "source",
@@ -179,7 +129,7 @@ class LiveSessionAdmin(ScopedAdmin):
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         """By name or id, and by words among the latest lines: a search through all would take ever longer."""
-        term = search_term.strip()
+        term = cut_search(search_term).strip()
         if not term:
             return queryset, False
         found = Q(visitor_name__icontains=term) | Q(agent__name__icontains=term) | Q(link__name__icontains=term)
@@ -409,8 +359,7 @@ def conversation_data(session: LiveSession, *, page: str) -> dict[str, Any]:
     one of a running one, unless another is asked for.
     """
     pages = max(1, -(-session.last_seq // LINES_A_PAGE))
-    number = int(page) if page.isascii() and page.isdigit() and len(page) < 10 else 0
-    number = number if 0 < number <= pages else 0
+    number = int(page) if len(page) < 10 and page.isascii() and page.isdigit() and 0 < int(page) <= pages else 0
     number = number or (pages if session.is_live else 1)
     until = number * LINES_A_PAGE
     segments = list(session.segments.filter(seq__gt=until - LINES_A_PAGE, seq__lte=until).order_by("seq"))

@@ -16,17 +16,13 @@ from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
-from unfold.views import ChangeList as UnfoldChangeList
 
-from projects.scoped_admin import chosen_project, my_projects
+from projects.list_lookups import DeclaredList
 from sessions.models import LiveSession
 
 if TYPE_CHECKING:
-    from django.contrib.admin.views.main import ChangeList
-
     PaginatorBase = Paginator[Any]
 else:
-    ChangeList = UnfoldChangeList
     PaginatorBase = Paginator
 
 COUNT_NO_FURTHER_THAN = 10_000
@@ -47,7 +43,7 @@ class CappedPaginator(PaginatorBase):
         return self.count == COUNT_NO_FURTHER_THAN
 
 
-class CountedList(ChangeList):
+class CountedList(DeclaredList):
     """Figures beside each row are read for the rows of the page alone, by the admin's `add_figures`."""
 
     model_admin: Any

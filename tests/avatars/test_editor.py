@@ -148,7 +148,7 @@ def test_it_stores_what_was_filled_in_and_nothing_else(agent: Agent, bob: User, 
 
     assert edit(sign_in(bob), agent, pipeline_steps__TOTAL_FORMS=1, **row(0, **values)).status_code == 302
 
-    assert agent.pipeline_steps.get().options == {"voice": "en-gb", "pitch": 0}
+    assert agent.pipeline_steps.get(provider="espeak").options == {"voice": "en-gb", "pitch": 0}
 
 
 def test_another_provider_drops_the_options_of_the_old_one(agent: Agent, bob: User, sign_in: SignIn) -> None:

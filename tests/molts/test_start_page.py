@@ -133,7 +133,7 @@ def test_it_counts_the_own_projects_in_the_chosen_time(days: None, alice: User, 
         "Minutes": ("2.0", "0.7 on average"),
         "Time to answer": ("60 ms", "105 ms at the 95th percentile"),
         "Failed": ("1", "33.3 % of all"),
-        "Warnings": ("1", "told to visitors"),
+        "Warnings": ("1", "told to visitors, in 1 conversation"),
     }
     assert cards_of(client, "?range=24h")["Conversations"][0] == "1"
     assert cards_of(client, "?range=30d")["Conversations"][0] == "4"

@@ -235,7 +235,7 @@ def test_it_finds_conversations_by_name_words_and_filters(agent: Agent, vera: Us
     assert found(q="Line 2 of Ada") == [first]
     assert found(q="wanda") == [second]
     assert found(q="nobody said this") == []
-    assert found(state__exact="active") == [first]
+    assert found(state="live") == [first]
     assert found(agent__id__exact=str(other.pk)) == [second]
     assert set(found(created_at__gte=(timezone.now() - timedelta(days=1)).isoformat())) == {first, second}
 

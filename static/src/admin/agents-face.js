@@ -15,6 +15,7 @@ function setUp() {
   select.hidden = true;
   for (const arrow of select.parentElement.querySelectorAll(":scope > .material-symbols-outlined")) arrow.hidden = true;
   show();
+  document.addEventListener("molts:offered", show);
   select.addEventListener("change", () => {
     const known = choices.some((each) => each.dataset.value === select.value);
     const option = select.selectedOptions[0];
@@ -39,7 +40,8 @@ function setUp() {
       const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
       if (!step) return;
       event.preventDefault();
-      const next = choices[(choices.indexOf(made) + step + choices.length) % choices.length];
+      const shown = choices.filter((each) => !each.hidden);
+      const next = shown[(shown.indexOf(made) + step + shown.length) % shown.length];
       choose(next.dataset.value);
       next.focus();
     });
@@ -52,7 +54,9 @@ function setUp() {
   }
 
   function show() {
+    const offered = new Map([...select.options].map((option) => [option.value, !option.disabled]));
     for (const each of choices) {
+      each.hidden = !offered.get(each.dataset.value);
       const chosen = each.dataset.value === select.value;
       each.setAttribute("aria-checked", String(chosen));
       each.tabIndex = chosen ? 0 : -1;

@@ -125,6 +125,7 @@ function setUpRung(scope, options, kind) {
   let shown = select.value;
   offerKeys();
   setUpOffers(scope, options, kind);
+  scope.ownerDocument.querySelector("select#id_project")?.addEventListener("change", offerKeys);
 
   select.addEventListener("change", () => {
     remembered.set(shown, options.cloneNode(true));
@@ -158,15 +159,21 @@ function setUpRung(scope, options, kind) {
     const holder = key?.closest("[data-key-field]") ?? key?.closest(".field-line, .form-row, .field-provider_key");
     if (!key) return;
     for (const choice of key.options) {
-      const fitting = !choice.dataset.provider || choice.dataset.provider === shown;
+      const fitting = !choice.dataset.provider || (choice.dataset.provider === shown && isOurs(choice));
       choice.hidden = choice.disabled = !fitting;
       if (!fitting && choice.selected) key.value = "";
     }
-    const fitting = [...key.options].filter((choice) => choice.dataset.provider === shown);
+    const fitting = [...key.options].filter((choice) => choice.dataset.provider === shown && isOurs(choice));
     if (fact?.needsKey && !key.value && fitting.length === 1) key.value = fitting[0].value;
     if (holder) holder.hidden = !fact?.takesKey;
   }
   hideEmptyFold(options);
+}
+
+/** Whether a key belongs to the project that the form chooses; a saved form has one, and offers no other's keys. */
+function isOurs(choice) {
+  const project = document.querySelector("select#id_project");
+  return !project || choice.dataset.project === project.value;
 }
 
 function valuesOf(box) {

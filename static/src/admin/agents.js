@@ -51,6 +51,7 @@ function setUpPresets() {
   if (!data || !choices.length) return;
   const presets = JSON.parse(data.textContent);
   const names = Object.keys(Object.values(presets)[0]);
+  if (!names.every((name) => form.elements[name])) return; // they may only be looked at
   const read = (field) => (field.type === "checkbox" ? field.checked : Number(field.value));
   for (const choice of choices)
     choice.addEventListener("change", () => {

@@ -22,10 +22,12 @@ function setUpFace(form, stage) {
   const keyField = form.querySelector("[data-key-field]");
   const portraitField = form.querySelector("[data-portrait-field]");
   const keys = form.querySelector("[data-key-select]");
+  const project = form.querySelector("select#id_project"); // a saved avatar has one, and is offered no other's keys
   const remembered = new Map();
   const marks = setUpMarks(portraitField, form, () => stage.refresh());
   let engine = form.elements.engine.value;
 
+  project?.addEventListener("change", show);
   for (const choice of form.querySelectorAll("[name=engine]"))
     choice.addEventListener("change", () => choose(choice.value));
   options.addEventListener("input", (event) => {
@@ -58,7 +60,8 @@ function setUpFace(form, stage) {
     portraitField.hidden = !fact.takesPortrait;
     keyField.hidden = !fact.hosted;
     for (const option of keys?.options ?? []) {
-      const fits = !option.dataset.provider || option.dataset.provider === engine;
+      const ours = !project || option.dataset.project === project.value;
+      const fits = !option.dataset.provider || (option.dataset.provider === engine && ours);
       option.hidden = option.disabled = !fits;
       if (!fits && option.selected) keys.value = "";
     }
