@@ -18,6 +18,7 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from projects.list_lookups import DeclaredList
+from projects.scoped_admin import chosen_project, my_projects
 from sessions.models import LiveSession
 
 if TYPE_CHECKING:
