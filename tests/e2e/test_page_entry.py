@@ -97,6 +97,19 @@ def test_whoever_comes_too_late_is_told_whom_to_ask(
     expect(page.locator("#talk")).to_be_hidden()
 
 
+@pytest.mark.parametrize("size", [(390, 844), (768, 1024), (1440, 900)])
+def test_it_says_so_beside_the_button_also_where_the_check_has_opened_itself(
+    launch: Launch, room: RoomServer, size: tuple[int, int]
+) -> None:
+    page = launch(["--deny-permission-prompts"])
+    page.set_viewport_size({"width": size[0], "height": size[1]})
+    page.goto(room.url)
+    expect(page.locator("#check")).to_have_attribute("open", "")
+    for words in ("An AI answers, not a person", "written down and kept", "Typing needs no microphone"):
+        expect(page.get_by_text(re.compile(words))).to_be_in_viewport()
+    expect(page.locator("#type-instead")).to_be_in_viewport()
+
+
 # -- without a microphone ---------------------------------------------------------------------------------------------
 def test_a_visitor_types_without_being_asked_for_a_microphone(
     page: Page, room: RoomServer, media: MediaServer, join: Join
