@@ -146,7 +146,8 @@ def parts_of(path: str) -> list[tuple[int, int]]:
 def open_audio(path: str, part: tuple[int, int] | None = None) -> av.container.InputContainer:
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
     source: Any = f"file:{path}" if part is None else Part(path, *part)
-    return av.open(source, mode="r", options=options, metadata_errors="ignore")
+    container: av.container.InputContainer = av.open(source, mode="r", options=options, metadata_errors="ignore")
+    return container
 
 
 # -- length and time ---------------------------------------------------------------------------------------------------
@@ -312,10 +313,11 @@ class Mixer:
             if size > 0 and self._signs[channel] * (weights @ together[channel]) < self.OPPOSITE * size:
                 self._signs[channel] *= -1
             weights[channel] = self._signs[channel] * self._places[channel] * loudness[channel]
-        total = np.abs(weights).sum()
+        total = float(np.abs(weights).sum())
         if total > 0:
-            return weights / total
-        return self._signs * self._places / self._places.sum() if self._weights is None else self._weights
+            weights /= total
+            return weights
+        return weights if self._weights is None else self._weights
 
 
 def channels_of(frame: av.AudioFrame) -> NDArray[np.float32]:
@@ -352,12 +354,12 @@ def open_parts(path: str, parts: list[tuple[int, int]]) -> Iterator[av.container
                 yield container
 
 
-def packets_of(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[av.Packet]:
+def packets_of(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[av.Packet[av.AudioStream]]:
     with contextlib.suppress(av.error.FFmpegError):  # the rest of this part is lost
         yield from container.demux(stream)
 
 
-def frames_of(packet: av.Packet) -> Iterator[av.AudioFrame]:
+def frames_of(packet: av.Packet[av.AudioStream]) -> Iterator[av.AudioFrame]:
     with contextlib.suppress(av.error.FFmpegError):
         yield from packet.decode()
 

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from agent_runtime.speech import decode_audio as decoding
-from agent_runtime.speech.decode_audio import AudioTooLong, UnreadableAudio, decode_audio
+from agent_runtime.speech.decode_audio import AudioTooLong, Hole, UnreadableAudio, decode_audio
 from molts.errors import Unavailable
 from tests.agent_runtime.speech.voices import RATE, convert, silence, write_wav
 
@@ -27,7 +27,8 @@ def children() -> list[psutil.Process]:
 
 
 async def decoded(path: Path, *, max_seconds: float = 60, stall_seconds: float = 30) -> list[NDArray[np.float32]]:
-    return [chunk async for chunk in decode_audio(path, max_seconds=max_seconds, stall_seconds=stall_seconds)]
+    chunks = [chunk async for chunk in decode_audio(path, max_seconds=max_seconds, stall_seconds=stall_seconds)]
+    return [chunk for chunk in chunks if not isinstance(chunk, Hole)]
 
 
 async def test_chunks_of_a_second_make_up_the_whole(tmp_path: Path) -> None:
