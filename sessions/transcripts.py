@@ -38,14 +38,22 @@ def clock(milliseconds: int) -> str:
 
 
 def speaker(session: LiveSession, segment: Segment) -> str:
+    """A name; visitors choose theirs, so it says nothing about who is who."""
     if segment.role == Role.AGENT:
         return str(session.spec["name"])
     return session.visitor_name or "Visitor"
 
 
+def _marked_speaker(session: LiveSession, segment: Segment) -> str:
+    """The name with what its bearer is, for files that have no place of its own for that."""
+    kind = "agent" if segment.role == Role.AGENT else "visitor"
+    return f"{_one_line(speaker(session, segment))} ({kind})"
+
+
 def _txt(session: LiveSession, segments: Sequence[Segment]) -> str:
     lines = [
-        f"[{clock(segment.start_ms)}] {speaker(session, segment)}: {_one_line(segment.text)}" for segment in segments
+        f"[{clock(segment.start_ms)}] {_marked_speaker(session, segment)}: {_one_line(segment.text)}"
+        for segment in segments
     ]
     return "\n".join(lines) + "\n"
 
@@ -53,7 +61,7 @@ def _txt(session: LiveSession, segments: Sequence[Segment]) -> str:
 def _vtt(session: LiveSession, segments: Sequence[Segment]) -> str:
     cues = [
         f"{segment.seq}\n{_vtt_time(segment.start_ms)} --> {_vtt_time(max(segment.end_ms, segment.start_ms + 1))}\n"
-        f"<v {_vtt_text(speaker(session, segment))}>{_vtt_text(segment.text)}"
+        f"<v {_vtt_text(_marked_speaker(session, segment))}>{_vtt_text(segment.text)}"
         for segment in segments
     ]
     return "WEBVTT\n\n" + "\n\n".join(cues) + "\n"

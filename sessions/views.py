@@ -28,7 +28,7 @@ from avatars.portraits import moving_character_url, portrait_url
 from molts.api import error_body
 from molts.errors import BadInput, Busy, Conflict, Gone, MoltsError, NotFound
 from projects.choices import Action
-from sessions import embed, services, visitor
+from sessions import embed, lines, services, visitor
 from sessions.catalog import page_words
 from sessions.choices import LIVE_STATES, EndReason
 from sessions.models import LiveSession, RoomLink
@@ -346,7 +346,7 @@ class SayView(VisitorView):
     def post(self, request: HttpRequest) -> HttpResponse:
         text = text_field(read_body(request), "text", required=True)
         check_say_rate(request, self.session.pk)
-        services.say(session=self.session, text=text, speaker="user")
+        lines.say(session=self.session, text=text, speaker="user")
         return JsonResponse({"accepted": True}, status=202)
 
 

@@ -11,7 +11,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 APPS = ("projects", "avatars", "sessions", "agent_runtime")
-BASE = {"molts.env", "molts.errors", "molts.crypto", "molts.http", "molts.api", "molts.machine", "molts.parsers"}
+BASE = {
+    "molts.env",
+    "molts.errors",
+    "molts.crypto",
+    "molts.http",
+    "molts.api",
+    "molts.machine",
+    "molts.parsers",
+    "molts.text",
+}
 """The ground floor of `molts`: imports no app, and may be imported by all."""
 
 MAY_IMPORT = {

@@ -26,6 +26,7 @@ from livekit.agents.metrics import AgentSessionUsage, LLMModelUsage, STTModelUsa
 from livekit.agents.voice.events import SessionUsageUpdatedEvent
 
 from agent_runtime import recorder as recorder_module
+from agent_runtime import writing
 from agent_runtime.db import DatabaseThread
 from agent_runtime.recorder import SessionRecorder
 from avatars.models import Agent
@@ -435,7 +436,7 @@ async def _next(layer: Any, channel: str, kind: type[Any], role: str = "") -> An
 async def test_it_keeps_everything_through_an_outage_of_the_database(
     talk: Talk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder_module, "RETRY_SECONDS", (0.01,))
+    monkeypatch.setattr(writing, "RETRY_SECONDS", (0.01,))
     record, failures = services.record_segment, 5
 
     def sometimes(**fields: Any) -> Segment:
@@ -493,8 +494,8 @@ async def test_it_forgets_a_conversation_that_was_erased(talk: Talk, caplog: pyt
 async def test_it_gives_up_at_its_deadline_when_the_database_stays_away(
     talk: Talk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(recorder_module, "RETRY_SECONDS", (0.05,))
-    monkeypatch.setattr(recorder_module, "FLUSH_SECONDS", 0.3)
+    monkeypatch.setattr(writing, "RETRY_SECONDS", (0.05,))
+    monkeypatch.setattr(writing, "FLUSH_SECONDS", 0.3)
 
     def never(**_: Any) -> Segment:
         raise OperationalError("gone for good")

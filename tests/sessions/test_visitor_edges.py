@@ -14,6 +14,7 @@ from pytest_django import DjangoAssertNumQueries, Settings
 from avatars.models import Agent
 from sessions import tokens, visitor
 from sessions.models import LiveSession, RoomLink
+from sessions.presence import Presence
 from sessions.views import Start
 from tests.agent_runtime.stack import free_port
 from tests.sessions.factories import make_session
@@ -89,11 +90,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What reached the agent, which is there."""
     sent: list[str] = []
 
-    def send(session_id: uuid.UUID, order: dict[str, str]) -> bool:
-        sent.append(order["text"])
-        return True
-
-    monkeypatch.setattr("sessions.presence.send_say", send)
+    monkeypatch.setattr("sessions.orders.give_order", lambda session_id, order: sent.append(order.text))
     return sent
 
 
@@ -111,14 +108,16 @@ def test_it_takes_what_cannot_be_shown_out_of_what_is_said(
 
 @pytest.mark.usefixtures("counted")
 def test_it_says_that_no_agent_is_there_to_hear(
-    client: Client, link: RoomLink, talk: LiveSession, monkeypatch: pytest.MonkeyPatch
+    client: Client, link: RoomLink, talk: LiveSession, sent: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sessions.presence.send_say", lambda *_: False)
+    LiveSession.objects.filter(pk=talk.pk).update(agent_state="lost")
+    monkeypatch.setattr("sessions.presence.presence", lambda session_id: Presence(None, visitor=True))
     own(client, talk)
     response = client.post(
         f"/r/{link.public_id}/sessions/{talk.pk}/say", {"text": "hello"}, content_type="application/json"
     )
     assert (response.status_code, response.json()["errors"][0]["code"]) == (409, "no_agent")
+    assert sent == []
 
 
 @pytest.mark.usefixtures("counted")
