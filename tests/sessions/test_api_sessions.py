@@ -275,7 +275,7 @@ def test_a_list_costs_the_same_queries_however_long(
         (
             "txt",
             "text/plain; charset=utf-8",
-            "[00:00:00] Ada (agent): Hello, this is Ada.\n[00:01:05] Vic (visitor): Good",
+            "[00:00:00] Ada (agent): Hello, this is Ada.\n[00:01:05] Vic (visitor): ",
         ),
         ("vtt", "text/vtt; charset=utf-8", "WEBVTT"),
         ("csv", "text/csv; charset=utf-8", "seq,role,speaker"),
