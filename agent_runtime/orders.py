@@ -68,8 +68,10 @@ class Orders:
             await _wait_for_predecessor(room)
             await self._take_over()
         client = presence.async_client()
+        me = asyncio.current_task()
         try:
-            while True:
+            # The client may take a cancellation for a time that ran out.
+            while me is not None and not me.cancelling():
                 try:
                     if not await self._take(client):
                         self._leave()

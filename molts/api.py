@@ -40,7 +40,7 @@ class TextSchema(OpenApiSerializerFieldExtension):
 
     def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
         schema: dict[str, Any] = auto_schema._map_serializer_field(self.target, direction, bypass_extensions=True)
-        return {**schema, "pattern": f"^[^{self.target.refused}]*$"} if direction == "request" else schema
+        return {**schema, "pattern": f"^[^{self.target.refused}]+$"} if direction == "request" else schema
 
 
 # No docstrings on these two: the schema would repeat them as the description of everything made from them.

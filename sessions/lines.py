@@ -43,14 +43,18 @@ def _is_attended(session: LiveSession) -> bool:
 
 
 def open_lines(*, session_id: uuid.UUID, not_of: Collection[str]) -> list[Segment]:
-    """The visitor's last lines, when nobody has answered them; those whose ids are in `not_of` do not count."""
+    """The visitor's last lines, when nobody has answered them; those whose ids are in `not_of` do not count.
+
+    An answer that was cut short, and by no word of the visitor, is none: the job that gave it came to its end.
+    """
     lines: list[Segment] = []
     for segment in Segment.objects.filter(session_id=session_id).order_by("-seq")[:MOST_OPEN]:
         if segment.segment_id in not_of:
             continue
-        if segment.role == Role.AGENT:
+        if segment.role == Role.USER:
+            lines.append(segment)
+        elif lines or not segment.interrupted:
             break
-        lines.append(segment)
     return lines[::-1]
 
 

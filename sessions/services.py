@@ -47,7 +47,7 @@ MAX_NAME = 100
 MAX_TEXT = 4_000
 MOST_TYPED, TYPED_SECONDS = 20, 10
 """So many lines may a visitor type in so many seconds: nobody does, and each may cost an answer."""
-UNSHOWN = frozenset(("Cc", "Cs", "Co", "Cn"))  # control characters, halves of characters, and what has no shape
+UNSHOWN = frozenset(("Cc", "Cs", "Co"))  # control characters, halves of characters, and what has no shape of its own
 # Long, and part of no list.
 LONG_TEXTS = ("spec", "agent__instructions", "agent__greeting", "agent__knowledge")
 TRIAL_LASTS = timedelta(hours=1)

@@ -74,6 +74,10 @@ class RedisServer:
             return bool(client.ping())
         return False
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def stop(self) -> None:
         end(self._process)
 

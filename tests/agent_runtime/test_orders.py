@@ -24,7 +24,7 @@ from agent_runtime.recorder import SessionRecorder
 from avatars.models import Agent
 from molts.errors import Unavailable
 from sessions import lines, orders, presence, services
-from sessions.models import LiveSession
+from sessions.models import LiveSession, Segment
 from sessions.presence import AgentBeat
 from sessions.spec import build_spec
 from tests.agent_runtime.stack import RedisServer
@@ -84,10 +84,12 @@ class Job:
         self._running = asyncio.create_task(self.orders.run(self.room))
 
     async def stop(self) -> None:
-        if self._running is not None:
-            self._running.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._running
+        running, self._running = self._running, None
+        if running is None:
+            return
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
         self.database.close()
 
     async def until_done(self, count: int, *, seconds: float = 20) -> list[tuple[str, str]]:
@@ -246,6 +248,27 @@ async def test_spoken_lines_that_are_open_are_answered_together(session: LiveSes
     assert await job.until_done(1) == [("open", "how much\nfor two")]
 
 
+@pytest.mark.parametrize(
+    ("said", "open_line"),
+    [
+        ([("user", "how much"), ("agent", "Te…")], "how much"),  # cut off by the end of the job that gave it
+        ([("user", "how much"), ("agent", "Te…"), ("user", "for two")], "for two"),  # by the visitor
+        ([("agent", "He…")], ""),
+    ],
+)
+async def test_an_answer_that_the_visitor_did_not_cut_short_is_given_again(
+    session: LiveSession, jobs: Any, said: list[tuple[str, str]], open_line: str
+) -> None:
+    for role, text in said:
+        await asyncio.to_thread(say, session, role, text)
+    await asyncio.to_thread(Segment.objects.filter(text__endswith="…").update, interrupted=True)
+    job = await jobs(2)
+    job.start()
+    await give(session, "next")
+    wanted = [("open", open_line)] if open_line else []
+    assert await job.until_done(len(wanted) + 1) == [*wanted, ("user", "next")]
+
+
 async def test_a_visitors_first_line_is_answered_when_nobody_ever_spoke(session: LiveSession, jobs: Any) -> None:
     await asyncio.to_thread(say, session, "user", "anybody there")
     job = await jobs(2)
@@ -299,13 +322,12 @@ async def test_a_job_that_was_replaced_takes_nothing_and_leaves(session: LiveSes
 @pytest.fixture
 def frozen(own_redis: RedisServer) -> Iterator[Callable[[], None]]:
     """Makes Redis stand still; calling what it returns lets it go on."""
-    process = own_redis._process
 
     def freeze() -> None:
-        os.kill(process.pid, signal.SIGSTOP)
+        os.kill(own_redis.pid, signal.SIGSTOP)
 
     yield freeze
-    os.kill(process.pid, signal.SIGCONT)
+    os.kill(own_redis.pid, signal.SIGCONT)
 
 
 @pytest.mark.slow
@@ -325,7 +347,7 @@ async def test_what_is_refused_while_redis_stands_still_is_not_done_later(
         except Unavailable:
             refused += 1
     # A call that is answered late: it was given while Redis stood still, and it goes on before the caller gives up.
-    os.kill(own_redis._process.pid, signal.SIGCONT)
+    os.kill(own_redis.pid, signal.SIGCONT)
     await give(session, "after", "and again")
     assert await job.until_done(3) == [("user", "before"), ("user", "after"), ("user", "and again")]
     assert refused >= 3
