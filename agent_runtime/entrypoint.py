@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import sys
 import uuid
-from collections import deque
 from typing import Any
 
 import django
-import redis
-import redis.asyncio
 from django.apps import apps
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "molts.settings")
@@ -27,8 +23,8 @@ if not apps.ready:
 
 from livekit.agents import AgentSession, JobContext, JobProcess
 from livekit.agents.stt import STTError
+from livekit.agents.voice import SpeechHandle
 from livekit.agents.voice.events import CloseEvent, CloseReason, ErrorEvent
-from livekit.agents.voice.room_io import TextInputEvent
 
 from agent_runtime.avatar.addressed_streams import address_streams
 from agent_runtime.avatar.link import FaceLink, face_source
@@ -38,22 +34,24 @@ from agent_runtime.farewell import say_why_not
 from agent_runtime.heartbeat import Heartbeat
 from agent_runtime.job_logs import log_through_parent
 from agent_runtime.listening import take_only_the_sound_of
+from agent_runtime.orders import Orders
 from agent_runtime.pace import Pace
 from agent_runtime.pipeline import Pipeline, build_pipeline, describe_change, load_vad, pace_words_lightly, room_options
+from agent_runtime.preconnect import limit_recordings
 from agent_runtime.recorder import SessionRecorder
+from agent_runtime.typed import MAX_TYPED, TypedLines
 from molts.errors import MoltsError, NotFound
+from molts.text import clean_text
 from projects.providers.base import PIPELINE, Kind
 from projects.providers.chains import AvailabilityChange
-from sessions import presence, services
+from sessions import lines, services
 from sessions.choices import EndReason
 from sessions.spec import SessionSpec, load_spec
 
 logger = logging.getLogger(__name__)
 
-MAX_TYPED = 4_000
-LINE_ATTRIBUTE = "molts.line"  # of typed text in the room: the page's name for the line
-LINES_KEPT = 200
-SAY_AGAIN_SECONDS = 1.0
+CONVERSATION = "conversation"
+LAST_ROWS_SECONDS = 5.0
 SWITCH_SECONDS = 0.0005
 CLOSE_SECONDS = 3.0
 FAREWELL_SECONDS = 20.0
@@ -83,8 +81,16 @@ async def run_job(context: JobContext) -> None:
         database.close()
         context.shutdown(reason="no session to serve")
         return
+    context.proc.userdata[CONVERSATION] = conversation
     context.add_shutdown_callback(conversation.aclose)
     await conversation.start()
+
+
+async def end_job(context: JobContext) -> None:
+    """Called by the worker after the talk has ended and before the room is left."""
+    conversation = context.proc.userdata.get(CONVERSATION)
+    if conversation is not None:
+        await conversation.before_leaving()
 
 
 async def _load(metadata: str, database: DatabaseThread) -> SessionSpec | None:
@@ -114,10 +120,12 @@ class Conversation:
             identity=context.local_participant_identity,
             database=database,
             on_superseded=self._leave,
+            quiet_seconds=self._recorder.quiet_seconds,
         )
         self._pipeline: Pipeline | None = None
         self._face: FaceLink | None = None
-        self._lines: deque[str] = deque(maxlen=LINES_KEPT)
+        self._typed: TypedLines | None = None
+        self._known_lines: set[str] = set()  # ids of lines and orders that were taken, by this job or one before it
         self._typing = Pace(services.MOST_TYPED, services.TYPED_SECONDS)
         self._telling_too_fast = Pace(1, services.TYPED_SECONDS)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -150,11 +158,18 @@ class Conversation:
         session.on("close", self._on_close)
         self._watch_chains(self._pipeline)
         take_only_the_sound_of(self._context, self._spec.visitor_identity)
+        limit_recordings(self._context.room, self._spec.visitor_identity)
+        self._typed = TypedLines(
+            self._context.room,
+            identity=self._spec.visitor_identity,
+            allows=self._may_type,
+            on_line=partial(self._answer_line, session),
+        )
         # Before the room is joined: audio recorded while the visitor waited arrives with the join.
         await session.start(
             self._pipeline.agent,
             room=self._context.room,
-            room_options=room_options(text_output=self._recorder.text_output(), on_text=self._on_text),
+            room_options=room_options(text_output=self._recorder.text_output()),
             record=False,
             session_host=False,
         )
@@ -162,13 +177,14 @@ class Conversation:
         self._call_face(session)
         session.room_io.set_participant(self._spec.visitor_identity)  # whoever else may be in the room
         self._context.room.on("disconnected", lambda *_: self._context.shutdown(reason="room closed"))
-        await self._database.run(
-            services.activate_session,
-            session_id=self._spec.session_id,
-            agent_identity=self._context.room.local_participant.identity,
-        )
-        self._spawn(self._listen_for_say(session))
+        self._recorder.note_ready(self._context.room.local_participant.identity)
+        self._spawn(self._orders(session, on_ready=self._typed.open).run(self._context.room))
         self._spawn(self._greet(session))
+
+    async def before_leaving(self) -> None:
+        """Called when nothing is said any more, before the room is left: the next job takes its leaving for a sign that
+        the transcript is complete."""
+        await self._recorder.flush(seconds=LAST_ROWS_SECONDS)
 
     async def aclose(self) -> None:
         """Write what is known, then withdraw the beat. Called once by the job's shutdown."""
@@ -176,6 +192,8 @@ class Conversation:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_SECONDS)
+        if self._typed is not None:
+            await self._typed.aclose()
         if self._face is not None:
             await self._face.aclose()
         await self._recorder.aclose()
@@ -213,64 +231,59 @@ class Conversation:
                 session.say(self._spec.persona.greeting)
 
     # -- what is typed -------------------------------------------------------------------------------------------------
-    async def _on_text(self, session: AgentSession[Any], event: TextInputEvent) -> None:
-        """Text typed in the room. Only the visitor's own counts, whoever else may send, and only so much of it at once:
-        the page offers to send again what was not taken."""
-        if event.participant is not None and event.participant.identity != self._spec.visitor_identity:
-            return
-        if not self._typing.allows():
-            if self._telling_too_fast.allows():
-                self._recorder.notice(
-                    level="info",
-                    code="too_fast",
-                    text="That was too much at once. What was not delivered can be sent again.",
-                )
-            return
-        attributes = (event.info and event.info.attributes) or {}
-        self._answer_text(session, event.text, line=attributes.get(LINE_ATTRIBUTE, ""))
+    def _may_type(self) -> bool:
+        """Only so much at once; the page offers to send again what was not taken."""
+        if self._typing.allows():
+            return True
+        if self._telling_too_fast.allows():
+            self._recorder.notice(
+                level="info",
+                code="too_fast",
+                text="That was too much at once. What was not delivered can be sent again.",
+            )
+        return False
 
-    def _answer_text(self, session: AgentSession[Any], text: str, *, line: str) -> None:
-        """`line` is the sender's name for it: the page sends again, by whatever way, what it saw no confirmation of."""
-        text = text.strip()[:MAX_TYPED]
-        if not text or (line and line in self._lines):
+    def _answer_line(self, session: AgentSession[Any], text: str, line: str) -> None:
+        """Answer what was typed into the room. The page names each line, and sends it again, by whatever way, as long
+        as it sees no confirmation of it: it is answered once."""
+        line_id = lines.line_id(session_id=self._spec.session_id, name=line) if line else ""
+        if line_id in self._known_lines:
             return
-        self._lines.append(line)
-        self._recorder.record_typed(text)
+        if line_id:
+            self._known_lines.add(line_id)
+        self._answer_text(session, text, line_id)
+
+    def _answer_text(self, session: AgentSession[Any], text: str, segment_id: str = "") -> SpeechHandle | None:
+        """Answer what was typed; None for nothing."""
+        text = clean_text(text)[:MAX_TYPED]
+        if not text:
+            return None
+        self._recorder.record_typed(text, segment_id)
         if self._pipeline is not None:
             self._pipeline.attendant.note_asked()
+        self._make_way(session)
+        return session.generate_reply(user_input=text)
+
+    def _make_way(self, session: AgentSession[Any]) -> None:
+        """Whoever types cuts short what is being said, but no line that a program ordered and nobody has heard yet."""
+        current = session.current_speech
         with contextlib.suppress(RuntimeError):  # the answer that is being given may not be interruptible
-            session.interrupt()
-        session.generate_reply(user_input=text)
+            if not self._recorder.has_unheard:
+                session.interrupt()
+            elif current is not None and not self._recorder.is_unheard(current.id):
+                current.interrupt()
 
-    async def _listen_for_say(self, session: AgentSession[None]) -> None:
-        """Text that programs and the page send through the server."""
-        client = presence.async_client(endless=True)
-        try:
-            while True:
-                with contextlib.suppress(redis.RedisError, OSError):
-                    await self._take_orders(client, session)
-                await asyncio.sleep(SAY_AGAIN_SECONDS)  # Redis went away; nobody can order anything meanwhile
-        finally:
-            await client.aclose()
-
-    async def _take_orders(self, client: redis.asyncio.Redis, session: AgentSession[None]) -> None:
-        async with client.pubsub() as subscription:
-            await subscription.subscribe(presence.say_channel(self._spec.session_id))
-            async for message in subscription.listen():
-                if message["type"] == "message":
-                    self._say(session, message["data"])
-
-    def _say(self, session: AgentSession[None], data: str) -> None:
-        try:
-            order = json.loads(data)
-            text, speaker, line = str(order["text"]), order["as"], str(order["id"])
-        except (ValueError, KeyError, TypeError):
-            logger.warning("unreadable say order")
-            return
-        if speaker == "agent":
-            session.say(text)
-        else:
-            self._answer_text(session, text, line=line)
+    def _orders(self, session: AgentSession[None], *, on_ready: Callable[[], None]) -> Orders:
+        return Orders(
+            known=self._known_lines,
+            on_ready=on_ready,
+            spec=self._spec,
+            session=session,
+            recorder=self._recorder,
+            database=self._database,
+            answer=lambda text, segment_id: self._answer_text(session, text, segment_id),
+            leave=self._leave,
+        )
 
     # -- what goes wrong -----------------------------------------------------------------------------------------------
     def _watch_chains(self, pipeline: Pipeline) -> None:

@@ -35,6 +35,7 @@ RENEW = """
 local other = redis.call('get', KEYS[1])
 if other and tonumber(string.match(other, '^%d+')) > tonumber(ARGV[1]) then return 0 end
 redis.call('set', KEYS[1], ARGV[2], 'px', ARGV[3])
+redis.call('set', KEYS[2], ARGV[4], 'px', ARGV[3])
 return 1
 """
 
@@ -118,8 +119,11 @@ class Heartbeat(Pulse):
         identity: str,
         database: DatabaseThread,
         on_superseded: Callable[[], object],
+        quiet_seconds: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        """`quiet_seconds` says for how long nothing has been said; it is called in another thread."""
         super().__init__(hung_seconds=HUNG_SECONDS)
+        self._quiet_seconds = quiet_seconds
         self._session_id = session_id
         self._key = presence.agent_key(session_id)
         self._beat_of_mine = AgentBeat(generation, identity)
@@ -154,7 +158,9 @@ class Heartbeat(Pulse):
     def _renew(self) -> bool:
         """Renew the key; False when it shows a newer generation."""
         mine, expiry = self._beat_of_mine, presence.AGENT_LOST_AFTER_MS
-        return bool(presence.client().eval(RENEW, 1, self._key, mine.generation, str(mine), expiry))
+        quiet_ms, quiet_key = round(self._quiet_seconds() * 1000), presence.quiet_key(self._session_id)
+        renewed = presence.client().eval(RENEW, 2, self._key, quiet_key, mine.generation, str(mine), expiry, quiet_ms)
+        return bool(renewed)
 
     def _withdraw(self) -> None:
         client = presence.client()

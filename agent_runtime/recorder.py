@@ -1,14 +1,13 @@
 """Turns what happens in an AgentSession into rows and live events, in order, without ever holding up the audio.
 
-Everything settled goes through one queue and one database thread, so sequence numbers follow the conversation. When the
-database is away the queue waits and tries again; the talk goes on. Partials are hints and go straight to the channel
-layer.
+Everything settled goes through one queue and one database thread (`writing.py`), so sequence numbers follow the
+conversation. When the database is away the queue waits and tries again; the talk goes on. Partials are hints and go
+straight to the channel layer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 import uuid
 from collections import deque
@@ -19,8 +18,6 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from django.core.exceptions import ObjectDoesNotExist
-from django.db import DatabaseError, DataError, IntegrityError
 from livekit.agents import (
     AgentSession,
     AgentStateChangedEvent,
@@ -36,15 +33,13 @@ from livekit.agents.voice.io import TextOutput
 
 from agent_runtime.db import DatabaseThread
 from agent_runtime.latency import split_spoken_turn, split_typed_turn
+from agent_runtime.writing import RowWriter
+from molts.text import clean_text
 from sessions import events, services
 from sessions.publish import apublish
 from sessions.services import Latency
 from sessions.spec import SessionSpec
 
-logger = logging.getLogger(__name__)
-
-RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
-FLUSH_SECONDS = 20.0
 # How long words of the visitor wait for the answer that they cut short, so that it stands before them. LiveKit is sure
 # of an interruption only once it has such words, and says then how much of the answer was played.
 CUT_SHORT_SECONDS = 1.5
@@ -57,10 +52,8 @@ class SessionRecorder:
 
     def __init__(self, *, spec: SessionSpec, database: DatabaseThread, has_avatar: bool = False) -> None:
         self._spec = spec
-        self._database = database
         self._has_avatar = has_avatar
-        self._queue: asyncio.Queue[Callable[[], Any] | None] = asyncio.Queue()
-        self._writer: asyncio.Task[None] | None = None
+        self._rows = RowWriter(database)
         self._hints: dict[str, events.TranscriptPartial] = {}
         self._hinting: asyncio.Task[None] | None = None
         self._turn = spec.last_turn
@@ -74,6 +67,11 @@ class SessionRecorder:
         self._user_metrics: dict[str, Any] = {}
         self._silence_seen_at: float | None = None
         self._heard_words = False
+        self._happened_at = time.monotonic()
+        self._is_answering = False
+        self._session: AgentSession[Any] | None = None
+        self._named: dict[str, str] = {}
+        self._mine: set[str] = set()
         self._revised: deque[str] = deque(maxlen=MOST_REVISED)
         self._held: list[Callable[[], None]] = []
         self._used = AgentSessionUsage([])
@@ -82,7 +80,8 @@ class SessionRecorder:
 
     # -- wiring --------------------------------------------------------------------------------------------------------
     def attach(self, session: AgentSession[Any]) -> None:
-        self._writer = asyncio.create_task(self._write_all(), name="recorder")
+        self._session = session
+        self._rows.start()
         session.on("user_input_transcribed", self._on_transcribed)
         session.on("user_state_changed", self._on_user_state)
         session.on("agent_state_changed", self._on_agent_state)
@@ -103,20 +102,44 @@ class SessionRecorder:
         """Whether the visitor has said or typed words."""
         return self._heard_words
 
+    @property
+    def segment_ids(self) -> frozenset[str]:
+        """Of the lines that this job writes."""
+        return frozenset(self._mine)
+
+    def quiet_seconds(self) -> float:
+        """For how long nothing has been said, written or answered."""
+        return 0.0 if self._is_answering else time.monotonic() - self._happened_at
+
+    # -- lines with a name of their own --------------------------------------------------------------------------------
+    def name_speech(self, speech_id: str, segment_id: str) -> None:
+        """What this speech says will be the line `segment_id`."""
+        self._named[speech_id] = segment_id
+
+    def is_unheard(self, speech_id: str) -> bool:
+        """Whether nothing was heard yet of a speech with a name."""
+        return speech_id in self._named
+
+    @property
+    def has_unheard(self) -> bool:
+        return bool(self._named)
+
+    def forget_speech(self, speech_id: str) -> None:
+        self._named.pop(speech_id, None)
+
+    # -- closing -------------------------------------------------------------------------------------------------------
+    async def flush(self, *, seconds: float) -> None:
+        """Wait until what is known so far is written, but not longer."""
+        self._release()
+        await self._rows.flush(seconds=seconds)
+
     async def aclose(self) -> None:
         """Write everything that is known, within a deadline."""
-        writer, self._writer = self._writer, None
-        if writer is None:
+        if not self._rows.is_open:
             return
         self._release()
         self._write_usage()
-        await self._queue.put(None)
-        try:
-            async with asyncio.timeout(FLUSH_SECONDS):
-                await writer
-        except TimeoutError:
-            # Waiting is what was cut off, and with it the writer.
-            logger.error("recorder could not write everything", extra={"left": self._queue.qsize()})
+        await self._rows.aclose()
         if self._hinting is not None:
             self._hinting.cancel()
 
@@ -148,6 +171,7 @@ class SessionRecorder:
         text = event.transcript.strip()
         if not text:
             return
+        self._happened_at = time.monotonic()
         if not event.is_final:
             self._hint(self._partial("user", self._user_segment_id, text))
             return
@@ -163,11 +187,16 @@ class SessionRecorder:
             revised=self._take_revised(text),
         )
 
-    def record_typed(self, text: str) -> None:
+    def record_typed(self, text: str, segment_id: str = "") -> None:
         """A message that was typed instead of spoken."""
         now = time.time()
-        self._asked = _Question(_new_id(), typed_at=now)
+        self._happened_at = time.monotonic()
+        self._asked = _Question(segment_id or _new_id(), typed_at=now)
         self._settle_question(segment_id=self._asked.segment_id, text=text, started_at=now, ended_at=now)
+
+    def ask_again(self, segment_id: str) -> None:
+        """A line that a job before this one wrote is answered now."""
+        self._asked = _Question(segment_id, typed_at=time.time())
 
     def _take_voice(self, now: float) -> tuple[float, float]:
         """When the words that settle `now` were spoken. Voice before them that gave no words was noise."""
@@ -221,7 +250,9 @@ class SessionRecorder:
 
     def _begin_answer(self) -> None:
         """From here on words of the visitor belong to the next turn."""
-        self._agent_segment_id, self._agent_text = _new_id(), ""
+        speech = getattr(self._session, "current_speech", None)
+        name = self._named.pop(speech.id, "") if speech is not None else ""
+        self._agent_segment_id, self._agent_text = name or _new_id(), ""
         self._agent_words_ended = False
         question, self._asked = self._asked, None
         if question is not None:
@@ -232,6 +263,8 @@ class SessionRecorder:
     def _on_agent_state(self, event: AgentStateChangedEvent) -> None:
         if event.new_state == "speaking" and not self._agent_segment_id:
             self._agent_words_ended = True
+        self._is_answering = event.new_state in ("thinking", "speaking")
+        self._happened_at = time.monotonic()
         state = "listening" if event.new_state == "idle" else event.new_state
         if state != "initializing":  # activate_session says so when the agent is ready
             self._write(partial(services.note_agent_state, session_id=self._spec.session_id, state=state))
@@ -330,7 +363,11 @@ class SessionRecorder:
             )
         )
 
-    # -- notices -------------------------------------------------------------------------------------------------------
+    # -- notices and states --------------------------------------------------------------------------------------------
+    def note_ready(self, identity: str) -> None:
+        """The agent is in the room, as `identity`, and listens. The talk begins also while the database is away."""
+        self._write(partial(services.activate_session, session_id=self._spec.session_id, agent_identity=identity))
+
     def notice(self, *, level: str, code: str, text: str, once: bool = False, reason: str = "") -> None:
         """`text` is for everybody, `reason` for admins alone."""
         tell = partial(services.add_notice, session_id=self._spec.session_id, level=level, code=code, text=text)
@@ -353,6 +390,7 @@ class SessionRecorder:
         interrupted: bool = False,
         revised: bool = False,
     ) -> None:
+        self._mine.add(segment_id)
         self._hints.pop(segment_id, None)  # settled words need no hint any more
         self._write(
             partial(
@@ -369,40 +407,11 @@ class SessionRecorder:
         )
 
     def _write(self, call: Callable[[], Any]) -> None:
-        self._queue.put_nowait(call)
-
-    async def _write_all(self) -> None:
-        while (call := await self._queue.get()) is not None:
-            await self._write_one(call)
-
-    async def _write_one(self, call: Callable[[], Any]) -> None:
-        """Try until the database takes it. A row that is refused for what it is cannot get better and is logged."""
-        attempt = 0
-        while True:
-            try:
-                await self._database.run(call)
-                return
-            except IntegrityError:
-                # The session's row went meanwhile (erased by its visitor, or a check that cleaned up).
-                logger.info("not recorded: its conversation is gone")
-                return
-            except DataError:
-                logger.exception("could not record")  # refused for what it is: it cannot get better
-                return
-            except DatabaseError:
-                pause = RETRY_SECONDS[min(attempt, len(RETRY_SECONDS) - 1)]
-                attempt += 1
-                logger.warning("database away, trying again", extra={"pause": pause, "waiting": self._queue.qsize()})
-                await asyncio.sleep(pause)
-            except ObjectDoesNotExist:
-                return  # the visitor erased the conversation: there is nothing to keep any more
-            except Exception:
-                logger.exception("could not record")
-                return
+        self._rows.write(call)
 
     def _partial(self, role: events.Role, segment_id: str, text: str) -> events.TranscriptPartial:
         return events.TranscriptPartial(
-            segment_id=segment_id, role=role, text=text, offset_ms=self._offset_ms(time.time())
+            segment_id=segment_id, role=role, text=clean_text(text), offset_ms=self._offset_ms(time.time())
         )
 
     def _hint(self, event: events.TranscriptPartial) -> None:

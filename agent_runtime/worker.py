@@ -48,6 +48,8 @@ class WorkerOptions:
     prewarm: Callable[[JobProcess], None]
     preload: str
     """A module that LiveKit's fork server imports, so that its job processes share it."""
+    end_job: Callable[[JobContext], Awaitable[None]] | None = None
+    """Called when a job's talk has ended and its room is not left yet."""
     shutdown_seconds: int = 30
     """How long a job may take to end before it is killed."""
 
@@ -97,7 +99,9 @@ class Worker(ABC):
             preload_modules=[options.preload],
             permissions=WorkerPermissions(can_update_metadata=True, hidden=False),
         )
-        self.server.rtc_session(options.run_job, agent_name=options.name, on_request=self._take)
+        self.server.rtc_session(
+            options.run_job, agent_name=options.name, on_request=self._take, on_session_end=options.end_job
+        )
         self.server.on("worker_started", self._on_started)
         self.server.on("worker_registered", self._on_registered)
 
@@ -235,6 +239,7 @@ class AgentWorker(Worker):
                 drain_seconds=settings.MOLTS_AGENT_DRAIN_SECONDS,
                 run_job=entrypoint.run_job,
                 prewarm=entrypoint.prewarm,
+                end_job=entrypoint.end_job,
                 preload="agent_runtime.preload",
             )
         )

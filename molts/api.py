@@ -7,6 +7,7 @@ from typing import Any
 
 from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
 from django.http.multipartparser import MultiPartParserError
+from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_standardized_errors.handler import exception_handler as standardized
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ParseError, ValidationError
@@ -20,12 +21,28 @@ from molts.parsers import MAX_BODY
 
 # -- Reading ----------------------------------------------------------------------------------------------------------
 class Text(serializers.CharField):
-    """A string. REST framework would also take a number or a truth value for one."""
+    """A string. REST framework would also take a number or a truth value for one.
+
+    `refused`: characters that make it a 400, as the schema says them (in a class of a regular expression).
+    """
+
+    refused = r"\x00"
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail("invalid")
         return super().to_internal_value(data)
+
+
+class TextSchema(OpenApiSerializerFieldExtension):
+    """Says in the schema which characters a text may not hold."""
+
+    target_class = Text
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
+        schema: dict[str, Any] = auto_schema._map_serializer_field(self.target, direction, bypass_extensions=True)
+        return {**schema, "pattern": f"^[^{self.target.refused}]+$"} if direction == "request" else schema
 
 
 # No docstrings on these two: the schema would repeat them as the description of everything made from them.

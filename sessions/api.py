@@ -20,7 +20,7 @@ from avatars.models import Agent
 from molts.api import Pages
 from projects.access import ScopedQuerySet
 from projects.api import IDEMPOTENCY_PARAMETER, ProjectView
-from sessions import services
+from sessions import lines, services
 from sessions.choices import EndReason, SessionSource
 from sessions.models import LiveSession
 from sessions.serializers import (
@@ -195,7 +195,7 @@ class SessionSay(SessionView):
         asked = self.read_body(Say)
 
         def make() -> uuid.UUID:
-            return services.say(session=session, text=asked["text"], speaker=asked["as"])
+            return lines.say(session=session, text=asked["text"], speaker=asked["as"])
 
         operation = f"say:{session.pk.hex}"
         said, _ = self.run_once(project_id=session.project_id, operation=operation, body=asked, make=make)

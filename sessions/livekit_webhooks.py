@@ -46,8 +46,13 @@ def livekit_webhook(request: HttpRequest) -> HttpResponse:
 def _wake(event: str, room_name: str, identity: str, reason: int) -> None:
     if event not in JOINED | LEFT:
         return
-    session = LiveSession.objects.filter(room_name=room_name).only("pk", "visitor_identity").first()
+    session = LiveSession.objects.filter(room_name=room_name).only("pk", "visitor_identity", "state").first()
     if session is None:
+        return
+    if event in JOINED and not session.is_live:
+        # By an old token, on a media server that opens rooms for whoever comes (ours does not).
+        LiveSession.objects.filter(pk=session.pk).update(room_closed_at=None)
+        _look_at(session, seconds=0)
         return
     is_visitor = identity == session.visitor_identity
     if event in JOINED:
@@ -56,7 +61,11 @@ def _wake(event: str, room_name: str, identity: str, reason: int) -> None:
         return
     # Whoever closes or reloads the page says goodbye; whoever was cut off has been silent for 20 s already.
     may_return = is_visitor and reason == DisconnectReason.CLIENT_INITIATED
+    _look_at(session, seconds=VISITOR_RETURNS_WITHIN if may_return else 0)
+
+
+def _look_at(session: LiveSession, *, seconds: float) -> None:
     try:
-        reconcile_one.apply_async(args=(str(session.pk),), countdown=VISITOR_RETURNS_WITHIN if may_return else 0)
+        reconcile_one.apply_async(args=(str(session.pk),), countdown=seconds)
     except OperationalError:
         logger.warning("reconciler not woken: the broker is out of reach")  # its own rounds find it a little later

@@ -4,6 +4,7 @@ A key that is gone means four seconds of silence. Redis' own clock decides, so b
 are hints: losing Redis makes everyone look absent, and callers must treat `Unavailable` as "unknown", not as "gone".
 
     <instance>:agent:<session id>     generation and identity of the job that serves the session: "2:agent-1f00"
+    <instance>:quiet:<session id>     milliseconds for which nothing has been said, by the clock of its job
     <instance>:visitor:<session id>   an open WebSocket of the visitor
     <instance>:awaited:<session id>   somebody has opened the page of a program's conversation and may yet enter
     <instance>:taken:<session id>     worker that accepted the call for an agent and is starting its job
@@ -107,26 +108,32 @@ class Presence:
     agent_generation: int | None
     visitor: bool
     agent_identity: str = ""
+    quiet_seconds: float | None = None
+    """How long nothing has been said, by the job's own clock; None when no job says so."""
 
 
-def _key(*parts: object) -> str:
+def redis_key(*parts: object) -> str:
     return ":".join([settings.MOLTS_INSTANCE, *(str(part) for part in parts)])
 
 
 def agent_key(session_id: uuid.UUID) -> str:
-    return _key("agent", session_id)
+    return redis_key("agent", session_id)
+
+
+def quiet_key(session_id: uuid.UUID) -> str:
+    return redis_key("quiet", session_id)
 
 
 def visitor_key(session_id: uuid.UUID) -> str:
-    return _key("visitor", session_id)
+    return redis_key("visitor", session_id)
 
 
 def worker_key(worker_id: str, kind: WorkerKind = WorkerKind.AGENT) -> str:
-    return _key(kind, worker_id)
+    return redis_key(kind, worker_id)
 
 
 def avatar_key(identity: str) -> str:
-    return _key("avatar", identity)
+    return redis_key("avatar", identity)
 
 
 @lru_cache(maxsize=4)
@@ -154,28 +161,17 @@ def async_client(*, endless: bool = False) -> redis.asyncio.Redis:
 def await_visitor(session_id: uuid.UUID) -> None:
     """Somebody is at the door. Only a hint: without Redis they have the time that everybody has."""
     with suppress(redis.RedisError):
-        client().set(_key("awaited", session_id), "1", px=AWAITED_MS)
+        client().set(redis_key("awaited", session_id), "1", px=AWAITED_MS)
 
 
 def is_awaited(session_id: uuid.UUID) -> bool:
     """Whether somebody is at the door. Raises Unavailable when Redis is out of reach."""
-    with _reachable():
-        return client().exists(_key("awaited", session_id)) > 0
-
-
-def send_say(session_id: uuid.UUID, order: dict[str, str]) -> bool:
-    """Publish text for the agent of a session; False when nobody took it."""
-    with _reachable():
-        return int(client().publish(say_channel(session_id), json.dumps(order))) > 0
-
-
-def say_channel(session_id: uuid.UUID) -> str:
-    """Redis channel that carries text to the agent of a session: JSON {"id", "as": "user"|"agent", "text"}."""
-    return _key("say", session_id)
+    with reachable():
+        return client().exists(redis_key("awaited", session_id)) > 0
 
 
 @contextmanager
-def _reachable() -> Iterator[None]:
+def reachable() -> Iterator[None]:
     try:
         yield
     except redis.RedisError as error:
@@ -184,54 +180,54 @@ def _reachable() -> Iterator[None]:
 
 def presence(session_id: uuid.UUID) -> Presence:
     """Raises Unavailable when Redis is out of reach."""
-    with _reachable():
-        agent, visitor = client().mget(agent_key(session_id), visitor_key(session_id))
+    with reachable():
+        agent, visitor, quiet = client().mget(agent_key(session_id), visitor_key(session_id), quiet_key(session_id))
     if not agent:
         return Presence(None, visitor is not None)
     beat = AgentBeat.parse(agent)
-    return Presence(beat.generation, visitor is not None, beat.identity)
+    return Presence(beat.generation, visitor is not None, beat.identity, None if quiet is None else int(quiet) / 1000)
 
 
 def note_taken(session_id: uuid.UUID, worker_id: str) -> None:
     """A worker has accepted the call for an agent; its job is starting."""
-    with _reachable():
-        client().set(_key("taken", session_id), worker_id, px=STARTING_MS)
+    with reachable():
+        client().set(redis_key("taken", session_id), worker_id, px=STARTING_MS)
 
 
 def forget_taken(session_id: uuid.UUID) -> None:
     """Another agent is called: what was accepted before counts no more."""
-    with _reachable():
-        client().delete(_key("taken", session_id))
+    with reachable():
+        client().delete(redis_key("taken", session_id))
 
 
 def is_taken(session_id: uuid.UUID) -> bool:
     """Whether a worker that is alive accepted the last call lately."""
-    with _reachable():
-        worker_id = client().get(_key("taken", session_id))
+    with reachable():
+        worker_id = client().get(redis_key("taken", session_id))
         return worker_id is not None and bool(client().exists(worker_key(str(worker_id))))
 
 
 def missed_for(session_id: uuid.UUID) -> float:
     """Seconds since the visitor was first missed; starts counting with the first call."""
-    key = _key("missed", session_id)
-    with _reachable():
+    key = redis_key("missed", session_id)
+    with reachable():
         client().set(key, "1", nx=True, px=MISSED_MEMORY_MS)
         return (MISSED_MEMORY_MS - int(client().pttl(key))) / 1000
 
 
 def forget_missed(session_id: uuid.UUID) -> None:
     """The visitor was seen again."""
-    with _reachable():
-        client().delete(_key("missed", session_id))
+    with reachable():
+        client().delete(redis_key("missed", session_id))
 
 
 def beat_worker(info: WorkerInfo, kind: WorkerKind = WorkerKind.AGENT) -> None:
-    with _reachable():
+    with reachable():
         client().set(worker_key(info.id, kind), json.dumps(asdict(info)), px=WORKER_GONE_AFTER_MS)
 
 
 def forget_worker(worker_id: str, kind: WorkerKind = WorkerKind.AGENT) -> None:
-    with _reachable():
+    with reachable():
         client().delete(worker_key(worker_id, kind))
 
 
@@ -242,21 +238,21 @@ def workers(kind: WorkerKind = WorkerKind.AGENT) -> list[WorkerInfo]:
 
 def _values(name: str) -> list[Any]:
     """The JSON under every key `<instance>:<name>:*`."""
-    with _reachable():
-        keys = list(client().scan_iter(_key(name, "*"), count=100))
+    with reachable():
+        keys = list(client().scan_iter(redis_key(name, "*"), count=100))
         values = client().mget(keys) if keys else []
     return [json.loads(value) for value in values if value]
 
 
 # -- Avatars -----------------------------------------------------------------------------------------------------------
 def beat_avatar(identity: str, figures: Mapping[str, float]) -> None:
-    with _reachable():
+    with reachable():
         client().set(avatar_key(identity), json.dumps(dict(figures)), px=AVATAR_LOST_AFTER_MS)
 
 
 def avatar_beat(identity: str) -> AvatarBeat | None:
     """None when this avatar is silent. Raises Unavailable when Redis is out of reach."""
-    with _reachable(), client().pipeline(transaction=True) as pipeline:
+    with reachable(), client().pipeline(transaction=True) as pipeline:
         pipeline.get(avatar_key(identity))
         pipeline.pttl(avatar_key(identity))
         value, left = pipeline.execute()
@@ -265,7 +261,7 @@ def avatar_beat(identity: str) -> AvatarBeat | None:
 
 def forget_avatar(identity: str) -> None:
     """This avatar has ended: whoever listens for its beat need not wait."""
-    with _reachable():
+    with reachable():
         client().delete(avatar_key(identity))
 
 
@@ -276,21 +272,21 @@ def avatar_figures() -> list[dict[str, float]]:
 
 def want_avatar(session_id: uuid.UUID, identity: str) -> None:
     """The agent has called this avatar; any other of the session is one too many."""
-    with _reachable():
-        client().set(_key("face", session_id), identity, px=FACE_MEMORY_MS)
+    with reachable():
+        client().set(redis_key("face", session_id), identity, px=FACE_MEMORY_MS)
 
 
 def wanted_avatar(session_id: uuid.UUID) -> str | None:
     """Identity of the avatar that was called last, "" when none is wanted any more, None when nobody knows."""
-    with _reachable():
-        found = client().get(_key("face", session_id))
+    with reachable():
+        found = client().get(redis_key("face", session_id))
     return None if found is None else str(found)
 
 
 def agent_and_avatar(session_id: uuid.UUID) -> tuple[AgentBeat | None, str | None]:
     """Who beats as the session's agent, and which avatar it called last: what an avatar must know to stay."""
-    with _reachable():
-        agent, wanted = client().mget(agent_key(session_id), _key("face", session_id))
+    with reachable():
+        agent, wanted = client().mget(agent_key(session_id), redis_key("face", session_id))
     return AgentBeat.parse(agent) if agent else None, None if wanted is None else str(wanted)
 
 
@@ -301,46 +297,46 @@ def forget_face(session_id: uuid.UUID) -> None:
 
 def count_avatar(**amounts: float) -> None:
     """Add to the sums over all avatars that ever were."""
-    with _reachable(), client().pipeline(transaction=False) as pipeline:
+    with reachable(), client().pipeline(transaction=False) as pipeline:
         for name, amount in amounts.items():
-            pipeline.hincrbyfloat(_key("avatar-figures"), name, amount)
+            pipeline.hincrbyfloat(redis_key("avatar-figures"), name, amount)
         pipeline.execute()
 
 
 def avatar_sums() -> dict[str, float]:
-    with _reachable():
-        found = client().hgetall(_key("avatar-figures"))
+    with reachable():
+        found = client().hgetall(redis_key("avatar-figures"))
     return {str(name): float(value) for name, value in found.items()}
 
 
 def forget_agent(session_id: uuid.UUID, identity: str) -> None:
     """Drop the beat of a job that ended, unless another one beats already."""
-    with _reachable():
+    with reachable():
         beat = client().get(agent_key(session_id))
         if beat and AgentBeat.parse(beat).identity == identity:
             client().delete(agent_key(session_id))
 
 
 def beat_clock() -> None:
-    with _reachable():
-        client().set(_key("clock"), "1", px=CLOCK_LATE_AFTER_MS)
+    with reachable():
+        client().set(redis_key("clock"), "1", px=CLOCK_LATE_AFTER_MS)
 
 
 def clock_beats() -> bool:
-    with _reachable():
-        return bool(client().exists(_key("clock")))
+    with reachable():
+        return bool(client().exists(redis_key("clock")))
 
 
 @contextmanager
 def only_one(name: str, *, seconds: float) -> Iterator[bool]:
     """A short lock across processes: yields whether this caller holds it. Lets go by itself after `seconds`."""
-    key, token = _key("lock", name), uuid.uuid4().hex
-    with _reachable():
+    key, token = redis_key("lock", name), uuid.uuid4().hex
+    with reachable():
         held = bool(client().set(key, token, nx=True, px=int(seconds * 1000)))
     try:
         yield held
     finally:
         if held:
-            with _reachable():
+            with reachable():
                 if client().get(key) == token:
                     client().delete(key)

@@ -114,7 +114,7 @@ def _reason_to_end(session: LiveSession, seen: Seen, now: datetime) -> EndReason
         return EndReason.TIME_LIMIT
     if _has_left(session, seen, now):
         return EndReason.VISITOR_LEFT
-    if _is_silent(session, now):
+    if _is_silent(session, seen, now):
         return EndReason.SILENCE
     return None
 
@@ -128,9 +128,11 @@ def _has_left(session: LiveSession, seen: Seen, now: datetime) -> bool:
     if seen.has_visitor(session.visitor_identity):
         presence.forget_missed(session.pk)
         return False
+    # Also for one who never came: that row may be late, and whoever was there a moment ago may only reload the page.
+    missed = presence.missed_for(session.pk) > MISSED_SECONDS
     if session.visitor_joined_at is None:
-        return now - session.created_at > _patience(session) and not presence.is_awaited(session.pk)
-    return presence.missed_for(session.pk) > MISSED_SECONDS
+        return missed and now - session.created_at > _patience(session) and not presence.is_awaited(session.pk)
+    return missed
 
 
 def _patience(session: LiveSession) -> timedelta:
@@ -149,14 +151,18 @@ def _warn_of_limit(session: LiveSession, now: datetime) -> None:
         )
 
 
-def _is_silent(session: LiveSession, now: datetime) -> bool:
+def _is_silent(session: LiveSession, seen: Seen, now: datetime) -> bool:
+    """By what the job says that happens, and by the transcript: rows are late when the database could not write, and a
+    job that replaced another has heard nothing yet. While no job says anything, it is unknown."""
     limit = session.spec["limits"].get("silence_seconds") or 0
-    if not limit or session.active_at is None or session.agent_state != AgentStateName.LISTENING:
+    quiet = seen.presence.quiet_seconds
+    if not limit or quiet is None or session.active_at is None or session.agent_state != AgentStateName.LISTENING:
         return False
     if session.visitor_joined_at is None:
         return False  # nobody is there to be silent; how long they may take to come is another matter
     last = Segment.objects.filter(session=session).aggregate(at=Max("created_at"))["at"]
-    return now - max(last or session.active_at, session.active_at, session.visitor_joined_at) > timedelta(seconds=limit)
+    unwritten = now - max(last or session.active_at, session.active_at, session.visitor_joined_at)
+    return min(timedelta(seconds=quiet), unwritten) > timedelta(seconds=limit)
 
 
 # -- Agents -----------------------------------------------------------------------------------------------------------

@@ -26,6 +26,8 @@ from sessions.transcripts import CONTENT_TYPES
 class VisitorName(Text):
     """A name as `clean_name` takes it; refused under the field's own name."""
 
+    refused = r"\x00-\x08\x0E-\x1B\x7F-\x84\x86-\x9F\uE000-\uF8FF"  # control and private characters
+
     def __init__(self, **options: Any) -> None:
         super().__init__(
             **{"max_length": MAX_NAME, "allow_blank": True, "help_text": "The visitor's, as shown.", **options}

@@ -20,10 +20,9 @@ from django.utils import timezone
 from avatars.models import Agent
 from avatars.services import resolve_pipeline, save_agent_revision
 from molts.errors import BadInput, Busy, Conflict, Gone, MoltsError
-from molts.redact import hide_secrets
+from molts.text import clean_line, clean_text
 from projects.models import Project
-from projects.providers.base import plain_text
-from sessions import events, presence, rooms
+from sessions import events, rooms
 from sessions.choices import (
     FAILURES,
     LIVE_STATES,
@@ -49,7 +48,7 @@ MAX_REASON = 300
 MAX_TEXT = 4_000
 MOST_TYPED, TYPED_SECONDS = 20, 10
 """So many lines may a visitor type in so many seconds: nobody does, and each may cost an answer."""
-JOINERS = "\u200c\u200d"  # part of words in Persian and Hindi, and of emoji
+UNSHOWN = frozenset(("Cc", "Cs", "Co"))  # control characters, halves of characters, and what has no shape of its own
 # Long, and part of no list.
 LONG_TEXTS = ("spec", "agent__instructions", "agent__greeting", "agent__knowledge")
 TRIAL_LASTS = timedelta(hours=1)
@@ -124,19 +123,13 @@ def start_session(
 
 def clean_name(name: str) -> str:
     """`name` fit to be shown: spaces of every kind are one kind, what cannot be seen is left out. Raises BadInput."""
-    name = "".join(_shown(character) for character in name).strip()
+    spaced = "".join(" " if character.isspace() else character for character in name)
+    if any(unicodedata.category(character) in UNSHOWN for character in spaced):
+        raise BadInput("The name holds characters that cannot be shown.", attr="name")
+    name = clean_line(spaced)
     if len(name) > MAX_NAME:
         raise BadInput(f"The name is too long: at most {MAX_NAME} characters.", attr="name")
-    if any(not character.isprintable() and character not in JOINERS for character in name):
-        raise BadInput("The name holds characters that cannot be shown.", attr="name")
     return name
-
-
-def _shown(character: str) -> str:
-    """Phones and copied text bring no-break spaces and direction marks along, which nobody typed."""
-    if character.isspace():
-        return " "
-    return "" if unicodedata.category(character) == "Cf" and character not in JOINERS else character
 
 
 def _create_session(*, agent: Agent, link: RoomLink | None, visitor_name: str, source: str) -> LiveSession:
@@ -313,7 +306,7 @@ def record_segment(
             seq=session.last_seq,
             segment_id=segment_id,
             role=role,
-            text=text,
+            text=clean_text(text),
             start_ms=max(0, start_ms),
             end_ms=max(0, start_ms, end_ms),
             interrupted=interrupted,
@@ -395,7 +388,7 @@ def add_notice(
 ) -> None:
     """Tell the visitor something about how the conversation runs, and keep it for the timeline; `reason` is kept for
     admins alone."""
-    text, reason = hide_secrets(text), hide_secrets(reason)  # they may hold the words of a vendor
+    text, reason = (clean_line(hide_secrets(words)) for words in (text, reason))  # they may be a vendor's
     with transaction.atomic():
         session = LiveSession.objects.select_for_update().get(pk=session_id)
         if once and SessionNotice.objects.filter(session=session, code=code).exists():
@@ -456,33 +449,6 @@ def erase_session(*, session_id: uuid.UUID) -> None:
     """Delete what was said and who was there. A running conversation is ended first."""
     end_session(session_id=session_id, reason=EndReason.ENDED_BY_USER)
     LiveSession.objects.filter(pk=session_id).delete()
-
-
-def say(*, session: LiveSession, text: str, speaker: str, order: uuid.UUID | None = None) -> uuid.UUID:
-    """Hand `text` to the agent in the room: as something the visitor says (`user`) or that it shall say (`agent`).
-    Returns the order's id; one that is given again is carried out once.
-
-    Raises BadInput for unusable text, Conflict when the conversation is over or no agent is there to take it.
-    """
-    text = clean_text(text)
-    if not text:
-        raise BadInput("There is no text to say.", attr="text")
-    if len(text) > MAX_TEXT:
-        raise BadInput(f"The text is too long: at most {MAX_TEXT} characters.", attr="text")
-    require_live(session)
-    order = order or uuid.uuid4()
-    if not presence.send_say(session.pk, {"id": str(order), "as": speaker, "text": text}):
-        raise Conflict("No agent is in the room to take it. Try again in a moment.", code="no_agent")
-    return order
-
-
-def clean_text(text: str) -> str:
-    """`text` without what cannot be shown or stored: control characters and halves of characters."""
-    return "".join(filter(_is_text, plain_text(text))).strip()
-
-
-def _is_text(character: str) -> bool:
-    return character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cs")
 
 
 def require_live(session: LiveSession) -> None:

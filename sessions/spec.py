@@ -16,6 +16,7 @@ from avatars.engines import STILL
 from molts.errors import NotFound
 from projects.models import ProviderKey
 from projects.providers.base import PIPELINE, Credentials, Kind, Persona, Rung
+from sessions.choices import Role
 from sessions.models import LiveSession, Segment
 
 HISTORY_SEGMENTS = 40  # how much of the talk a replacement agent is given
@@ -56,6 +57,7 @@ class SessionSpec:
     session_id: uuid.UUID
     room_name: str
     visitor_identity: str
+    visitor_name: str
     started_at: datetime
     generation: int
     last_turn: int
@@ -69,6 +71,14 @@ class SessionSpec:
     def is_resumed(self) -> bool:
         """Whether words were already said, so that a replacement agent does not greet again."""
         return bool(self.history)
+
+    @property
+    def answered_history(self) -> tuple[HistoryLine, ...]:
+        """What was said, without the visitor's last lines that nobody has answered yet."""
+        lines = list(self.history)
+        while lines and lines[-1].role == Role.USER:
+            lines.pop()
+        return tuple(lines)
 
 
 def load_spec(session_id: uuid.UUID) -> SessionSpec:
@@ -94,6 +104,7 @@ def build_spec(session: LiveSession) -> SessionSpec:
         session_id=session.pk,
         room_name=session.room_name,
         visitor_identity=session.visitor_identity,
+        visitor_name=session.visitor_name,
         started_at=session.created_at,
         generation=session.dispatch_generation,
         last_turn=last or 0,

@@ -41,14 +41,22 @@ def clock(milliseconds: int) -> str:
 
 
 def speaker(session: LiveSession, segment: Segment) -> str:
+    """A name; visitors choose theirs, so it says nothing about who is who."""
     if segment.role == Role.AGENT:
         return str(session.spec["name"])
     return session.visitor_name or "Visitor"
 
 
+def _marked_speaker(session: LiveSession, segment: Segment) -> str:
+    """The name with what its bearer is, for files that have no place of its own for that."""
+    kind = "agent" if segment.role == Role.AGENT else "visitor"
+    return f"{_one_line(speaker(session, segment))} ({kind})"
+
+
 def _txt(session: LiveSession, segments: Sequence[Segment]) -> str:
     lines = [
-        f"[{clock(segment.start_ms)}] {speaker(session, segment)}: {_one_line(segment.text)}" for segment in segments
+        f"[{clock(segment.start_ms)}] {_marked_speaker(session, segment)}: {_one_line(segment.text)}"
+        for segment in segments
     ]
     return "\n".join(lines) + "\n"
 
@@ -63,7 +71,9 @@ def _vtt(session: LiveSession, segments: Sequence[Segment]) -> str:
         seen[index] += 1
         number = f"{segments[index].seq}" + (f".{seen[index]}" if parts[index] > 1 else "")
         times = f"{_vtt_time(cue.start_ms)} --> {_vtt_time(cue.end_ms)}"
-        written.append(f"{number}\n{times}\n<v {_vtt_text(speaker(session, segments[index]))}>{_vtt_text(cue.text)}")
+        written.append(
+            f"{number}\n{times}\n<v {_vtt_text(_marked_speaker(session, segments[index]))}>{_vtt_text(cue.text)}"
+        )
     return "\n\n".join(written) + "\n"
 
 

@@ -28,7 +28,7 @@ from avatars.portraits import moving_character_url, portrait_url
 from molts.api import error_body
 from molts.errors import BadInput, Busy, Conflict, Gone, MoltsError, NotFound, TooLarge
 from projects.choices import Action
-from sessions import embed, presence, services, visitor
+from sessions import embed, lines, presence, services, visitor
 from sessions.catalog import page_words
 from sessions.choices import LIVE_STATES, EndReason
 from sessions.models import LiveSession, RoomLink
@@ -367,14 +367,14 @@ class SayView(VisitorView):
         text = text_field(body, "text", required=True)
         line = _parse_line(text_field(body, "id"))
         check_say_rate(request, self.session.pk)
-        services.say(session=self.session, text=text, speaker="user", order=line)
+        lines.say(session=self.session, text=text, speaker="user", name=line)
         return JsonResponse({"accepted": True}, status=202)
 
 
-def _parse_line(text: str) -> uuid.UUID | None:
+def _parse_line(text: str) -> str:
     """The page's own name for a line: however often it is sent, by whatever way, the agent answers it once."""
     try:
-        return uuid.UUID(text) if text else None
+        return str(uuid.UUID(text)) if text else ""
     except ValueError as error:
         raise BadInput("id must be a UUID.", attr="id") from error
 

@@ -340,6 +340,8 @@ def livekit_config(
         "port": port,
         "bind_addresses": [host],
         "rtc": rtc,
+        # A token outlives its conversation by two minutes: it must not open the room again.
+        "room": {"auto_create": False},
         "keys": {keys.key: keys.secret},
         "webhook": {"api_key": keys.key, "urls": [webhook_url]},
         "logging": {"level": "info", "json": False},

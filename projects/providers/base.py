@@ -6,8 +6,6 @@ builds LiveKit Agents components from an option set and credentials. Heavy impor
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -18,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from molts.errors import BadConfiguration
 from molts.redact import remember_secret
+from molts.text import clean_text
 
 if TYPE_CHECKING:
     from livekit.agents import llm, stt, tts
@@ -54,20 +53,6 @@ class Credentials:
         remember_secret(self.api_key)  # be it stored or just typed
 
 
-def plain_text(text: str) -> str:
-    """`text` as a model should get it: lines end in one way, whoever typed, pasted or uploaded them, and what nobody
-    can see (NUL and other control characters, byte order marks, halves of characters) is left out."""
-    lines = _LINE_END.sub("\n", text)
-    return "".join(filter(_is_seen, lines))
-
-
-_LINE_END = re.compile("\r\n?|[\v\f\x1c-\x1e\x85\u2028\u2029]")
-
-
-def _is_seen(letter: str) -> bool:
-    return letter in "\n\t" or (letter != "\ufeff" and unicodedata.category(letter) not in ("Cc", "Cs"))
-
-
 @dataclass(frozen=True)
 class Persona:
     """What a component may need to know about the agent it works for, as plain text."""
@@ -81,8 +66,8 @@ class Persona:
 
     def __post_init__(self) -> None:
         for name in ("name", "instructions", "greeting", "knowledge"):
-            object.__setattr__(self, name, plain_text(getattr(self, name)))
-        answers = tuple((plain_text(question), plain_text(answer)) for question, answer in self.answers)
+            object.__setattr__(self, name, clean_text(getattr(self, name)))
+        answers = tuple((clean_text(question), clean_text(answer)) for question, answer in self.answers)
         object.__setattr__(self, "answers", answers)
 
 

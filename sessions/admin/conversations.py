@@ -38,8 +38,9 @@ from sessions.admin.parts import (
     short,
 )
 from sessions.choices import LIVE_STATES, PART_NAMES, TOLD, WARNINGS, EndReason, Role, SessionState
+from sessions.lines import say
 from sessions.models import LiveSession, Segment, SessionNotice, Turn
-from sessions.services import LONG_TEXTS, end_session, erase_session, offset_ms, say
+from sessions.services import LONG_TEXTS, end_session, erase_session, offset_ms
 from sessions.timeline import draw_timeline, draw_waits, percentiles
 from sessions.transcripts import CONTENT_TYPES, clock, speaker
 from sessions.views import answers_json, read_body, text_field, transcript_response, ws_path

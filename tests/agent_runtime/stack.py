@@ -83,6 +83,10 @@ class RedisServer:
         finally:
             self._process.send_signal(signal.SIGCONT)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def stop(self) -> None:
         end(self._process)
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 import uuid
+from functools import partial
 
 import pytest
 
 from avatars.models import Agent, PipelineStep
 from projects.models import ProviderKey
-from sessions import presence, rooms, services
+from sessions import lines, orders, presence, rooms, services
 from sessions.models import LiveSession, Segment, UsageRecord
 from tests.agent_runtime.stack import Stack, free_port
 from tests.agent_runtime.talk import (
@@ -110,17 +110,19 @@ async def test_it_ignores_text_of_anyone_but_the_visitor(desk: Desk) -> None:
     assert said == [GREETING, ("user", MEETING), ("agent", ANSWERS[MEETING])]
 
 
+def order(session: LiveSession, text: str, speaker: str, name: str = "") -> str:
+    """What `POST /say` does; returns the id that its answer has."""
+    return str(lines.say(session=LiveSession.objects.get(pk=session.pk), text=text, speaker=speaker, name=name))
+
+
 async def test_it_answers_a_line_once_however_often_and_by_whatever_way_it_comes(desk: Desk) -> None:
     session = await desk.begin(await desk.make_agent())
     line = str(uuid.uuid4())
     async with desk.visitor(session) as visitor:
         await visitor.wait_until_quiet()
-        channel = presence.say_channel(session.pk)
-        await desk.until("a listener for orders", lambda: presence.client().pubsub_numsub(channel)[0][1])
-        order = json.dumps({"id": line, "as": "user", "text": PHONE})
         await type_text(visitor, PHONE, line=line)
         await type_text(visitor, PHONE, line=line)
-        await desk.query(lambda: presence.client().publish(channel, order))
+        await desk.query(partial(order, session, PHONE, "user", line))
         await desk.until_said(session, 3)
         # The same words are another line where the visitor says them anew.
         await type_text(visitor, PHONE, line=str(uuid.uuid4()))
@@ -128,23 +130,41 @@ async def test_it_answers_a_line_once_however_often_and_by_whatever_way_it_comes
     assert said == [GREETING, *[("user", PHONE), ("agent", ANSWERS[PHONE])] * 2]
 
 
-async def test_it_says_what_a_program_sends(desk: Desk) -> None:
+async def test_it_says_what_a_program_sends_and_nothing_ends_its_listening(desk: Desk) -> None:
     session = await desk.begin(await desk.make_agent(greeting=""))
     async with desk.visitor(session) as visitor:
         await desk.until_agent_is(session, "listening")
-        channel = presence.say_channel(session.pk)
-        await desk.until("a listener for orders", lambda: presence.client().pubsub_numsub(channel)[0][1])
-        await desk.query(lambda: presence.client().publish(channel, "not an order"))
-        await desk.query(
-            lambda: presence.client().publish(channel, '{"id": "1", "as": "agent", "text": "We close in ten minutes."}')
-        )
+        key = orders.orders_key(session.pk)
+        for broken in ("not an order", "[]", '{"id": "1", "as": "nobody", "text": "x"}', '{"as": "user"}'):
+            await desk.query(partial(presence.client().xadd, key, {"order": broken}))
+        await desk.query(partial(presence.client().xadd, key, {"something": "else"}))
+        first = await desk.query(lambda: order(session, "We close in ten minutes.", "agent"))
         await visitor.wait_for_sound(0)
         await desk.until_said(session, 1)
-        await desk.query(
-            lambda: presence.client().publish(channel, '{"id": "2", "as": "user", "text": "what is your phone number"}')
-        )
+        await desk.query(lambda: order(session, PHONE, "user"))
         said = await desk.until_said(session, 3)
     assert said == [("agent", "We close in ten minutes."), ("user", PHONE), ("agent", ANSWERS[PHONE])]
+    assert (await desk.segments(session))[0].segment_id == first
+    await desk.until("what was carried out to be forgotten", lambda: presence.client().xlen(key) == 0)
+
+
+async def test_lines_of_a_program_are_all_said_however_fast_they_come(desk: Desk) -> None:
+    """And from the moment on at which the state says that the agent is there."""
+    session = await desk.begin(await desk.make_agent())
+    async with desk.visitor(session):
+        await desk.until_agent_is(session, "listening", "speaking", "thinking")
+        for text, speaker in (
+            ("We close in ten minutes.", "agent"),
+            (PHONE, "user"),
+            ("The door is on the left.", "agent"),
+            ("Good bye.", "agent"),
+        ):
+            await desk.query(partial(order, session, text, speaker))
+        said = await desk.until_said(session, 5, seconds=40)
+    agent_said = [text for role, text in said if role == "agent" and text != GREETING[1]]
+    assert agent_said == ["We close in ten minutes.", ANSWERS[PHONE], "The door is on the left.", "Good bye."]
+    assert ("user", PHONE) in said
+    assert not any(segment.interrupted for segment in await desk.segments(session) if segment.text != GREETING[1])
 
 
 async def test_it_stops_when_spoken_over_and_keeps_only_what_was_played(desk: Desk) -> None:

@@ -86,6 +86,19 @@ async def test_it_beats_with_its_generation_and_name_until_closed(job: Job) -> N
     assert not job.left.is_set()
 
 
+async def test_it_says_for_how_long_nothing_was_said(job: Job) -> None:
+    await job.heart.first_beat()
+    assert (await asyncio.to_thread(presence.presence, job.session.pk)).quiet_seconds is None  # nobody knows yet
+    job.heart._quiet_seconds = lambda: 12.5
+    job.heart.start()
+    quiet = presence.quiet_key(job.session.pk)
+    await asyncio.to_thread(wait_for, "a figure", lambda: presence.client().get(quiet) == "12500", seconds=5)
+    seen = await asyncio.to_thread(presence.presence, job.session.pk)
+    assert (seen.agent_generation, seen.quiet_seconds) == (2, 12.5)
+    await job.heart.aclose()
+    assert (await asyncio.to_thread(presence.presence, job.session.pk)).quiet_seconds is None
+
+
 async def test_it_ends_in_time_although_redis_does_not_answer(session: LiveSession, settings: Settings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         settings.REDIS_URL = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"

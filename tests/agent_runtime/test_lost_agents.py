@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
+from functools import partial
 
 import psutil
 import pytest
 
-from sessions import presence
+from molts.errors import MoltsError
+from sessions import lines, presence
 from sessions.models import LiveSession
-from tests.agent_runtime.stack import kill
+from tests.agent_runtime.stack import RedisServer, kill
 from tests.agent_runtime.talk import ANSWERS, MEETING, PHONE, TABLE, Desk, dense, same_words
 from tests.visitor import Visitor
 
@@ -70,7 +73,7 @@ async def test_a_killed_job_is_replaced_by_one_that_knows_what_was_said(desk: De
     assert (row.state, row.claimed_generation) == ("active", row.dispatch_generation)
 
 
-async def test_a_job_killed_in_mid_sentence_loses_that_sentence_at_most(desk: Desk) -> None:
+async def test_what_a_job_was_answering_when_it_was_killed_is_answered_by_the_next(desk: Desk) -> None:
     session = await desk.begin(await desk.make_agent())
     async with desk.visitor(session) as visitor:
         await visitor.wait_until_quiet()
@@ -79,7 +82,8 @@ async def test_a_job_killed_in_mid_sentence_loses_that_sentence_at_most(desk: De
         await visitor.wait_for_sound(end)
         kill(await only_job(desk))  # while it answers
         await desk.until("the agent to be back", lambda: _has_notice(session, "agent_back"), seconds=25)
-        await desk.until_agent_is(session, "listening")
+        await desk.until_said(session, 5)
+        await visitor.wait_until_quiet()
         await ask(desk, visitor, session, PHONE)
         segments = await desk.segments(session)
     said = [(segment.role, segment.text) for segment in segments]
@@ -87,8 +91,58 @@ async def test_a_job_killed_in_mid_sentence_loses_that_sentence_at_most(desk: De
     assert said[0] == GREETING
     assert said.count(GREETING) == 1
     assert said[2] == ("agent", ANSWERS[TABLE])
-    assert [role for role, _ in said[3:]] == ["user", "user", "agent"]  # the answer that was cut off is lost
+    assert [role for role, _ in said[3:]] == ["user", "agent", "user", "agent"]
+    assert said[4] == ("agent", ANSWERS[MEETING])
     assert said[-1] == ("agent", ANSWERS[PHONE])
+
+
+async def test_lines_taken_around_a_hand_over_are_answered_once(desk: Desk, redis_server: RedisServer) -> None:
+    """Redis stands still for so long that the job is taken for lost: it is replaced while it goes on taking lines."""
+    session = await desk.begin(await desk.make_agent())
+    async with desk.visitor(session) as visitor:
+        await visitor.wait_until_quiet()
+        await _freeze(redis_server, seconds=12)
+        for question in (TABLE, PHONE):
+            await _order(desk, session, question)
+            await desk.until(
+                "its answer",
+                partial(_is_answered, session, ANSWERS[question]),
+                seconds=40,
+            )
+        await desk.until_agent_is(session, "listening", seconds=30)
+        await only_job(desk)
+        segments = await desk.segments(session)
+    assert dense(segments)
+    whole = [(segment.role, segment.text) for segment in segments if not segment.interrupted]
+    for question in (TABLE, PHONE):
+        assert whole.count(("user", question)) == 1
+        assert whole.count(("agent", ANSWERS[question])) == 1
+    assert whole.count(GREETING) <= 1
+
+
+async def _freeze(server: RedisServer, *, seconds: float) -> None:
+    os.kill(server.pid, signal.SIGSTOP)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+async def _order(desk: Desk, session: LiveSession, text: str) -> None:
+    """Put a line in as the page does: again until it is accepted."""
+    for _ in range(100):
+        try:
+            await desk.query(
+                lambda: lines.say(session=LiveSession.objects.get(pk=session.pk), text=text, speaker="user")
+            )
+            return
+        except MoltsError:
+            await asyncio.sleep(0.1)
+    raise AssertionError("never accepted")
+
+
+def _is_answered(session: LiveSession, answer: str) -> bool:
+    return session.segments.filter(role="agent", text=answer, interrupted=False).exists()
 
 
 async def test_a_job_that_stood_still_goes_on_by_itself_or_through_another(desk: Desk) -> None:

@@ -26,6 +26,7 @@ from livekit.agents.metrics import AgentSessionUsage, LLMModelUsage, STTModelUsa
 from livekit.agents.voice.events import SessionUsageUpdatedEvent
 
 from agent_runtime import recorder as recorder_module
+from agent_runtime import writing
 from agent_runtime.db import DatabaseThread
 from agent_runtime.recorder import SessionRecorder
 from avatars.models import Agent
@@ -220,6 +221,7 @@ async def test_words_held_back_are_written_when_the_conversation_ends(talk: Talk
 async def test_it_splits_the_wait_of_a_spoken_turn(talk: Talk) -> None:
     now = time.time()
     talk.voice(now - 2, now)
+    talk.recorder._silence_seen_at = now  # however late this machine is
     talk.hears("what time is it")
     talk.decides("what time is it", stopped_speaking_at=now - 0.25, transcription_delay=0.3, end_of_turn_delay=0.4)
     talk.says("Noon.", e2e_latency=0.6, tts_node_ttfb=0.05, started_speaking_at=now + 0.35)
@@ -435,7 +437,7 @@ async def _next(layer: Any, channel: str, kind: type[Any], role: str = "") -> An
 async def test_it_keeps_everything_through_an_outage_of_the_database(
     talk: Talk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recorder_module, "RETRY_SECONDS", (0.01,))
+    monkeypatch.setattr(writing, "RETRY_SECONDS", (0.01,))
     record, failures = services.record_segment, 5
 
     def sometimes(**fields: Any) -> Segment:
@@ -493,8 +495,8 @@ async def test_it_forgets_a_conversation_that_was_erased(talk: Talk, caplog: pyt
 async def test_it_gives_up_at_its_deadline_when_the_database_stays_away(
     talk: Talk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(recorder_module, "RETRY_SECONDS", (0.05,))
-    monkeypatch.setattr(recorder_module, "FLUSH_SECONDS", 0.3)
+    monkeypatch.setattr(writing, "RETRY_SECONDS", (0.05,))
+    monkeypatch.setattr(writing, "FLUSH_SECONDS", 0.3)
 
     def never(**_: Any) -> Segment:
         raise OperationalError("gone for good")
@@ -515,3 +517,70 @@ async def test_its_log_holds_no_words(talk: Talk, caplog: pytest.LogCaptureFixtu
     talk.hears("rosebud again")
     await talk.written()
     assert "rosebud" not in caplog.text
+
+
+# -- signs of life -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "happen",
+    [
+        lambda talk: talk.hears("words", final=False),
+        lambda talk: talk.hears("words"),
+        lambda talk: talk.recorder.record_typed("typed"),
+        lambda talk: (talk.agent_state("speaking"), talk.agent_state("listening")),
+    ],
+    ids=["heard", "understood", "typed", "answered"],
+)
+async def test_it_knows_that_something_was_said_also_while_no_row_can_be_written(
+    talk: Talk, happen: Callable[[Talk], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(**_: Any) -> None:
+        raise OperationalError("the disk is full")
+
+    monkeypatch.setattr(services, "record_segment", away)
+    monkeypatch.setattr(services, "note_agent_state", away)
+    talk.recorder._happened_at -= 100
+    assert talk.recorder.quiet_seconds() >= 100
+    happen(talk)
+    assert talk.recorder.quiet_seconds() < 50
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("state", ["thinking", "speaking"])
+async def test_an_answer_of_any_length_is_no_silence(talk: Talk, state: str) -> None:
+    talk.agent_state(state)
+    talk.recorder._happened_at -= 1000
+    assert talk.recorder.quiet_seconds() == 0
+    talk.agent_state("listening")
+    assert talk.recorder.quiet_seconds() < 50
+
+
+async def test_noise_without_words_is_silence(talk: Talk) -> None:
+    talk.recorder._happened_at -= 100
+    talk.voice(time.time() - 1, time.time())
+    talk.hears(" ")
+    assert talk.recorder.quiet_seconds() >= 100
+
+
+# -- what nobody sees --------------------------------------------------------------------------------------------------
+async def test_lines_of_both_are_written_and_hinted_without_what_nobody_sees(talk: Talk) -> None:
+    talk.hears("invoice\u202efdp.exe")
+    talk.says("Here\u2066 you are\u0000.")
+    await talk.written()
+    lines = await talk.query(lambda: list(Segment.objects.order_by("seq").values_list("text", flat=True)))
+    assert lines == ["invoicefdp.exe", "Here you are."]
+    assert talk.recorder._partial("agent", "x", "\u202eHere").text == "Here"
+
+
+async def test_a_speech_with_a_name_is_the_line_of_that_name(talk: Talk) -> None:
+    speech = type("Speech", (), {"id": "speech_1"})()
+    talk.emitter.current_speech = speech  # type: ignore[attr-defined]
+    talk.recorder.name_speech("speech_1", "order-1")
+    assert talk.recorder.is_unheard("speech_1")
+    talk.says("We close.")
+    assert not talk.recorder.is_unheard("speech_1")
+    talk.emitter.current_speech = None  # type: ignore[attr-defined]
+    talk.says("Anything else?")
+    await talk.written()
+    ids = await talk.query(lambda: list(Segment.objects.order_by("seq").values_list("segment_id", flat=True)))
+    assert ids[0] == "order-1"
+    assert ids[1] not in ("", "order-1")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from typing import Any
 
 import pytest
+import yaml
+from django.conf import settings
 from django.contrib.auth.models import User
 
 from avatars.models import Agent
+from molts.errors import BadInput
 from projects.models import ApiKey, IdempotencyKey
 from sessions.models import LiveSession, RoomLink
+from sessions.services import clean_name
 from tests.api import Caller, by_key, by_login, error_of
 from tests.sessions.factories import make_session
 
@@ -69,6 +74,24 @@ def test_a_body_it_cannot_use_is_refused_by_name(key: Caller, body: Any, status:
     if attr is not None:
         assert error_of(answer)["attr"] == attr
     assert_nothing_was_made()
+
+
+def test_the_schema_says_which_characters_a_name_may_not_hold() -> None:
+    """What it leaves out is refused, all that it allows is taken; halves of characters are no text at all."""
+    schema = yaml.safe_load((settings.BASE_DIR / "docs" / "openapi.yaml").read_text())["components"]["schemas"]
+    name = schema["StartSessionRequest"]["properties"]["participant_name"]
+    (pattern,) = {choice["pattern"] for choice in name["oneOf"] if "pattern" in choice}
+    for number in (*range(0xD800), *range(0xE000, 0x10000)):
+        given = f"a{chr(number)}b"
+        try:
+            clean_name(given)
+            taken = True
+        except BadInput:
+            taken = False
+        assert taken == bool(re.search(pattern, given)), hex(number)
+    for text in (schema["StartSessionRequest"]["properties"]["agent"], schema["SayRequest"]["properties"]["text"]):
+        assert re.search(text["pattern"], "Grüße 🌱\n")
+        assert not re.search(text["pattern"], "a\x00b")
 
 
 @pytest.mark.parametrize(

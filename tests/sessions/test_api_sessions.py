@@ -6,7 +6,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jwt
@@ -22,6 +22,7 @@ from projects.models import ApiKey, Project, ProviderKey
 from projects.services import add_member, revoke_api_key
 from sessions import presence, rooms
 from sessions.models import LiveSession, RoomLink
+from sessions.orders import orders_key
 from tests.api import Caller, by_key, by_login, error_of
 from tests.conftest import make_agent
 from tests.servers import MediaServer
@@ -271,7 +272,11 @@ def test_a_list_costs_the_same_queries_however_long(
 @pytest.mark.parametrize(
     ("format", "content_type", "begins"),
     [
-        ("txt", "text/plain; charset=utf-8", "[00:00:00] Ada: Hello, this is Ada.\n[00:01:05] Vic: Good morning."),
+        (
+            "txt",
+            "text/plain; charset=utf-8",
+            "[00:00:00] Ada (agent): Hello, this is Ada.\n[00:01:05] Vic (visitor): ",
+        ),
         ("vtt", "text/vtt; charset=utf-8", "WEBVTT"),
         ("csv", "text/csv; charset=utf-8", "\ufeffseq,role,speaker"),
     ],
@@ -312,20 +317,13 @@ def test_it_ends_a_session_and_its_room(key: Caller, agent: Agent, settings: Set
 
 
 @pytest.fixture
-def orders(session: LiveSession) -> Iterator[Any]:
-    """What the agent of the session is told, as it would hear it."""
-    subscription = presence.client().pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
-    subscription.subscribe(presence.say_channel(session.pk))
-    subscription.get_message(timeout=5)
+def orders(session: LiveSession) -> Callable[[], list[dict[str, str]]]:
+    """What waits for the agent of the session."""
 
-    def heard() -> list[dict[str, str]]:
-        found = []
-        while (message := subscription.get_message(timeout=0.3)) is not None:
-            found.append(json.loads(message["data"]))
-        return found
+    def waiting() -> list[dict[str, str]]:
+        return [json.loads(fields["order"]) for _, fields in presence.client().xrange(orders_key(session.pk))]
 
-    yield heard
-    subscription.close()
+    return waiting
 
 
 @pytest.mark.parametrize("role", ["user", "agent"])
@@ -344,11 +342,35 @@ def test_it_says_a_repeated_order_once(key: Caller, session: LiveSession, orders
     assert len(orders()) == 1
 
 
-def test_it_refuses_words_that_nobody_can_take(key: Caller, session: LiveSession, agent: Agent) -> None:
-    nobody = key.post(f"sessions/{session.pk}/say", {"text": "Hello?", "as": "user"})
+def test_words_for_an_agent_that_may_be_lost_this_second_are_kept_for_the_next(
+    key: Caller, session: LiveSession, orders: Any
+) -> None:
+    """Whether anybody listens at this very moment is nobody's business: what was accepted is dealt with."""
+    assert presence.presence(session.pk).agent_generation is None
+    texts = [("First.", "agent"), ("Second?", "user"), ("Third.", "agent")]
+    statuses = [key.post(f"sessions/{session.pk}/say", {"text": text, "as": role}).status_code for text, role in texts]
+
+    assert statuses == [202] * 3
+    assert [(order["text"], order["as"]) for order in orders()] == texts
+
+
+@pytest.mark.parametrize("state", ["initializing", "lost"])
+def test_words_are_taken_from_the_moment_a_job_beats(
+    key: Caller, session: LiveSession, orders: Any, state: str
+) -> None:
+    LiveSession.objects.filter(pk=session.pk).update(agent_state=state)
+    refused = key.post(f"sessions/{session.pk}/say", {"text": "Hello?", "as": "user"})
+    presence.client().set(presence.agent_key(session.pk), str(presence.AgentBeat(1, "agent-1")), px=4000)
+    taken = key.post(f"sessions/{session.pk}/say", {"text": "Hello!", "as": "user"})
+
+    assert (refused.status_code, error_of(refused)["code"]) == (409, "no_agent")
+    assert taken.status_code == 202
+    assert [order["text"] for order in orders()] == ["Hello!"]
+
+
+def test_it_refuses_words_for_a_conversation_that_is_over(key: Caller, agent: Agent) -> None:
     over = key.post(f"sessions/{make_session(agent, state='ended').pk}/say", {"text": "Hello?", "as": "user"})
 
-    assert (nobody.status_code, error_of(nobody)["code"]) == (409, "no_agent")
     assert (over.status_code, error_of(over)["code"]) == (409, "session_ended")
 
 

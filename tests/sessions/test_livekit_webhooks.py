@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.test import Client
+from django.utils import timezone
 from livekit import api
 
 from avatars.models import Agent
@@ -80,6 +81,17 @@ def test_it_notes_the_visitor_who_joined(session: LiveSession, woken: Woken) -> 
     session.refresh_from_db()
     assert session.visitor_joined_at is not None
     assert woken == []
+
+
+@pytest.mark.parametrize("identity", ["", "somebody-else"])
+def test_it_closes_a_room_that_an_old_token_opened_again(session: LiveSession, woken: Woken, identity: str) -> None:
+    """On a media server of one's own, which may open rooms for whoever comes."""
+    LiveSession.objects.filter(pk=session.pk).update(state="ended", room_closed_at=timezone.now())
+    assert post(json.dumps(event(session, "participant_joined", identity=identity)).encode()) == 200
+    session.refresh_from_db()
+    assert session.room_closed_at is None  # so that the look closes it
+    assert session.visitor_joined_at is None
+    assert woken == [(str(session.pk), 0)]
 
 
 def test_it_ignores_rooms_and_events_of_others(session: LiveSession, woken: Woken) -> None:

@@ -63,11 +63,17 @@ def look(monkeypatch: pytest.MonkeyPatch) -> Look:
     """Says what the next look at a session finds."""
 
     def look(
-        *, agent: int | None = 1, socket: bool = True, in_room: bool = True, worker: bool = True, taken: bool = False
+        *,
+        agent: int | None = 1,
+        socket: bool = True,
+        in_room: bool = True,
+        worker: bool = True,
+        taken: bool = False,
+        quiet: float | None = 0.0,
     ) -> None:
         def found(session: LiveSession) -> Seen:
             people = (RoomParticipant(session.visitor_identity, is_agent=False, is_active=True),) if in_room else ()
-            return Seen(Presence(agent, socket), people, worker, taken)
+            return Seen(Presence(agent, socket, quiet_seconds=quiet), people, worker, taken)
 
         monkeypatch.setattr(reconcile, "_look", found)
 
@@ -130,7 +136,7 @@ def test_it_ends_after_long_silence_but_not_while_somebody_talks(agent: Agent, l
     spoken = make_session(agent, age_seconds=40, visitor_joined_at=joined)
     say(spoken, "user", "hello")
     answering = make_session(agent, age_seconds=40, visitor_joined_at=joined, agent_state="speaking")
-    look()
+    look(quiet=40)
     for session in (quiet, spoken, answering):
         reconcile_session(session.pk)
     assert [state_of(session)[1] for session in (quiet, spoken, answering)] == ["silence", "", ""]
@@ -141,9 +147,9 @@ def test_who_is_not_there_yet_is_not_silent(agent: Agent, look: Look, monkeypatc
     agent.save()
     reading = make_session(agent, age_seconds=50, source="api")
     just_in = make_session(agent, age_seconds=50, source="api", visitor_joined_at=timezone.now())
-    look(socket=False, in_room=False)
+    look(socket=False, in_room=False, quiet=50)
     reconcile_session(reading.pk)
-    look()
+    look(quiet=50)
     reconcile_session(just_in.pk)
     assert [state_of(session) for session in (reading, just_in)] == [("active", "")] * 2
 
@@ -157,6 +163,30 @@ def test_it_waits_longer_for_a_visitor_who_reads_the_page(
     for session in (reading, nobody):
         reconcile_session(session.pk)
     assert (state_of(reading), state_of(nobody)) == (("active", ""), ("ended", "visitor_left"))
+
+
+@pytest.mark.parametrize("said", [0.0, 29.0, None])
+def test_it_ends_no_talk_whose_rows_are_late(agent: Agent, look: Look, said: float | None) -> None:
+    """The database could not write for two minutes; the job says when somebody spoke last, or nobody knows."""
+    agent.silence_seconds = 30
+    agent.save()
+    session = make_session(agent, age_seconds=150, visitor_joined_at=timezone.now())
+    look(quiet=said)
+    reconcile_session(session.pk)
+    assert state_of(session) == ("active", "")
+
+
+def test_it_waits_for_the_return_of_a_visitor_whose_coming_was_written_late(
+    agent: Agent, look: Look, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = make_session(agent, age_seconds=150, visitor_joined_at=None)
+    look(socket=False, in_room=False)
+    monkeypatch.setattr(presence, "missed_for", lambda session_id: 1.0)  # a reload of the page
+    reconcile_session(session.pk)
+    assert state_of(session) == ("active", "")
+    monkeypatch.setattr(presence, "missed_for", lambda session_id: 3.0)
+    reconcile_session(session.pk)
+    assert state_of(session) == ("ended", "visitor_left")
 
 
 def test_it_says_once_that_the_agent_is_late_and_calls_it_again(agent: Agent, look: Look, media: Media) -> None:

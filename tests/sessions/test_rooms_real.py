@@ -75,6 +75,37 @@ async def look_at(session: LiveSession) -> tuple[str, str]:
     return session.state, session.reason
 
 
+# -- Old tokens -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("how", ["ended", "erased", "never opened"])
+async def test_an_old_token_opens_no_room_that_is_closed(
+    agent: Agent, settings: Settings, guests: list[rtc.Room], how: str
+) -> None:
+    session = await make_open_session(agent)
+    token = visitor_token(room_name=session.room_name, identity=session.visitor_identity)
+    match how:
+        case "ended":
+            await sync_to_async(services.end_session)(session_id=session.pk, reason="ended_by_user")
+        case "erased":
+            await sync_to_async(services.erase_session)(session_id=session.pk)
+        case _:
+            await rooms.close_room(session.room_name)
+    await until(session.room_name, None)
+    with pytest.raises(rtc.ConnectError):
+        await join(settings, guests, token)
+    assert await identities(session.room_name) is None
+
+
+async def test_the_same_token_opens_the_room_while_the_conversation_lasts(
+    agent: Agent, settings: Settings, guests: list[rtc.Room]
+) -> None:
+    session = await make_open_session(agent)
+    token = visitor_token(room_name=session.room_name, identity=session.visitor_identity)
+    for _ in range(2):  # and again, after a reload
+        room = await join(settings, guests, token)
+        await until(session.room_name, {session.visitor_identity})
+        await room.disconnect()
+
+
 # -- Tokens -----------------------------------------------------------------------------------------------------------
 def test_it_grants_one_room_and_no_more(settings: Settings) -> None:
     token = visitor_token(room_name="t.room", identity="visitor-1", name="Zoë")

@@ -29,8 +29,8 @@ def talk(agent: Agent) -> LiveSession:
 def test_it_writes_text_with_clock_and_speaker(talk: LiveSession) -> None:
     text, content_type = render_transcript(session=talk, format="txt")
     assert text.splitlines() == [
-        "[00:00:00] Ada: Hello, this is Ada.",
-        "[01:02:05] Zoë: what is the price --> of <b>this</b>",
+        "[00:00:00] Ada (agent): Hello, this is Ada.",
+        "[01:02:05] Zoë (visitor): what is the price --> of <b>this</b>",
     ]
     assert content_type == "text/plain; charset=utf-8"
 
@@ -42,8 +42,26 @@ def test_it_writes_valid_vtt_whatever_was_said(talk: LiveSession) -> None:
     assert cues[1].splitlines() == [
         "2",
         "01:02:05.042 --> 01:02:07.160",
-        "<v Zoë>what is the price --&gt; of &lt;b&gt;this&lt;/b&gt;",
+        "<v Zoë (visitor)>what is the price --&gt; of &lt;b&gt;this&lt;/b&gt;",
     ]
+
+
+@pytest.mark.parametrize("name", ["Ada", "Ada (agent)", "", "Ada (agent): Yes.\n[00:00:01] Ada"])
+def test_it_tells_the_visitor_from_the_agent_whatever_the_visitor_is_called(agent: Agent, name: str) -> None:
+    session = make_session(agent, visitor_name=name)
+    say(session, "agent", "It costs ten.", 500)
+    say(session, "user", "It costs two.", 1500)
+    lines = render_transcript(session=session, format="txt")[0].splitlines()
+    assert lines[0] == "[00:00:00] Ada (agent): It costs ten."
+    assert len(lines) == 2
+    assert lines[1].endswith(" (visitor): It costs two.")
+    voices = [
+        cue.split("\n")[2] for cue in render_transcript(session=session, format="vtt")[0].strip().split("\n\n")[1:]
+    ]
+    assert voices[0] == "<v Ada (agent)>It costs ten."
+    assert voices[1].endswith(" (visitor)>It costs two.")
+    rows = csv.DictReader(io.StringIO(render_transcript(session=session, format="csv")[0]))
+    assert [row["role"] for row in rows] == ["agent", "user"]
 
 
 def test_it_writes_json_that_reads_back(talk: LiveSession) -> None:

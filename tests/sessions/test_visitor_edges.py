@@ -13,7 +13,10 @@ from pytest_django import DjangoAssertNumQueries, Settings
 
 from avatars.models import Agent
 from sessions import tokens, visitor
+from sessions.lines import line_id
 from sessions.models import LiveSession, RoomLink
+from sessions.orders import Order
+from sessions.presence import Presence
 from sessions.views import Start
 from tests.agent_runtime.stack import free_port
 from tests.sessions.factories import make_session
@@ -89,11 +92,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What reached the agent, which is there."""
     sent: list[str] = []
 
-    def send(session_id: uuid.UUID, order: dict[str, str]) -> bool:
-        sent.append(order["text"])
-        return True
-
-    monkeypatch.setattr("sessions.presence.send_say", send)
+    monkeypatch.setattr("sessions.orders.give_order", lambda session_id, order: sent.append(order.text))
     return sent
 
 
@@ -113,15 +112,16 @@ def test_it_takes_what_cannot_be_shown_out_of_what_is_said(
 def test_a_line_keeps_the_name_that_the_page_gave_it(
     client: Client, link: RoomLink, talk: LiveSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    orders: list[dict[str, str]] = []
-    monkeypatch.setattr("sessions.presence.send_say", lambda _session, order: orders.append(order) or True)
+    given: list[Order] = []
+    monkeypatch.setattr("sessions.orders.give_order", lambda _session, order: given.append(order))
     own(client, talk)
     url = f"/r/{link.public_id}/sessions/{talk.pk}/say"
     line = "3f2b8c1e-9d4a-4c0f-8a11-0c5d2e7f9a10"
     for body in ({"text": "hello", "id": line}, {"text": "hello", "id": line.upper()}, {"text": "hello"}):
         assert client.post(url, body, content_type="application/json").status_code == 202
-    assert [order["id"] for order in orders[:2]] == [line, line], "the agent can tell that it is the same line"
-    assert orders[2]["id"] not in ("", line)
+    named = line_id(session_id=talk.pk, name=line)
+    assert [order.id for order in given[:2]] == [named, named], "the agent can tell that it is the same line"
+    assert given[2].id not in ("", named)
     for wrong in ("1", "x" * 5_000, "\u0000"):
         response = client.post(url, {"text": "hello", "id": wrong}, content_type="application/json")
         assert (response.status_code, response.json()["errors"][0]["attr"]) == (400, "id")
@@ -130,14 +130,16 @@ def test_a_line_keeps_the_name_that_the_page_gave_it(
 
 @pytest.mark.usefixtures("counted")
 def test_it_says_that_no_agent_is_there_to_hear(
-    client: Client, link: RoomLink, talk: LiveSession, monkeypatch: pytest.MonkeyPatch
+    client: Client, link: RoomLink, talk: LiveSession, sent: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sessions.presence.send_say", lambda *_: False)
+    LiveSession.objects.filter(pk=talk.pk).update(agent_state="lost")
+    monkeypatch.setattr("sessions.presence.presence", lambda session_id: Presence(None, visitor=True))
     own(client, talk)
     response = client.post(
         f"/r/{link.public_id}/sessions/{talk.pk}/say", {"text": "hello"}, content_type="application/json"
     )
     assert (response.status_code, response.json()["errors"][0]["code"]) == (409, "no_agent")
+    assert sent == []
 
 
 @pytest.mark.usefixtures("counted")
