@@ -12,6 +12,8 @@ import logging
 import os
 import sys
 import uuid
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import django

@@ -39,9 +39,9 @@ Answer = Callable[[str, str], SpeechHandle | None]
 class Orders:
     """Listens for as long as the conversation lasts; `run` until cancelled.
 
-    `known` are the ids of lines that were taken, `on_ready` is called when those of earlier jobs are among them. `answer`
-    is given the visitor's words and the id that their line has or gets, and `leave` is called when another job has the
-    session.
+    `known` are the ids of lines that were taken, `on_ready` is called when those of earlier jobs are among them.
+    `answer` is given the visitor's words and the id that their line has or gets, and `leave` is called when another job
+    has the session.
     """
 
     def __init__(

@@ -20,6 +20,7 @@ from django.utils import timezone
 from avatars.models import Agent
 from avatars.services import resolve_pipeline, save_agent_revision
 from molts.errors import BadInput, Busy, Conflict, Gone, MoltsError
+from molts.redact import hide_secrets
 from molts.text import clean_line, clean_text
 from projects.models import Project
 from sessions import events, rooms

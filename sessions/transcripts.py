@@ -71,9 +71,8 @@ def _vtt(session: LiveSession, segments: Sequence[Segment]) -> str:
         seen[index] += 1
         number = f"{segments[index].seq}" + (f".{seen[index]}" if parts[index] > 1 else "")
         times = f"{_vtt_time(cue.start_ms)} --> {_vtt_time(cue.end_ms)}"
-        written.append(
-            f"{number}\n{times}\n<v {_vtt_text(_marked_speaker(session, segments[index]))}>{_vtt_text(cue.text)}"
-        )
+        said_by = _vtt_text(_marked_speaker(session, segments[index]))
+        written.append(f"{number}\n{times}\n<v {said_by}>{_vtt_text(cue.text)}")
     return "\n\n".join(written) + "\n"
 
 
