@@ -110,7 +110,7 @@ class SecretFilter(logging.Filter):
         try:
             self._clean(record)
         except Exception:  # a value that cannot be put into words: the line is worth less than a key
-            record.__dict__ |= {"msg": "a line that cannot be read", "args": None, "exc_info": None, "exc_text": None}
+            record.__dict__.update(msg="a line that cannot be read", args=None, exc_info=None, exc_text=None)
         return True
 
     def _clean(self, record: logging.LogRecord) -> None:

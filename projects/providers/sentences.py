@@ -118,7 +118,8 @@ def _full_stops(text: str) -> set[int]:
         return set()
     plain = text.encode("utf-8", "replace").decode().replace("\0", " ")  # as long as `text`, with all that it can read
     _, offsets = blingfire.text_to_sentences_with_offsets(plain)
-    ends = (_AFTER_END.match(text, end).end() for _, end in offsets)
+    after = (_AFTER_END.match(text, end) for _, end in offsets)
+    ends = (match.end() for match in after if match)
     return {end for end in ends if not ABBREVIATION.search(text[: end + 1])}
 
 

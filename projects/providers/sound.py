@@ -11,7 +11,7 @@ import json
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from projects.providers.audio import SILENCE_PEAK
 
 if TYPE_CHECKING:
     import av
+    from numpy.typing import NDArray
 
 HEAD_BYTES = 2048
 """So much is enough to recognise every form: two frames of MP3, of AAC nearly always."""
@@ -161,12 +162,13 @@ def read_wav(head: bytes) -> Wav | None:
     """
     if head[:4] != b"RIFF":
         return None
-    place, form = 12, None
+    place = 12
+    form: Form | None = None
     while place + 8 <= len(head):
         name, size = struct.unpack_from("<4sI", head, place)
         place += 8
         if name == b"data":
-            return form and Wav(form, place, size if 0 < size < ENDLESS else None)
+            return None if form is None else Wav(form, place, size if 0 < size < ENDLESS else None)
         if name == b"fmt ":
             form = _wav_form(head[place : place + size])
         place += size + size % 2
@@ -209,13 +211,13 @@ def decode(file: BinaryIO, form: Form, rate: int) -> Iterator[bytes]:
         raise UnusableSound(f"the server sent {form.name} without sound in it")
 
 
-def _frames(container: av.container.InputContainer) -> Iterator[av.AudioFrame]:
+def _frames(container: Any) -> Iterator[av.AudioFrame]:
     """All frames that can be decoded: between files that were joined stands what is none."""
     import av
 
     for packet in container.demux(container.streams.audio[0]):
         try:
-            yield from packet.decode()  # type: ignore[misc]  # a stream of sound has frames of sound
+            yield from packet.decode()
         except av.InvalidDataError:
             continue
 
@@ -270,7 +272,7 @@ class NoiseGate:
                 raise UnusableSound(f"the server's sound is noise when it is read as {self.name}")
 
 
-def is_noise(samples: np.ndarray) -> bool:
+def is_noise(samples: NDArray[np.float64]) -> bool:
     """Whether `samples` (in [-1, 1]) are louder than speech ever is and have nothing to do with their neighbours."""
     power = float(np.square(samples).mean())
     if power > 0.9**2:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import struct
+from typing import Any
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 TONE = 440.0
 
 
-def tone(rate: int, seconds: float = 1.0) -> np.ndarray:
+def tone(rate: int, seconds: float = 1.0) -> NDArray[np.float64]:
     """Samples in [-1, 1]."""
     return np.sin(np.arange(int(rate * seconds)) * 2 * np.pi * TONE / rate) * 0.3
 
@@ -32,7 +34,7 @@ def encoded(
     """The tone, a second long."""
     file = io.BytesIO()
     with av.open(file, "w", format=container, options=options or {}) as output:
-        stream = output.add_stream(codec, rate=rate)
+        stream: Any = output.add_stream(codec, rate=rate)  # type: ignore[call-overload]  # any codec
         stream.layout = layout
         stream.options = codec_options
         channels = 2 if layout == "stereo" else 1
