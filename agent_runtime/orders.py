@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -96,8 +97,13 @@ class Orders:
         mine = self._recorder.segment_ids
         left = await self._from_database(partial(lines.open_lines, session_id=self._spec.session_id, not_of=mine))
         if left:
-            self._recorder.ask_again(left[-1].segment_id)
-            self._session.generate_reply(user_input="\n".join(line.text for line in left))
+            question = "\n".join(line.text for line in left)
+
+            def answer() -> SpeechHandle:
+                self._recorder.ask_again(left[-1].segment_id)
+                return self._session.generate_reply(user_input=question)
+
+            self._insist(answer, line_id=uuid.uuid4().hex, on_heard=lambda: None)
 
     async def _from_database(self, query: Callable[[], Any]) -> Any:
         while True:
@@ -109,9 +115,9 @@ class Orders:
     # -- orders --------------------------------------------------------------------------------------------------------
     async def _take(self, client: redis.asyncio.Redis) -> bool:
         """Carry out what came meanwhile. False: a newer job has the session."""
-        finished, self._finished = self._finished, []
-        for entry in finished:
-            await orders.forget_order(client, self._spec.session_id, entry)
+        while self._finished:
+            await orders.forget_order(client, self._spec.session_id, self._finished[0])
+            self._finished.pop(0)
         found = await orders.next_orders(
             client, self._spec.session_id, generation=self._spec.generation, after=self._entry
         )
@@ -137,28 +143,36 @@ class Orders:
             return
         self._known.add(order.id)
         if order.speaker == Role.AGENT:
-            self._say(order, entry, tries=1)
+            self._insist(
+                partial(self._session.say, order.text),
+                line_id=order.id,
+                on_heard=partial(self._finished.append, entry),
+            )
         elif (answer := self._answer(order.text, order.id)) is None:
             self._finished.append(entry)
         else:
             answer.add_done_callback(partial(self._on_answered, entry))
 
-    def _say(self, order: Order, entry: str, *, tries: int) -> None:
-        speech = self._session.say(order.text)
-        self._recorder.name_speech(speech.id, order.id)
-        speech.add_done_callback(partial(self._on_said, order, entry, tries))
+    def _insist(
+        self, begin: Callable[[], SpeechHandle], *, line_id: str, on_heard: Callable[[], None], tries: int = 1
+    ) -> None:
+        """Say what was promised, as the line `line_id`. When somebody speaks into it before it begins, it comes after
+        the answer to that."""
+        speech = begin()
+        self._recorder.name_speech(speech.id, line_id)
 
-    def _on_said(self, order: Order, entry: str, tries: int, speech: SpeechHandle) -> None:
-        """A line that somebody spoke into before it began was accepted all the same: it comes after the answer."""
-        unheard = self._recorder.is_unheard(speech.id)
-        self._recorder.forget_speech(speech.id)
-        if not (speech.interrupted and unheard):
-            self._finished.append(entry)
-        elif tries < MOST_TRIES:
-            try:
-                self._say(order, entry, tries=tries + 1)
-            except RuntimeError:
-                logger.info("a line is left to the next job")  # the session is closing
+        def on_done(speech: SpeechHandle) -> None:
+            unheard = self._recorder.is_unheard(speech.id)
+            self._recorder.forget_speech(speech.id)
+            if not (speech.interrupted and unheard):
+                on_heard()
+            elif tries < MOST_TRIES:
+                try:
+                    self._insist(begin, line_id=line_id, on_heard=on_heard, tries=tries + 1)
+                except RuntimeError:
+                    logger.info("a line is left to the next job")  # the session is closing
+
+        speech.add_done_callback(on_done)
 
     def _on_answered(self, entry: str, speech: SpeechHandle) -> None:
         if not speech.interrupted:  # else by the end of this job, perhaps; the next one looks at what is written

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 RATE = 48_000
 FRAME = RATE // 100  # 10 ms
 LOUD_RMS = 300.0
+SILENCE_SECONDS = 0.1
 
 
 def synthesize(text: str, path: Path, *, voice: str = "en-us", rate: int = 150) -> Path:
@@ -103,6 +104,10 @@ class Visitor:
     who looks at a face takes 18 % of a core with a silent microphone and 10 ms at a time, 11 % without and with 50 ms.
     """
 
+    ahead_ms = 1_000
+    """So far ahead of its time a sentence is handed to the media library, whose own thread sends it. A real microphone
+    is never late; this one is when the machine is short of processor time, and would tear the sentence to pieces."""
+
     def __init__(self, url: str, token: str, *, microphone: bool = True, heard_ms: int = 10) -> None:
         self._url, self._token = url, token
         self._microphone, self._heard_ms = microphone, heard_ms
@@ -110,7 +115,7 @@ class Visitor:
         self.heard = Heard()
         self.seen = Seen()
         self.transcripts: list[tuple[str, str]] = []
-        self._source = rtc.AudioSource(RATE, 1, queue_size_ms=100)
+        self._source = rtc.AudioSource(RATE, 1, queue_size_ms=self.ahead_ms)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._voice: asyncio.Queue[NDArray[np.int16]] = asyncio.Queue()
         self._spoken = asyncio.Event()
@@ -161,7 +166,10 @@ class Visitor:
             try:
                 samples = self._voice.get_nowait()
             except asyncio.QueueEmpty:
-                await self._send(silence)
+                if self._source.queued_duration < SILENCE_SECONDS:  # more would only keep the next words waiting
+                    await self._send(silence)
+                else:
+                    await asyncio.sleep(FRAME / RATE)
                 continue
             for start in range(0, len(samples), FRAME):
                 chunk = samples[start : start + FRAME]

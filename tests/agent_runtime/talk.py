@@ -177,6 +177,8 @@ class EarlyVisitor(Visitor):
     a byte stream of WebM/Opus with the track's id.
     """
 
+    ahead_ms = 100  # what is recorded and what is heard live must meet
+
     async def __aenter__(self) -> EarlyVisitor:
         self.recorded: list[bytes] = []
         self._recording = True

@@ -82,7 +82,7 @@ async def test_what_a_job_was_answering_when_it_was_killed_is_answered_by_the_ne
         await visitor.wait_for_sound(end)
         kill(await only_job(desk))  # while it answers
         await desk.until("the agent to be back", lambda: _has_notice(session, "agent_back"), seconds=25)
-        await desk.until_said(session, 5)
+        await desk.until("its answer", partial(_is_answered, session, ANSWERS[MEETING]), seconds=40)
         await visitor.wait_until_quiet()
         await ask(desk, visitor, session, PHONE)
         segments = await desk.segments(session)
@@ -104,11 +104,7 @@ async def test_lines_taken_around_a_hand_over_are_answered_once(desk: Desk, redi
         await _freeze(redis_server, seconds=12)
         for question in (TABLE, PHONE):
             await _order(desk, session, question)
-            await desk.until(
-                "its answer",
-                partial(_is_answered, session, ANSWERS[question]),
-                seconds=40,
-            )
+            await desk.until("its answer", partial(_is_answered, session, ANSWERS[question]), seconds=40)
         await desk.until_agent_is(session, "listening", seconds=30)
         await only_job(desk)
         segments = await desk.segments(session)

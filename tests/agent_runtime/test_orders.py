@@ -269,6 +269,20 @@ async def test_an_answer_that_the_visitor_did_not_cut_short_is_given_again(
     assert await job.until_done(len(wanted) + 1) == [*wanted, ("user", "next")]
 
 
+async def test_an_open_line_is_answered_although_the_visitor_speaks_into_the_answer_before_it_begins(
+    session: LiveSession, jobs: Any
+) -> None:
+    await asyncio.to_thread(say, session, "user", "how much")
+    job = await jobs(2)
+    job.start()
+    await job.until_done(1)
+    job.speeches[0].end(interrupted=True)
+    assert await job.until_done(2) == [("open", "how much")] * 2
+    job.speeches[1].end()
+    await give(session, "next")
+    assert await job.until_done(3) == [("open", "how much")] * 2 + [("user", "next")]
+
+
 async def test_a_visitors_first_line_is_answered_when_nobody_ever_spoke(session: LiveSession, jobs: Any) -> None:
     await asyncio.to_thread(say, session, "user", "anybody there")
     job = await jobs(2)
