@@ -151,6 +151,43 @@ def test_it_stores_what_was_filled_in_and_nothing_else(agent: Agent, bob: User, 
     assert agent.pipeline_steps.get(provider="espeak").options == {"voice": "en-gb", "pitch": 0}
 
 
+def chain(agent: Agent, kind: str) -> list[str]:
+    return list(agent.pipeline_steps.filter(kind=kind).values_list("provider", flat=True))
+
+
+def test_the_first_row_of_a_kind_keeps_what_served_until_then_below_it(
+    agent: Agent, bob: User, sign_in: SignIn
+) -> None:
+    client = sign_in(bob)
+    chosen = {"llm": "ollama", "stt": "pocketsphinx", "tts": "espeak"}
+    rows = {
+        name: value
+        for at, (kind, provider) in enumerate(chosen.items())
+        for name, value in row(at, kind=kind, position="1", provider=provider).items()
+    }
+
+    assert edit(client, agent, pipeline_steps__TOTAL_FORMS=3, **rows).status_code == 302
+
+    assert chain(agent, "llm") == ["ollama", "scripted"]
+    assert chain(agent, "stt") == ["pocketsphinx", "faster_whisper"], "what is chosen already is not added again"
+    assert chain(agent, "tts") == ["espeak", "supertonic"]
+    assert [rung["provider"] for rung in agent.revisions.all()[0].snapshot["pipeline"]["llm"]] == ["ollama", "scripted"]
+
+    agent.pipeline_steps.filter(provider="scripted").delete()
+    assert edit(client, agent, description="Without it.").status_code == 302
+    assert chain(agent, "llm") == ["ollama"], "once removed it stays away"
+
+
+def test_below_a_chosen_voice_stays_the_simplest_one(agent: Agent, bob: User, sign_in: SignIn) -> None:
+    agent.voice = Voice.objects.create(project=agent.project, name="Warm", provider="supertonic")
+    agent.save()
+    chosen = row(0, kind="tts", position="1", provider="supertonic", option_voice="F2")
+
+    assert edit(sign_in(bob), agent, pipeline_steps__TOTAL_FORMS=1, **chosen).status_code == 302
+
+    assert chain(agent, "tts") == ["supertonic", "espeak"]
+
+
 def test_another_provider_drops_the_options_of_the_old_one(agent: Agent, bob: User, sign_in: SignIn) -> None:
     PipelineStep.objects.create(agent=agent, kind="tts", provider="espeak", options={"rate": 100, "voice": "en"})
 
