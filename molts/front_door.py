@@ -122,7 +122,8 @@ def is_proxy(address: str) -> bool:
 
 def forwarded_for(headers: list[tuple[bytes, bytes]]) -> str:
     """Who asks, as the declared proxies say, counted as in rate limits; empty where they do not say."""
-    proxies = settings.REST_FRAMEWORK["NUM_PROXIES"]
+    framework: dict[str, Any] = settings.REST_FRAMEWORK
+    proxies: int = framework["NUM_PROXIES"]
     said = b",".join(value for name, value in headers if name == b"x-forwarded-for").decode("latin-1")
     if not proxies or not said:
         return ""

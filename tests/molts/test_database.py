@@ -23,7 +23,7 @@ from django.db.utils import DatabaseErrorWrapper
 from django.test import Client
 
 from avatars.models import Agent
-from molts import asgi, database, doctor
+from molts import asgi, doctor
 from molts.database import DatabaseUnavailable, check_writable, unavailable, unwritable, waiting_at_most
 from molts.doctor import Level
 from molts.management.commands.up import CannotStart, database_trouble, migrate
@@ -230,7 +230,7 @@ def test_the_hint_names_each_file_that_is_closed(tmp_path: Path, monkeypatch: py
     for ending in ("", "-wal", "-shm"):
         path.with_name(f"molts.sqlite3{ending}").touch()
     closed = {path.with_name("molts.sqlite3-shm")}
-    monkeypatch.setattr(database.os, "access", lambda each, mode: Path(each) not in closed)
+    monkeypatch.setattr("os.access", lambda each, mode: Path(each) not in closed)
     monkeypatch.setitem(connection.settings_dict, "NAME", str(path))
 
     assert unwritable(path) == [path.with_name("molts.sqlite3-shm")]
@@ -328,7 +328,8 @@ def test_what_the_console_writes_of_a_refused_request_is_one_line(capfd: pytest.
     console = logging.Handler()
     lines: list[str] = []
     console.emit = lambda record: lines.append(logging.Formatter().format(record))  # type: ignore[method-assign]
-    assert settings.LOGGING["handlers"]["console"]["filters"] == ["short"]
+    logs: dict[str, Any] = settings.LOGGING
+    assert "short" in logs["handlers"]["console"]["filters"]
     console.addFilter(ShortRefusals())
     logging.getLogger().addHandler(console)
     try:

@@ -22,6 +22,7 @@ from websockets.exceptions import InvalidStatus
 
 from avatars.models import Agent
 from molts.asgi import application
+from molts.front_door import BoundedWebSocket, FrontDoor
 from sessions import consumers, presence, services
 from sessions.models import LiveSession
 from tests.agent_runtime.stack import RedisServer, free_port, wait_for
@@ -37,7 +38,16 @@ def web(own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[int
     monkeypatch.setattr(consumers, "reconcile_session", lambda session_id: None)
     port = free_port()
     server = uvicorn.Server(
-        uvicorn.Config(application, port=port, lifespan="off", log_level="warning", timeout_graceful_shutdown=1)
+        uvicorn.Config(
+            application,
+            port=port,
+            http=FrontDoor,
+            ws=BoundedWebSocket,
+            ws_max_size=16_384,
+            lifespan="off",
+            log_level="warning",
+            timeout_graceful_shutdown=1,
+        )
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

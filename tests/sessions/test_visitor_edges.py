@@ -74,7 +74,7 @@ def test_it_reads_no_body_of_any_length_however_it_is_sent(link: RoomLink) -> No
     del request.META["CONTENT_LENGTH"]  # as when a body comes in chunks
     response = Start.as_view()(request, public_id=link.public_id)
     assert isinstance(response, HttpResponse)
-    assert (response.status_code, b"too large" in response.content) == (400, True)
+    assert (response.status_code, b"too large" in response.content) == (413, True)
 
 
 def test_it_starts_nothing_while_redis_is_away(
