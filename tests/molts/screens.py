@@ -182,8 +182,8 @@ def pages(house: House) -> Iterator[tuple[str, str]]:
     for model in (Agent, Voice, Avatar, ProviderKey, RoomLink, ApiKey, Project, User):
         yield f"list of {model.__name__}", admin_url(model, "changelist")
         yield f"add {model.__name__}", admin_url(model, "add")
-    for model in (LiveSession, AuditEntry, AgentRevision):
-        yield f"list of {model.__name__}", admin_url(model, "changelist")
+    for kept in (LiveSession, AuditEntry, AgentRevision):
+        yield f"list of {kept.__name__}", admin_url(kept, "changelist")
     for obj in (house.voice, house.avatar, house.key, house.link, house.api_key, house.project, house.user):
         name = type(obj).__name__
         yield f"change {name}", admin_url(type(obj), "change", obj.pk)

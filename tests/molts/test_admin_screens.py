@@ -116,7 +116,7 @@ def test_faults_are_seen_where_there_are_some(page: Page) -> None:
             <p style="inline-size: 4rem; overflow-wrap: anywhere">unmistakable</p>
             <p style="overflow: hidden; inline-size: 3rem; white-space: nowrap">cut off here</p>
             <div style="overflow-x: auto; inline-size: 5rem"><p style="inline-size: 20rem">far</p></div>
-            <table><tr><td style="max-inline-size: 2.5rem">30 Nov 2026, 11:53</td></tr></table>
+            <table><tr><td style="display: block; inline-size: 2.5rem">30 Nov 2026, 11:53</td></tr></table>
             <textarea name="small" style="field-sizing: fixed; block-size: 20px; max-block-size: 20px;
               min-block-size: 0">a\\nb\\nc\\nd</textarea>
             <div style="display: flex"><label for="near">Near</label><input id="near"></div>

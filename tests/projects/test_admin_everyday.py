@@ -30,7 +30,7 @@ def add_project(client: Client, name: str, **more: str) -> str:
     data = form_data(client.get(admin_url(Project, "add"))) | {"name": name, **more}
     response = client.post(admin_url(Project, "add"), data)
     assert response.status_code == 302, form_errors(response)
-    return str(response.url)
+    return str(response["Location"])
 
 
 def test_a_new_project_is_gone_to_and_shows_its_steps(agent: Agent, root: User, sign_in: SignIn) -> None:
