@@ -47,7 +47,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        return f"{self.kind} {self.mood}" + (f", {self.rungs} rungs" if self.rungs > 1 else "")
+        return f"{self.kind} {self.mood}" + (f" x{self.rungs}" if self.rungs > 1 else "")
 
 
 @dataclass
