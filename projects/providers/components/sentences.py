@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from livekit.agents import tokenize, tts, utils
+from livekit.agents import tts, utils
+from livekit.agents.tokenize import SentenceStream, SentenceTokenizer, TokenData
 
 from projects.providers.sentences import FIRST, LATER, piece_end, split_pieces
 
 
-class PieceTokenizer(tokenize.SentenceTokenizer):
+class PieceTokenizer(SentenceTokenizer):
     """Cuts a text into the pieces that are spoken one by one."""
 
     def tokenize(self, text: str, *, language: str | None = None) -> list[str]:
         return split_pieces(text)
 
-    def stream(self, *, language: str | None = None) -> tokenize.SentenceStream:
+    def stream(self, *, language: str | None = None) -> SentenceStream:
         return _PieceStream()
 
 
-class _PieceStream(tokenize.SentenceStream):
+class _PieceStream(SentenceStream):
     """Gives out each piece as soon as its end is known. The spaces between pieces stay with them."""
 
     def __init__(self) -> None:
@@ -52,7 +53,7 @@ class _PieceStream(tokenize.SentenceStream):
 
     def _send(self, end: int) -> None:
         piece, self._text = self._text[:end], self._text[end:]
-        self._event_ch.send_nowait(tokenize.TokenData(segment_id=self._segment_id, token=piece))
+        self._event_ch.send_nowait(TokenData(segment_id=self._segment_id, token=piece))
         self._lengths = LATER
 
 

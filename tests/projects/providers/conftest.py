@@ -152,6 +152,7 @@ class FakeVendor:
         if self.audio_type != "text/event-stream":
             return web.Response(body=self.audio, headers={"Content-Type": self.audio_type})
         deltas = [self.audio[start : start + 3000] for start in range(0, len(self.audio), 3000)]
+        events: list[dict[str, Any]]
         events = [{"type": "speech.audio.delta", "audio": base64.b64encode(delta).decode()} for delta in deltas]
         events.append({"type": "speech.audio.done", "usage": {"input_tokens": 3, "output_tokens": 90}})
         lines = "".join(f"data: {json.dumps(event)}\n\n" for event in events)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import av
@@ -34,7 +35,7 @@ def encoded(
     """The tone, a second long."""
     file = io.BytesIO()
     with av.open(file, "w", format=container, options=options or {}) as output:
-        stream: Any = output.add_stream(codec, rate=rate)  # type: ignore[call-overload]  # any codec
+        stream: Any = output.add_stream(codec, rate=rate)
         stream.layout = layout
         stream.options = codec_options
         channels = 2 if layout == "stereo" else 1
@@ -72,7 +73,7 @@ def vorbis() -> bytes:
     return encoded("ogg", "vorbis", layout="stereo", strict="experimental")
 
 
-SOUNDS = {
+SOUNDS: dict[str, Callable[[], bytes]] = {
     "WAV of 16 bits": lambda: encoded("wav", "pcm_s16le"),
     "WAV of 24 bits": lambda: encoded("wav", "pcm_s24le"),
     "WAV of 32 bits": lambda: encoded("wav", "pcm_s32le"),
