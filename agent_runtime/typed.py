@@ -26,7 +26,7 @@ class TypedLines:
     """
 
     def __init__(
-        self, room: rtc.Room, *, identity: str, allows: Callable[[], bool], on_line: Callable[[str], None]
+        self, room: rtc.Room, *, identity: str, allows: Callable[[], bool], on_line: Callable[[str], object]
     ) -> None:
         self._identity = identity
         self._allows = allows
