@@ -27,7 +27,7 @@ class TypedLines:
     """
 
     def __init__(
-        self, room: rtc.Room, *, identity: str, allows: Callable[[], bool], on_line: Callable[[str, str], None]
+        self, room: rtc.Room, *, identity: str, allows: Callable[[], bool], on_line: Callable[[str, str], object]
     ) -> None:
         self._identity = identity
         self._allows = allows

@@ -7,7 +7,6 @@ from typing import Any
 
 from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
 from django.http.multipartparser import MultiPartParserError
-from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_standardized_errors.handler import exception_handler as standardized
 from rest_framework import serializers
 from rest_framework.exceptions import ErrorDetail, ParseError, ValidationError
@@ -32,17 +31,6 @@ class Text(serializers.CharField):
         if not isinstance(data, str):
             self.fail("invalid")
         return super().to_internal_value(data)
-
-
-class TextSchema(OpenApiSerializerFieldExtension):
-    """Says in the schema which characters a text may not hold."""
-
-    target_class = Text
-    match_subclasses = True
-
-    def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
-        schema: dict[str, Any] = auto_schema._map_serializer_field(self.target, direction, bypass_extensions=True)
-        return {**schema, "pattern": f"^[^{self.target.refused}]+$"} if direction == "request" else schema
 
 
 # No docstrings on these two: the schema would repeat them as the description of everything made from them.

@@ -5,11 +5,15 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSerializerExtension
+from drf_spectacular.extensions import (
+    OpenApiAuthenticationExtension,
+    OpenApiSerializerExtension,
+    OpenApiSerializerFieldExtension,
+)
 from drf_spectacular.openapi import AutoSchema as SpectacularSchema
 from drf_spectacular.utils import OpenApiResponse
 
-from molts.api import ErrorBody, Input
+from molts.api import ErrorBody, Input, Text
 
 
 class AutoSchema(SpectacularSchema):
@@ -38,6 +42,17 @@ class ProjectKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyp
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
         return {"type": "http", "scheme": "bearer", "description": "A project's API key, made in the admin."}
+
+
+class TextExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """Says in the schema which characters a text may not hold."""
+
+    target_class = Text
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        schema: dict[str, Any] = auto_schema._map_serializer_field(self.target, direction, bypass_extensions=True)
+        return {**schema, "pattern": f"^[^{self.target.refused}]+$"} if direction == "request" else schema
 
 
 class InputExtension(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
