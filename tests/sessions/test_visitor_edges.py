@@ -114,7 +114,12 @@ def test_a_line_keeps_the_name_that_the_page_gave_it(
     client: Client, link: RoomLink, talk: LiveSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orders: list[dict[str, str]] = []
-    monkeypatch.setattr("sessions.presence.send_say", lambda _session, order: orders.append(order) or True)
+
+    def send(session_id: uuid.UUID, order: dict[str, str]) -> bool:
+        orders.append(order)
+        return True
+
+    monkeypatch.setattr("sessions.presence.send_say", send)
     own(client, talk)
     url = f"/r/{link.public_id}/sessions/{talk.pk}/say"
     line = "3f2b8c1e-9d4a-4c0f-8a11-0c5d2e7f9a10"
