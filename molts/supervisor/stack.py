@@ -326,7 +326,8 @@ def livekit_config(
     """livekit-server's configuration as text. JSON, which is YAML too: no value needs quoting rules.
 
     Where it knows no STUN server, it tells browsers and agents public ones of others. Its own address stands there
-    instead: it does not answer, and nobody else learns who talks.
+    instead, with a port where nobody answers, so that nobody else learns who talks. It is not the port of the sound:
+    libwebrtc takes whatever comes from a STUN server's address for an answer to its question, and would hear nothing.
     """
     rtc: dict[str, object] = {"udp_port": udp_port, "tcp_port": tcp_port, "use_external_ip": False}
     if is_loopback(host):
@@ -335,7 +336,7 @@ def livekit_config(
     elif node_ip or not ipaddress.ip_address(host).is_unspecified:
         rtc |= {"node_ip": node_ip or host}
     own = str(rtc.get("node_ip") or seen_as or "127.0.0.1")
-    rtc["stun_servers"] = [*stun_servers] or [f"[{own}]:{udp_port}" if ":" in own else f"{own}:{udp_port}"]
+    rtc["stun_servers"] = [*stun_servers] or [f"[{own}]:{port}" if ":" in own else f"{own}:{port}"]
     config: dict[str, object] = {
         "port": port,
         "bind_addresses": [host],

@@ -618,7 +618,7 @@ def test_the_media_server_is_told_who_may_connect() -> None:
         "udp_port": 2,
         "tcp_port": 3,
         "use_external_ip": False,
-        "stun_servers": ["127.0.0.1:2"],
+        "stun_servers": ["127.0.0.1:1"],
     }
     assert named["rtc"]["node_ip"] == "192.0.2.7"
     assert here["redis"] == {"address": "127.0.0.1:6379", "username": "", "password": "pw", "db": 0}
@@ -628,11 +628,11 @@ def test_the_media_server_is_told_who_may_connect() -> None:
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({"host": "127.0.0.1"}, ["127.0.0.1:2"]),
-        ({"host": "::1"}, ["[::1]:2"]),
-        ({"host": "0.0.0.0", "seen_as": "talk.example.org"}, ["talk.example.org:2"]),
-        ({"host": "0.0.0.0", "seen_as": "talk.example.org", "node_ip": "192.0.2.7"}, ["192.0.2.7:2"]),
-        ({"host": "192.0.2.9", "seen_as": "talk.example.org"}, ["192.0.2.9:2"]),
+        ({"host": "127.0.0.1"}, ["127.0.0.1:1"]),
+        ({"host": "::1"}, ["[::1]:1"]),
+        ({"host": "0.0.0.0", "seen_as": "talk.example.org"}, ["talk.example.org:1"]),
+        ({"host": "0.0.0.0", "seen_as": "talk.example.org", "node_ip": "192.0.2.7"}, ["192.0.2.7:1"]),
+        ({"host": "192.0.2.9", "seen_as": "talk.example.org"}, ["192.0.2.9:1"]),
         ({"host": "0.0.0.0", "stun_servers": ["stun.example.org:3478"]}, ["stun.example.org:3478"]),
     ],
 )
@@ -640,7 +640,9 @@ def test_the_media_server_names_no_stun_server_of_others(given: dict[str, Any], 
     config = livekit_config(
         port=1, udp_port=2, tcp_port=3, keys=KEYS, redis_url="redis://127.0.0.1:6379/0", webhook_url="http://x", **given
     )
-    assert json.loads(config)["rtc"]["stun_servers"] == expected
+    rtc = json.loads(config)["rtc"]
+    assert rtc["stun_servers"] == expected
+    assert not any(server.endswith(f":{rtc['udp_port']}") for server in expected), "sound from there would be dropped"
 
 
 def test_it_knows_every_secret_that_must_not_reach_a_log(tmp_path: Path) -> None:
