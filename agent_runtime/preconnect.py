@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import av
 from livekit import rtc
-from livekit.agents.voice.room_io._pre_connect_audio import PRE_CONNECT_AUDIO_BUFFER_STREAM as TOPIC
+from livekit.agents.voice.room_io._pre_connect_audio import PRE_CONNECT_AUDIO_BUFFER_STREAM
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def limit_recordings(room: rtc.Room, identity: str) -> None:
     register = room.register_byte_stream_handler
 
     def register_limited(topic: str, handler: Handler) -> None:
-        register(topic, _limited(handler, identity) if topic == TOPIC else handler)
+        register(topic, _limited(handler, identity) if topic == PRE_CONNECT_AUDIO_BUFFER_STREAM else handler)
 
     room.register_byte_stream_handler = register_limited  # type: ignore[method-assign]
 
@@ -88,7 +88,7 @@ def _unpack(packed: bytes, rate: int, channels: int) -> bytes:
     sound = bytearray()
     resampler = av.AudioResampler(format="s16", layout="mono" if channels == 1 else "stereo", rate=rate)
     try:
-        with av.open(io.BytesIO(packed)) as file:
+        with av.open(io.BytesIO(packed), mode="r") as file:
             for frame in file.decode(audio=0):
                 for piece in resampler.resample(frame):
                     sound += bytes(piece.planes[0])[: piece.samples * channels * 2]

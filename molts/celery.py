@@ -21,7 +21,7 @@ ROUND_SECONDS = 1.0
 HUNG_SECONDS = 120.0
 
 
-class WorkerLife(bootsteps.StartStopStep):  # type: ignore[misc]
+class WorkerLife(bootsteps.StartStopStep):
     """Once a second something that does nothing goes the way of a task: through the worker's loop and its pool."""
 
     requires = ("celery.worker.components:Timer", "celery.worker.components:Pool")
@@ -50,7 +50,7 @@ class WorkerLife(bootsteps.StartStopStep):  # type: ignore[misc]
             self._life.came_round()
 
 
-class Clock(PersistentScheduler):  # type: ignore[misc]
+class Clock(PersistentScheduler):
     """The clock's scheduler: each look at what is due is a round."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -90,7 +90,7 @@ class DeclaredLookups(Base):
             except UNREADABLE:
                 if query is attempts[-1]:
                     raise
-        ignored = (set(asked) - set(request.GET) - {ERROR_FLAG}) | changes.ignored
+        ignored = (set(asked) - set(request.GET) - {ERROR_FLAG}) | getattr(changes, "ignored", set())
         self._say_what_was_left_out(request, ignored, asked.get(SEARCH_VAR, ""))
         return changes
 
@@ -106,14 +106,14 @@ class DeclaredLookups(Base):
     ) -> tuple[models.QuerySet[Any], bool]:
         return super().get_search_results(request, queryset, cut_search(search_term))
 
-    def response_action(self, request: HttpRequest, queryset: models.QuerySet[Any]) -> Any:
+    def response_action(self, request: HttpRequest, queryset: models.QuerySet[Any], *args: Any, **kwargs: Any) -> Any:
         try:
             for key in request.POST.getlist(ACTION_CHECKBOX_NAME):
                 self.opts.pk.to_python(key)
         except ValidationError:
             messages.warning(request, "Some of the chosen rows are not there. Choose them in the list again.")
             return HttpResponseRedirect(request.get_full_path())
-        return super().response_action(request, queryset)
+        return super().response_action(request, queryset, *args, **kwargs)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         """What the address of an empty form fills in, without what its field cannot hold."""

@@ -333,7 +333,7 @@ class ScopedAdmin(DeclaredLookups, Audited, Scope, ModelAdmin):
 
     @property
     def media(self) -> forms.Media:
-        return super().media + forms.Media(js=[OWN_PARTS])
+        return super().media + forms.Media(js=[OWN_PARTS])  # type: ignore[list-item]  # Django takes it
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         obj = super().get_object(request, object_id, from_field)

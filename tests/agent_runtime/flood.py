@@ -24,9 +24,9 @@ async def main(url: str, token: str, kind: str, amount: int) -> None:
             for _ in range(amount * 1000 // PIECE):
                 await writer.write("x" * PIECE)
         case "bytes":
-            writer = await me.stream_bytes("file", topic="lk.agent.pre-connect-audio-buffer", attributes=RECORDED)
+            raw = await me.stream_bytes("file", topic="lk.agent.pre-connect-audio-buffer", attributes=RECORDED)
             for _ in range(amount * 1000 // PIECE):
-                await writer.write(b"x" * PIECE)
+                await raw.write(b"x" * PIECE)
         case "opened":
             for _ in range(amount):
                 await (await me.stream_text(topic="lk.chat")).write("never ended")

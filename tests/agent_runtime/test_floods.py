@@ -14,13 +14,13 @@ import psutil
 import pytest
 import pytest_asyncio
 from livekit import rtc
-from livekit.agents.voice.room_io._pre_connect_audio import PreConnectAudioHandler
+from livekit.agents.voice.room_io._pre_connect_audio import PRE_CONNECT_AUDIO_BUFFER_STREAM, PreConnectAudioHandler
 from pytest_django import Settings
 
 from agent_runtime import preconnect
 from agent_runtime import typed as typed_module
 from agent_runtime.pace import Pace
-from agent_runtime.preconnect import TOPIC, limit_recordings
+from agent_runtime.preconnect import limit_recordings
 from agent_runtime.typed import MAX_TYPED, TypedLines
 from sessions import rooms
 from sessions.tokens import visitor_token
@@ -46,10 +46,13 @@ class Job:
     def __post_init__(self) -> None:
         self.pace = Pace(20, 10)
         limit_recordings(self.room, "visitor")
-        self.typed = TypedLines(self.room, identity="visitor", allows=self._may_type, on_line=self.lines.append)
+        self.typed = TypedLines(self.room, identity="visitor", allows=self._may_type, on_line=self._take)
         self.typed.open()
         self.recordings = PreConnectAudioHandler(self.room, timeout=10)
         self.recordings.register()
+
+    def _take(self, text: str, _: str) -> None:
+        self.lines.append(text)
 
     def _may_type(self) -> bool:
         may = self.pace.allows()
@@ -175,7 +178,7 @@ async def record(
 ) -> None:
     writer = await visitor.stream_bytes(
         "buffer",
-        topic=TOPIC,
+        topic=PRE_CONNECT_AUDIO_BUFFER_STREAM,
         mime_type=mime_type,
         attributes={"trackId": track, "sampleRate": "48000", "channels": "1", **attributes},
     )

@@ -75,6 +75,8 @@ class Job:
             session=agent_session,
             recorder=self.recorder,
             database=self.database,
+            known=set(),
+            on_ready=lambda: None,
             answer=self._answer,
             leave=self._leave,
         )

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -16,7 +17,7 @@ from pytest_django import Settings
 
 from molts.celery import Clock, WorkerLife, app
 from molts.life import SignOfLife, life_file
-from molts.supervisor.logs import Redactor
+from molts.redact import Redactor
 from molts.supervisor.process import Supervisor
 from molts.supervisor.signs import Touched
 from molts.supervisor.stack import AGENT, AVATAR, CLOCK, JOBS, MEDIA, PART_NAMES, REDIS, Stack
@@ -180,8 +181,8 @@ async def test_servers_that_stand_still_are_replaced(keeper: tuple[Supervisor, W
     stack = make_stack(tmp_path)
     for name in (REDIS, MEDIA):
         first = await start_and_freeze(supervisor, stack, name)
-        await until(lambda name=name, first=first: is_replaced(supervisor, name, first), seconds=60)
-        await until(lambda name=name: witness.said(name, "running again"), seconds=60)
+        await until(partial(is_replaced, supervisor, name, first), seconds=60)
+        await until(partial(witness.said, name, "running again"), seconds=60)
         assert witness.said(name, "gives no sign of life") == 1
 
 
@@ -196,7 +197,7 @@ async def test_our_processes_that_stand_still_are_replaced(keeper: tuple[Supervi
         await supervisor.wait_ready(needed, deadline=60)
     for name in (JOBS, CLOCK, AGENT, AVATAR):
         first = await start_and_freeze(supervisor, stack, name)
-        await until(lambda name=name, first=first: is_replaced(supervisor, name, first), seconds=60)
+        await until(partial(is_replaced, supervisor, name, first), seconds=60)
         second = supervisor.pid(name)
         assert second is not None
         await until(life_file(tmp_path, name, second).exists, seconds=90)

@@ -75,7 +75,7 @@ def names(model: type[Model]) -> Iterator[str]:
             yield f"{field.name}__pk__regex"
             continue
         yield field.name
-        yield from (f"{field.name}__{lookup}" for lookup in type(field).get_lookups())
+        yield from (f"{field.name}__{lookup}" for lookup in type(field).get_lookups())  # type: ignore[call-arg]
 
 
 def far_names(model: type[Model]) -> Iterator[str]:
@@ -100,7 +100,7 @@ def declared(model: type[Model]) -> set[str]:
         if isinstance(each, type):
             found.add(str(each.parameter_name))  # type: ignore[attr-defined]
         else:
-            path = each if isinstance(each, str) else each[0]
+            path = each if isinstance(each, str) else each[0]  # type: ignore[index]
             ends = ("", "__exact", "__id__exact", "__isnull", "__isempty", "__gte", "__lt", "_from", "_to")
             found |= {f"{path}{end}" for end in ends}
     above = admin.site._registry[model].date_hierarchy

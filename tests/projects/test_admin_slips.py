@@ -164,7 +164,7 @@ def test_a_right_password_is_not_called_wrong(
     user: dict[str, bool], password: str, words: str, client: Client, db: None, settings: Settings
 ) -> None:
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "slips"}}
-    User.objects.create_user("nina", password=PASSWORD, **user)
+    User.objects.create_user("nina", None, PASSWORD, **user)  # type: ignore[arg-type]
 
     page = client.post("/admin/login/", {"username": "nina", "password": password})
 
@@ -190,7 +190,7 @@ def test_choices_of_several_projects_say_whose_they_are(
                     html = str(form[field.name])
                     for part in parts:
                         if isinstance(part, field.related_model):
-                            assert re.search(rf'value="{part.pk}"[^>]*data-project="{part.project_id}"', html)
+                            assert re.search(rf'value="{part.pk}"[^>]*data-project="{part.project_id}"', html)  # type: ignore[attr-defined]
     assert seen == {"voice", "avatar", "provider_key"}
 
 

@@ -321,7 +321,8 @@ def orders(session: LiveSession) -> Callable[[], list[dict[str, str]]]:
     """What waits for the agent of the session."""
 
     def waiting() -> list[dict[str, str]]:
-        return [json.loads(fields["order"]) for _, fields in presence.client().xrange(orders_key(session.pk))]
+        entries: Any = presence.client().xrange(orders_key(session.pk))
+        return [json.loads(fields["order"]) for _, fields in entries]
 
     return waiting
 

@@ -87,14 +87,16 @@ class Sender:
         self._visitor = visitor
         self.sent_again = 0
 
-    def look(self) -> None:
+    def look(self, words: str) -> bool:
+        """Whether the answer `words` is there."""
         offer = self._visitor.page.query_selector("button.resend")
         if offer is not None:
             offer.click()
             self.sent_again += 1
+        return answers(self._visitor, words)
 
     def wait_for_answer(self, words: str, *, seconds: float) -> None:
-        self._visitor.wait_for(f"agent: {words}", lambda: self.look() or answers(self._visitor, words), seconds=seconds)
+        self._visitor.wait_for(f"agent: {words}", lambda: self.look(words), seconds=seconds)
 
 
 def answers(visitor: Visitor, words: str) -> bool:
@@ -143,8 +145,7 @@ def test_a_part_comes_back_while_somebody_talks(
         heir = leader(molts, part)
         if not replaced and heir is not None and heir.pid != victim.pid:
             replaced = now
-        sender.look()
-        if not answered and answers(visitor, MEETING[1]):
+        if sender.look(MEETING[1]) and not answered:
             answered = now
         assert now < 90, f"replaced {replaced:.1f} s, answered {answered:.1f} s, told {told} {word}: {says(visitor)}"
         visitor.page.wait_for_timeout(100)

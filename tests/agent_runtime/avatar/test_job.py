@@ -33,7 +33,7 @@ async def test_a_face_stays_when_redis_has_forgotten_who_is_wanted() -> None:
     pulse = AvatarPulse(call)
     presence.want_avatar(call.session_id, call.avatar)
     assert pulse._beat(0.0) is None
-    presence.client().delete(presence._key("face", call.session_id))
+    presence.client().delete(presence.redis_key("face", call.session_id))
     assert pulse._beat(0.0) is None
     assert await job._is_wanted(call)
 
