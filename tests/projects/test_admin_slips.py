@@ -164,7 +164,7 @@ def test_a_right_password_is_not_called_wrong(
     user: dict[str, bool], password: str, words: str, client: Client, db: None, settings: Settings
 ) -> None:
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "slips"}}
-    User.objects.create_user("nina", None, PASSWORD, **user)  # type: ignore[arg-type]
+    User.objects.create_user("nina", None, PASSWORD, **user)
 
     page = client.post("/admin/login/", {"username": "nina", "password": password})
 

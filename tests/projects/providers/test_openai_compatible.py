@@ -271,7 +271,7 @@ async def test_a_key_that_a_server_sends_back_is_in_no_error(vendor: FakeVendor,
             Kind.STT: lambda: part.recognize(rtc.AudioFrame(bytes(48_000), 24000, 1, 24000), conn_options=ONCE),
         }[kind]
         with pytest.raises(APIError) as caught:
-            await ask()
+            await ask()  # type: ignore[no-untyped-call]
     told = "".join(traceback.format_exception(caught.value)) + repr(vars(caught.value))
     assert KEY not in told
     assert HIDDEN in told
