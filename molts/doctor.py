@@ -284,7 +284,7 @@ def check_turn() -> Finding:
 
 
 def check_websocket() -> Finding:
-    from molts.supervisor.stack import local_url
+    from molts.supervisor.given import local_url
 
     url = f"{local_url(settings.MOLTS_HOST, settings.MOLTS_PORT).replace('http', 'ws', 1)}/ws/check/"
     public = urlsplit(settings.MOLTS_PUBLIC_URL)
@@ -318,7 +318,7 @@ def check_avatar_workers() -> Finding:
 
 
 def check_web() -> Finding:
-    from molts.supervisor.stack import local_url
+    from molts.supervisor.given import local_url
 
     url = f"{local_url(settings.MOLTS_HOST, settings.MOLTS_PORT)}/readyz"
     host = urlsplit(settings.MOLTS_PUBLIC_URL).netloc

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import pytest
 from pytest_django import Settings
 
-from molts.supervisor.stack import Keys, find_livekit_server, livekit_config
+from molts.supervisor.given import Keys
+from molts.supervisor.servers import find_livekit_server, livekit_config
 from tests.agent_runtime.stack import ROOT, RedisServer, end, free_port, wait_for
 
 

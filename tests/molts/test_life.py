@@ -18,9 +18,10 @@ from pytest_django import Settings
 from molts.celery import Clock, WorkerLife, app
 from molts.life import SignOfLife, life_file
 from molts.redact import Redactor
+from molts.supervisor.names import AGENT, AVATAR, CLOCK, JOBS, MEDIA, PART_NAMES, REDIS
 from molts.supervisor.process import Supervisor
 from molts.supervisor.signs import Touched
-from molts.supervisor.stack import AGENT, AVATAR, CLOCK, JOBS, MEDIA, PART_NAMES, REDIS, Stack
+from molts.supervisor.stack import Stack
 from tests.molts.test_supervisor import Witness, given, make_stack, part_of, until
 
 

@@ -24,21 +24,13 @@ import redis
 from molts.errors import HIDDEN
 from molts.redact import Redactor
 from molts.supervisor import guardian
+from molts.supervisor.given import Given, Keys, is_loopback, local_url
 from molts.supervisor.logs import LineSplitter, PartLog
 from molts.supervisor.ports import HIGHEST, LOWEST, PortBook, is_free
 from molts.supervisor.process import MISSES_AT_MOST, Part, PartFailed, Supervisor
+from molts.supervisor.servers import find_redis_server, livekit_config
 from molts.supervisor.signs import answering, http_answers
-from molts.supervisor.stack import (
-    Given,
-    Keys,
-    Stack,
-    find_redis_server,
-    is_loopback,
-    livekit_config,
-    local_url,
-    plan_stack,
-    secrets_to_hide,
-)
+from molts.supervisor.stack import Stack, plan_stack, secrets_to_hide
 
 BASE_DIR = Path(__file__).resolve().parents[2]
 KEYS = Keys("APItest", "media-server-secret-" * 2)

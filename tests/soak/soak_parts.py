@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import psutil
 import pytest
 
-from molts.supervisor.stack import AGENT, AVATAR, MEDIA, PART_NAMES, REDIS, WEB
+from molts.supervisor.names import AGENT, AVATAR, MEDIA, PART_NAMES, REDIS, WEB
 from tests.e2e.browser import Visitor
 from tests.e2e.conftest import Enter, enter, molts, playwright, pytest_runtest_makereport, rooms
 from tests.e2e.rooms import MEETING, PRICE, TABLE, Rooms

@@ -28,8 +28,10 @@ from molts.errors import Unavailable
 from molts.redact import Redactor
 from molts.supervisor import stack as stack_of
 from molts.supervisor.console import Console
+from molts.supervisor.given import Given, Keys, write_private
+from molts.supervisor.names import AGENT, AVATAR, CLOCK, JOBS, MEDIA, PART_NAMES, REDIS, SPEECH, WEB
 from molts.supervisor.process import Part, PartFailed, Supervisor
-from molts.supervisor.stack import AGENT, AVATAR, CLOCK, JOBS, MEDIA, PART_NAMES, REDIS, SPEECH, WEB, Given, Keys, Stack
+from molts.supervisor.stack import Stack
 from projects.providers.openai_compatible import find_ollama
 
 REDIS_DEADLINE = 20.0
@@ -192,7 +194,7 @@ def write_run_env(stack: Stack) -> None:
     values = {name: asked.text(name) for name in asked.values if name.startswith(ours) and not name.endswith("_FILE")}
     values |= stack.env
     values.pop("MOLTS_DATA_DIR")  # it is how this file is found
-    stack_of.write_private(
+    write_private(
         stack.run_folder / "up.env",
         f"# Written by `manage.py up` (process {os.getpid()}), removed when it ends.\n"
         + "".join(f"{name}={value}\n" for name, value in sorted(values.items())),

@@ -12,8 +12,8 @@ import pytest_asyncio
 from pytest_django import Settings
 
 from molts.redact import Redactor
+from molts.supervisor.names import SPEECH
 from molts.supervisor.process import Supervisor
-from molts.supervisor.stack import SPEECH
 from tests.agent_runtime.speech.live_server import until
 from tests.agent_runtime.speech.speaker import make_clips, speaking
 from tests.agent_runtime.stack import MICRO_WHISPER, speech_state
