@@ -24,7 +24,6 @@ from projects.providers.offers import list_offers
 from projects.providers.openai_speech import SAMPLE_RATE as SPEECH_RATE
 from projects.providers.openai_speech import SpeechRequest, ask_for_speech
 from projects.providers.probing import timed_probe
-from projects.providers.sound import UnusableSound, hear
 
 if TYPE_CHECKING:
     import openai
@@ -341,6 +340,8 @@ def given(**settings: Any) -> dict[str, Any]:
 
 async def _hear_speech(client: openai.AsyncClient, request: SpeechRequest) -> str:
     """What a voice sounds like that says hello, in words. Raises UnusableSound for what cannot be played."""
+    from projects.providers.sound import UnusableSound, hear
+
     async with ask_for_speech(client, request, "Hello.") as answer:
         sound = b"".join([data async for data in answer.sound()])
     asked = request.response_format

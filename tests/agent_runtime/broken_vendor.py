@@ -23,6 +23,7 @@ EMPTY, DONE, BLANKS, THINK, THINK_CUT_UP, TOOL = "empty", "done", "blanks", "thi
 HANGS, HANGS_AFTER_HEADERS, HANGS_MIDWAY, CUT, SLOW = "hangs", "hangs after headers", "hangs midway", "cut", "slow"
 AT_ONCE = (DEAD, REFUSED, LIMITED, BROKEN, PAGE, EMPTY, DONE, BLANKS, THINK, THINK_CUT_UP, TOOL)
 """Ways in which a model fails at once and without a word."""
+HEARD_SECONDS = 1.0  # until what was sent before a cut is being heard; cut at once, another voice would say it all
 SOUNDLESS = (DEAD, REFUSED, LIMITED, BROKEN, PAGE, EMPTY)
 """The same of a voice or a recogniser."""
 
@@ -134,6 +135,7 @@ class BrokenVendor:
         await response.write(self.audio[: len(self.audio) // 2])
         if self.mood == HANGS_MIDWAY:
             await asyncio.sleep(FOREVER)
+        await asyncio.sleep(HEARD_SECONDS)
         assert request.transport is not None
         request.transport.abort()
         return response

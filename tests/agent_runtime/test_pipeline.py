@@ -139,7 +139,7 @@ def test_lines_reach_the_model_with_one_kind_of_end(end: str) -> None:
     persona = Persona(name="Ada", instructions=text, greeting=text, knowledge=text, answers=((text, text),))
     assert (persona.instructions, persona.greeting, persona.knowledge) == (plain, plain, plain)
     assert persona.answers == ((plain, plain),)
-    spec = make_spec(persona=persona, history=(HistoryLine("user", text),))
+    spec = make_spec(persona=persona, history=(HistoryLine("agent", text),))
     assert _instructions(spec).count(plain) == 4
     assert not set(_instructions(spec)) & set("\r\x00\ufeff\u2028\u2029\x85\v\f")
     assert [message.text_content for message in _history(spec).messages()] == [plain]

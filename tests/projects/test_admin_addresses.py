@@ -57,6 +57,9 @@ def viewer_of(model: type[Model], vera: User, root: User) -> User:
     return root if model is User else vera
 
 
+FROZEN_SECONDS = 5.0  # of computing, on any machine: a regular expression that explodes takes hours, a page a tenth
+
+
 @pytest.fixture
 def world(project: Project, vera: User) -> LiveSession:
     """A row of everything, among them a visitor whose name makes the regular expression explode."""
@@ -108,12 +111,12 @@ def declared(model: type[Model]) -> set[str]:
 
 
 def seen(client: Client, address: str, query: dict[str, str]) -> Any:
-    """The answer, which came without an error and cost this thread less than a second of computing."""
+    """The answer, which came without an error and froze nothing."""
     began = time.thread_time()
     response = client.get(address, query)
     spent = time.thread_time() - began
     assert response.status_code < 500, (address, query)
-    assert spent < 1, (address, query, spent)
+    assert spent < FROZEN_SECONDS, (address, query, spent)
     return response
 
 

@@ -174,7 +174,9 @@ def test_the_address_of_somebody_s_own_conversation_is_not_shown(
     assert "Its address is not shown" in page
     assert 'class="qr"' not in page
     guessed = client.get(url, {"state": kind, "public_id__startswith": hidden.public_id[:1]})
-    assert guessed.status_code != 200, "nor spelt out letter by letter"
+    wrong = client.get(url, {"state": kind, "public_id__startswith": "!"})
+    shown = [list(answer.context["cl"].result_list) for answer in (guessed, wrong)]
+    assert shown == [[hidden], [hidden]], "nor spelt out letter by letter"
     assert not client.get(url, {"state": kind, "q": hidden.public_id[:8]}).context["cl"].result_list
 
 
