@@ -168,6 +168,7 @@ async def start_and_freeze(supervisor: Supervisor, stack: Stack, name: str) -> i
         return lives
 
     await supervisor.start(replace(part, alive=noting))
+    await supervisor.wait_ready(name, deadline=90)
     async with asyncio.timeout(90):
         await lived.wait()
     pid = supervisor.pid(name)

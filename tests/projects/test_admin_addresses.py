@@ -173,11 +173,13 @@ def test_declared_filters_survive_values_that_they_cannot_read(
 ) -> None:
     client = sign_in(viewer_of(model, vera, root))
     bad = ("x", "\0", "-1", DIGITS[:300], "0001-01-01T00:00:00+14:00", "9999-12-31")
-    for name in declared(model):
-        for value in bad:
-            assert seen(client, url(model, "changelist"), {name: value}).status_code == 200, (name, value)
-        many = urlencode([(name, "1")] * 900)
-        assert client.get(f"{url(model, 'changelist')}?{many}").status_code == 200, name
+    names = sorted(declared(model))
+    # Every name with every value, in as many pages as there are values: a page costs a tenth of a second.
+    for shift in range(len(bad)):
+        query = {name: bad[(number + shift) % len(bad)] for number, name in enumerate(names)}
+        assert seen(client, url(model, "changelist"), query).status_code == 200, query
+    many = urlencode([(name, "1") for name in names for _ in range(9_000 // len(names))])
+    assert client.get(f"{url(model, 'changelist')}?{many}").status_code == 200
 
 
 @pytest.mark.parametrize(
