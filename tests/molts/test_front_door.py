@@ -375,6 +375,32 @@ async def test_pages_that_are_open_are_never_cut_for_others(start: Start) -> Non
     assert await asyncio.to_thread(web.healthy)  # their places are free again
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/healthz?x", "/readyz"])
+async def test_the_machine_itself_is_answered_whatever_holds_its_places(start: Start, path: str) -> None:
+    """A tunnel or a proxy that was not declared brings all visitors from there, and the supervisor asks from there."""
+    web = start(MOLTS_CONNECTIONS_PER_ADDRESS="2")
+    asked = web.head(path, more="Connection: close\r\n\r\n")
+    async with page(web), page(web):
+        with ExitStack() as opened:
+            for _ in range(40):
+                opened.enter_context(web.open()).sendall(web.head(path, more="X: a"))
+            answer = await asyncio.to_thread(web.ask, asked)
+        assert answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 503")) and b"Too many connections" not in answer
+        for other in ("/", "/healthz/", "/readyzx"):
+            refused = await asyncio.to_thread(web.ask, web.head(other, more="Connection: close\r\n\r\n"))
+            assert refused.startswith(b"HTTP/1.1 503") and b"Too many connections" in refused
+
+
+async def test_nobody_keeps_the_places_of_the_machine_itself(start: Start) -> None:
+    web = start(MOLTS_CONNECTIONS_PER_ADDRESS="1")
+    async with page(web):
+        for _ in range(20):
+            with pytest.raises(InvalidStatus):
+                async with page(web):
+                    pass
+        assert await asyncio.to_thread(web.healthy)
+
+
 async def test_a_declared_proxy_has_as_many_connections_as_its_visitors_need(proxied: Web) -> None:
     def visitor(address: str) -> connect:
         return page(proxied, additional_headers={"X-Forwarded-For": f"9.9.9.9, {address}"})
