@@ -20,7 +20,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 import molts.asgi  # noqa: F401 - uvicorn loads its protocols before the application, which sets Django up
 from molts.api import error_body
-from molts.errors import Busy, MoltsError, TooLarge, Unavailable
+from molts.errors import BadInput, Busy, MoltsError, TooLarge, Unavailable
 from molts.parsers import MAX_BODY
 
 HEAD_BYTES = 32_768  # address, headers and trailers of one request
@@ -326,20 +326,8 @@ class FrontDoor(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self.flow.resume_reading()
         if not answering:
-            self.transport.write(self.refusal(error))
+            self.transport.write(_refusal(error, getattr(self, "url", b"")))
         self.transport.write_eof()
-
-    def refusal(self, error: MoltsError) -> bytes:
-        url = getattr(self, "url", b"")
-        if url.startswith(b"/admin/"):  # read by people
-            content_type, text = "text/plain; charset=utf-8", f"{error.detail}\n"
-        else:
-            content_type, text = "application/json", json.dumps(error_body(error))
-        status = HTTPStatus(error.http_status)
-        lines = [f"HTTP/1.1 {status} {status.phrase}", f"content-type: {content_type}", f"content-length: {len(text)}"]
-        if error.retryable:
-            lines.append("retry-after: 5")
-        return "\r\n".join([*lines, "connection: close", "", text]).encode()
 
     def send_400_response(self, msg: str) -> None:
         if not self.refused:
@@ -355,6 +343,18 @@ class FrontDoor(HttpToolsProtocol):
                 places.hand_over(place, self, socket)
             socket.held, self.held = self.held, []
         self.stop()
+
+
+def _refusal(error: MoltsError, url: bytes = b"") -> bytes:
+    if url.startswith(b"/admin/"):  # read by people
+        content_type, text = "text/plain; charset=utf-8", f"{error.detail}\n"
+    else:
+        content_type, text = "application/json", json.dumps(error_body(error))
+    status = HTTPStatus(error.http_status)
+    lines = [f"HTTP/1.1 {status} {status.phrase}", f"content-type: {content_type}", f"content-length: {len(text)}"]
+    if error.retryable:
+        lines.append("retry-after: 5")
+    return "\r\n".join([*lines, "connection: close", "", text]).encode()
 
 
 def _too_many() -> MoltsError:
@@ -389,6 +389,16 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
             self.transport.abort()
             return
         super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            self.refuse_handshake(self.conn.handshake_exc)
+
+    def refuse_handshake(self, reason: Exception) -> None:
+        """What cannot begin a WebSocket: one with a body, or with more headers than the library reads. uvicorn would
+        wait for ever for what the library has given up."""
+        logger.info("a WebSocket was refused: %s", type(reason).__name__)
+        unread = BadInput("A WebSocket begins without a body, with at most 128 headers of at most 8 KiB each.")
+        self.transport.write(_refusal(unread))
+        self.transport.close()
 
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()

@@ -361,6 +361,24 @@ async def test_a_websocket_that_floods_is_cut(web: Web, kind: str) -> None:
         assert web.memory - memory < GROWTH
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        "Content-Length: 50000\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "".join(f"X{number}: a\r\n" for number in range(200)),
+        f"Cookie: a={'a' * 9_000}\r\n",
+    ],
+    ids=["body", "chunks", "many headers", "long header"],
+)
+def test_what_cannot_begin_a_websocket_is_refused_at_once(web: Web, more: str) -> None:
+    upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    answer = web.ask(web.head("/echo", more=f"{upgrade}{key}{more}\r\n"))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert error_of(answer) == "invalid"
+
+
 # -- Places -----------------------------------------------------------------------------------------------------------
 async def test_pages_that_are_open_are_never_cut_for_others(start: Start) -> None:
     web = start(MOLTS_CONNECTIONS_PER_ADDRESS="3")
