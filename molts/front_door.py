@@ -20,6 +20,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 import molts.asgi  # noqa: F401 - uvicorn loads its protocols before the application, which sets Django up
 from molts.api import error_body
+from molts.callers import subscriber
 from molts.errors import BadInput, Busy, MoltsError, TooLarge, Unavailable
 from molts.parsers import MAX_BODY
 
@@ -97,19 +98,6 @@ class Places:
 
 
 places = Places()
-
-
-def place_of(address: str) -> str:
-    """What one subscriber is given counts as one: an address of IPv4, a network of IPv6."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped:
-            return str(found.ipv4_mapped)
-        return str(ipaddress.ip_network((found, 64), strict=False))
-    return address
 
 
 def is_proxy(address: str) -> bool:
@@ -275,7 +263,7 @@ class FrontDoor(HttpToolsProtocol):
 
     # -- the end ---------------------------------------------------------------------------------------------------
     def take_place(self, address: str) -> bool:
-        place = place_of(address)
+        place = subscriber(address)
         if not places.take(place, self):
             place = self.spare_place()
             if not place or not places.take(place, self, OWN_PLACES):

@@ -62,7 +62,7 @@ def is_answer(segment_id: str) -> bool:
     return "-" not in segment_id
 
 
-def open_lines(*, session_id: uuid.UUID, not_of: Collection[str]) -> list[Segment]:
+def open_lines(*, session_id: uuid.UUID, not_of: Collection[str] = ()) -> list[Segment]:
     """The visitor's last lines, when nobody has answered them; those whose ids are in `not_of` do not count.
 
     An answer that was cut short, and by no word of the visitor, is none: the job that gave it came to its end. Nor is

@@ -20,7 +20,8 @@ from pytest_django import Settings
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from molts.front_door import HEAD_BYTES, UPLOAD_BYTES, Places, forwarded_for, is_proxy, place_of
+from molts.callers import subscriber
+from molts.front_door import HEAD_BYTES, UPLOAD_BYTES, Places, forwarded_for, is_proxy
 from molts.parsers import MAX_BODY
 from molts.supervisor.stack import FRONT_DOOR
 from tests.agent_runtime.stack import ROOT, end, free_port, wait_for
@@ -483,7 +484,7 @@ def test_none_is_counted_where_there_is_no_limit(settings: Settings) -> None:
     ],
 )
 def test_a_subscriber_counts_as_one(address: str, place: str) -> None:
-    assert place_of(address) == place
+    assert subscriber(address) == place
 
 
 @pytest.mark.parametrize(
