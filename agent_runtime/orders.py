@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -103,7 +102,7 @@ class Orders:
                 self._recorder.ask_again(left[-1].segment_id)
                 return self._session.generate_reply(user_input=question)
 
-            self._insist(answer, line_id=uuid.uuid4().hex, on_heard=lambda: None)
+            self._insist(answer, line_id=lines.new_id(), on_heard=lambda: None)
 
     async def _from_database(self, query: Callable[[], Any]) -> Any:
         while True:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,7 +34,7 @@ from agent_runtime.db import DatabaseThread
 from agent_runtime.latency import split_spoken_turn, split_typed_turn
 from agent_runtime.writing import RowWriter
 from molts.text import clean_text
-from sessions import events, services
+from sessions import events, lines, services
 from sessions.publish import apublish
 from sessions.services import Latency
 from sessions.spec import SessionSpec
@@ -58,7 +57,7 @@ class SessionRecorder:
         self._hinting: asyncio.Task[None] | None = None
         self._turn = spec.last_turn
         self._voice: list[_Span] = []
-        self._user_segment_id = _new_id()
+        self._user_segment_id = lines.new_id()
         self._asked: _Question | None = None
         self._answering: _Question | None = None
         self._agent_segment_id = ""
@@ -175,7 +174,7 @@ class SessionRecorder:
         if not event.is_final:
             self._hint(self._partial("user", self._user_segment_id, text))
             return
-        segment_id, self._user_segment_id = self._user_segment_id, _new_id()
+        segment_id, self._user_segment_id = self._user_segment_id, lines.new_id()
         heard_voice = any(span.ended_at is not None for span in self._voice)
         started_at, ended_at = self._take_voice(event.created_at)
         self._asked = _Question(segment_id, stopped_at=ended_at if heard_voice else None)
@@ -191,7 +190,7 @@ class SessionRecorder:
         """A message that was typed instead of spoken."""
         now = time.time()
         self._happened_at = time.monotonic()
-        self._asked = _Question(segment_id or _new_id(), typed_at=now)
+        self._asked = _Question(segment_id or lines.new_id(), typed_at=now)
         self._settle_question(segment_id=self._asked.segment_id, text=text, started_at=now, ended_at=now)
 
     def ask_again(self, segment_id: str) -> None:
@@ -252,9 +251,11 @@ class SessionRecorder:
         """From here on words of the visitor belong to the next turn."""
         speech = getattr(self._session, "current_speech", None)
         name = self._named.pop(speech.id, "") if speech is not None else ""
-        self._agent_segment_id, self._agent_text = name or _new_id(), ""
+        self._agent_segment_id, self._agent_text = name or lines.new_id(), ""
         self._agent_words_ended = False
-        question, self._asked = self._asked, None
+        question = None
+        if not name or lines.is_answer(name):  # else the answer to the visitor is still to come
+            question, self._asked = self._asked, None
         if question is not None:
             question.metrics, self._user_metrics = self._user_metrics, {}
             question.silence_seen_at = self._silence_seen_at
@@ -376,7 +377,7 @@ class SessionRecorder:
     def note_aside(self, text: str) -> None:
         """The agent says `text` beside its answers: another voice does, or a sound stands for it."""
         now = time.time()
-        self._settle(segment_id=_new_id(), role="agent", text=text, started_at=now, ended_at=now)
+        self._settle(segment_id=lines.aside_id(), role="agent", text=text, started_at=now, ended_at=now)
 
     # -- how it is written ---------------------------------------------------------------------------------------------
     def _settle(
@@ -472,10 +473,6 @@ class _PartialText(TextOutput):
 
     def flush(self) -> None:
         self._recorder.note_agent_words_end()
-
-
-def _new_id() -> str:
-    return uuid.uuid4().hex
 
 
 def _quantities(usage: Any) -> list[tuple[str, Decimal]]:

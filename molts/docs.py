@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.http import FileResponse, HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
-from django.views.static import serve
+
+from molts.files import send_file
 
 # Stricter than the other pages: no media server to talk to, no form but the search, no worker.
 POLICY = (
@@ -20,7 +21,7 @@ def page(request: HttpRequest, path: str) -> HttpResponseBase:
     """One file of the site; a page that says how to build it where that has not happened."""
     if not (settings.MOLTS_DOCS_DIR / "index.html").exists():
         return render(request, "docs_missing.html", status=404)
-    response: HttpResponse | FileResponse = serve(request, path, document_root=str(settings.MOLTS_DOCS_DIR))
+    response = send_file(request, path, settings.MOLTS_DOCS_DIR)
     response.headers["Content-Security-Policy"] = POLICY
     if path.endswith(".txt"):
         response.headers["Content-Type"] = "text/plain; charset=utf-8"

@@ -20,7 +20,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 import molts.asgi  # noqa: F401 - uvicorn loads its protocols before the application, which sets Django up
 from molts.api import error_body
-from molts.errors import Busy, MoltsError, TooLarge, Unavailable
+from molts.callers import subscriber
+from molts.errors import BadInput, Busy, MoltsError, TooLarge, Unavailable
 from molts.parsers import MAX_BODY
 
 HEAD_BYTES = 32_768  # address, headers and trailers of one request
@@ -30,6 +31,8 @@ BODY_SECONDS = 30.0  # for a body, and a second more for every so many bytes of 
 BODY_BYTES_A_SECOND = 4096
 READER_SECONDS = 60.0  # an answer of which nothing is taken for so long goes to nobody
 LINGER_SECONDS = 5.0  # a refused client may go on sending for so long: hung up on at once, it would not read why
+OWN_PLACES = 16  # beside the others, for what this machine itself asks at OWN_PATHS: whether the server lives, mostly
+OWN_PATHS = (b"/healthz", b"/readyz", b"/metrics", b"/webhooks/livekit")
 MOST_PIPELINED = 8  # requests sent before the answer to the first; browsers send none
 SOCKET_BYTES = 65_536  # what a page may send over its WebSocket, and for every second besides:
 SOCKET_BYTES_A_SECOND = 1024
@@ -66,13 +69,13 @@ class Places:
     def __init__(self) -> None:
         self._taken: dict[str, dict[Guest, None]] = {}
 
-    def take(self, address: str, guest: Guest) -> bool:
-        """False when the address has all of its places in use.
+    def take(self, address: str, guest: Guest, most: int | None = None) -> bool:
+        """False when the address has all of its places in use: as many as the settings say, or `most`.
 
         A connection that only waits gives way: requests that are never finished keep nobody out for long.
         """
         taken = self._taken.setdefault(address, {})
-        most = settings.MOLTS_CONNECTIONS_PER_ADDRESS
+        most = settings.MOLTS_CONNECTIONS_PER_ADDRESS if most is None else most
         if most and len(taken) >= most:
             waiting = next((each for each in taken if each.is_waiting), None)
             if waiting is None:
@@ -95,19 +98,6 @@ class Places:
 
 
 places = Places()
-
-
-def place_of(address: str) -> str:
-    """What one subscriber is given counts as one: an address of IPv4, a network of IPv6."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped:
-            return str(found.ipv4_mapped)
-        return str(ipaddress.ip_network((found, 64), strict=False))
-    return address
 
 
 def is_proxy(address: str) -> bool:
@@ -139,7 +129,7 @@ class FrontDoor(HttpToolsProtocol):
         super().connection_made(transport)
         self.head_bytes = self.body_bytes = 0
         self.unread_bytes = 0  # since the parser could make something of what arrived
-        self.parsed = self.begun = self.refused = False
+        self.parsed = self.begun = self.refused = self.is_spare = False
         self.unsent, self.unsent_since = 0, 0.0
         self.held: list[str] = []
         self.since = self.loop.time()
@@ -193,6 +183,9 @@ class FrontDoor(HttpToolsProtocol):
             return
         if len(self.pipeline) >= MOST_PIPELINED:
             self.refuse(Busy("Send the next request when the last one was answered."))
+            return
+        if self.is_spare and self.url.partition(b"?")[0] not in OWN_PATHS:
+            self.refuse(_too_many())
             return
         visitor = "" if self.is_direct else forwarded_for(self.headers)
         if visitor and not self.take_place(visitor):
@@ -270,12 +263,21 @@ class FrontDoor(HttpToolsProtocol):
 
     # -- the end ---------------------------------------------------------------------------------------------------
     def take_place(self, address: str) -> bool:
-        place = place_of(address)
+        place = subscriber(address)
         if not places.take(place, self):
-            self.refuse(Unavailable("Too many connections from your address. Close some and try again."))
-            return False
+            place = self.spare_place()
+            if not place or not places.take(place, self, OWN_PLACES):
+                self.refuse(_too_many())
+                return False
+            self.is_spare = True
         self.held.append(place)
         return True
+
+    def spare_place(self) -> str:
+        """For a connection of this machine to itself, "" for others: whoever keeps the server running and finds no
+        place would take it for dead, and end what it does for all who hold the places."""
+        own = self.is_direct and self.client and self.server and self.client[0] == self.server[0]
+        return "this machine" if own else ""
 
     def leave_places(self) -> None:
         for place in self.held:
@@ -287,7 +289,7 @@ class FrontDoor(HttpToolsProtocol):
         if self.refused:
             self.transport.abort()
         else:
-            self.give_up(Unavailable("Too many connections from your address. Close some and try again."))
+            self.give_up(_too_many())
 
     def give_up(self, error: MoltsError) -> None:
         """Ends the connection, with a word if somebody was saying something."""
@@ -312,20 +314,8 @@ class FrontDoor(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self.flow.resume_reading()
         if not answering:
-            self.transport.write(self.refusal(error))
+            self.transport.write(_refusal(error, getattr(self, "url", b"")))
         self.transport.write_eof()
-
-    def refusal(self, error: MoltsError) -> bytes:
-        url = getattr(self, "url", b"")
-        if url.startswith(b"/admin/"):  # read by people
-            content_type, text = "text/plain; charset=utf-8", f"{error.detail}\n"
-        else:
-            content_type, text = "application/json", json.dumps(error_body(error))
-        status = HTTPStatus(error.http_status)
-        lines = [f"HTTP/1.1 {status} {status.phrase}", f"content-type: {content_type}", f"content-length: {len(text)}"]
-        if error.retryable:
-            lines.append("retry-after: 5")
-        return "\r\n".join([*lines, "connection: close", "", text]).encode()
 
     def send_400_response(self, msg: str) -> None:
         if not self.refused:
@@ -341,6 +331,22 @@ class FrontDoor(HttpToolsProtocol):
                 places.hand_over(place, self, socket)
             socket.held, self.held = self.held, []
         self.stop()
+
+
+def _refusal(error: MoltsError, url: bytes = b"") -> bytes:
+    if url.startswith(b"/admin/"):  # read by people
+        content_type, text = "text/plain; charset=utf-8", f"{error.detail}\n"
+    else:
+        content_type, text = "application/json", json.dumps(error_body(error))
+    status = HTTPStatus(error.http_status)
+    lines = [f"HTTP/1.1 {status} {status.phrase}", f"content-type: {content_type}", f"content-length: {len(text)}"]
+    if error.retryable:
+        lines.append("retry-after: 5")
+    return "\r\n".join([*lines, "connection: close", "", text]).encode()
+
+
+def _too_many() -> MoltsError:
+    return Unavailable("Too many connections from your address. Close some and try again.")
 
 
 def _head_too_large() -> MoltsError:
@@ -371,6 +377,16 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
             self.transport.abort()
             return
         super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            self.refuse_handshake(self.conn.handshake_exc)
+
+    def refuse_handshake(self, reason: Exception) -> None:
+        """What cannot begin a WebSocket: one with a body, or with more headers than the library reads. uvicorn would
+        wait for ever for what the library has given up."""
+        logger.info("a WebSocket was refused: %s", type(reason).__name__)
+        unread = BadInput("A WebSocket begins without a body, with at most 128 headers of at most 8 KiB each.")
+        self.transport.write(_refusal(unread))
+        self.transport.close()
 
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()

@@ -2,10 +2,10 @@ from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path
 from django.views.i18n import set_language
-from django.views.static import serve
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from molts import docs, health
+from molts.files import send_file
 from sessions.livekit_webhooks import livekit_webhook
 
 admin.site.site_header = "molts"
@@ -26,7 +26,7 @@ urlpatterns = [
     path("metrics", health.metrics, name="metrics"),
     path("webhooks/livekit", livekit_webhook, name="livekit-webhook"),
     # Uploaded portraits only: they are re-encoded when they come in, everything else under the media folder is private.
-    path("media/portraits/<path:path>", serve, {"document_root": settings.MEDIA_ROOT / "portraits"}),
+    path("media/portraits/<path:path>", send_file, {"folder": settings.MEDIA_ROOT / "portraits"}),
     path("", include("sessions.urls")),
 ]
 

@@ -18,6 +18,7 @@ from redis import RedisError
 from rest_framework.throttling import BaseThrottle
 from unfold.forms import AuthenticationForm as UnfoldAuthenticationForm
 
+from molts.callers import subscriber
 from projects.audit import record_blocked
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _by_name(name: str) -> Tries:
 
 
 def _by_address(address: str) -> Tries:
-    return Tries(f"address {address}")
+    return Tries(f"address {subscriber(address)}")
 
 
 def seconds_to_wait(number: int) -> float:

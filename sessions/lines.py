@@ -47,10 +47,26 @@ def _is_attended(session: LiveSession) -> bool:
     return presence.presence(session.pk).agent_generation is not None
 
 
-def open_lines(*, session_id: uuid.UUID, not_of: Collection[str]) -> list[Segment]:
+def new_id() -> str:
+    """For what is said by itself: by the visitor, or by the agent as an answer."""
+    return uuid.uuid4().hex
+
+
+def aside_id() -> str:
+    """For what the agent says beside its answers: orders have ids of the same form."""
+    return str(uuid.uuid4())
+
+
+def is_answer(segment_id: str) -> bool:
+    """Whether a line of the agent with this id is an answer, and not what a program had it say or an aside."""
+    return "-" not in segment_id
+
+
+def open_lines(*, session_id: uuid.UUID, not_of: Collection[str] = ()) -> list[Segment]:
     """The visitor's last lines, when nobody has answered them; those whose ids are in `not_of` do not count.
 
-    An answer that was cut short, and by no word of the visitor, is none: the job that gave it came to its end.
+    An answer that was cut short, and by no word of the visitor, is none: the job that gave it came to its end. Nor is
+    what the agent says beside its answers.
     """
     lines: list[Segment] = []
     for segment in Segment.objects.filter(session_id=session_id).order_by("-seq")[:MOST_OPEN]:
@@ -58,7 +74,7 @@ def open_lines(*, session_id: uuid.UUID, not_of: Collection[str]) -> list[Segmen
             continue
         if segment.role == Role.USER:
             lines.append(segment)
-        elif lines or not segment.interrupted:
+        elif is_answer(segment.segment_id) and (lines or not segment.interrupted):
             break
     return lines[::-1]
 

@@ -16,7 +16,7 @@ from avatars.engines import STILL
 from molts.errors import NotFound
 from projects.models import ProviderKey
 from projects.providers.base import PIPELINE, Credentials, Kind, Persona, Rung
-from sessions.choices import Role
+from sessions.lines import open_lines
 from sessions.models import LiveSession, Segment
 
 HISTORY_SEGMENTS = 40  # how much of the talk a replacement agent is given
@@ -34,8 +34,11 @@ class TurnTaking:
 
 @dataclass(frozen=True)
 class HistoryLine:
+    """`is_open`: the visitor's, and not answered yet."""
+
     role: str
     text: str
+    is_open: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,10 +78,7 @@ class SessionSpec:
     @property
     def answered_history(self) -> tuple[HistoryLine, ...]:
         """What was said, without the visitor's last lines that nobody has answered yet."""
-        lines = list(self.history)
-        while lines and lines[-1].role == Role.USER:
-            lines.pop()
-        return tuple(lines)
+        return tuple(line for line in self.history if not line.is_open)
 
 
 def load_spec(session_id: uuid.UUID) -> SessionSpec:
@@ -168,4 +168,8 @@ def _credentials(session: LiveSession, key_id: str | None) -> Credentials:
 
 def _history(session: LiveSession) -> tuple[HistoryLine, ...]:
     latest = Segment.objects.filter(session=session).order_by("-seq")[:HISTORY_SEGMENTS]
-    return tuple(HistoryLine(segment.role, segment.text) for segment in reversed(latest))
+    still_open = {line.segment_id for line in open_lines(session_id=session.pk)}
+    return tuple(
+        HistoryLine(segment.role, segment.text, is_open=segment.segment_id in still_open)
+        for segment in reversed(latest)
+    )

@@ -9,6 +9,7 @@ from redis import RedisError
 from rest_framework.request import Request
 from rest_framework.throttling import SimpleRateThrottle
 
+from molts.callers import subscriber
 from molts.errors import Busy, Unavailable
 from sessions.services import MOST_TYPED, TYPED_SECONDS
 
@@ -17,7 +18,7 @@ class StartRateThrottle(SimpleRateThrottle):
     scope = "visitor_start"
 
     def get_cache_key(self, request: Request, view: object) -> str:
-        return self.cache_format % {"scope": self.scope, "ident": self.get_ident(request)}
+        return self.cache_format % {"scope": self.scope, "ident": subscriber(self.get_ident(request))}
 
 
 class CheckRateThrottle(StartRateThrottle):

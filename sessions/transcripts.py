@@ -21,7 +21,8 @@ CONTENT_TYPES = {
     "json": "application/json",
 }
 BYTE_ORDER_MARK = "\ufeff"  # without it a spreadsheet takes a CSV file for one in an encoding of its own
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# Spreadsheets in Japanese and Chinese take the wide ones for the same.
+FORMULA_STARTS = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
 def render_transcript(*, session: LiveSession, format: str) -> tuple[str, str]:

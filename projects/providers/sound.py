@@ -94,7 +94,7 @@ def raw_form(content_type: str, rate: int) -> Form:
     told = {"rate": rate, "channels": 1}
     for part in content_type.lower().split(";")[1:]:
         name, _, value = part.strip().partition("=")
-        if name in told and (number := value.strip('"')).isdecimal():
+        if name in told and (number := value.strip('"')).isdecimal() and len(number) < 10:
             told[name] = int(number)
     if told == {"rate": rate, "channels": 1} or not 8000 <= told["rate"] <= 192_000 or told["channels"] not in (1, 2):
         return RAW_SAMPLES

@@ -6,9 +6,11 @@ import asyncio
 import os
 import signal
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -269,6 +271,40 @@ async def test_an_answer_that_the_visitor_did_not_cut_short_is_given_again(
     await give(session, "next")
     wanted = [("open", open_line)] if open_line else []
     assert await job.until_done(len(wanted) + 1) == [*wanted, ("user", "next")]
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+async def test_what_is_said_beside_the_answers_leaves_a_line_open(
+    session: LiveSession, jobs: Any, interrupted: bool
+) -> None:
+    """A line that a program ordered, and "One moment" of the local voice: the visitor has no answer yet."""
+    for role, text in (("user", "thanks"), ("agent", "Not at all."), ("user", "how much")):
+        await asyncio.to_thread(say, session, role, text)
+    for beside, name in (("We close at six.", str(uuid.uuid4())), ("One moment, please.", lines.aside_id())):
+        await asyncio.to_thread(
+            partial(services.record_segment, session_id=session.pk, segment_id=name, role="agent", text=beside),
+            start_ms=5_000,
+            end_ms=6_000,
+            interrupted=interrupted,
+        )
+    job = await jobs(2)
+    job.start()
+    assert await job.until_done(1) == [("open", "how much")]
+
+
+async def test_an_answer_stands_although_something_was_said_beside_it(session: LiveSession, jobs: Any) -> None:
+    for role, text in (("user", "how much"), ("agent", "Ten.")):
+        await asyncio.to_thread(say, session, role, text)
+    await asyncio.to_thread(
+        partial(services.record_segment, session_id=session.pk, segment_id=str(uuid.uuid4()), role="agent"),
+        text="We close at six.",
+        start_ms=5_000,
+        end_ms=6_000,
+    )
+    job = await jobs(2)
+    job.start()
+    await give(session, "next")
+    assert await job.until_done(1) == [("user", "next")]
 
 
 async def test_an_open_line_is_answered_although_the_visitor_speaks_into_the_answer_before_it_begins(

@@ -168,7 +168,8 @@ def test_a_visitor_without_a_name_has_none_for_the_model(name: str) -> None:
 
 
 async def test_lines_that_nobody_answered_are_left_to_be_asked_again() -> None:
-    history = (HistoryLine("agent", "Hello."), HistoryLine("user", "are you"), HistoryLine("user", "there"))
+    unanswered = [HistoryLine("user", text, is_open=True) for text in ("are you", "there")]
+    history = (HistoryLine("agent", "Hello."), *unanswered)
     pipeline = build_pipeline(make_spec(history=history), vad=load_vad())
     assert [message.text_content for message in pipeline.agent.chat_ctx.messages()] == ["Hello."]
     await pipeline.aclose()

@@ -587,3 +587,16 @@ async def test_a_speech_with_a_name_is_the_line_of_that_name(talk: Talk) -> None
     ids = await talk.query(lambda: list(Segment.objects.order_by("seq").values_list("segment_id", flat=True)))
     assert ids[0] == "order-1"
     assert ids[1] not in ("", "order-1")
+
+
+async def test_a_line_that_a_program_ordered_does_not_end_the_visitors_turn(talk: Talk) -> None:
+    talk.recorder.record_typed("how much", "question-1")
+    talk.emitter.current_speech = type("Speech", (), {"id": "speech_1"})()  # type: ignore[attr-defined]
+    talk.recorder.name_speech("speech_1", "0ddba11a-0000-4000-8000-000000000000")
+    talk.says("We close at six.")
+    talk.emitter.current_speech = None  # type: ignore[attr-defined]
+    talk.says("Ten.")
+    await talk.written()
+    said = await talk.query(lambda: {each.text: each.segment_id for each in Segment.objects.all()})
+    turns = await talk.query(lambda: [(each.user_segment_id, each.agent_segment_id) for each in Turn.objects.all()])
+    assert turns == [("question-1", said["Ten."])]

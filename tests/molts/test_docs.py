@@ -185,6 +185,7 @@ def test_it_serves_nothing_outside_the_site(site: Path, settings: Settings, clie
     assert client.get("/docs/../manage.py").status_code == 400
     assert client.get("/docs/%2e%2e/trees/environment.pickle").status_code == 400
     assert client.get("/docs/nothing.html").status_code == 404
+    assert client.get(f"/docs/{'a' * 5_000}").status_code == 404
     assert client.post("/docs/").status_code == 405
 
 

@@ -20,7 +20,8 @@ from pytest_django import Settings
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from molts.front_door import HEAD_BYTES, UPLOAD_BYTES, Places, forwarded_for, is_proxy, place_of
+from molts.callers import subscriber
+from molts.front_door import HEAD_BYTES, UPLOAD_BYTES, Places, forwarded_for, is_proxy
 from molts.parsers import MAX_BODY
 from molts.supervisor.stack import FRONT_DOOR
 from tests.agent_runtime.stack import ROOT, end, free_port, wait_for
@@ -361,6 +362,24 @@ async def test_a_websocket_that_floods_is_cut(web: Web, kind: str) -> None:
         assert web.memory - memory < GROWTH
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        "Content-Length: 50000\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "".join(f"X{number}: a\r\n" for number in range(200)),
+        f"Cookie: a={'a' * 9_000}\r\n",
+    ],
+    ids=["body", "chunks", "many headers", "long header"],
+)
+def test_what_cannot_begin_a_websocket_is_refused_at_once(web: Web, more: str) -> None:
+    upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    answer = web.ask(web.head("/echo", more=f"{upgrade}{key}{more}\r\n"))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert error_of(answer) == "invalid"
+
+
 # -- Places -----------------------------------------------------------------------------------------------------------
 async def test_pages_that_are_open_are_never_cut_for_others(start: Start) -> None:
     web = start(MOLTS_CONNECTIONS_PER_ADDRESS="3")
@@ -373,6 +392,34 @@ async def test_pages_that_are_open_are_never_cut_for_others(start: Start) -> Non
         await first.send("ping")
         assert await first.recv() == "ping"
     assert await asyncio.to_thread(web.healthy)  # their places are free again
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/healthz?x", "/readyz"])
+async def test_the_machine_itself_is_answered_whatever_holds_its_places(start: Start, path: str) -> None:
+    """A tunnel or a proxy that was not declared brings all visitors from there, and the supervisor asks from there."""
+    web = start(MOLTS_CONNECTIONS_PER_ADDRESS="2")
+    asked = web.head(path, more="Connection: close\r\n\r\n")
+    async with page(web), page(web):
+        with ExitStack() as opened:
+            for _ in range(40):
+                opened.enter_context(web.open()).sendall(web.head(path, more="X: a"))
+            answer = await asyncio.to_thread(web.ask, asked)
+        assert answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 503"))
+        assert b"Too many connections" not in answer
+        for other in ("/", "/healthz/", "/readyzx"):
+            refused = await asyncio.to_thread(web.ask, web.head(other, more="Connection: close\r\n\r\n"))
+            assert refused.startswith(b"HTTP/1.1 503")
+            assert b"Too many connections" in refused
+
+
+async def test_nobody_keeps_the_places_of_the_machine_itself(start: Start) -> None:
+    web = start(MOLTS_CONNECTIONS_PER_ADDRESS="1")
+    async with page(web):
+        for _ in range(20):
+            with pytest.raises(InvalidStatus):
+                async with page(web):
+                    pass
+        assert await asyncio.to_thread(web.healthy)
 
 
 async def test_a_declared_proxy_has_as_many_connections_as_its_visitors_need(proxied: Web) -> None:
@@ -437,7 +484,7 @@ def test_none_is_counted_where_there_is_no_limit(settings: Settings) -> None:
     ],
 )
 def test_a_subscriber_counts_as_one(address: str, place: str) -> None:
-    assert place_of(address) == place
+    assert subscriber(address) == place
 
 
 @pytest.mark.parametrize(

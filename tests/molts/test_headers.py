@@ -88,5 +88,8 @@ def test_it_serves_no_file_outside_the_portraits(client: Client, db: None) -> No
         "/media/portraits/../../molts.sqlite3",
         "/media/portraits/%2e%2e/secrets/secret_key",
         "/media/portraits/",
+        f"/media/portraits/{'a' * 5_000}",
+        f"/media/portraits/{'a' * 300}.png",
+        f"/media/portraits/{'a/' * 5_000}x.png",
     ):
         assert client.get(path).status_code in (400, 404)

@@ -52,6 +52,14 @@ def fail(times: int, **arguments: Any) -> None:
         assert "Too many tries" not in error(attempt(**arguments))
 
 
+def test_all_addresses_of_one_subscriber_count_as_one(boss: User, waits: list[float]) -> None:
+    for number in range(sign_in.MOST_BY_ADDRESS):
+        fail(1, name=f"user {number}", REMOTE_ADDR=f"2001:db8:1:2::{number:x}")
+
+    assert "Too many tries" in error(attempt(REMOTE_ADDR="2001:db8:1:2:ffff::1"))
+    assert attempt(password=PASSWORD, REMOTE_ADDR="2001:db8:1:3::1").status_code == 302, "their neighbour"
+
+
 def test_guesses_at_one_name_become_slow(boss: User, waits: list[float]) -> None:
     fail(10)
     assert waits == [0, 0, 0, 1, 2, 4, 8, 8, 8, 8]

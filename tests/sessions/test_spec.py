@@ -10,7 +10,7 @@ from avatars.models import Agent, PipelineStep, Voice
 from molts.errors import BadConfiguration, NotFound
 from projects.models import Project, ProviderKey
 from projects.providers.base import PIPELINE, Kind
-from sessions import services
+from sessions import lines, services
 from sessions.models import LiveSession, Segment, Turn
 from sessions.spec import HISTORY_SEGMENTS, build_spec, load_spec
 
@@ -106,3 +106,20 @@ def test_a_replacement_is_told_the_latest_words_in_order(agent: Agent) -> None:
 def test_an_unknown_session_is_not_found() -> None:
     with pytest.raises(NotFound):
         load_spec(uuid.uuid4())
+
+
+def test_a_replacement_is_told_which_lines_are_open(agent: Agent) -> None:
+    """They are asked again, and must not stand twice before the model, whatever was said beside them."""
+    session = begin(agent)
+    said = (
+        ("a1", "agent", "Hello."),
+        ("u1", "user", "hi"),
+        ("a2", "agent", "How are you?"),
+        ("u2", "user", "how much"),
+    )
+    for seq, (name, role, text) in enumerate((*said, (lines.aside_id(), "agent", "One moment, please.")), start=1):
+        line = {"segment_id": name, "role": role, "text": text, "start_ms": 0, "end_ms": 0}
+        Segment.objects.create(session=session, seq=seq, **line)
+    spec = build_spec(session)
+    assert [line.text for line in spec.history if line.is_open] == ["how much"]
+    assert [line.text for line in spec.answered_history] == ["Hello.", "hi", "How are you?", "One moment, please."]

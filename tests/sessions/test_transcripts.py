@@ -75,7 +75,7 @@ def test_it_writes_json_that_reads_back(talk: LiveSession) -> None:
     ]
 
 
-@pytest.mark.parametrize("evil", ["=1+1", "+cmd", "-2", "@SUM(A1)", "\t=1", "\r=1"])
+@pytest.mark.parametrize("evil", ["=1+1", "+cmd", "-2", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1+1", "\uff20SUM(A1)"])
 def test_it_writes_no_cell_that_a_spreadsheet_would_run(agent: Agent, evil: str) -> None:
     session = make_session(agent, visitor_name=evil.strip())
     say(session, "user", evil)

@@ -164,7 +164,7 @@ def test_it_refuses_bad_input_and_writes_nothing(
     visitor: Client, link: RoomLink, body: bytes, attr: str | None
 ) -> None:
     response = visitor.post(f"/r/{link.public_id}/start", body, content_type="application/json")
-    assert response.status_code == 400
+    assert response.status_code == (413 if len(body) > 16_384 else 400)
     assert response.json()["errors"][0]["attr"] == attr
     assert LiveSession.objects.count() == 0
 
@@ -196,6 +196,18 @@ def test_it_slows_down_whoever_starts_too_many(
     refused = start(visitor, link)
     assert error_code(refused) == "throttled"
     assert int(refused["Retry-After"]) > 0
+
+
+def test_all_addresses_of_one_subscriber_are_slowed_down_together(
+    visitor: Client, link: RoomLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessions.throttling.StartRateThrottle.rate", "2/min", raising=False)
+    RoomLink.objects.filter(pk=link.pk).update(max_concurrent=50)
+    statuses = []
+    for address in ("2001:db8:1:2::1", "2001:db8:1:2::2", "2001:db8:1:2:3::4", "2001:db8:1:3::1"):
+        visitor.defaults["REMOTE_ADDR"] = address
+        statuses.append(start(visitor, link).status_code)
+    assert statuses == [201, 201, 429, 201]
 
 
 def test_it_leaves_a_failed_session_behind_when_the_media_server_is_away(
