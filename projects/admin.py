@@ -370,7 +370,8 @@ class ProviderKeyAdmin(ScopedAdmin):
         if obj is None:
             return ("project", "name", "provider", "base_url", "secret")
         if not self.has_change_permission(request, obj):
-            return [name for name in self.fields if name != "secret"]
+            shown = {"provider": "provider_label"}  # without a form nothing turns the key into a name
+            return [shown.get(name, name) for name in self.fields if name != "secret"]
         return self.fields
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:

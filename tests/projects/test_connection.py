@@ -261,3 +261,10 @@ def test_a_key_for_hosted_faces_is_tested_like_any_other(client: Client, project
 
     assert (answer["label"], answer["ok"]) == ("Face", False)  # this vendor knows no faces
     assert "404" in answer["text"]
+
+
+def test_a_viewer_reads_whose_key_it_is(key: ProviderKey, vera: User, sign_in: Callable[[User], Client]) -> None:
+    ProviderKey.objects.filter(pk=key.pk).update(provider="openai_compatible")
+    page = sign_in(vera).get(admin_url(ProviderKey, "change", key.pk)).content.decode()
+    assert "OpenAI-compatible server" in page
+    assert "openai_compatible" not in page
