@@ -274,7 +274,7 @@ class _AsyncBackend(httpcore2.AsyncNetworkBackend):
                 )
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 failure = error
-        raise failure or httpcore2.ConnectError(f"{host} cannot be reached")
+        raise _in_words(failure, host, port)
 
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
@@ -283,6 +283,13 @@ class _AsyncBackend(httpcore2.AsyncNetworkBackend):
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+def _in_words(failure: Exception | None, host: str, port: int) -> Exception:
+    """What is raised when no address of `host` took the connection. The socket library's own words name nothing."""
+    if isinstance(failure, httpcore2.ConnectTimeout):
+        return failure
+    return httpcore2.ConnectError(f"nothing answers at {host}:{port}: check the address, and that the server runs")
 
 
 class _SyncBackend(httpcore2.NetworkBackend):
@@ -312,7 +319,7 @@ class _SyncBackend(httpcore2.NetworkBackend):
                 return _TimedStream(stream)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
                 failure = error
-        raise failure or httpcore2.ConnectError(f"{host} cannot be reached")
+        raise _in_words(failure, host, port)
 
     def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None

@@ -370,7 +370,8 @@ class ProviderKeyAdmin(ScopedAdmin):
         if obj is None:
             return ("project", "name", "provider", "base_url", "secret")
         if not self.has_change_permission(request, obj):
-            return [name for name in self.fields if name != "secret"]
+            shown = {"provider": "provider_label"}  # without a form nothing turns the key into a name
+            return [shown.get(name, name) for name in self.fields if name != "secret"]
         return self.fields
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
@@ -465,6 +466,7 @@ class Outcome:
             "results": [
                 {
                     "label": probe.label,
+                    "verdict": probe.verdict,
                     "ok": probe.result.ok,
                     "text": probe.result.text,
                     "latency_ms": probe.result.latency_ms,
@@ -486,7 +488,7 @@ def _try_connection(request: HttpRequest, choose: Callable[[], tuple[ProviderKey
     except MoltsError as error:
         return Outcome(error=error.detail)
     if not key._state.adding:
-        said = ", ".join(f"{probe.label.lower()} {'works' if probe.result.ok else 'failed'}" for probe in probes)
+        said = ", ".join(f"{probe.label.lower()} {probe.verdict}" for probe in probes)
         record_action(request_user=request.user, obj=key, text=f"Tested the connection: {said}.")
     url = addresses.called_address(key.provider, credentials)
     shown = runs_server(request)

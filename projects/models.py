@@ -108,7 +108,10 @@ class ProviderKey(models.Model):
         ordering = ("provider", "name")
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.provider})"
+        from projects.providers import PROVIDERS, get_provider
+
+        label = get_provider(self.provider).label if self.provider in PROVIDERS else self.provider
+        return f"{self.name} ({label})"
 
     def set_secret(self, plain: str) -> None:
         """Encrypt `plain`. Short secrets show nothing of themselves: four of eight letters would be half of it."""

@@ -35,12 +35,18 @@ class KindProbe:
     def label(self) -> str:
         return LABELS[self.kind]
 
+    @property
+    def verdict(self) -> str:
+        if not self.result.ok:
+            return "failed"
+        return "works" if self.result.tried else "reached"
+
     def retold(self, text: str) -> KindProbe:
         return replace(self, result=replace(self.result, text=text))
 
     def __str__(self) -> str:
         took = f" ({self.result.latency_ms} ms)" if self.result.ok and self.result.latency_ms is not None else ""
-        return f"{self.label} {'works' if self.result.ok else 'failed'}{took}: {self.result.text}"
+        return f"{self.label} {self.verdict}{took}: {self.result.text}"
 
 
 def probe_connection(*, provider: Provider, credentials: Credentials) -> list[KindProbe]:
@@ -72,7 +78,7 @@ async def _probe(provider: Provider, kind: Kind, credentials: Credentials) -> Pr
         return ProbeResult(False, error.detail)
     except Exception as error:  # a provider's mistake is a result too, not a broken page
         return ProbeResult(False, hide_secrets(str(error))[:300] or type(error).__name__)
-    return ProbeResult(result.ok, hide_secrets(result.text), result.latency_ms)
+    return replace(result, text=hide_secrets(result.text))
 
 
 def _too_late(provider: Provider) -> ProbeResult:

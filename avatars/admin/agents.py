@@ -196,6 +196,15 @@ class AgentAdmin(ScopedAdmin):
         ("limits", {"classes": ("tab",), "fields": ("max_minutes", "silence_seconds")}),
     )
 
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        if self.has_change_permission(request, obj):
+            return fieldsets
+        shown = {"language": "language_name"}  # without a form nothing turns the code into a name
+        return [
+            (title, part | {"fields": [shown.get(name, name) for name in part["fields"]]}) for title, part in fieldsets
+        ]
+
     @property
     def media(self) -> forms.Media:
         copying = forms.Media(js=["admin/copy.js"])

@@ -106,6 +106,8 @@ class ProbeResult:
     ok: bool
     text: str
     latency_ms: int | None = None
+    tried: bool = True
+    """False where the server answered, and what it is wanted for could not be tried."""
 
 
 class Provider:

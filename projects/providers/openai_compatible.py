@@ -10,6 +10,7 @@ import asyncio
 import io
 import wave
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -172,7 +173,7 @@ class OpenAICompatible(Provider):
                 await client.close()
 
         result = await timed_probe(call)
-        return ProbeResult(result.ok, hide_secrets(result.text), result.latency_ms)
+        return replace(result, text=hide_secrets(result.text), tried=self._names_model(kind, options))
 
     def client(self, credentials: Credentials) -> openai.AsyncClient:
         """Client of the SDK behind the guard. Raises BadConfiguration when the base URL is missing."""
@@ -212,8 +213,11 @@ class OpenAICompatible(Provider):
             instructions=options.instructions,
         )
 
+    def _names_model(self, kind: Kind, options: Options) -> bool:
+        return bool(getattr(options, "model", "")) or kind in self.default_models
+
     async def _small_call(self, client: openai.AsyncClient, kind: Kind, options: Options) -> str:
-        if not getattr(options, "model", "") and kind not in self.default_models:
+        if not self._names_model(kind, options):
             return await self._list_models(client)
         match options:
             case LLMOptions():
@@ -236,7 +240,7 @@ class OpenAICompatible(Provider):
         """What can be tried without knowing a model: the address, the key, and which models there are."""
         names = [model.id for model in (await client.models.list()).data]
         offered = f"offers {', '.join(names[:5])}{' and more' if len(names) > 5 else ''}" if names else "names no model"
-        return f"reached; it {offered}. No model was tried: choose a model where the key is used."
+        return f"It {offered}. No model was tried: choose a model where the key is used."
 
 
 class OpenAI(OpenAICompatible):
@@ -340,7 +344,7 @@ def given(**settings: Any) -> dict[str, Any]:
 
 async def _hear_speech(client: openai.AsyncClient, request: SpeechRequest) -> str:
     """What a voice sounds like that says hello, in words. Raises UnusableSound for what cannot be played."""
-    from projects.providers.sound import UnusableSound, hear
+    from projects.providers.sound import UnusableSound, hear  # with it comes numpy, and registries need none
 
     async with ask_for_speech(client, request, "Hello.") as answer:
         sound = b"".join([data async for data in answer.sound()])

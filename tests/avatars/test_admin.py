@@ -173,6 +173,7 @@ def test_a_viewer_reads_an_agent(agent: Agent, vera: User, sign_in: SignIn) -> N
     page = sign_in(vera).get(admin_url(Agent, "change", agent.pk)).content.decode()
 
     assert "My name is Ada." in page
+    assert "English" in page, "the language's name, not its code"
     assert 'name="_save"' not in page
     assert 'name="answers-0-answer"' not in page
 

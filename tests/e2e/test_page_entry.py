@@ -35,6 +35,29 @@ def expect_connected(page: Page) -> None:
     expect(page.locator("#room[data-media=connected][data-socket=open]")).to_be_visible()
 
 
+LINES = """(element) => {
+  const range = document.createRange();
+  range.selectNodeContents(element);
+  return new Set([...range.getClientRects()].map((box) => Math.round(box.top))).size;
+}"""
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1440])
+@pytest.mark.parametrize(
+    ("talk", "instead"), [("Talk", "Type instead"), ("Sprechen", "Lieber tippen"), ("تحدّث", "الكتابة بدلًا من ذلك")]
+)
+def test_no_word_of_a_button_is_broken_in_two(
+    page: Page, room: RoomServer, width: int, talk: str, instead: str
+) -> None:
+    page.set_viewport_size({"width": width, "height": 844})
+    page.goto(room.url)
+    page.locator("#talk-label").evaluate("(label, text) => { label.textContent = text; }", talk)
+    page.locator("#type-instead span").evaluate("(label, text) => { label.textContent = text; }", instead)
+    for name in ("#talk-label", "#type-instead span"):
+        assert page.locator(name).evaluate(LINES) == 1
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
 # -- told first -------------------------------------------------------------------------------------------------------
 def test_whom_a_program_invites_is_told_first_what_awaits_them(page: Page, room: RoomServer, join: Join) -> None:
     room.begin()

@@ -16,6 +16,7 @@ from tests.e2e.page_harness import MediaServer, RoomServer, chip, kept, lines, n
 pytestmark = pytest.mark.slow
 
 TOLD_WITHIN_MS = 10_000
+PHONES = [(390, 844), (412, 915), (375, 667), (360, 640)]
 
 
 @pytest.fixture
@@ -48,6 +49,13 @@ def test_it_says_that_the_server_stands_still_and_goes_on_by_itself(page: Page, 
     asked = page.locator("li.segment.failed")
     expect(asked.locator(".note")).to_have_text("not confirmed yet", timeout=TOLD_WITHIN_MS)
     expect(page.locator("#alarm")).to_contain_text("You can send it again")
+    desktop = page.viewport_size
+    assert desktop
+    for width, height in PHONES:
+        page.set_viewport_size({"width": width, "height": height})
+        for part in (asked.locator(".text"), asked.locator(".note"), asked.get_by_role("button", name="Send again")):
+            expect(part, f"at {width}x{height}").to_be_in_viewport(ratio=0.99)
+    page.set_viewport_size(desktop)
     asked.get_by_role("button", name="Send again").click()
     expect(page.locator("li.segment.pending")).to_have_count(1)
     page.wait_for_function("document.querySelector('li.segment .note').textContent !== 'not confirmed yet'")

@@ -306,7 +306,7 @@ def test_stored_keys_that_the_field_keys_do_not_open_are_named(settings: Setting
     assert found.level == Level.FAILED
     assert found.text.startswith("4 of the stored provider keys cannot be read with MOLTS_FIELD_KEYS: ")
     assert found.text.endswith(" and others")
-    assert "(openai) in Project A" in found.text
+    assert "(OpenAI) in Project A" in found.text
     assert "molts_field_keys" in found.mend
     assert "sk-" not in found.text + found.mend
 
@@ -314,7 +314,7 @@ def test_stored_keys_that_the_field_keys_do_not_open_are_named(settings: Setting
     assert doctor.check_secrets().level == Level.OK
     settings.MOLTS_FIELD_KEYS = settings.MOLTS_FIELD_KEYS[:1]
     ProviderKey.objects.exclude(name="Work").delete()
-    assert doctor.check_secrets().text.endswith("MOLTS_FIELD_KEYS: Work (openai) in Project A")
+    assert doctor.check_secrets().text.endswith("MOLTS_FIELD_KEYS: Work (OpenAI) in Project A")
 
 
 @pytest.mark.parametrize(("ahead", "level"), [(0, Level.OK), (10, Level.WARNING), (-120, Level.FAILED)])

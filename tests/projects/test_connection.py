@@ -83,6 +83,7 @@ def test_it_shows_what_each_kind_took(client: Client, key: ProviderKey) -> None:
     assert outcome["ok"], outcome
     assert [each["label"] for each in outcome["results"]] == ["Speech recognition", "Language model", "Voice"]
     assert all(0 <= each["latency_ms"] < 8000 for each in outcome["results"])
+    assert {each["verdict"] for each in outcome["results"]} == {"works"}
     entry = AuditEntry.objects.get()
     assert (entry.user_name, entry.object_id, entry.project) == ("alice", str(key.pk), key.project)
     assert entry.text == ("Tested the connection: speech recognition works, language model works, voice works.")
@@ -124,7 +125,7 @@ def test_a_page_instead_of_an_answer_is_told_as_that(client: Client, key: Provid
     vendor.mood = "page"
     for each in ask(client, key)["results"]:
         assert not each["ok"]
-        assert "a web page" in each["text"], each
+        assert each["text"] == "the server answered with a web page: check the base URL", each
 
 
 @pytest.mark.slow
@@ -143,7 +144,13 @@ def test_it_says_when_nobody_listens(client: Client, key: ProviderKey) -> None:
     ProviderKey.objects.filter(pk=key.pk).update(base_url="http://127.0.0.1:9/v1")
     outcome = ask(client, key)
     assert not outcome["ok"]
-    assert all(each["text"] for each in outcome["results"])
+    says = "nothing answers at 127.0.0.1:9: check the address, and that the server runs"
+    assert [each["text"] for each in outcome["results"]] == [says] * 3
+
+
+def test_it_says_when_there_is_no_such_host(client: Client, key: ProviderKey) -> None:
+    ProviderKey.objects.filter(pk=key.pk).update(base_url="http://nowhere.invalid/v1")
+    assert all("nowhere.invalid cannot be resolved" in each["text"] for each in ask(client, key)["results"])
 
 
 def test_it_tries_what_the_form_holds_and_saves_nothing(
@@ -177,6 +184,7 @@ def test_it_lists_the_models_of_a_server_without_a_usual_one(
     outcome = ask(client, None, project=project.pk, provider="vllm", base_url=vendor.url, secret="")
     assert outcome["ok"]
     assert "choose a model" in outcome["results"][0]["text"]
+    assert {each["verdict"] for each in outcome["results"]} == {"reached"}, "what was not tried is not said to work"
 
     vendor.mood = "refuse"
     assert not ask(client, None, project=project.pk, provider="vllm", base_url=vendor.url, secret=KEY)["ok"]
@@ -253,3 +261,10 @@ def test_a_key_for_hosted_faces_is_tested_like_any_other(client: Client, project
 
     assert (answer["label"], answer["ok"]) == ("Face", False)  # this vendor knows no faces
     assert "404" in answer["text"]
+
+
+def test_a_viewer_reads_whose_key_it_is(key: ProviderKey, vera: User, sign_in: Callable[[User], Client]) -> None:
+    ProviderKey.objects.filter(pk=key.pk).update(provider="openai_compatible")
+    page = sign_in(vera).get(admin_url(ProviderKey, "change", key.pk)).content.decode()
+    assert "OpenAI-compatible server" in page
+    assert "openai_compatible" not in page

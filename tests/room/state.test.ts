@@ -20,6 +20,7 @@ import {
   nextTyped,
   route,
   SLOW_START_MS,
+  shownPartials,
   undelivered,
   wantsMicrophone,
 } from "../../static/src/room/facts.ts";
@@ -237,6 +238,22 @@ describe("typed text", () => {
   it("gives way to the server's line, once for each", () => {
     const page = type(type(Page.talking())).hear(final(1, " hello ", { role: "user" }));
     assert.equal(page.state.typed.length, 1);
+  });
+
+  it("stands there once while the server's own word of it is partial", () => {
+    const page = type(Page.talking()).hear(partial("u1", " hello", 0, "user"));
+    assert.deepEqual(shownPartials(page.state), []);
+    assert.equal(page.state.typed.length, 1, "it is not confirmed by that");
+    page.hear(final(1, "hello", { role: "user", segment_id: "u1" }));
+    assert.deepEqual([page.state.typed, page.texts], [[], ["hello"]]);
+  });
+
+  it("hides nobody else's partial words", () => {
+    const page = type(Page.talking()).hear(partial("u1", "hello you", 0, "user"), partial("a1", "hello"));
+    assert.deepEqual(
+      shownPartials(page.state).map(({ text }) => text),
+      ["hello you", "hello"],
+    );
   });
 
   it("is offered again when nothing confirms it", () => {

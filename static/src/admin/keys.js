@@ -37,8 +37,8 @@ async function ask(button) {
 }
 
 function show(results, outcome, name) {
-  const lines = outcome.results.map(({ ok, label, text, latency_ms: ms }) =>
-    line(ok ? "ok" : "failed", text, `${label} ${ok ? "works" : "failed"}`, ok && ms !== null ? `${ms} ms` : ""),
+  const lines = outcome.results.map(({ ok, label, verdict, text, latency_ms: ms }) =>
+    line(ok ? "ok" : "failed", text, `${label} ${verdict}`, ok && ms !== null ? `${ms} ms` : ""),
   );
   if (outcome.error) lines.push(line("failed", outcome.error, "Not tested"));
   if (name) lines.unshift(Object.assign(document.createElement("h3"), { textContent: name }));

@@ -1,6 +1,7 @@
 /** What can be read off the state: nothing of it is stored twice. */
 
 import type { Role } from "./events.ts";
+import { sameWords } from "./format.ts";
 import type { Partial, State } from "./state.ts";
 import type { Typed } from "./typed.ts";
 
@@ -92,6 +93,12 @@ export function chip(state: State): Chip | null {
   if (state.agentState === "initializing") return "waiting";
   return state.agentState;
 }
+
+/** Partial words of both, without what the visitor typed: that stands there already, until the transcript holds it. */
+export const shownPartials = (state: State): readonly Partial[] =>
+  state.partials.filter(
+    ({ role, text }) => role !== "user" || !state.typed.some((typed) => sameWords(typed.text, text)),
+  );
 
 /** How typed words that have waited for so long travel now; null: keep them until somebody is there to read them. */
 export function route(state: State, waitedMs = 0): "chat" | "http" | null {

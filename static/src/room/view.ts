@@ -5,7 +5,7 @@ import type { Api } from "./api.ts";
 import type { Boot } from "./boot.ts";
 import { element, setText, show } from "./dom.ts";
 import type { Role } from "./events.ts";
-import { agentIsHere, caption, chip, elapsed, remaining, undelivered } from "./facts.ts";
+import { agentIsHere, caption, chip, elapsed, remaining, shownPartials, undelivered } from "./facts.ts";
 import { clock, duration, lineCount, shortClock } from "./format.ts";
 import type { Surroundings } from "./frame.ts";
 import { t } from "./i18n.ts";
@@ -342,7 +342,7 @@ function linesOf(state: State): Line[] {
         interrupted: segment.interrupted,
       }),
     ),
-    ...state.partials.map(
+    ...shownPartials(state).map(
       (partial): Line => ({
         key: partial.segment_id,
         seq: null,
