@@ -202,7 +202,8 @@ class AgentAdmin(ScopedAdmin):
             return fieldsets
         shown = {"language": "language_name"}  # without a form nothing turns the code into a name
         return [
-            (title, part | {"fields": [shown.get(name, name) for name in part["fields"]]}) for title, part in fieldsets
+            (title, part | {"fields": [shown.get(str(name), name) for name in part["fields"]]})
+            for title, part in fieldsets
         ]
 
     @property
