@@ -33,7 +33,8 @@ INTERNAL = {"MOLTS_MEDIA_UDP_PORT", "MOLTS_MEDIA_TCP_PORT"}
 def variables_read() -> set[str]:
     """Names of variables that settings and supervisor ask for."""
     found = set()
-    for file in (ROOT / "molts" / "settings.py", *(ROOT / "molts" / "supervisor").glob("*.py")):
+    supervisor = ROOT / "molts" / "supervisor"
+    for file in (ROOT / "molts" / "settings.py", supervisor / "stack.py", supervisor / "servers.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
                 continue
