@@ -238,8 +238,11 @@ async def test_three_rooms_at_once_hold_only_their_own_words(desk: Desk) -> None
 
     heard = await asyncio.gather(*map(talk, sessions, sentences))
     for sentence, said in zip(sentences, heard, strict=True):
-        assert matches(said, [("user", sentence), ("agent", ANSWERS[sentence])])
-        assert not any(same_words(said[0][1], other) for other in sentences if other != sentence)
+        # Three microphones on one busy machine may falter: a sentence can come in two pieces. Whose it is, is the point.
+        words = " ".join(text for role, text in said if role == "user")
+        assert [text for role, text in said if role == "agent"] == [ANSWERS[sentence]]
+        assert same_words(words, sentence)
+        assert not any(same_words(words, other) for other in sentences if other != sentence)
 
 
 @pytest.mark.parametrize("metadata", ["", "not a session", str(uuid.UUID(int=7))])
