@@ -283,7 +283,7 @@ class Conversation:
             session=session,
             recorder=self._recorder,
             database=self._database,
-            answer=lambda text, segment_id: self._answer_text(session, text, segment_id),
+            answer=partial(self._answer_text, session),
             leave=self._leave,
         )
 

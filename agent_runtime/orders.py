@@ -92,7 +92,8 @@ class Orders:
     # -- what an earlier job left --------------------------------------------------------------------------------------
     async def _take_over(self) -> None:
         """Answer the visitor's last lines when nobody has, and learn which orders were carried out."""
-        self._known |= await self._from_database(partial(lines.recorded_ids, session_id=self._spec.session_id))
+        # The same set that the caller looks into: it is filled, not replaced.
+        self._known.update(await self._from_database(partial(lines.recorded_ids, session_id=self._spec.session_id)))
         mine = self._recorder.segment_ids
         left = await self._from_database(partial(lines.open_lines, session_id=self._spec.session_id, not_of=mine))
         if left:
