@@ -35,7 +35,7 @@ from agent_runtime.early import hear_early_words
 from agent_runtime.farewell import say_why_not
 from agent_runtime.heartbeat import Heartbeat
 from agent_runtime.job_logs import log_through_parent
-from agent_runtime.listening import take_only_the_sound_of
+from agent_runtime.listening import take_only_the_sound_of, wait_for_sound_of
 from agent_runtime.orders import Orders
 from agent_runtime.pace import Pace
 from agent_runtime.pipeline import Pipeline, build_pipeline, describe_change, load_vad, pace_words_lightly, room_options
@@ -179,6 +179,7 @@ class Conversation:
         self._call_face(session)
         session.room_io.set_participant(self._spec.visitor_identity)  # whoever else may be in the room
         self._context.room.on("disconnected", lambda *_: self._context.shutdown(reason="room closed"))
+        await wait_for_sound_of(self._context.room, self._spec.visitor_identity, self._pipeline.agent.hears)
         self._recorder.note_ready(self._context.room.local_participant.identity)
         self._spawn(self._orders(session, on_ready=self._typed.open).run(self._context.room))
         self._spawn(self._greet(session))

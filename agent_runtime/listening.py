@@ -6,12 +6,17 @@ picture of its own face made a conversation dearer by a third to a half.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 from livekit import rtc
 from livekit.agents import AutoSubscribe, JobContext
+from livekit.rtc._proto.track_pb2 import AudioTrackFeature
+
+FIRST_SOUND_SECONDS = 3.0
 
 
 def take_only_the_sound_of(context: JobContext, identity: str) -> None:
@@ -49,3 +54,25 @@ def take_sound_of(room: rtc.Room, identity: str) -> Callable[[], None]:
     room.on("connection_state_changed", take_what_is_there)  # after a connection that was made anew
     take_what_is_there()
     return take_what_is_there
+
+
+async def wait_for_sound_of(room: rtc.Room, identity: str, hears: asyncio.Event) -> None:
+    """Return once `hears` is set, if what this participant says now would be lost before; else, and after 3 s, at once.
+
+    Between the join and the first sound lie some tenths of a second in which the job is deaf. Who is told before their
+    end that the agent listens speaks the first word to nobody. The room page records until it is heard (`early.py`).
+    """
+    participant = room.remote_participants.get(identity)
+    if participant is None or not any(map(_is_open_microphone, participant.track_publications.values())):
+        return
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(FIRST_SOUND_SECONDS):
+            await hears.wait()
+
+
+def _is_open_microphone(publication: rtc.RemoteTrackPublication) -> bool:
+    return (
+        publication.source == rtc.TrackSource.SOURCE_MICROPHONE
+        and not publication.muted
+        and AudioTrackFeature.TF_PRECONNECT_BUFFER not in publication.audio_features
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from concurrent.futures import Executor, Future
@@ -55,7 +56,7 @@ class Pipeline:
     """A session ready to start, with its chains for watching and closing."""
 
     session: AgentSession[None]
-    agent: Agent
+    agent: AttentiveAgent
     chains: dict[Kind, Chain]
     attendant: Attendant
 
@@ -85,16 +86,23 @@ class AttentiveAgent(Agent):
         super().__init__(**options)
         self._on_final = on_final
         self._attendant = attendant
+        self.hears = asyncio.Event()
+        """Set once sound of the visitor's microphone has come."""
 
     async def stt_node(
         self, audio: AsyncIterable[rtc.AudioFrame], model_settings: ModelSettings
     ) -> AsyncGenerator[stt.SpeechEvent, None]:
-        async with aclosing(Agent.default.stt_node(self, audio, model_settings)) as events:
+        async with aclosing(Agent.default.stt_node(self, self._noticed(audio), model_settings)) as events:
             async for event in events:
                 if event.type is stt.SpeechEventType.FINAL_TRANSCRIPT and event.alternatives:
                     self._attendant.note_heard()
                     self._on_final(event.alternatives[0])
                 yield event
+
+    async def _noticed(self, audio: AsyncIterable[rtc.AudioFrame]) -> AsyncGenerator[rtc.AudioFrame, None]:
+        async for frame in audio:
+            self.hears.set()
+            yield frame
 
     async def llm_node(
         self, chat_ctx: ChatContext, tools: list[Tool], model_settings: ModelSettings

@@ -68,6 +68,7 @@ class SessionRecorder:
         self._heard_words = False
         self._happened_at = time.monotonic()
         self._is_answering = False
+        self._is_ready = False
         self._session: AgentSession[Any] | None = None
         self._named: dict[str, str] = {}
         self._mine: set[str] = set()
@@ -267,7 +268,8 @@ class SessionRecorder:
         self._is_answering = event.new_state in ("thinking", "speaking")
         self._happened_at = time.monotonic()
         state = "listening" if event.new_state == "idle" else event.new_state
-        if state != "initializing":  # activate_session says so when the agent is ready
+        # LiveKit's session listens before the visitor's sound comes to it; `note_ready` says when.
+        if state != "initializing" and (self._is_ready or state != "listening"):
             self._write(partial(services.note_agent_state, session_id=self._spec.session_id, state=state))
         if state == "listening":
             self._write_usage()
@@ -367,6 +369,7 @@ class SessionRecorder:
     # -- notices and states --------------------------------------------------------------------------------------------
     def note_ready(self, identity: str) -> None:
         """The agent is in the room, as `identity`, and listens. The talk begins also while the database is away."""
+        self._is_ready = True
         self._write(partial(services.activate_session, session_id=self._spec.session_id, agent_identity=identity))
 
     def notice(self, *, level: str, code: str, text: str, once: bool = False, reason: str = "") -> None:

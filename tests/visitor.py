@@ -6,6 +6,7 @@ Used by tests, benchmarks and long proofs. Audio is 16-bit mono; times are `time
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
 import time
 import wave
@@ -20,8 +21,10 @@ from numpy.typing import NDArray
 
 RATE = 48_000
 FRAME = RATE // 100  # 10 ms
+FRAMES_AT_ONCE = 10  # each hand-over to the media library is a way there and back, which a busy machine makes late
 LOUD_RMS = 300.0
 SILENCE_SECONDS = 0.1
+SUBSCRIBED_SECONDS = 3.0
 
 
 def synthesize(text: str, path: Path, *, voice: str = "en-us", rate: int = 150) -> Path:
@@ -115,6 +118,7 @@ class Visitor:
         self.heard = Heard()
         self.seen = Seen()
         self.transcripts: list[tuple[str, str]] = []
+        self._publication: rtc.LocalTrackPublication | None = None
         self._source = rtc.AudioSource(RATE, 1, queue_size_ms=self.ahead_ms)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._voice: asyncio.Queue[NDArray[np.int16]] = asyncio.Queue()
@@ -131,7 +135,7 @@ class Visitor:
     async def _publish(self) -> None:
         track = rtc.LocalAudioTrack.create_audio_track("microphone", self._source)
         options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
-        await self.room.local_participant.publish_track(track, options)
+        self._publication = await self.room.local_participant.publish_track(track, options)
         self._spawn(self._pump())
 
     async def __aexit__(self, *_: object) -> None:
@@ -141,7 +145,11 @@ class Visitor:
         await self.room.disconnect()
 
     async def speak(self, samples: NDArray[np.int16]) -> float:
-        """Speak and return when the last sample was sent."""
+        """Speak and return when the last sample was sent. Words that nobody takes yet would be lost."""
+        if self._publication is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(SUBSCRIBED_SECONDS):
+                    await self._publication.wait_for_subscription()
         self._spoken.clear()
         await self._voice.put(samples)
         await self._spoken.wait()
@@ -171,15 +179,15 @@ class Visitor:
                 else:
                     await asyncio.sleep(FRAME / RATE)
                 continue
-            for start in range(0, len(samples), FRAME):
-                chunk = samples[start : start + FRAME]
-                await self._send(np.pad(chunk, (0, FRAME - len(chunk))))
+            samples = np.pad(samples, (0, -len(samples) % FRAME))
+            for start in range(0, len(samples), FRAMES_AT_ONCE * FRAME):
+                await self._send(samples[start : start + FRAMES_AT_ONCE * FRAME])
             await self._source.wait_for_playout()
             self.last_sample_at = time.time()
             self._spoken.set()
 
     async def _send(self, chunk: NDArray[np.int16]) -> None:
-        await self._source.capture_frame(rtc.AudioFrame(chunk.tobytes(), RATE, 1, FRAME))
+        await self._source.capture_frame(rtc.AudioFrame(chunk.tobytes(), RATE, 1, len(chunk)))
 
     def _on_track(self, track: rtc.Track, *_: object) -> None:
         if track.kind == rtc.TrackKind.KIND_AUDIO:

@@ -227,22 +227,20 @@ async def test_three_rooms_at_once_hold_only_their_own_words(desk: Desk) -> None
     agent = await desk.make_agent(greeting="")
     sentences = [TABLE, MEETING, PHONE]
     sessions = [await desk.begin(agent) for _ in sentences]
+    # Made before anybody talks: while this process makes one, the microphones of the others would falter.
+    voices = {sentence: desk.speech(sentence) for sentence in sentences}
 
     async def talk(session: LiveSession, sentence: str) -> list[tuple[str, str]]:
         async with desk.visitor(session) as visitor:
             await desk.until_agent_is(session, "listening")
-            end = await visitor.speak(desk.speech(sentence))
+            end = await visitor.speak(voices[sentence])
             await visitor.wait_for_sound(end)
             await visitor.wait_until_quiet()
             return await desk.until_said(session, 2)
 
     heard = await asyncio.gather(*map(talk, sessions, sentences))
     for sentence, said in zip(sentences, heard, strict=True):
-        # Three microphones on one busy machine may falter and a sentence come in two pieces: whose it is, is the point.
-        words = " ".join(text for role, text in said if role == "user")
-        assert [text for role, text in said if role == "agent"] == [ANSWERS[sentence]]
-        assert same_words(words, sentence)
-        assert not any(same_words(words, other) for other in sentences if other != sentence)
+        assert matches(said, [("user", sentence), ("agent", ANSWERS[sentence])])
 
 
 @pytest.mark.parametrize("metadata", ["", "not a session", str(uuid.UUID(int=7))])

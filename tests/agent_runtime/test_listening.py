@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from livekit import rtc
 from livekit.agents import AutoSubscribe
+from livekit.rtc._proto.track_pb2 import AudioTrackFeature
 
-from agent_runtime.listening import take_only_the_sound_of, take_sound_of
+from agent_runtime import listening
+from agent_runtime.listening import take_only_the_sound_of, take_sound_of, wait_for_sound_of
 from tests.agent_runtime.talk import Desk
 
 AUDIO, VIDEO = rtc.TrackKind.KIND_AUDIO, rtc.TrackKind.KIND_VIDEO
@@ -18,6 +20,9 @@ AUDIO, VIDEO = rtc.TrackKind.KIND_AUDIO, rtc.TrackKind.KIND_VIDEO
 class Publication:
     def __init__(self, kind: Any) -> None:
         self.kind = kind
+        self.source: Any = None
+        self.muted = False
+        self.audio_features: tuple[Any, ...] = ()
         self.subscribed = False
 
     def set_subscribed(self, subscribed: bool) -> None:
@@ -99,6 +104,47 @@ async def test_joining_takes_the_sound_that_was_there_and_nothing_else() -> None
     assert context.asked == [{"auto_subscribe": AutoSubscribe.SUBSCRIBE_NONE}]
     assert visitor.taken == [True, False]
     assert face.taken == [False, False]
+
+
+# -- being ready ------------------------------------------------------------------------------------------------------
+MICROPHONE, SCREEN = rtc.TrackSource.SOURCE_MICROPHONE, rtc.TrackSource.SOURCE_SCREENSHARE_AUDIO
+RECORDED = AudioTrackFeature.TF_PRECONNECT_BUFFER
+
+
+def room_with_a_track(*, source: Any = MICROPHONE, muted: bool = False, features: tuple[Any, ...] = ()) -> Any:
+    visitor = Participant("visitor", AUDIO)
+    (publication,) = visitor.track_publications.values()
+    publication.source, publication.muted, publication.audio_features = source, muted, features
+    return Room(visitor)
+
+
+async def test_an_open_microphone_is_heard_before_the_agent_is_said_to_listen() -> None:
+    hears = asyncio.Event()
+    waiting = asyncio.create_task(wait_for_sound_of(room_with_a_track(), "visitor", hears))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    hears.set()
+    await asyncio.wait_for(waiting, 1)
+
+
+async def test_a_microphone_that_sends_nothing_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "FIRST_SOUND_SECONDS", 0.05)
+    await asyncio.wait_for(wait_for_sound_of(room_with_a_track(), "visitor", asyncio.Event()), 1)
+
+
+@pytest.mark.parametrize(
+    "room",
+    [
+        Room(),
+        Room(Participant("visitor")),
+        room_with_a_track(muted=True),
+        room_with_a_track(source=SCREEN),
+        room_with_a_track(features=(RECORDED,)),  # nothing of it is lost meanwhile
+    ],
+    ids=["nobody", "no track", "muted", "no microphone", "recorded"],
+)
+async def test_where_no_word_could_be_lost_nothing_is_waited_for(room: Any) -> None:
+    await asyncio.wait_for(wait_for_sound_of(room, "visitor", asyncio.Event()), 1)
 
 
 @pytest.mark.slow

@@ -139,6 +139,26 @@ def segments(session: LiveSession) -> list[tuple[int, str, str, bool]]:
     return [(s.seq, s.role, s.text, s.interrupted) for s in Segment.objects.filter(session=session)]
 
 
+# -- being ready ------------------------------------------------------------------------------------------------------
+async def test_the_agent_listens_only_once_it_is_ready(talk: Talk) -> None:
+    async def states() -> list[str]:
+        await talk.recorder.flush(seconds=5)
+        session = await talk.query(fresh.get)
+        return [session.state, session.agent_state]
+
+    fresh = LiveSession.objects.filter(pk=talk.session.pk)
+    await talk.query(lambda: fresh.update(state="waiting", agent_state="initializing", active_at=None))
+    talk.agent_state("listening")  # LiveKit's session says so before the room's sound has come
+    assert await states() == ["waiting", "initializing"]
+    talk.agent_state("speaking")  # what it says is heard all the same
+    assert await states() == ["waiting", "speaking"]
+    talk.recorder.note_ready("agent-1")
+    assert await states() == ["active", "listening"]
+    for state in ("thinking", "listening"):
+        talk.agent_state(state)
+        assert await states() == ["active", state]
+
+
 # -- order and times ---------------------------------------------------------------------------------------------------
 async def test_it_numbers_what_was_said_in_the_order_of_the_conversation(talk: Talk) -> None:
     talk.says("Hello.")

@@ -61,3 +61,20 @@ class TooFew(Steady):
     def render(self, jobs: Any) -> list[Any]:
         self.opened += 1
         return [frames if self.opened % 2 else [] for frames in super().render(jobs)]
+
+
+class Remembering(Steady):
+    """Each frame is as bright as the number of jobs its session has had. The second session fails in its third."""
+
+    label = "Remembering"
+    remembers = True
+
+    def render(self, jobs: Any) -> list[Any]:
+        time.sleep(float(self.settings.get("seconds", 0)))
+        results = []
+        for session, _ in jobs:
+            session.jobs = getattr(session, "jobs", 0) + 1
+            if session.number == 2 and session.jobs == 3:
+                raise RuntimeError("CUDA out of memory")
+            results.append([np.full((64, 64, 3), 5 * session.jobs, np.uint8)])
+        return results

@@ -262,6 +262,21 @@ async def test_a_model_that_gives_too_few_frames_is_named(tmp_path: Path) -> Non
         await stream.aclose()
 
 
+async def test_a_failed_conversation_costs_no_other_a_frame_of_a_model_that_remembers(tmp_path: Path) -> None:
+    with steady(tmp_path, "--slots", "2", "--set", "seconds=0.02", kind="Remembering") as host:
+        good, bad = await open_at(host), await open_at(host)
+        for stream in (good, bad):
+            await push(stream, speech([0.1] * 4))
+            await stream.flush()
+        with pytest.raises(EngineFailed, match="CUDA out of memory"):
+            await read_utterance(aiter(bad))
+        # As luma of video, which goes from 16 to 235.
+        jobs = [(luma - 16) / 219 * 255 / 5 for luma in (await read_utterance(aiter(good))).bright]
+        assert jobs == pytest.approx(range(1, 21), abs=0.2)
+        await good.aclose()
+        await bad.aclose()
+
+
 async def test_a_model_that_cannot_be_loaded_says_what_to_do(tmp_path: Path) -> None:
     with steady(tmp_path, kind="Unloadable") as host:
         assert host.health()["ready"] is False

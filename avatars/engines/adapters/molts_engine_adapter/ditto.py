@@ -36,6 +36,7 @@ class Ditto(Model):
     label = "Ditto"
     lookahead = 1.0
     batch = 4
+    remembers = True
     frames_per_job = 5
     frame_seconds = FRAME_SECONDS
     most_sessions = 8

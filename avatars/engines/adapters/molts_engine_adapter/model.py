@@ -76,6 +76,7 @@ class Model:
     lookahead = 0.0  # seconds of sound after a frame that must be known to make it
     batch = 8  # most jobs in one call
     jobs_at_once = 1  # of one session in one call
+    remembers = False  # whether a job changes what its session remembers, so that none may be rendered a second time
     frames_per_job = 1
     most_sessions = 64
     audio_seconds = 10.0  # how much speech may wait

@@ -28,6 +28,7 @@ class SadTalker(Model):
     live = False
     most_sessions = 4
     batch = 1
+    remembers = True
     frames_per_job = READ
     audio_seconds = 600.0
     frame_seconds = 3600.0

@@ -374,23 +374,27 @@ class Host:
                 event.set()
 
     def _render(self, jobs: list[Any]) -> list[Any]:
-        """Frames as they are sent, or the ModelError, for each job. When a batch fails, each job is tried alone: one
-        conversation's bad input must not end the others."""
+        """Frames as they are sent, or the ModelError, for each job. One conversation's bad input must not end the
+        others: when a batch fails, each job is tried alone, and where a job must not be rendered twice, at once."""
         self._calls += 1
+        each = [[job] for job in jobs]
+        if self.model.remembers:
+            groups = each
+        elif len({id(stream) for stream, _ in jobs}) == 1:
+            groups = [jobs]
+        else:
+            with contextlib.suppress(Exception):
+                return self._render_batch(jobs)
+            groups = each
+        return [result for group in groups for result in self._render_alone(group)]
+
+    def _render_alone(self, jobs: list[Any]) -> list[Any]:
+        """The same for jobs of one conversation."""
         try:
             return self._render_batch(jobs)
         except Exception as error:
-            if len({id(stream) for stream, _ in jobs}) == 1:
-                logger.warning("a job failed: %s", error, exc_info=not isinstance(error, ModelError))
-                return [as_model_error(error, self.model.label)] * len(jobs)
-        results: list[Any] = []
-        for job in jobs:
-            try:
-                results.extend(self._render_batch([job]))
-            except Exception as error:
-                logger.warning("a job failed: %s", error, exc_info=not isinstance(error, ModelError))
-                results.append(as_model_error(error, self.model.label))
-        return results
+            logger.warning("a job failed: %s", error, exc_info=not isinstance(error, ModelError))
+            return [as_model_error(error, self.model.label)] * len(jobs)
 
     def _render_batch(self, jobs: list[Any]) -> list[Any]:
         given = self.model.render([(stream.session, job) for stream, job in jobs])

@@ -28,6 +28,7 @@ class SyncTalk(Model):
     label = "SyncTalk"
     lookahead = LOOKAHEAD
     batch = 8
+    remembers = True
     frames_per_job = 2
     environment = {
         "data_path": "SYNCTALK_DATA_PATH",
