@@ -25,7 +25,6 @@ from tests.agent_runtime.talk import (
     agents_in,
     dense,
     matches,
-    same_words,
     type_text,
 )
 
