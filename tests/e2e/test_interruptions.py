@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(240)]
 CUT_SECONDS = 10.0
 STOPPED_SECONDS = 12.0
 NOTICED_SECONDS = 10.0  # a late or lost agent is said by then
-BACK_SECONDS = 10.0  # and the conversation goes on by then, once the agent is there again
+BACK_SECONDS = 20.0  # and the conversation goes on by then, once the agent is there again
 
 
 # -- the page's line to the server ------------------------------------------------------------------------------------
@@ -216,6 +216,7 @@ def test_it_says_that_the_agent_stands_still_and_goes_on_with_it(by_hand: HandSt
 
 def test_it_brings_another_agent_when_one_is_killed(by_hand: HandStarted, enter: Enter) -> None:
     visitor, session = talking(by_hand, enter)
+    wait_for("the job of this conversation alone", lambda: len(by_hand.jobs()) == 1, seconds=BACK_SECONDS)
     (job,) = by_hand.jobs()
     generation = by_hand.molts.session(session)["claimed_generation"]
     job.kill()
