@@ -22,6 +22,8 @@ from agent_runtime.db import DatabaseThread
 from avatars.choices import PipelineKind
 from avatars.models import Agent, PipelineStep
 from projects.models import ProviderKey
+from sessions import services
+from sessions.choices import EndReason
 from sessions.models import LiveSession, Segment, SessionNotice
 from tests.agent_runtime.broken_vendor import DEAD, DONE, EMPTY, HANGS, KEY, PAGE, REFUSED, RunningBrokenVendor
 from tests.agent_runtime.stack import RedisServer, Stack
@@ -32,6 +34,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(4 * 3600)]
 ROUNDS = int(os.environ.get("MOLTS_SOAK_ROUNDS", "20"))
 CHOSEN = [name.strip() for name in os.environ.get("MOLTS_SOAK_CASES", "").split(",") if name.strip()]
 SAYS = apologies_for("en")
+AT_ONCE = int(os.environ.get("MOLTS_SOAK_AT_ONCE", "3"))  # talks; each takes about a sixth of a core
 SOON = 4.0
 DEADLINE = 6.0
 SLACK = 3.0  # after a deadline: a voice begins, a row is written
@@ -82,15 +85,11 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 def test_whatever_fails_is_said_in_time_and_comes_back(stack: Stack, django_db_blocker: DjangoDbBlocker) -> None:
     cases = [case for case in CASES if not CHOSEN or case.name in CHOSEN]
-    scores: dict[str, Score] = {}
-    with django_db_blocker.unblock(), stack.in_use(), RunningBrokenVendor() as running:
-        running.vendor.audio = synthesize("This is the voice from afar.", stack.folder / "afar.wav").read_bytes()
-        for case in cases:
-            scores[case.name] = asyncio.run(_talk(stack, running, case))
-            print(_row(case.name, scores[case.name]), flush=True)
+    with django_db_blocker.unblock(), stack.in_use():
+        scores = asyncio.run(_talk_of_all(stack, cases))
     print("\n".join(["", f"{'case':24} of {ROUNDS}: said  back   sound     sentence  notice   (median/slowest, s)"]))
-    for name, score in scores.items():
-        print(_row(name, score))
+    for case in cases:
+        print(_row(case.name, scores[case.name]))
     for case in cases:
         score = scores[case.name]
         assert len(score.sentence) == len(score.notice) == score.back == ROUNDS, case.name
@@ -100,8 +99,27 @@ def test_whatever_fails_is_said_in_time_and_comes_back(stack: Stack, django_db_b
         assert max(score.notice) <= late, case.name
 
 
+async def _talk_of_all(stack: Stack, cases: list[Case]) -> dict[str, Score]:
+    voice = synthesize("This is the voice from afar.", stack.folder / "afar.wav").read_bytes()
+    scores: dict[str, Score] = {}
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def talk(case: Case) -> None:
+        async with places:
+            with RunningBrokenVendor() as running:
+                running.vendor.audio = voice
+                scores[case.name] = await _talk(stack, running, case)
+            print(_row(case.name, scores[case.name]), flush=True)
+
+    async with asyncio.TaskGroup() as group:
+        for case in cases:
+            group.create_task(talk(case))
+    return scores
+
+
 async def _talk(stack: Stack, running: RunningBrokenVendor, case: Case) -> Score:
-    desk, score = Desk(stack, DatabaseThread("soak")), Score()
+    database = DatabaseThread("soak")
+    desk, score = Desk(stack, database), Score()
     try:
         running.be("well")
         agent = await _make_agent(desk, running, case)
@@ -111,8 +129,9 @@ async def _talk(stack: Stack, running: RunningBrokenVendor, case: Case) -> Score
             for _ in range(ROUNDS):
                 await _break_and_mend(desk, running, visitor, session, case, score)
         assert (await desk.session(session)).is_live
+        await desk.query(lambda: services.end_session(session_id=session.pk, reason=EndReason.ENDED_BY_API))
     finally:
-        await desk.aclose()
+        database.close()  # not the desk: it would wait until nobody talks any more
     return score
 
 
