@@ -1,8 +1,7 @@
-"""Agents with their voices and faces."""
+"""Revisions of agents, voices and faces. The agents' own pages tell of conversations: `sessions/admin/agents.py`."""
 
-from avatars.admin.agents import AgentAdmin
 from avatars.admin.faces import AvatarAdmin
 from avatars.admin.revisions import AgentRevisionAdmin
 from avatars.admin.voices import VoiceAdmin
 
-__all__ = ["AgentAdmin", "AgentRevisionAdmin", "AvatarAdmin", "VoiceAdmin"]
+__all__ = ["AgentRevisionAdmin", "AvatarAdmin", "VoiceAdmin"]
