@@ -1,7 +1,9 @@
-"""Revisions of agents, voices and faces. The agents' own pages tell of conversations: `sessions/admin/agents.py`."""
+"""The admin's pages for voices and revisions, and the parts of those for agents and avatars.
 
-from avatars.admin.faces import AvatarAdmin
+The pages of agents and avatars tell of conversations too, so `sessions/admin/` registers them.
+"""
+
 from avatars.admin.revisions import AgentRevisionAdmin
 from avatars.admin.voices import VoiceAdmin
 
-__all__ = ["AgentRevisionAdmin", "AvatarAdmin", "VoiceAdmin"]
+__all__ = ["AgentRevisionAdmin", "VoiceAdmin"]
