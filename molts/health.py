@@ -15,10 +15,10 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from molts import beats
+from molts.admin.speech_figures import speech_series
 from molts.beats import WorkerKind
 from molts.database import DatabaseUnavailable, check_writable
 from molts.errors import MoltsError
-from molts.speech_figures import speech_series
 from sessions import presence, rooms
 from sessions.choices import LIVE_STATES
 from sessions.models import LiveSession

@@ -430,7 +430,7 @@ class ScopedAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # untyped
         return context
 
     def _search_apps(self, app_list: Any, search_term: str) -> list[SearchResult]:
-        """Nothing: pages are found by their titles in the sidebar (`molts.admin_frame.search_pages`)."""
+        """Nothing: pages are found by their titles in the sidebar (`molts.admin.frame.search_pages`)."""
         return []
 
     def _search_models(

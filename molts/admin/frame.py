@@ -13,7 +13,7 @@ from django.urls import reverse_lazy
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
-HERE = "molts.admin_frame"
+HERE = "molts.admin.frame"
 DOCS_URL = "/docs/"
 CHECK_URL = "/check"
 
@@ -53,7 +53,7 @@ def is_superuser(request: HttpRequest) -> bool:
 
 def start_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """What the admin's first page shows."""
-    from molts.start_page import start_page_context
+    from molts.admin.start_page import start_page_context
 
     return {**context, **start_page_context(request)}
 
