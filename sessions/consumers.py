@@ -38,7 +38,7 @@ from sessions.reconcile import reconcile_session
 from sessions.visitor import opens_session
 
 if TYPE_CHECKING:
-    from projects.access import Actor
+    from projects.models import Actor
 
 logger = logging.getLogger(__name__)
 

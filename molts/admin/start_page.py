@@ -30,6 +30,11 @@ class Step:
     optional: bool = False
 
 
+def start_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Django's context of the first page, with what it shows; the frame names this function."""
+    return {**context, **start_page_context(request)}
+
+
 def start_page_context(request: HttpRequest) -> dict[str, Any]:
     shown: dict[str, Any] = {"docs_url": DOCS_URL, "check_url": CHECK_URL}
     if not may_do(request, Action.VIEW):
