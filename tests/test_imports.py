@@ -281,9 +281,10 @@ def back_doors(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Where a module gets at models without an import: line and name. Both `x.related_model` and
     `getattr(x, "related_model")`."""
     for node in ast.walk(tree):
-        name = node.attr if isinstance(node, ast.Attribute) else node.value if isinstance(node, ast.Constant) else None
-        if isinstance(name, str) and name in INTROSPECTION:
-            yield node.lineno, name
+        if isinstance(node, ast.Attribute | ast.Constant):
+            name = node.attr if isinstance(node, ast.Attribute) else node.value
+            if isinstance(name, str) and name in INTROSPECTION:
+                yield node.lineno, name
 
 
 def signals(tree: ast.AST) -> Iterator[tuple[int, str]]:
