@@ -11,7 +11,6 @@ import shutil
 import stat
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx2
 import redis
 from asgiref.sync import async_to_sync
 from django.conf import settings
@@ -280,11 +280,10 @@ def _clock_skews() -> Iterator[float]:
         settings.LIVEKIT_URL.replace("ws", "http", 1) if settings.LIVEKIT_URL.startswith("ws") else settings.LIVEKIT_URL
     )
     try:
-        with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as answer:  # noqa: S310 - checked by the settings
-            date = answer.headers.get("Date")
+        date = network.ask_own_part(url).headers.get("Date")
         if date:
             yield parsedate_to_datetime(date).timestamp() - int(time.time())
-    except (OSError, ValueError):
+    except (httpx2.HTTPError, ValueError):
         pass
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import ipaddress
 import secrets
 import socket
-import urllib.error
-import urllib.request
 from urllib.parse import urlsplit
 
 import aiohttp
+import httpx2
 from asgiref.sync import async_to_sync
 from django.conf import settings
 
 from molts.doctor_checks.findings import PATIENCE_SECONDS, START_IT, Finding, failed, ok, short, warning
+from molts.http import EVERY_NETWORK, Limits, fetch
 from sessions import rooms, tokens
+
+PATIENCE = Limits(PATIENCE_SECONDS, PATIENCE_SECONDS, PATIENCE_SECONDS, max_bytes=1_000_000)
 
 
 def check_media_ports() -> Finding:
@@ -40,15 +42,13 @@ def check_web() -> Finding:
     from molts.supervisor.given import local_url
 
     url = f"{local_url(settings.MOLTS_HOST, settings.MOLTS_PORT)}/readyz"
-    host = urlsplit(settings.MOLTS_PUBLIC_URL).netloc
-    request = urllib.request.Request(url, headers={"Host": host})  # noqa: S310 - always http, to ourselves
     try:
-        with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS):  # noqa: S310
-            return ok(settings.MOLTS_PUBLIC_URL)
-    except urllib.error.HTTPError as error:
-        return failed(f"{url} answers {error.code}", "Mend the other rows; the web part waits for them")
-    except OSError as error:
-        return failed(f"{url}: {short(getattr(error, 'reason', error))}", START_IT)
+        answer = ask_own_part(url, headers={"Host": urlsplit(settings.MOLTS_PUBLIC_URL).netloc})
+    except httpx2.HTTPError as error:
+        return failed(f"{url}: {short(error)}", START_IT)
+    if answer.is_success:
+        return ok(settings.MOLTS_PUBLIC_URL)
+    return failed(f"{url} answers {answer.status_code}", "Mend the other rows; the web part waits for them")
 
 
 def check_public_address() -> Finding:
@@ -148,6 +148,11 @@ def _offer() -> rooms.Offer:
             await rooms.close_room(room_name)
 
     return async_to_sync(ask)()
+
+
+def ask_own_part(url: str, headers: dict[str, str] | None = None) -> httpx2.Response:
+    """The answer of a part of this installation. Raises httpx2.HTTPError."""
+    return fetch(url, headers=headers, limits=PATIENCE, allowed_networks=EVERY_NETWORK)
 
 
 async def _first_word(url: str, headers: dict[str, str]) -> str:

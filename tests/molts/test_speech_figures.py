@@ -170,7 +170,7 @@ def test_a_server_that_trickles_holds_nothing_up(speech_server: StandIn, setting
         with pytest.raises(SpeechServerSilent):
             read_state(settings.MOLTS_SPEECH_URL, timeout=0.1)
     until = time.monotonic() + 5
-    while [each for each in threading.enumerate() if each.name == "speech-state"]:
+    while [each for each in threading.enumerate() if each.name == "fetch"]:
         assert time.monotonic() < until, f"threads stay: {before} before, {threading.active_count()} now"
         time.sleep(0.02)
 
