@@ -21,10 +21,12 @@ from livekit.agents import AgentServer, JobContext, JobProcess, JobRequest
 from livekit.agents.worker import WorkerPermissions
 
 from agent_runtime import entrypoint
+from agent_runtime.livekit_private import on_process_closed, report_load
+from molts import beats
+from molts.beats import WorkerInfo, WorkerKind
 from molts.errors import Unavailable
 from molts.life import SignOfLife
 from sessions import presence
-from sessions.presence import WorkerInfo, WorkerKind
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +146,7 @@ class Worker(ABC):
         """No new conversations: the reconciler no longer counts on this worker."""
         self._stop_beats()
         try:
-            await asyncio.to_thread(presence.forget_worker, self.id, self._options.kind)
+            await asyncio.to_thread(beats.forget_worker, self.id, self._options.kind)
         except Unavailable:
             logger.info("worker not signed off: Redis is away")
 
@@ -170,11 +172,10 @@ class Worker(ABC):
     async def _come_round(self) -> None:
         while True:
             self._life.came_round()
-            await asyncio.sleep(presence.BEAT_SECONDS)
+            await asyncio.sleep(beats.BEAT_SECONDS)
 
     def _on_started(self) -> None:
-        pool = self.server._proc_pool
-        pool.on("process_closed", self._on_process_closed)
+        on_process_closed(self.server, self._on_process_closed)
 
     def _on_registered(self, *_: Any) -> None:
         if self._beats is None:
@@ -194,13 +195,13 @@ class Worker(ABC):
             )
             try:
                 if not self._life.is_hung:  # one that hangs takes no calls
-                    presence.beat_worker(info, self._options.kind)
+                    beats.beat_worker(info, self._options.kind)
                 if first:
                     first = False
                     self._on_ready()
             except Unavailable:
                 logger.warning("worker beat not sent: Redis is away")
-            self._beat_due.wait(presence.BEAT_SECONDS)
+            self._beat_due.wait(beats.BEAT_SECONDS)
             self._beat_due.clear()
 
     def _stop_beats(self) -> None:
@@ -211,8 +212,7 @@ class Worker(ABC):
         """A slot is free: to Redis and to the media server at once. Between LiveKit's own reports, which are seconds
         apart, a call would find nobody, and the media server does not repeat it."""
         self._beat_due.set()
-        await self.server._refresh_worker_load()
-        await self.server._update_worker_status()
+        await report_load(self.server)
 
     def _on_process_closed(self, process: Any) -> None:
         running = getattr(process, "running_job", None)

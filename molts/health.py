@@ -13,9 +13,10 @@ from django.http import HttpRequest, HttpResponse, HttpResponseForbidden, JsonRe
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from molts import beats
 from molts.database import DatabaseUnavailable, check_writable
 from molts.errors import MoltsError
-from sessions import presence, rooms
+from sessions import rooms
 
 View = Callable[[HttpRequest], HttpResponse]
 
@@ -64,7 +65,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
     """The database takes writes, Redis and media server answer."""
     checks = {
         "database": _check(check_writable),
-        "redis": _check(presence.workers),
+        "redis": _check(beats.workers),
         "media_server": _check(_ask_media_server),
     }
     ready = all(text == "ok" for text in checks.values())

@@ -13,13 +13,14 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from molts import beats
+from molts.admin.speech_figures import State, read_figures
+from molts.beats import WorkerKind
 from molts.errors import MoltsError
-from molts.speech_figures import State, read_figures
 from projects.providers.speech_state import SpeechServerSilent
 from sessions import presence
 from sessions.choices import LIVE_STATES
 from sessions.models import LiveSession
-from sessions.presence import WorkerKind
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -79,7 +80,7 @@ def session_metric() -> Metric:
 def agent_metrics() -> Iterator[Metric]:
     """Without Redis the workers are unknown, which is not the same as none."""
     try:
-        workers = presence.workers()
+        workers = beats.workers()
         clock = presence.clock_beats()
     except MoltsError:
         yield _metric("molts_redis_up", "Redis answers.", 0)
@@ -95,7 +96,7 @@ def agent_metrics() -> Iterator[Metric]:
 def avatar_metrics() -> Iterator[Metric]:
     """What avatars count and measure of themselves: the slowest and the sum, over those in conversations now."""
     try:
-        workers, faces, sums = presence.workers(WorkerKind.AVATAR), presence.avatar_figures(), presence.avatar_sums()
+        workers, faces, sums = beats.workers(WorkerKind.AVATAR), presence.avatar_figures(), presence.avatar_sums()
     except MoltsError:
         return
 

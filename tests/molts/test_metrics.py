@@ -17,8 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import Settings
 
 from avatars.models import Agent
+from molts import beats
+from molts.beats import WorkerInfo, WorkerKind
 from sessions import presence
-from sessions.presence import WorkerInfo, WorkerKind
 from tests.molts.test_speech_figures import StandIn, speech_server  # noqa: F401 - a fixture
 from tests.servers import MediaServer
 from tests.sessions.factories import make_session
@@ -37,9 +38,9 @@ def at_work(agent: Agent, live_servers: MediaServer, request: pytest.FixtureRequ
     stand_in: StandIn = request.getfixturevalue("speech_server")
     for state in ("waiting", "active", "active", "ended"):
         make_session(agent, state=state)
-    presence.beat_worker(WorkerInfo("one", "host", 1, 4, 1))
-    presence.beat_worker(WorkerInfo("two", "host", 2, 8, 2))
-    presence.beat_worker(WorkerInfo("three", "host", 3, 2, 1), WorkerKind.AVATAR)
+    beats.beat_worker(WorkerInfo("one", "host", 1, 4, 1))
+    beats.beat_worker(WorkerInfo("two", "host", 2, 8, 2))
+    beats.beat_worker(WorkerInfo("three", "host", 3, 2, 1), WorkerKind.AVATAR)
     presence.beat_avatar("avatar-1", {"frames": 900, "dropped": 2, "gaps": 1, "interval_p99_ms": 44.5})
     presence.beat_avatar("avatar-2", {"frames": 100, "interval_p99_ms": 52, "skew_p99_ms": 7.25})
     presence.count_avatar(joins=2, join_seconds=2.5, answers=1, playback_seconds=0.3)
@@ -97,7 +98,7 @@ def test_five_hundred_conversations_leave_their_sums_and_no_files(
 
 def test_only_who_is_asked_for_metrics_loads_their_library() -> None:
     code = (
-        "import sys, django; django.setup(); import molts.urls, molts.celery, molts.speech_figures, molts.start_page\n"
+        "import sys, django; django.setup(); import molts.urls, molts.celery, molts.admin.start_page\n"
         "print('prometheus_client' in sys.modules)"
     )
     env = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}

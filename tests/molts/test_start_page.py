@@ -15,7 +15,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from avatars.models import Agent, Voice
-from molts.figures import MOST_CONVERSATIONS, RANGES
+from molts.admin.figures import MOST_CONVERSATIONS, RANGES
 from projects.models import Member, Project
 from projects.services import create_project
 from sessions.models import LiveSession, RoomLink, SessionNotice, Turn
@@ -208,7 +208,7 @@ def test_the_chosen_project_narrows_it(
 def test_a_busy_project_costs_few_queries_and_says_what_it_read(
     agent: Agent, alice: User, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("molts.figures.MOST_CONVERSATIONS", 5)
+    monkeypatch.setattr("molts.admin.figures.MOST_CONVERSATIONS", 5)
     client = sign_in(alice)
     now = datetime.now(UTC)
     for number in range(8):

@@ -395,7 +395,7 @@ class Up:
 
     def _show_links(self) -> None:
         for link in self._welcome.links:
-            self._console.line(f"demo room: {link['url']}")
+            self._console.line(f"demo room: {link['url']} ({link['agent']})")
 
     def _show_admin(self) -> None:
         admin = self._welcome.take_admin()
@@ -406,10 +406,10 @@ class Up:
 
 def worker_beats(redis_url: str, part: str) -> bool:
     """Whether the worker of this part of molts (AGENT or AVATAR) is registered and says so."""
-    from sessions import presence
+    from molts import beats
 
     settings.REDIS_URL = redis_url  # chosen after the settings were read
     try:
-        return bool(presence.workers(presence.WorkerKind.AVATAR if part == AVATAR else presence.WorkerKind.AGENT))
+        return bool(beats.workers(beats.WorkerKind.AVATAR if part == AVATAR else beats.WorkerKind.AGENT))
     except Unavailable:
         return False
