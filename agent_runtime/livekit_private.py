@@ -67,7 +67,8 @@ async def send_stream_part(
 
 # -- a session and its room -------------------------------------------------------------------------------------------
 def is_recorded(publication: rtc.RemoteTrackPublication) -> bool:
-    """Whether the beginning of this microphone, from before anybody heard it, is sent as a recording. livekit 1.1.21."""
+    """Whether the beginning of this microphone, from before anybody heard it, is sent as a recording.
+    livekit 1.1.21."""
     return AudioTrackFeature.TF_PRECONNECT_BUFFER in publication.audio_features
 
 
