@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AbstractBaseUser
@@ -18,7 +17,8 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from avatars.models import Agent
-from avatars.services import resolve_pipeline, save_agent_revision
+from avatars.services import resolve_snapshot, save_agent_revision
+from avatars.snapshots import AgentSnapshot
 from molts.errors import BadInput, Busy, Conflict, Gone, MoltsError
 from molts.redact import hide_secrets
 from molts.text import clean_line, clean_text
@@ -147,7 +147,7 @@ def _create_session(*, agent: Agent, link: RoomLink | None, visitor_name: str, s
                 project=project, agent=agent, one_session=True, max_concurrent=1, max_minutes=agent.max_minutes
             )
         revision = save_agent_revision(agent=agent)
-        spec = {**revision.snapshot, "pipeline": resolve_pipeline(snapshot=revision.snapshot)}
+        snapshot = resolve_snapshot(revision.agent_snapshot)
         session = LiveSession.objects.create(
             project=project,
             agent=agent,
@@ -157,8 +157,8 @@ def _create_session(*, agent: Agent, link: RoomLink | None, visitor_name: str, s
             room_name=rooms.new_room_name(),
             visitor_identity=f"visitor-{secrets.token_urlsafe(9)}",
             visitor_name=visitor_name,
-            spec=spec,
-            max_seconds=_longest(spec, link) * 60,
+            spec=snapshot.as_json(),
+            max_seconds=_longest(snapshot, link) * 60,
         )
         Participant.objects.create(
             session=session, identity=session.visitor_identity, kind=ParticipantKind.VISITOR, name=visitor_name
@@ -166,8 +166,8 @@ def _create_session(*, agent: Agent, link: RoomLink | None, visitor_name: str, s
     return session
 
 
-def _longest(spec: dict[str, Any], link: RoomLink | None) -> int:
-    minutes: int = spec["limits"]["max_minutes"]
+def _longest(snapshot: AgentSnapshot, link: RoomLink | None) -> int:
+    minutes = snapshot.limits.max_minutes
     return min(minutes, link.max_minutes) if link is not None else minutes
 
 
@@ -209,7 +209,12 @@ def activate_session(*, session_id: uuid.UUID, agent_identity: str) -> None:
         Participant.objects.update_or_create(
             session=session,
             identity=agent_identity,
-            defaults={"kind": ParticipantKind.AGENT, "name": session.spec["name"], "joined_at": now, "left_at": None},
+            defaults={
+                "kind": ParticipantKind.AGENT,
+                "name": session.agent_snapshot.name,
+                "joined_at": now,
+                "left_at": None,
+            },
         )
         offset = offset_ms(session, now)
         if was_waiting:
@@ -465,7 +470,7 @@ def session_data(session: LiveSession) -> events.SessionData:
             "id": session.pk,
             "state": session.state,
             "reason": session.reason or None,
-            "agent_name": session.spec["name"],
+            "agent_name": session.agent_snapshot.name,
             "agent_state": session.agent_state,
             "started_at": session.created_at,
             "ended_at": session.ended_at,

@@ -31,6 +31,19 @@ class Kind(StrEnum):
     TTS = "tts"
     AVATAR = "avatar"
 
+    @property
+    def label(self) -> str:
+        """Its name for people."""
+        return _LABELS[self]
+
+
+_LABELS = {
+    Kind.STT: "Speech recognition",
+    Kind.LLM: "Language model",
+    Kind.TTS: "Voice",
+    Kind.AVATAR: "Avatar",
+}
+
 
 PIPELINE = (Kind.STT, Kind.LLM, Kind.TTS)
 """The kinds of which every conversation has a chain."""
