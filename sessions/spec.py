@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from avatars import snapshots
 from avatars.engines import STILL
-from avatars.snapshots import AgentSnapshot, AvatarSnapshot
+from avatars.snapshots import AgentSnapshot, AvatarSnapshot, Rung
 from molts.errors import NotFound
 from projects.models import ProviderKey
-from projects.providers.base import PIPELINE, Credentials, Kind, Persona, Rung
+from projects.providers.base import PIPELINE, Credentials, KeyedRung, Kind, Persona
 from sessions.lines import open_lines
 from sessions.models import LiveSession, Segment
 
@@ -67,7 +66,7 @@ class SessionSpec:
     generation: int
     last_turn: int
     persona: Persona
-    chains: Mapping[Kind, tuple[Rung, ...]]
+    chains: Mapping[Kind, tuple[KeyedRung, ...]]
     turn_taking: TurnTaking
     face: FaceSpec | None
     history: tuple[HistoryLine, ...]
@@ -134,9 +133,9 @@ def _persona(snapshot: AgentSnapshot) -> Persona:
     )
 
 
-def _rungs(session: LiveSession, steps: Iterable[snapshots.Rung]) -> tuple[Rung, ...]:
+def _rungs(session: LiveSession, steps: Iterable[Rung]) -> tuple[KeyedRung, ...]:
     return tuple(
-        Rung(provider=step.provider, options=step.options, credentials=_credentials(session, step.provider_key))
+        KeyedRung(provider=step.provider, options=step.options, credentials=_credentials(session, step.provider_key))
         for step in steps
     )
 

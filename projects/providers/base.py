@@ -85,8 +85,9 @@ class Persona:
 
 
 @dataclass(frozen=True)
-class Rung:
-    """One step of a chain: a provider with its options. Chains fall to the next rung when one fails."""
+class KeyedRung:
+    """One step of a chain with its key opened, which a component is built from; it lives in memory only. Chains fall to
+    the next one when one fails."""
 
     provider: str
     options: Mapping[str, Any] = field(default_factory=dict)
