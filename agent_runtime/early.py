@@ -13,8 +13,9 @@ from typing import Any
 
 from livekit import rtc
 from livekit.agents import AgentSession
-from livekit.rtc._proto.track_pb2 import AudioTrackFeature
+from livekit.protocol.models import AudioTrackFeature
 
+from agent_runtime.livekit_private import taken_recordings
 from agent_runtime.recorder import SessionRecorder
 
 ARRIVAL_SECONDS = 3.0  # the recording's way here
@@ -46,9 +47,8 @@ def _recorded_tracks(visitor: rtc.RemoteParticipant) -> set[tuple[str, str]]:
 
 
 def _is_in(session: AgentSession[Any], visitor: rtc.RemoteParticipant) -> bool:
-    """Whether the recordings were put before the live audio. LiveKit says so nowhere else."""
-    done: set[tuple[str, str]] = getattr(session.room_io.audio_input, "_pre_connect_audio_publications", set())
-    return _recorded_tracks(visitor) <= done
+    """Whether the recordings were put before the live audio."""
+    return _recorded_tracks(visitor) <= taken_recordings(session.room_io)
 
 
 async def _until(check: Callable[[], bool], seconds: float) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 
-from livekit.rtc._ffi_client import FfiClient, ffi_event_callback
-from livekit.rtc.version import __version__ as media_version
-
+from agent_runtime.livekit_private import keep_media_log_native
 from molts.redact import guard_logs
 
 logger = logging.getLogger(__name__)
@@ -48,9 +45,5 @@ def log_media_natively() -> None:
     connected.
     """
     os.environ.setdefault("RUST_LOG", NATIVE_LOG)  # read once, when the library is loaded
-    try:
-        FfiClient.instance._ffi_lib.livekit_ffi_initialize(
-            ffi_event_callback, False, b"python", media_version.encode("ascii")
-        )
-    except (AttributeError, ctypes.ArgumentError, TypeError):  # another version of it, which works as well
+    if not keep_media_log_native():  # another version of it, which works as well
         logger.warning("the media library hands its log to Python, which costs processor time")

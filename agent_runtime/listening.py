@@ -14,7 +14,7 @@ from typing import Any
 
 from livekit import rtc
 from livekit.agents import AutoSubscribe, JobContext
-from livekit.rtc._proto.track_pb2 import AudioTrackFeature
+from livekit.protocol.models import AudioTrackFeature
 
 FIRST_SOUND_SECONDS = 3.0
 

@@ -25,6 +25,7 @@ from livekit.agents.voice.turn import TurnHandlingOptions
 
 from agent_runtime import local_voice
 from agent_runtime.attendant import VAD_SILENCE_SECONDS, Attendant
+from agent_runtime.livekit_private import pace_words
 from agent_runtime.outages import Teller
 from molts.text import clean_line, clean_text
 from projects.providers import get_provider
@@ -217,8 +218,7 @@ def pace_words_lightly(room_io: RoomIO) -> None:
     """Call it before anything is said. The words of an answer are shown while they are spoken, and LiveKit measures how
     fast that is: ten times a second, by the spectra of the whole second before. Twice a second is as good, for a fifth
     of the work; and voices being faster than speech, all of it is done while the answer begins."""
-    if (synchronizer := room_io._tr_synchronizer) is not None:
-        synchronizer._opts.speaking_rate_detector._opts.step_size = PACE_STEP_SECONDS
+    pace_words(room_io, step_seconds=PACE_STEP_SECONDS)
 
 
 def describe_change(change: AvailabilityChange) -> str:

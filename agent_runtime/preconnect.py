@@ -14,7 +14,8 @@ from dataclasses import replace
 
 import av
 from livekit import rtc
-from livekit.agents.voice.room_io._pre_connect_audio import PRE_CONNECT_AUDIO_BUFFER_STREAM
+
+from agent_runtime.livekit_private import PRE_CONNECT_AUDIO_BUFFER_STREAM
 
 logger = logging.getLogger(__name__)
 

@@ -21,6 +21,7 @@ from livekit.agents import AgentServer, JobContext, JobProcess, JobRequest
 from livekit.agents.worker import WorkerPermissions
 
 from agent_runtime import entrypoint
+from agent_runtime.livekit_private import on_process_closed, report_load
 from molts.errors import Unavailable
 from molts.life import SignOfLife
 from sessions import presence
@@ -173,8 +174,7 @@ class Worker(ABC):
             await asyncio.sleep(presence.BEAT_SECONDS)
 
     def _on_started(self) -> None:
-        pool = self.server._proc_pool
-        pool.on("process_closed", self._on_process_closed)
+        on_process_closed(self.server, self._on_process_closed)
 
     def _on_registered(self, *_: Any) -> None:
         if self._beats is None:
@@ -211,8 +211,7 @@ class Worker(ABC):
         """A slot is free: to Redis and to the media server at once. Between LiveKit's own reports, which are seconds
         apart, a call would find nobody, and the media server does not repeat it."""
         self._beat_due.set()
-        await self.server._refresh_worker_load()
-        await self.server._update_worker_status()
+        await report_load(self.server)
 
     def _on_process_closed(self, process: Any) -> None:
         running = getattr(process, "running_job", None)

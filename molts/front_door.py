@@ -27,6 +27,7 @@ from molts.parsers import MAX_BODY
 HEAD_BYTES = 32_768  # address, headers and trailers of one request
 HEAD_SECONDS = 20.0  # for all of them, from the connection or from the answer before
 UPLOAD_BYTES = 16_000_000  # a body to the admin, where pictures are uploaded; elsewhere MAX_BODY
+SIGN_IN = b"/admin/login/"  # open to strangers, and none of them uploads anything
 BODY_SECONDS = 30.0  # for a body, and a second more for every so many bytes of it:
 BODY_BYTES_A_SECOND = 4096
 READER_SECONDS = 60.0  # an answer of which nothing is taken for so long goes to nobody
@@ -220,7 +221,8 @@ class FrontDoor(HttpToolsProtocol):
         return int(told[:20]) if told.isdigit() else 0
 
     def most_bytes(self) -> int:
-        return UPLOAD_BYTES if self.url.startswith(b"/admin/") else MAX_BODY
+        takes_uploads = self.url.startswith(b"/admin/") and not self.url.startswith(SIGN_IN)
+        return UPLOAD_BYTES if takes_uploads else MAX_BODY
 
     def too_large(self) -> MoltsError:
         return TooLarge(f"The request is too large: at most {self.most_bytes()} bytes.")

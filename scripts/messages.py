@@ -28,7 +28,7 @@ LANGUAGES = ("de", "ar")
 # What visitors see. The admin speaks English, and what Django and its theme translate themselves.
 TEMPLATES = ("templates/*.html", "templates/room/*.html")
 PYTHON = ("molts/views.py", "sessions/views.py", "sessions/check.py", "sessions/summary.py")
-SCRIPTS = ("static/src/room/*.ts", "static/src/check/*.ts")
+SCRIPTS = ("static/src/room/*.ts", "static/src/shared/*.ts", "static/src/check/*.ts")
 IN_TEMPLATE = re.compile(r"""(?:\bgettext|\b_)\(u?('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\)""")
 PLACEHOLDER = re.compile(r"%\(\w+\)[sd]|\{\w+\}")
 

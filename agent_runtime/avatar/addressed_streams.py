@@ -14,9 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from livekit import rtc
-from livekit.rtc._ffi_client import FfiClient
-from livekit.rtc._proto.ffi_pb2 import FfiRequest
-from livekit.rtc._proto.room_pb2 import DataStream
+
+from agent_runtime.livekit_private import DataStream, send_stream_part
 
 CHUNK_BYTES = 15_000  # as the library cuts them: a data channel's message is at most 64 KiB
 SEND_SECONDS = 10.0
@@ -101,19 +100,4 @@ class AddressedStream:
             await self._send("send_stream_trailer", trailer=trailer)
 
     async def _send(self, request_name: str, **part: Any) -> None:
-        request = FfiRequest()
-        sent = getattr(request, request_name)
-        sent.local_participant_handle = self._participant._ffi_handle.handle
-        sent.sender_identity = self._participant.identity
-        sent.destination_identities.extend(self._destinations)
-        for name, value in part.items():
-            getattr(sent, name).CopyFrom(value)
-        queue = FfiClient.instance.queue.subscribe()
-        try:
-            asked = getattr(FfiClient.instance.request(request), request_name).async_id
-            async with asyncio.timeout(SEND_SECONDS):
-                answer = await queue.wait_for(lambda event: getattr(event, request_name).async_id == asked)
-        finally:
-            FfiClient.instance.queue.unsubscribe(queue)
-        if error := getattr(answer, request_name).error:
-            raise rtc.StreamError(error)
+        await send_stream_part(self._participant, request_name, self._destinations, seconds=SEND_SECONDS, **part)

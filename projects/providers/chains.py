@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from molts.errors import BadConfiguration, MoltsError
 from projects.providers import get_provider
 from projects.providers.base import KeyedRung, Kind, Persona
+from projects.providers.livekit_private import active_component, leave_metrics_to_wrapped, note_available, wrapped
 from projects.providers.speaking import in_words
 
 if TYPE_CHECKING:
@@ -95,12 +96,10 @@ class Chain:
         if self.adapter is None:
             self._reasons.clear()
             return
-        instances = getattr(self.adapter, f"_{self.kind.value}_instances")
-        served = instances.index(self.adapter._active_instance)
-        rung = self._rung_of(instances[served])
+        place, component = active_component(self.adapter, self.kind)
+        rung = self._rung_of(component)
         self._reasons.pop(rung.index, None)
-        if not self.adapter._status[served].available:
-            self.adapter._status[served].available = True
+        if note_available(self.adapter, place):
             self._change(rung, available=True)
 
     @property
@@ -139,8 +138,7 @@ class Chain:
 
     def _rung_of(self, component: Component) -> BuiltRung:
         for rung in self.rungs:
-            wrapped = getattr(component, "wrapped_stt", None) or getattr(component, "_wrapped_tts", None)
-            if rung.component in (component, wrapped):
+            if rung.component in (component, wrapped(component)):
                 return rung
         raise LookupError("the adapter reported a component that is not of this chain")
 
@@ -215,7 +213,7 @@ def _streaming(component: stt.STT[Any], vad: vad.VAD | None) -> stt.STT[Any]:
     if component.capabilities.streaming or vad is None:
         return component
     wrapper = stt.StreamAdapter(stt=component, vad=vad)
-    wrapper._recognize_metrics_needed = False  # the wrapped one reports; both would count the audio twice
+    leave_metrics_to_wrapped(wrapper)
     return wrapper
 
 

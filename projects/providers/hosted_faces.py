@@ -6,9 +6,7 @@ A vendor joins through the internet, so the media server must be reachable there
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -19,32 +17,16 @@ from pydantic import Field
 from molts.errors import BadConfiguration, Unavailable
 from molts.http import Limits, guarded_async_client
 from projects.providers.base import Credentials, Kind, Options, ProbeResult, Provider, Readiness
+from projects.providers.livekit_private import close_liveavatar
 from projects.providers.probing import timed_probe
 
 if TYPE_CHECKING:
-    import aiohttp
     import httpx2
     from livekit.agents.voice.avatar import AvatarSession
 
 LIMITS = Limits(connect_seconds=5, read_seconds=8, total_seconds=8, max_bytes=2_000_000)
 END_SECONDS = 2.0
 INSTALL = "Install the plugin on the agents' machines: pip install 'molts[hosted-faces]'."
-
-
-@contextmanager
-def calls_through(session: aiohttp.ClientSession) -> Iterator[None]:
-    """Within this, plugins that are made or started call their vendor through `session`.
-
-    For the vendor's calls alone: the media server's own API, which may be on a private address, uses the same place.
-    """
-    from livekit.agents.utils import http_context
-
-    # There is no public way: `http_context.open` keeps the session of the job.
-    before = http_context._ContextVar.set(lambda: session)
-    try:
-        yield
-    finally:
-        http_context._ContextVar.reset(before)
 
 
 class HeyGenOptions(Options):
@@ -196,10 +178,7 @@ class HeyGen(HostedFace):
         )
 
     async def end_avatar(self, avatar: Any, *, credentials: Credentials) -> None:
-        """The plugin ends the vendor's session with the conversation, not with the face."""
-        avatar._msg_ch.close()
-        if avatar._main_atask is not None:
-            await asyncio.wait({avatar._main_atask}, timeout=END_SECONDS)
+        await close_liveavatar(avatar, seconds=END_SECONDS)
         await super().end_avatar(avatar, credentials=credentials)
 
 

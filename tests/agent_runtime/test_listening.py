@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from livekit import rtc
 from livekit.agents import AutoSubscribe
-from livekit.rtc._proto.track_pb2 import AudioTrackFeature
+from livekit.protocol.models import AudioTrackFeature
 
 from agent_runtime import listening
 from agent_runtime.listening import take_only_the_sound_of, take_sound_of, wait_for_sound_of

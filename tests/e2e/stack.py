@@ -181,7 +181,7 @@ class Molts:
     # -- what it said --------------------------------------------------------------------------------------------------
     @property
     def demo_rooms(self) -> list[str]:
-        return re.findall(r"^demo room: (\S+)$", self.up.output, re.MULTILINE)
+        return re.findall(r"^demo room: (\S+) \(.+\)$", self.up.output, re.MULTILINE)
 
     @property
     def admin(self) -> tuple[str, str]:

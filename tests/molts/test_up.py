@@ -214,7 +214,7 @@ def test_it_comes_up_without_the_agent_and_never_calls_that_ready(light: Running
     assert light.lines[-1] == f"molts runs without agent: http://127.0.0.1:{light.port}"
     assert "conversations wait: agent is left out" in light.text
     assert "molts is ready" not in light.text
-    assert re.search(rf"^demo room: http://127\.0\.0\.1:{light.port}/r/\S+$", light.text, re.M)
+    assert re.search(rf"^demo room: http://127\.0\.0\.1:{light.port}/r/\S+ \(.+\)$", light.text, re.M)
 
 
 def test_another_terminal_talks_to_the_running_copy(light: RunningUp) -> None:
@@ -310,7 +310,7 @@ def test_ready_means_that_it_has_talked_and_it_talks_again_after_kills(tmp_path:
             name: next(i for i, line in enumerate(printed) if re.search(name, line))
             for name in (
                 "was heard after",
-                r"^demo room: http://127\.0\.0\.1:\d+/r/[\w-]+$",
+                r"^demo room: http://127\.0\.0\.1:\d+/r/[\w-]+ \(.+\)$",
                 "^admin login: ",
                 "^molts is ready: ",
             )

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, it } from "node:test";
-import { t, useCatalog } from "../../static/src/room/i18n.ts";
+import { t, useCatalog } from "../../static/src/shared/i18n.ts";
 
 afterEach(() => useCatalog({}));
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { onlyOurs } from "../../static/src/room/peers.ts";
+import { onlyOurs } from "../../static/src/shared/peers.ts";
 
 const turn = { urls: ["turn:192.0.2.7:3478?transport=udp", "turns:turn.example:443"], username: "u", credential: "c" };
 

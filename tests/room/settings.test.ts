@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { defaults, readSettings } from "../../static/src/room/settings.ts";
+import { defaults, readSettings } from "../../static/src/shared/settings.ts";
 
 it("reads what was chosen before", () => {
   const chosen = { microphone: "m1", speaker: "s1", pushToTalk: true, captions: "large", shortcuts: false };

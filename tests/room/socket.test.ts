@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import type { ServerEvent } from "../../static/src/room/events.ts";
+import type { ServerEvent } from "../../static/src/shared/events.ts";
 import {
   ANSWER_MS,
   BACKOFF_MS,
@@ -8,7 +8,7 @@ import {
   SessionSocket,
   type SocketLike,
   socketUrl,
-} from "../../static/src/room/socket.ts";
+} from "../../static/src/shared/socket.ts";
 
 class Wire implements SocketLike {
   onmessage: SocketLike["onmessage"] = null;

@@ -1,14 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import type { Boot } from "../../static/src/room/boot.ts";
-import type {
-  AgentState,
-  NoticeCode,
-  NoticeLevel,
-  Segment,
-  ServerEvent,
-  SessionState,
-} from "../../static/src/room/events.ts";
 import {
   BLINK_MS,
   CAPTION_MS,
@@ -28,6 +20,14 @@ import { needsCheck, notices } from "../../static/src/room/notices.ts";
 import { type Change, initialState, reduce, type State } from "../../static/src/room/state.ts";
 import { CONFIRM_MS } from "../../static/src/room/typed.ts";
 import { endTitle } from "../../static/src/room/words.ts";
+import type {
+  AgentState,
+  NoticeCode,
+  NoticeLevel,
+  Segment,
+  ServerEvent,
+  SessionState,
+} from "../../static/src/shared/events.ts";
 
 const boot: Boot = {
   link: "lnk_1",

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import type { EndReason } from "../../static/src/room/events.ts";
 import { endWords } from "../../static/src/room/words.ts";
+import type { EndReason } from "../../static/src/shared/events.ts";
 
 const expected: Record<EndReason, RegExp> = {
   visitor_left: /away for too long/,

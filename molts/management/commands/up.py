@@ -395,7 +395,7 @@ class Up:
 
     def _show_links(self) -> None:
         for link in self._welcome.links:
-            self._console.line(f"demo room: {link['url']}")
+            self._console.line(f"demo room: {link['url']} ({link['agent']})")
 
     def _show_admin(self) -> None:
         admin = self._welcome.take_admin()

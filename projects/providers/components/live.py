@@ -18,6 +18,8 @@ from livekit.agents import stt, utils, vad
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, APIConnectOptions, NotGivenOr
 from livekit.agents.utils import AudioBuffer
 
+from projects.providers.livekit_private import next_recogniser
+
 PAUSE_SECONDS = 0.06
 """Silence after which the final words are worked out, in case it stays silent until the detector says so.
 
@@ -56,7 +58,7 @@ class LiveAdapter(stt.StreamAdapter):
 
     def live(self) -> LiveSTT | None:
         """The recogniser that serves next, if it can hear live."""
-        serving: Any = self._stt._next_instance() if isinstance(self._stt, stt.FallbackAdapter) else self._stt
+        serving: Any = next_recogniser(self._stt) if isinstance(self._stt, stt.FallbackAdapter) else self._stt
         recogniser = getattr(serving, "wrapped_stt", serving)  # a fallback adapter wants its rungs wrapped
         return recogniser if hasattr(recogniser, "begin") else None
 

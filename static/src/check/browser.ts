@@ -1,7 +1,7 @@
 /** What can be found out about this browser, its devices and the way to the site, without the media server. */
 
-import { openMicrophone } from "../room/devices.ts";
-import { t } from "../room/i18n.ts";
+import { openMicrophone } from "../shared/devices.ts";
+import { t } from "../shared/i18n.ts";
 import { type Finding, operator, visitor } from "./rows.ts";
 
 const SOCKET_MS = 8_000;

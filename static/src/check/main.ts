@@ -1,8 +1,8 @@
 /** The check page: runs every test after a click, which also unlocks sound, and shows each finding as it comes. */
 
-import { t } from "../room/i18n.ts";
-import { keepPeers } from "../room/peers.ts";
-import { loadSettings } from "../room/settings.ts";
+import { t } from "../shared/i18n.ts";
+import { keepPeers } from "../shared/peers.ts";
+import { loadSettings } from "../shared/settings.ts";
 import { checkMicrophone, checkSecure, checkServer, checkSpeaker, playTone, wait } from "./browser.ts";
 import { checkMedia, type MediaBoot } from "./media.ts";
 import {

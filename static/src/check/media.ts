@@ -1,7 +1,7 @@
 /** The way to the media server: signalling first, then each way that a voice can take, one at a time. */
 
 import type { Room as LiveKitRoom } from "livekit-client";
-import { t } from "../room/i18n.ts";
+import { t } from "../shared/i18n.ts";
 import { wait } from "./browser.ts";
 import { type Finding, operator, visitor } from "./rows.ts";
 
@@ -285,7 +285,7 @@ async function attempt(entry: Entry, way: Way): Promise<Attempt> {
   let problem = "";
   let path = "";
   try {
-    const { Room, RoomEvent } = await import("../room/livekit.ts");
+    const { Room, RoomEvent } = await import("../shared/livekit.ts");
     narrowed = narrow(way);
     room = new Room({ reconnectPolicy: { nextRetryDelayInMs: () => null } });
     room.once(RoomEvent.SignalConnected, () => {

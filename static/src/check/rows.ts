@@ -1,6 +1,6 @@
 /** What is checked, what was found, and what it means for whoever wants to talk from here. */
 
-import { t } from "../room/i18n.ts";
+import { t } from "../shared/i18n.ts";
 
 export const ids = ["secure", "microphone", "speaker", "server", "signalling", "udp", "tcp", "turn"] as const;
 export type Id = (typeof ids)[number];

@@ -1,6 +1,6 @@
 /** What can be read off the state: nothing of it is stored twice. */
 
-import type { Role } from "./events.ts";
+import type { Role } from "../shared/events.ts";
 import { sameWords } from "./format.ts";
 import type { Partial, State } from "./state.ts";
 import type { Typed } from "./typed.ts";

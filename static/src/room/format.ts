@@ -1,6 +1,6 @@
 /** Plain words and figures. */
 
-import { t } from "./i18n.ts";
+import { t } from "../shared/i18n.ts";
 
 const two = (value: number): string => String(value).padStart(2, "0");
 

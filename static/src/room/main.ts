@@ -1,17 +1,14 @@
 /** Ties the parts together: reports become actions, the state becomes the page, clicks become requests. */
 
-import { Api, ApiError, type Started } from "./api.ts";
-import { readBoot, readCsrfToken, settleInFrame } from "./boot.ts";
-import { listDevices, microphonePermission, onDeviceChange, onPermissionChange, type Permission } from "./devices.ts";
-import { element } from "./dom.ts";
-import { MovingFace } from "./face.ts";
-import { nextTyped, wantsMicrophone } from "./facts.ts";
-import { lookAround } from "./frame.ts";
-import { listenToHold } from "./hold.ts";
-import { newId } from "./ids.ts";
-import { loadLiveKit, Media } from "./media.ts";
-import type { NoticeAction } from "./notices.ts";
-import { keepPeers } from "./peers.ts";
+import {
+  listDevices,
+  microphonePermission,
+  onDeviceChange,
+  onPermissionChange,
+  type Permission,
+} from "../shared/devices.ts";
+import { element } from "../shared/dom.ts";
+import { keepPeers } from "../shared/peers.ts";
 import {
   type CaptionSize,
   captionSizes,
@@ -22,9 +19,18 @@ import {
   saveName,
   saveSettings,
   saveTypedTalk,
-} from "./settings.ts";
+} from "../shared/settings.ts";
+import { SessionSocket, socketUrl } from "../shared/socket.ts";
+import { Api, ApiError, type Started } from "./api.ts";
+import { readBoot, readCsrfToken, settleInFrame } from "./boot.ts";
+import { MovingFace } from "./face.ts";
+import { nextTyped, wantsMicrophone } from "./facts.ts";
+import { lookAround } from "./frame.ts";
+import { listenToHold } from "./hold.ts";
+import { newId } from "./ids.ts";
+import { loadLiveKit, Media } from "./media.ts";
+import type { NoticeAction } from "./notices.ts";
 import { type Command, commandOf, fillHelp, takesKeys, takesSpace } from "./shortcuts.ts";
-import { SessionSocket, socketUrl } from "./socket.ts";
 import { SoundPanel } from "./sound.ts";
 import { type Change, initialState, reduce, type State } from "./state.ts";
 import { View } from "./view.ts";

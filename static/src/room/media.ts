@@ -6,13 +6,13 @@
  */
 
 import type { LocalAudioTrack, RemoteParticipant, RemoteTrack, Room } from "livekit-client";
+import { canUseMicrophone, openMicrophone } from "../shared/devices.ts";
+import { somethingStalls } from "../shared/peers.ts";
 import { ApiError, type Started } from "./api.ts";
-import { canUseMicrophone, openMicrophone } from "./devices.ts";
 import { microphoneKeeper } from "./frame.ts";
-import { somethingStalls } from "./peers.ts";
 import type { MediaStatus, MicStatus } from "./state.ts";
 
-type LiveKit = typeof import("./livekit.ts");
+type LiveKit = typeof import("../shared/livekit.ts");
 
 export interface MediaHooks {
   onStatus(status: MediaStatus): void;
@@ -44,7 +44,7 @@ let loading: Promise<LiveKit> | null = null;
 
 /** Loads the media library once; a failed load is tried again by the next caller. */
 export function loadLiveKit(): Promise<LiveKit> {
-  loading ??= import("./livekit.ts").catch((error: unknown) => {
+  loading ??= import("../shared/livekit.ts").catch((error: unknown) => {
     loading = null;
     throw error;
   });

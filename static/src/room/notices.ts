@@ -1,10 +1,10 @@
 /** What the page tells the visitor about trouble, in plain words and always with a way out. */
 
-import type { NoticeLevel } from "./events.ts";
+import type { NoticeLevel } from "../shared/events.ts";
+import { t } from "../shared/i18n.ts";
 import { isLate, remaining, startIsSlow, wordsAreCut } from "./facts.ts";
 import { shortClock } from "./format.ts";
 import type { Surroundings } from "./frame.ts";
-import { t } from "./i18n.ts";
 import type { ServerNotice, State } from "./state.ts";
 
 export type NoticeAction =

@@ -1,6 +1,6 @@
 /** Keys that work without a mouse. Pure: which key means what, and when a key is only a letter. */
 
-import { t } from "./i18n.ts";
+import { t } from "../shared/i18n.ts";
 
 export type Command = "mute" | "captions" | "timing" | "write" | "devices" | "leave" | "help";
 

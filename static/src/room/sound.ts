@@ -14,10 +14,10 @@ import {
   onDeviceChange,
   openMicrophone,
   playNotes,
-} from "./devices.ts";
-import { element, setText } from "./dom.ts";
+} from "../shared/devices.ts";
+import { element, setText } from "../shared/dom.ts";
+import { t } from "../shared/i18n.ts";
 import { microphoneKeeper } from "./frame.ts";
-import { t } from "./i18n.ts";
 import { keptMicrophone } from "./notices.ts";
 import { Meter } from "./visualiser.ts";
 

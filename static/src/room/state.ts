@@ -5,7 +5,6 @@
  * two may fail and recover independently. `reduce` is pure: time enters as `now` (milliseconds), never by a clock call.
  */
 
-import type { Boot } from "./boot.ts";
 import type {
   AgentState,
   EndReason,
@@ -16,15 +15,16 @@ import type {
   ServerEvent,
   SessionState,
   TurnTimes,
-} from "./events.ts";
+} from "../shared/events.ts";
+import { defaults, type Settings } from "../shared/settings.ts";
+import type { SocketStatus } from "../shared/socket.ts";
+import type { Boot } from "./boot.ts";
 import { elapsed } from "./facts.ts";
 import type { Surroundings } from "./frame.ts";
-import { defaults, type Settings } from "./settings.ts";
 import { setTyped, type Typed, withoutFirst, withoutHope } from "./typed.ts";
 
 export type Phase = "lobby" | "starting" | "live" | "ended" | "blocked";
 export type MediaStatus = "idle" | "connecting" | "connected" | "reconnecting" | "elsewhere";
-export type SocketStatus = "idle" | "connecting" | "open" | "retrying" | "closed";
 export type MicStatus =
   | "off"
   | "asking"

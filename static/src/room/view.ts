@@ -1,16 +1,16 @@
 /** Draws the page from the state: keyed, changing only what differs. Words of others enter as text, never as markup. */
 
+import { element, setText, show } from "../shared/dom.ts";
+import type { Role } from "../shared/events.ts";
+import { t } from "../shared/i18n.ts";
+import type { CaptionSize } from "../shared/settings.ts";
 import { Announcer } from "./announcer.ts";
 import type { Api } from "./api.ts";
 import type { Boot } from "./boot.ts";
-import { element, setText, show } from "./dom.ts";
-import type { Role } from "./events.ts";
 import { agentIsHere, caption, chip, elapsed, remaining, shownPartials, undelivered } from "./facts.ts";
 import { clock, duration, lineCount, shortClock } from "./format.ts";
 import type { Surroundings } from "./frame.ts";
-import { t } from "./i18n.ts";
 import { type NoticeAction, type NoticeView, needsCheck, notices } from "./notices.ts";
-import type { CaptionSize } from "./settings.ts";
 import type { Blocked, MicStatus, State } from "./state.ts";
 import { Timing } from "./timing.ts";
 import { blockedWords, chipWords, endTitle, endWords, foreignWords, isTrouble, unheardWords } from "./words.ts";

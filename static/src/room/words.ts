@@ -1,9 +1,9 @@
 /** What the page says about where a conversation stands and why it is over. */
 
-import type { EndReason } from "./events.ts";
+import type { EndReason } from "../shared/events.ts";
+import { t } from "../shared/i18n.ts";
 import type { Chip } from "./facts.ts";
 import type { Surroundings } from "./frame.ts";
-import { t } from "./i18n.ts";
 import type { Blocked, State } from "./state.ts";
 
 export function chipWords(value: Chip, agentName: string): string {

@@ -6,7 +6,8 @@
  */
 
 import { parseEvent, type ServerEvent } from "./events.ts";
-import type { SocketStatus } from "./state.ts";
+
+export type SocketStatus = "idle" | "connecting" | "open" | "retrying" | "closed";
 
 export const BACKOFF_MS: readonly number[] = [300, 1_000, 2_000, 4_000, 5_000];
 const SNAPSHOT_DEADLINE_MS = 8_000;
