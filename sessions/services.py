@@ -218,8 +218,8 @@ def activate_session(*, session_id: uuid.UUID, agent_identity: str) -> None:
         )
         offset = offset_ms(session, now)
         if was_waiting:
-            publish_on_commit(session_id, events.SessionState(state="active", offset_ms=offset))
-        publish_on_commit(session_id, events.AgentState(state="listening", offset_ms=offset))
+            publish_on_commit(session_id, events.SessionStateEvent(state=SessionState.ACTIVE, offset_ms=offset))
+        publish_on_commit(session_id, events.AgentStateEvent(state=AgentStateName.LISTENING, offset_ms=offset))
     if was_lost:
         add_notice(session_id=session_id, level="info", code="agent_back", text="The agent is back.")
 
@@ -236,7 +236,7 @@ def note_agent_state(*, session_id: uuid.UUID, state: str) -> None:
     )
     if changed:
         session = LiveSession.objects.only("created_at").get(pk=session_id)
-        event = events.AgentState.model_validate({"state": state, "offset_ms": offset_ms(session)})
+        event = events.AgentStateEvent(state=AgentStateName(state), offset_ms=offset_ms(session))
         publish(session_id, event)
 
 
@@ -251,7 +251,7 @@ def mark_agent_lost(*, session_id: uuid.UUID) -> bool:
         return False
     session = LiveSession.objects.get(pk=session_id)
     Participant.objects.filter(session=session, kind=ParticipantKind.AGENT, left_at=None).update(left_at=timezone.now())
-    publish(session_id, events.AgentState(state="lost", offset_ms=offset_ms(session)))
+    publish(session_id, events.AgentStateEvent(state=AgentStateName.LOST, offset_ms=offset_ms(session)))
     add_notice(
         session_id=session_id,
         level="warning",
@@ -270,7 +270,7 @@ def note_agent_back(*, session_id: uuid.UUID) -> bool:
         return False
     session = LiveSession.objects.get(pk=session_id)
     Participant.objects.filter(session=session, kind=ParticipantKind.AGENT).update(left_at=None)
-    publish(session_id, events.AgentState(state="listening", offset_ms=offset_ms(session)))
+    publish(session_id, events.AgentStateEvent(state=AgentStateName.LISTENING, offset_ms=offset_ms(session)))
     add_notice(session_id=session_id, level="info", code="agent_back", text="The agent is back.")
     return True
 
@@ -427,10 +427,8 @@ def end_session(*, session_id: uuid.UUID, reason: str) -> bool:
         return False
     Participant.objects.filter(session_id=session_id, left_at=None).exclude(joined_at=None).update(left_at=now)
     session = LiveSession.objects.get(pk=session_id)
-    publish(
-        session_id,
-        events.SessionState.model_validate({"state": state, "reason": reason, "offset_ms": offset_ms(session, now)}),
-    )
+    ended = events.SessionStateEvent(state=state, reason=EndReason(reason), offset_ms=offset_ms(session, now))
+    publish(session_id, ended)
     close_room(session=session)
     return True
 
@@ -465,15 +463,13 @@ def require_live(session: LiveSession) -> None:
 
 def session_data(session: LiveSession) -> events.SessionData:
     """What a page must know of the session."""
-    return events.SessionData.model_validate(
-        {
-            "id": session.pk,
-            "state": session.state,
-            "reason": session.reason or None,
-            "agent_name": session.agent_snapshot.name,
-            "agent_state": session.agent_state,
-            "started_at": session.created_at,
-            "ended_at": session.ended_at,
-            "max_seconds": session.max_seconds,
-        }
+    return events.SessionData(
+        id=session.pk,
+        state=SessionState(session.state),
+        reason=EndReason(session.reason) if session.reason else None,
+        agent_name=session.agent_snapshot.name,
+        agent_state=AgentStateName(session.agent_state),
+        started_at=session.created_at,
+        ended_at=session.ended_at,
+        max_seconds=session.max_seconds,
     )
