@@ -19,6 +19,7 @@ from collections.abc import Callable
 import redis
 
 from agent_runtime.db import DatabaseThread
+from molts import beats
 from molts.errors import Unavailable
 from sessions import presence
 from sessions.models import LiveSession
@@ -80,7 +81,7 @@ class Pulse(ABC):
     async def _tick(self) -> None:
         while True:
             self._ticked_at = time.monotonic()
-            await asyncio.sleep(presence.BEAT_SECONDS / 2)
+            await asyncio.sleep(beats.BEAT_SECONDS / 2)
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         beaten_at = time.monotonic()
@@ -96,7 +97,7 @@ class Pulse(ABC):
                     beaten_at = time.monotonic()
             except (redis.RedisError, Unavailable, OSError, TimeoutError):
                 logger.warning("heartbeat not sent")
-            if self._closing.wait(presence.BEAT_SECONDS):
+            if self._closing.wait(beats.BEAT_SECONDS):
                 return
 
     def _close(self) -> None:
@@ -148,7 +149,7 @@ class Heartbeat(Pulse):
         return None
 
     def _first_beat(self) -> None:
-        client, mine = presence.client(), self._beat_of_mine
+        client, mine = beats.client(), self._beat_of_mine
         if client.set(self._key, str(mine), px=presence.AGENT_LOST_AFTER_MS, nx=True):
             return
         other = client.get(self._key)
@@ -159,11 +160,11 @@ class Heartbeat(Pulse):
         """Renew the key; False when it shows a newer generation."""
         mine, expiry = self._beat_of_mine, presence.AGENT_LOST_AFTER_MS
         quiet_ms, quiet_key = round(self._quiet_seconds() * 1000), presence.quiet_key(self._session_id)
-        renewed = presence.client().eval(RENEW, 2, self._key, quiet_key, mine.generation, str(mine), expiry, quiet_ms)
+        renewed = beats.client().eval(RENEW, 2, self._key, quiet_key, mine.generation, str(mine), expiry, quiet_ms)
         return bool(renewed)
 
     def _withdraw(self) -> None:
-        client = presence.client()
+        client = beats.client()
         if client.get(self._key) == str(self._beat_of_mine):
             client.delete(self._key)
 

@@ -19,7 +19,8 @@ from livekit.agents.voice import SpeechHandle
 
 from agent_runtime.db import DatabaseThread
 from agent_runtime.recorder import SessionRecorder
-from sessions import lines, orders, presence
+from molts import beats
+from sessions import lines, orders
 from sessions.choices import Role
 from sessions.orders import Order
 from sessions.spec import SessionSpec
@@ -72,7 +73,7 @@ class Orders:
             await _wait_for_predecessor(room)
             await self._take_over()
         self._on_ready()
-        client = presence.async_client()
+        client = beats.async_client()
         me = asyncio.current_task()
         try:
             # The client may take a cancellation for a time that ran out.

@@ -22,10 +22,11 @@ from livekit.agents.worker import WorkerPermissions
 
 from agent_runtime import entrypoint
 from agent_runtime.livekit_private import on_process_closed, report_load
+from molts import beats
+from molts.beats import WorkerInfo, WorkerKind
 from molts.errors import Unavailable
 from molts.life import SignOfLife
 from sessions import presence
-from sessions.presence import WorkerInfo, WorkerKind
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +146,7 @@ class Worker(ABC):
         """No new conversations: the reconciler no longer counts on this worker."""
         self._stop_beats()
         try:
-            await asyncio.to_thread(presence.forget_worker, self.id, self._options.kind)
+            await asyncio.to_thread(beats.forget_worker, self.id, self._options.kind)
         except Unavailable:
             logger.info("worker not signed off: Redis is away")
 
@@ -171,7 +172,7 @@ class Worker(ABC):
     async def _come_round(self) -> None:
         while True:
             self._life.came_round()
-            await asyncio.sleep(presence.BEAT_SECONDS)
+            await asyncio.sleep(beats.BEAT_SECONDS)
 
     def _on_started(self) -> None:
         on_process_closed(self.server, self._on_process_closed)
@@ -194,13 +195,13 @@ class Worker(ABC):
             )
             try:
                 if not self._life.is_hung:  # one that hangs takes no calls
-                    presence.beat_worker(info, self._options.kind)
+                    beats.beat_worker(info, self._options.kind)
                 if first:
                     first = False
                     self._on_ready()
             except Unavailable:
                 logger.warning("worker beat not sent: Redis is away")
-            self._beat_due.wait(presence.BEAT_SECONDS)
+            self._beat_due.wait(beats.BEAT_SECONDS)
             self._beat_due.clear()
 
     def _stop_beats(self) -> None:

@@ -5,11 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
-
-from django.utils import timezone
-from django.utils.formats import date_format
 
 from avatars.models import Agent
 from avatars.services import resolve_pipeline
@@ -22,7 +18,6 @@ from projects.providers.base import PIPELINE, Credentials, Kind
 KeyNames = Mapping[str, str]
 """Name of each provider key by its id as text."""
 
-RECENT = timedelta(days=1)
 OPERATOR_MENDS = "Ask whoever runs this server to set it up."
 GONE = "a key that no longer exists"
 
@@ -40,14 +35,12 @@ class RungState:
 
 @dataclass(frozen=True)
 class ChainState:
-    """One kind of a pipeline right now. `why` says where the chain comes from, `trouble` what went wrong with it in a
-    conversation of the last day, if none went well since."""
+    """One kind of a pipeline right now. `why` says where the chain comes from."""
 
     kind: str
     label: str
     why: str
     rungs: tuple[RungState, ...]
-    trouble: str = ""
 
     @property
     def serves(self) -> bool:
@@ -69,24 +62,9 @@ def explain_pipeline(*, agent: Agent) -> list[ChainState]:
             label=kind.label,
             why=_why(kind, snapshot),
             rungs=tuple(_states(kind, chains[kind], keys)),
-            trouble=_recent_trouble(agent, kind),
         )
         for kind in PIPELINE
     ]
-
-
-def _recent_trouble(agent: Agent, kind: Kind) -> str:
-    talks: Any = agent._meta.get_field("live_sessions").related_model
-    notices: Any = talks._meta.get_field("notices").related_model
-    codes = [f"{kind.value}_{what}" for what in ("lost", "back", "fallback")]
-    of_agent = notices._default_manager.filter(session__agent=agent.pk, code__in=codes)
-    last = of_agent.filter(created_at__gte=timezone.now() - RECENT).order_by("-pk").first()
-    if last is None or last.level == "info":
-        return ""
-    later = talks._default_manager.filter(agent=agent.pk, created_at__gt=last.created_at, turns__isnull=False)
-    if later.exclude(notices__code__in=codes).exists():
-        return ""
-    return f"{date_format(timezone.localtime(last.created_at), 'j M, H:i')}: {last.reason or last.text}"
 
 
 def _why(kind: Kind, snapshot: AgentSnapshot) -> str:

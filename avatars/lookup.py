@@ -9,7 +9,7 @@ from avatars.models import Agent
 from molts.errors import BadInput, NotFound
 
 if TYPE_CHECKING:
-    from projects.access import Actor
+    from projects.models import Actor
 
 MAX_REFERENCE = 60  # characters; a slug or an id
 

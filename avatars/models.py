@@ -9,8 +9,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from avatars.snapshots import AgentSnapshot, AvatarSnapshot
-from projects.access import ScopedQuerySet
-from projects.models import Project, ProviderKey
+from projects.models import Project, ProviderKey, ScopedQuerySet
 from projects.providers.base import PIPELINE
 
 

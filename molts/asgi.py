@@ -11,6 +11,7 @@ http = get_asgi_application()  # before anything that imports models
 
 from django.db import connections  # noqa: E402
 
+import molts.urls  # noqa: E402, F401 - now, and not while the first visitor waits
 from sessions.origins import OriginGuard  # noqa: E402
 from sessions.routing import websocket_urlpatterns  # noqa: E402
 

@@ -15,6 +15,7 @@ from celery.signals import beat_init, worker_init
 from molts.life import SignOfLife
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "molts.settings")
+os.environ.setdefault("CELERY_SKIP_CHECKS", "1")  # they would import the whole web side, which runs them itself
 
 ROUND_SECONDS = 1.0
 # Longer than a broker that comes back may take to be found again, and than any task should keep all threads busy.

@@ -33,7 +33,8 @@ from django.db import DatabaseError, connection, connections
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
-from molts import crypto
+from molts import beats, crypto
+from molts.beats import WorkerKind
 from molts.database import DatabaseUnavailable, check_writable
 from molts.errors import BadConfiguration, MoltsError
 from projects.models import ProviderKey
@@ -44,7 +45,6 @@ from projects.providers.speech_state import SpeechServerSilent, read_state
 from sessions import presence, rooms, tokens
 from sessions.choices import TOLD, WARNINGS
 from sessions.models import SessionNotice
-from sessions.presence import WorkerKind
 
 DEADLINE_SECONDS = 8.0
 PATIENCE_SECONDS = 3.0
@@ -298,7 +298,7 @@ def check_websocket() -> Finding:
 
 
 def check_workers() -> Finding:
-    workers = presence.workers()
+    workers = beats.workers()
     if not workers:
         return failed("no agent worker is registered", f"{START_IT}, or: manage.py run_agent")
     slots, used = sum(worker.slots for worker in workers), sum(worker.used for worker in workers)
@@ -308,7 +308,7 @@ def check_workers() -> Finding:
 
 def check_avatar_workers() -> Finding:
     """Never a fault: conversations go on with voice only."""
-    workers = presence.workers(WorkerKind.AVATAR)
+    workers = beats.workers(WorkerKind.AVATAR)
     if not workers:
         return warning("no avatar worker is registered: voice only", f"{START_IT}, or: manage.py run_avatar")
     slots, used = sum(worker.slots for worker in workers), sum(worker.used for worker in workers)

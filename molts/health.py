@@ -14,13 +14,14 @@ from django.http import HttpRequest, HttpResponse, HttpResponseForbidden, JsonRe
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from molts import beats
+from molts.admin.speech_figures import speech_series
+from molts.beats import WorkerKind
 from molts.database import DatabaseUnavailable, check_writable
 from molts.errors import MoltsError
-from molts.speech_figures import speech_series
 from sessions import presence, rooms
 from sessions.choices import LIVE_STATES
 from sessions.models import LiveSession
-from sessions.presence import WorkerKind
 
 View = Callable[[HttpRequest], HttpResponse]
 
@@ -69,7 +70,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
     """The database takes writes, Redis and media server answer."""
     checks = {
         "database": _check(check_writable),
-        "redis": _check(presence.workers),
+        "redis": _check(beats.workers),
         "media_server": _check(_ask_media_server),
     }
     ready = all(text == "ok" for text in checks.values())
@@ -98,7 +99,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 def _agent_gauges() -> list[tuple[str, str, int]]:
     """(name, help, value). Without Redis the workers are unknown, which is not the same as none."""
     try:
-        workers = presence.workers()
+        workers = beats.workers()
         clock = presence.clock_beats()
     except MoltsError:
         return [("molts_redis_up", "Redis answers.", 0)]
@@ -124,7 +125,7 @@ AVATAR_SUMS = {
 def _avatar_gauges() -> list[tuple[str, str, float]]:
     """What avatars count and measure of themselves: the slowest and the sum, over those in conversations now."""
     try:
-        workers, faces, sums = presence.workers(WorkerKind.AVATAR), presence.avatar_figures(), presence.avatar_sums()
+        workers, faces, sums = beats.workers(WorkerKind.AVATAR), presence.avatar_figures(), presence.avatar_sums()
     except MoltsError:
         return []
 

@@ -11,7 +11,7 @@ import dj_database_url
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
-from molts.admin_frame import UNFOLD as UNFOLD
+from molts.admin.frame import UNFOLD as UNFOLD
 from molts.env import Env, bad, make_folder, read_env_file
 from molts.machine import usable_cores
 

@@ -8,6 +8,7 @@ from molts import docs, health
 from molts.files import send_file
 from sessions.livekit_webhooks import livekit_webhook
 
+admin.autodiscover()
 admin.site.site_header = "molts"
 admin.site.site_title = "molts"
 admin.site.index_title = "Start"

@@ -1,4 +1,4 @@
-"""Who may see and change what. Everything that belongs to a project is fetched through `for_actor`.
+"""Who may see and change what. What belongs to a project is fetched through `for_actor` (`projects/models.py`).
 
 An actor is a signed-in user (whose memberships say which projects) or a project's API key (which acts as an editor of
 that project). What an actor may not see does not exist for it: for another project's objects doors answer 404, never
@@ -7,49 +7,18 @@ that project). What an actor may not see does not exist for it: for another proj
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.db import models
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 
-from projects.choices import ROLES_THAT_MAY, Action
+from projects.choices import Action
+from projects.models import ApiKey, project_ids
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
 
-    from projects.models import ApiKey
-
-    Actor: TypeAlias = AbstractBaseUser | AnonymousUser | ApiKey
-
-M = TypeVar("M", bound=models.Model)
-
-
-def project_ids(actor: Actor, action: Action = Action.VIEW) -> models.QuerySet[Any, Any] | None:
-    """Ids of the projects in which `actor` may do `action`; None means all of them (a superuser)."""
-    from projects.models import ApiKey, Project
-
-    if isinstance(actor, ApiKey):
-        if not actor.is_usable or action not in (Action.VIEW, Action.EDIT):
-            return Project.objects.none().values("pk")
-        return Project.objects.filter(pk=actor.project_id).values("pk")
-    if not actor.is_authenticated or not actor.is_active:
-        return Project.objects.none().values("pk")
-    if getattr(actor, "is_superuser", False):
-        return None
-    return Project.objects.filter(members__user_id=actor.pk, members__role__in=ROLES_THAT_MAY[action]).values("pk")
-
-
-class ScopedQuerySet(models.QuerySet[M], Generic[M]):
-    """QuerySet of a model that belongs to a project, directly or through `project_path`."""
-
-    def for_actor(self, actor: Actor, action: Action = Action.VIEW) -> ScopedQuerySet[M]:
-        """The rows with which `actor` may do `action`."""
-        ids = project_ids(actor, action)
-        if ids is None:
-            return self
-        path = getattr(self.model, "project_path", "project")
-        return self.filter(**{f"{path}__in": ids})
+    from projects.models import Actor
 
 
 def project_id_of(obj: models.Model) -> Any:
@@ -79,8 +48,6 @@ class IsProjectActor(BasePermission):
 
 def actor_of(request: Request) -> Actor | None:
     """The key or user behind a REST request; None when anonymous."""
-    from projects.models import ApiKey
-
     if isinstance(request.auth, ApiKey):
         return request.auth
     return request.user if request.user is not None and request.user.is_authenticated else None

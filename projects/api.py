@@ -17,11 +17,12 @@ from molts.api import Input, Pages
 from molts.errors import BadInput, NotAllowed, NotFound
 from molts.parsers import LengthRequired
 from projects import services
-from projects.access import ScopedQuerySet, action_of, actor_of, may
+from projects.access import action_of, actor_of, may
 from projects.choices import Action
+from projects.models import ScopedQuerySet
 
 if TYPE_CHECKING:
-    from projects.access import Actor
+    from projects.models import Actor
 
 M = TypeVar("M", bound=models.Model)
 

@@ -1,8 +1,9 @@
-"""The tenant: project, members, keys."""
+"""The tenant: project, members, keys; and `for_actor`, by which all that belongs to a project is fetched."""
 
 from __future__ import annotations
 
 import uuid
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from django.conf import settings
 from django.contrib.contenttypes.models import ContentType
@@ -10,8 +11,39 @@ from django.db import models
 from django.utils import timezone
 
 from molts import crypto
-from projects.access import ScopedQuerySet
-from projects.choices import AuditAction, MemberRole
+from projects.choices import ROLES_THAT_MAY, Action, AuditAction, MemberRole
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+
+    Actor: TypeAlias = "AbstractBaseUser | AnonymousUser | ApiKey"
+
+M = TypeVar("M", bound=models.Model)
+
+
+def project_ids(actor: Actor, action: Action = Action.VIEW) -> models.QuerySet[Any, Any] | None:
+    """Ids of the projects in which `actor` may do `action`; None means all of them (a superuser)."""
+    if isinstance(actor, ApiKey):
+        if not actor.is_usable or action not in (Action.VIEW, Action.EDIT):
+            return Project.objects.none().values("pk")
+        return Project.objects.filter(pk=actor.project_id).values("pk")
+    if not actor.is_authenticated or not actor.is_active:
+        return Project.objects.none().values("pk")
+    if getattr(actor, "is_superuser", False):
+        return None
+    return Project.objects.filter(members__user_id=actor.pk, members__role__in=ROLES_THAT_MAY[action]).values("pk")
+
+
+class ScopedQuerySet(models.QuerySet[M], Generic[M]):
+    """QuerySet of a model that belongs to a project, directly or through `project_path`."""
+
+    def for_actor(self, actor: Actor, action: Action = Action.VIEW) -> ScopedQuerySet[M]:
+        """The rows with which `actor` may do `action`."""
+        ids = project_ids(actor, action)
+        if ids is None:
+            return self
+        path = getattr(self.model, "project_path", "project")
+        return self.filter(**{f"{path}__in": ids})
 
 
 class Project(models.Model):

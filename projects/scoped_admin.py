@@ -39,12 +39,12 @@ from unfold.widgets import (
 )
 
 from molts.errors import MoltsError
-from projects.access import ScopedQuerySet, project_id_of, project_ids
+from projects.access import project_id_of
 from projects.audit import Audited
 from projects.choices import Action
 from projects.in_use import uses_of
 from projects.list_lookups import DeclaredLookups
-from projects.models import Project
+from projects.models import Project, ScopedQuerySet, project_ids
 from projects.sign_in import SignInForm
 
 if TYPE_CHECKING:
@@ -430,7 +430,7 @@ class ScopedAdminSite(UnfoldAdminSite):  # type: ignore[misc]  # untyped
         return context
 
     def _search_apps(self, app_list: Any, search_term: str) -> list[SearchResult]:
-        """Nothing: pages are found by their titles in the sidebar (`molts.admin_frame.search_pages`)."""
+        """Nothing: pages are found by their titles in the sidebar (`molts.admin.frame.search_pages`)."""
         return []
 
     def _search_models(

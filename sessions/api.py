@@ -18,8 +18,8 @@ from rest_framework.response import Response
 from avatars.lookup import find_agent
 from avatars.models import Agent
 from molts.api import Pages
-from projects.access import ScopedQuerySet
 from projects.api import IDEMPOTENCY_PARAMETER, ProjectView
+from projects.models import ScopedQuerySet
 from sessions import lines, services
 from sessions.choices import EndReason, SessionSource
 from sessions.models import LiveSession

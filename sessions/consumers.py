@@ -26,6 +26,7 @@ from django.http import HttpRequest
 from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.request import Request
 
+from molts import beats
 from molts.errors import MoltsError
 from projects.authentication import ProjectKeyAuthentication
 from sessions import presence, services
@@ -37,7 +38,7 @@ from sessions.reconcile import reconcile_session
 from sessions.visitor import opens_session
 
 if TYPE_CHECKING:
-    from projects.access import Actor
+    from projects.models import Actor
 
 logger = logging.getLogger(__name__)
 
@@ -209,7 +210,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def _watch_over(self) -> None:
         """Ends only with the socket. The database is asked while something is unsettled, and now and then."""
         client = _redis()
-        settled, beats = False, 0
+        settled, rounds = False, 0
         while True:
             try:
                 if self.is_visitor:
@@ -217,9 +218,9 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 alive = await client.exists(presence.agent_key(self.session_id)) > 0
             except (redis.RedisError, OSError):
                 alive = settled  # unknown is not gone
-            beats += 1
+            rounds += 1
             try:
-                if beats % CHECK_EVERY == 0:
+                if rounds % CHECK_EVERY == 0:
                     settled = False
                     if not await self._check():
                         return
@@ -228,7 +229,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 return  # the reader takes nothing; the next event ends the socket
             except Exception:  # a database that is away for a moment; the next beat tries again
                 logger.warning("session not looked at", exc_info=True)
-            await asyncio.sleep(presence.BEAT_SECONDS)
+            await asyncio.sleep(beats.BEAT_SECONDS)
 
     async def _check(self) -> bool:
         """Catch up on what was lost; False when this socket may not go on."""
@@ -334,7 +335,7 @@ def _redis() -> redis.asyncio.Redis:
     """One client a loop: every open page beats once a second."""
     loop = asyncio.get_running_loop()
     if loop not in _clients:
-        _clients[loop] = presence.async_client()
+        _clients[loop] = beats.async_client()
     return _clients[loop]
 
 

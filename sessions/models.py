@@ -15,8 +15,7 @@ from django.utils.formats import date_format
 
 from avatars.models import Agent, AgentRevision
 from avatars.snapshots import AgentSnapshot
-from projects.access import ScopedQuerySet
-from projects.models import Project
+from projects.models import Project, ScopedQuerySet
 from sessions.choices import (
     LIVE_STATES,
     AgentStateName,

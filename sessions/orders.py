@@ -16,9 +16,10 @@ from typing import Any
 
 import redis.asyncio
 
+from molts.beats import client, reachable, redis_key
 from molts.errors import Unavailable
 from sessions.choices import Role
-from sessions.presence import AgentBeat, agent_key, client, reachable, redis_key
+from sessions.presence import AgentBeat, agent_key
 
 MOST_WAITING = 500
 KEPT_MS = 86_400_000

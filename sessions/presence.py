@@ -1,7 +1,7 @@
-"""Who is alive right now: short-lived keys in Redis that their owners renew once a second.
+"""Who is alive in the conversations right now: beats of jobs, visitors and avatars, and hints about them.
 
-A key that is gone means four seconds of silence. Redis' own clock decides, so boxes need not agree on the time. These
-are hints: losing Redis makes everyone look absent, and callers must treat `Unavailable` as "unknown", not as "gone".
+What a beat is, and the beats of workers: `molts/beats.py`. All of it is hints: losing Redis makes everyone look absent,
+and callers must treat `Unavailable` as "unknown", not as "gone".
 
     <instance>:agent:<session id>     generation and identity of the job that serves the session: "2:agent-1f00"
     <instance>:quiet:<session id>     milliseconds for which nothing has been said, by the clock of its job
@@ -9,8 +9,6 @@ are hints: losing Redis makes everyone look absent, and callers must treat `Unav
     <instance>:awaited:<session id>   somebody has opened the page of a program's conversation and may yet enter
     <instance>:taken:<session id>     worker that accepted the call for an agent and is starting its job
     <instance>:missed:<session id>    since when the visitor was missed, on the page and in the room
-    <instance>:worker:<worker id>     JSON about an agent worker: {"host", "slots", "used", "pid"}
-    <instance>:avatar-worker:<id>     the same of an avatar worker
     <instance>:avatar:<identity>      JSON figures of an avatar that is in a room, named as it is there
     <instance>:face:<session id>      identity of the avatar that the agent of the session called last; "" for none
     <instance>:avatar-figures         hash of sums over all avatars: joins, join_seconds, lost, ...
@@ -21,25 +19,18 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from enum import StrEnum
-from functools import lru_cache
-from typing import Any
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 
 import redis
-import redis.asyncio
-from django.conf import settings
 
-from molts.errors import Unavailable
+from molts.beats import client, reachable, read_all, redis_key, worker_key
 
-BEAT_SECONDS = 1.0
 AGENT_LOST_AFTER_MS = 4_000
 AWAITED_MS = 300_000
 """How long somebody may read the page of a conversation before they enter it."""
 VISITOR_GONE_AFTER_MS = 4_000
-WORKER_GONE_AFTER_MS = 4_000
 AVATAR_LOST_AFTER_MS = 4_000
 FACE_MEMORY_MS = 86_400_000
 PREPARE_SECONDS = 120.0
@@ -49,28 +40,6 @@ PREPARING: Mapping[str, float] = {"preparing": 1.0}
 CLOCK_LATE_AFTER_MS = 30_000
 MISSED_MEMORY_MS = 600_000
 STARTING_MS = 30_000  # longest that a job may take from being accepted to claiming its session
-
-
-class WorkerKind(StrEnum):
-    """What a worker's jobs are; the value is a part of its key."""
-
-    AGENT = "worker"
-    AVATAR = "avatar-worker"
-
-
-@dataclass(frozen=True)
-class WorkerInfo:
-    """What a worker says about itself."""
-
-    id: str
-    host: str
-    pid: int
-    slots: int
-    used: int
-
-    @property
-    def has_free_slot(self) -> bool:
-        return self.used < self.slots
 
 
 @dataclass(frozen=True)
@@ -112,10 +81,6 @@ class Presence:
     """How long nothing has been said, by the job's own clock; None when no job says so."""
 
 
-def redis_key(*parts: object) -> str:
-    return ":".join([settings.MOLTS_INSTANCE, *(str(part) for part in parts)])
-
-
 def agent_key(session_id: uuid.UUID) -> str:
     return redis_key("agent", session_id)
 
@@ -128,34 +93,8 @@ def visitor_key(session_id: uuid.UUID) -> str:
     return redis_key("visitor", session_id)
 
 
-def worker_key(worker_id: str, kind: WorkerKind = WorkerKind.AGENT) -> str:
-    return redis_key(kind, worker_id)
-
-
 def avatar_key(identity: str) -> str:
     return redis_key("avatar", identity)
-
-
-@lru_cache(maxsize=4)
-def _client_for(url: str) -> redis.Redis:
-    return redis.Redis.from_url(url, decode_responses=True, socket_timeout=2, socket_connect_timeout=2)
-
-
-def client() -> redis.Redis:
-    """One pooled synchronous client a process."""
-    return _client_for(settings.REDIS_URL)
-
-
-def async_client(*, endless: bool = False) -> redis.asyncio.Redis:
-    """A new asynchronous client; whoever makes it closes it with `aclose()`. `endless` is for subscriptions, which may
-    wait for as long as nothing comes."""
-    return redis.asyncio.Redis.from_url(
-        settings.REDIS_URL,
-        decode_responses=True,
-        socket_timeout=None if endless else 2,
-        socket_connect_timeout=2,
-        health_check_interval=10 if endless else 0,
-    )
 
 
 def await_visitor(session_id: uuid.UUID) -> None:
@@ -168,14 +107,6 @@ def is_awaited(session_id: uuid.UUID) -> bool:
     """Whether somebody is at the door. Raises Unavailable when Redis is out of reach."""
     with reachable():
         return client().exists(redis_key("awaited", session_id)) > 0
-
-
-@contextmanager
-def reachable() -> Iterator[None]:
-    try:
-        yield
-    except redis.RedisError as error:
-        raise Unavailable("Redis is out of reach.") from error
 
 
 def presence(session_id: uuid.UUID) -> Presence:
@@ -221,29 +152,6 @@ def forget_missed(session_id: uuid.UUID) -> None:
         client().delete(redis_key("missed", session_id))
 
 
-def beat_worker(info: WorkerInfo, kind: WorkerKind = WorkerKind.AGENT) -> None:
-    with reachable():
-        client().set(worker_key(info.id, kind), json.dumps(asdict(info)), px=WORKER_GONE_AFTER_MS)
-
-
-def forget_worker(worker_id: str, kind: WorkerKind = WorkerKind.AGENT) -> None:
-    with reachable():
-        client().delete(worker_key(worker_id, kind))
-
-
-def workers(kind: WorkerKind = WorkerKind.AGENT) -> list[WorkerInfo]:
-    """Workers of a kind that beat. Raises Unavailable when Redis is out of reach."""
-    return [WorkerInfo(**value) for value in _values(kind)]
-
-
-def _values(name: str) -> list[Any]:
-    """The JSON under every key `<instance>:<name>:*`."""
-    with reachable():
-        keys = list(client().scan_iter(redis_key(name, "*"), count=100))
-        values = client().mget(keys) if keys else []
-    return [json.loads(value) for value in values if value]
-
-
 # -- Avatars -----------------------------------------------------------------------------------------------------------
 def beat_avatar(identity: str, figures: Mapping[str, float]) -> None:
     with reachable():
@@ -267,7 +175,7 @@ def forget_avatar(identity: str) -> None:
 
 def avatar_figures() -> list[dict[str, float]]:
     """What the avatars that are in rooms measure."""
-    return _values("avatar")
+    return read_all("avatar")
 
 
 def want_avatar(session_id: uuid.UUID, identity: str) -> None:
@@ -325,18 +233,3 @@ def beat_clock() -> None:
 def clock_beats() -> bool:
     with reachable():
         return bool(client().exists(redis_key("clock")))
-
-
-@contextmanager
-def only_one(name: str, *, seconds: float) -> Iterator[bool]:
-    """A short lock across processes: yields whether this caller holds it. Lets go by itself after `seconds`."""
-    key, token = redis_key("lock", name), uuid.uuid4().hex
-    with reachable():
-        held = bool(client().set(key, token, nx=True, px=int(seconds * 1000)))
-    try:
-        yield held
-    finally:
-        if held:
-            with reachable():
-                if client().get(key) == token:
-                    client().delete(key)

@@ -15,6 +15,7 @@ from asgiref.sync import async_to_sync
 from django.db.models import Max
 from django.utils import timezone
 
+from molts import beats
 from molts.errors import Unavailable
 from sessions import presence, rooms, services
 from sessions.choices import LIVE_STATES, AgentStateName, EndReason, ParticipantKind, SessionSource, SessionState
@@ -53,7 +54,7 @@ class Seen:
 
 def reconcile_all() -> int:
     """One round over everything; returns how many sessions were looked at. One process at a time."""
-    with presence.only_one("reconcile", seconds=ROUND_LOCK_SECONDS) as mine:
+    with beats.only_one("reconcile", seconds=ROUND_LOCK_SECONDS) as mine:
         if not mine:
             return 0
         presence.beat_clock()
@@ -69,7 +70,7 @@ def reconcile_all() -> int:
 
 def reconcile_session(session_id: uuid.UUID) -> None:
     """Bring one session in line. Raises Unavailable when Redis or the media server cannot be asked."""
-    with presence.only_one(f"session:{session_id}", seconds=SESSION_LOCK_SECONDS) as mine:
+    with beats.only_one(f"session:{session_id}", seconds=SESSION_LOCK_SECONDS) as mine:
         if not mine:
             return
         session = LiveSession.objects.filter(pk=session_id).first()
@@ -87,7 +88,7 @@ def _look(session: LiveSession) -> Seen:
     return Seen(
         presence=presence.presence(session.pk),
         in_room=None if found is None else tuple(found),
-        free_worker=any(worker.has_free_slot for worker in presence.workers()),
+        free_worker=any(worker.has_free_slot for worker in beats.workers()),
         taken=presence.is_taken(session.pk),
         wanted_avatar=presence.wanted_avatar(session.pk),
     )

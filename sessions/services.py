@@ -434,6 +434,8 @@ def end_session(*, session_id: uuid.UUID, reason: str) -> bool:
 
 
 def end_sessions_of_agents(*, agent_ids: Sequence[uuid.UUID]) -> None:
+    """For agents that are about to be deleted, so that nobody is left in a room with no record. Calls the media server:
+    not inside a transaction."""
     running = LiveSession.objects.filter(agent__in=agent_ids, state__in=LIVE_STATES).order_by()
     for session_id in list(running.values_list("pk", flat=True)):
         end_session(session_id=session_id, reason=EndReason.ENDED_BY_API)

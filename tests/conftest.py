@@ -12,6 +12,7 @@ from django.db import connections
 from django.test import Client
 from pytest_django import Settings
 
+import molts.urls  # noqa: F401 - the admin's pages, which tests look through
 from avatars.models import Agent, AgentAnswer
 from avatars.services import save_agent_revision
 from projects.choices import MemberRole

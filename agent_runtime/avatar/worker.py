@@ -16,9 +16,9 @@ from agent_runtime.avatar.call import AvatarCall
 from agent_runtime.avatar.capacity import measure_slots
 from agent_runtime.db import DatabaseThread
 from agent_runtime.worker import Worker, WorkerOptions
+from molts.beats import WorkerKind
 from molts.errors import Unavailable
 from sessions import presence
-from sessions.presence import WorkerKind
 
 logger = logging.getLogger(__name__)
 

@@ -21,9 +21,10 @@ from agent_runtime.avatar.source import (
     NoFreeWorker,
     until_seen,
 )
+from molts import beats
+from molts.beats import WorkerInfo, WorkerKind
 from molts.errors import MoltsError, Unavailable
 from sessions import presence, rooms
-from sessions.presence import WorkerInfo, WorkerKind
 from sessions.spec import SessionSpec
 
 LOOK_SECONDS = 1.0  # between looks whether a worker has a free slot
@@ -135,6 +136,6 @@ async def _forget(session_id: uuid.UUID) -> None:
 async def _workers() -> list[WorkerInfo] | None:
     """None when nobody knows, which is no reason not to ask one."""
     try:
-        return await asyncio.to_thread(presence.workers, WorkerKind.AVATAR)
+        return await asyncio.to_thread(beats.workers, WorkerKind.AVATAR)
     except Unavailable:
         return None

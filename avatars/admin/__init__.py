@@ -1,8 +1,9 @@
-"""Agents with their voices and faces."""
+"""The admin's pages for voices and revisions, and the parts of those for agents and avatars.
 
-from avatars.admin.agents import AgentAdmin
-from avatars.admin.faces import AvatarAdmin
+The pages of agents and avatars tell of conversations too, so `sessions/admin/` registers them.
+"""
+
 from avatars.admin.revisions import AgentRevisionAdmin
 from avatars.admin.voices import VoiceAdmin
 
-__all__ = ["AgentAdmin", "AgentRevisionAdmin", "AvatarAdmin", "VoiceAdmin"]
+__all__ = ["AgentRevisionAdmin", "VoiceAdmin"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,8 +64,11 @@ def faces(field: Any) -> dict[str, dict[str, str]]:
     }
 
 
-def chains(formset: StepFormSet, agent: Agent | None, *, may_edit: bool) -> list[dict[str, Any]]:
-    """The rows of each kind, and what they come to on this server right now."""
+def chains(
+    formset: StepFormSet, agent: Agent | None, *, may_edit: bool, troubles: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """The rows of each kind, and what they come to on this server right now. `troubles` says, by kind, what went wrong
+    lately."""
     explained: dict[str, ChainState] = {}
     if agent is not None:
         explained = {chain.kind: chain for chain in explain_pipeline(agent=agent)}
@@ -80,6 +83,7 @@ def chains(formset: StepFormSet, agent: Agent | None, *, may_edit: bool) -> list
             "rows": [row for row in rows if isinstance(row, StepForm) and row.kind == kind.value] if may_edit else [],
             "blank": formset.blank(kind) if may_edit else None,
             "now": explained.get(kind.value),
+            "trouble": troubles.get(kind.value, ""),
             "texts": [describe_rung(kind, rung, names) for rung in shown.steps(kind)] if shown else [],
         }
         for kind in PIPELINE

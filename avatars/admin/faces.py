@@ -12,7 +12,6 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import flatten_fieldsets, unquote
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
 from django.urls import path, reverse
@@ -23,7 +22,17 @@ from django.views.decorators.http import require_GET, require_POST
 from PIL import Image
 
 from avatars.admin.face_forms import AvatarForm, PreviewForm, engine_options
-from avatars.admin.pages import ago, answers_json, clip_url, moving_url, note_revisions, page_media, picture, used_by
+from avatars.admin.pages import (
+    ago,
+    answers_json,
+    as_id,
+    clip_url,
+    moving_url,
+    note_revisions,
+    page_media,
+    picture,
+    used_by,
+)
 from avatars.admin.serving import EngineRow, avatar_workers, engine_row, hosted_rows
 from avatars.explain import key_names
 from avatars.faces import (
@@ -69,8 +78,9 @@ class EngineFilter(admin.SimpleListFilter):
         return queryset.filter(engine=self.value()) if self.value() else queryset
 
 
-@admin.register(Avatar)
 class AvatarAdmin(ScopedAdmin):
+    """Registered by `sessions/admin/avatars.py`, where conversations are known."""
+
     form = AvatarForm
     list_display = ("face", "project", "engine_name", "agents_with_it", "changed")
     list_display_links = None
@@ -135,22 +145,11 @@ class AvatarAdmin(ScopedAdmin):
 
     @admin.display(description="used by")
     def agents_with_it(self, avatar: Avatar) -> SafeString | str:
-        return used_by(avatar.agents.all(), _agent_url)
+        return used_by(avatar.agents.all())
 
     @admin.display(description="changed", ordering="updated_at")
     def changed(self, avatar: Avatar) -> str:
         return ago(avatar.updated_at)
-
-    # -- Deleting -----------------------------------------------------------------------------------------------------
-    def get_deleted_objects(
-        self, objs: Any, request: HttpRequest
-    ) -> tuple[list[Any], dict[str, int], set[Any], list[Any]]:
-        """Agents stay without the face, so they are named first."""
-        avatars = list(objs)
-        to_delete, counts, refused, protected = super().get_deleted_objects(avatars, request)
-        running = Count("live_sessions", filter=Q(live_sessions__ended_at=None))
-        agents = Agent.objects.filter(avatar__in=avatars).select_related("avatar").annotate(running=running)
-        return [*map(_loses_face, agents), *to_delete], counts, refused, protected
 
     # -- The editor ---------------------------------------------------------------------------------------------------
     def get_urls(self) -> list[Any]:
@@ -305,7 +304,7 @@ class AvatarAdmin(ScopedAdmin):
         """The posted face, checked. Raises BadInput with what to mend, `attr` being the form's field."""
         if not may_do(request, Action.EDIT):
             raise PermissionDenied
-        asked = _as_id(request.POST.get("avatar"))
+        asked = as_id(request.POST.get("avatar"))
         mine = Avatar.objects.for_actor(request.user, Action.EDIT)
         saved = mine.filter(pk=asked).first() if asked else None
         form = PreviewForm(request.POST, request.FILES, instance=saved)
@@ -368,7 +367,7 @@ class AvatarAdmin(ScopedAdmin):
         if upload is not None:
             data = clean_portrait(upload).read()
         else:
-            asked = _as_id(request.POST.get("avatar"))
+            asked = as_id(request.POST.get("avatar"))
             saved = Avatar.objects.for_actor(request.user).filter(pk=asked).first() if asked else None
             face = resolve_face(snapshot_avatar(saved)) if saved else None
             if face is None or face.portrait is None:
@@ -453,18 +452,6 @@ def _facts(choice: FaceChoice) -> dict[str, Any]:
     }
 
 
-def _loses_face(agent: Any) -> SafeString:
-    """What becomes of an agent, with its number of `running` conversations, when its avatar is deleted."""
-    return format_html(
-        '<a class="m-link" href="{}">{}</a> loses the face {}; from the next conversation on its first letter is '
-        "shown.{}",
-        _agent_url(agent),
-        agent.name,
-        agent.avatar,
-        f" Conversations that are running keep it: {agent.running}." if agent.running else "",
-    )
-
-
 def _clip_is_current(avatar: Avatar) -> bool:
     try:
         return preview_is_current(avatar, resolve_face(snapshot_avatar(avatar)))
@@ -480,7 +467,7 @@ def _is_saved_as(avatar: Avatar, key: str) -> bool:
 
 def _voice_of(request: HttpRequest) -> tuple[tuple[Rung, ProviderKey | None] | None, str]:
     """The voice and language of the agent that shall be heard; (None, "en") is this server's usual voice."""
-    asked = _as_id(request.POST.get("agent"))
+    asked = as_id(request.POST.get("agent"))
     agent = Agent.objects.for_actor(request.user, Action.EDIT).filter(pk=asked).first() if asked else None
     if agent is None or agent.voice is None:
         return None, agent.language if agent else "en"
@@ -494,14 +481,3 @@ def _voice_of(request: HttpRequest) -> tuple[tuple[Rung, ProviderKey | None] | N
 def _user_id(request: HttpRequest) -> int:
     assert request.user.is_authenticated
     return int(request.user.pk)
-
-
-def _agent_url(agent: Agent) -> str:
-    return reverse("admin:avatars_agent_change", args=[agent.pk])
-
-
-def _as_id(value: str | None) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(value or "")
-    except ValueError:
-        return None

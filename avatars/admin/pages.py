@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
@@ -53,10 +54,14 @@ def moving_url(avatar: Avatar) -> str:
     return clip_url(avatar) or moving_character_url(avatar) or ""
 
 
-def used_by(agents: Iterable[Agent], url_of: Callable[[Agent], str]) -> SafeString | str:
+def agent_url(agent: Agent) -> str:
+    return reverse("admin:avatars_agent_change", args=[agent.pk])
+
+
+def used_by(agents: Iterable[Agent]) -> SafeString | str:
     """Links to the agents that have a voice or face."""
     links = format_html_join(
-        ", ", '<a class="m-link" href="{}">{}</a>', ((url_of(agent), agent.name) for agent in agents)
+        ", ", '<a class="m-link" href="{}">{}</a>', ((agent_url(agent), agent.name) for agent in agents)
     )
     return format_html("<span>{}</span>", links) if links else "No agent yet. Choose it in an agent under “Who it is”."
 
@@ -69,6 +74,13 @@ def at_most(limit: int) -> MaxLengthValidator:
 def ago(moment: Any) -> str:
     """ "2 minutes ago"."""
     return "just now" if (timezone.now() - moment).total_seconds() < 60 else f"{timesince(moment, depth=1)} ago"
+
+
+def as_id(value: str | None) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(value or "")
+    except ValueError:
+        return None
 
 
 def save_revisions(request: HttpRequest, agents: Iterable[Agent]) -> None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from django.http import HttpRequest
 
 from avatars.faces import FaceChoice
-from avatars.signals import WorkerState, workers_asked
+from molts import beats
+from molts.beats import WorkerInfo, WorkerKind
+from molts.errors import Unavailable
 from projects.models import ProviderKey
 from projects.scoped_admin import in_chosen_project
 
-Workers = Sequence[WorkerState] | None
+Workers = Sequence[WorkerInfo] | None
 """None: they cannot be seen."""
 
 
@@ -36,12 +37,12 @@ class HostedRow:
 
 
 def avatar_workers() -> Workers:
-    """The avatar workers that beat, by machine; None when that is not known."""
-    answers: list[Any] = [found for _, found in workers_asked.send(sender=None)]
-    states = [state for found in answers for state in found or ()]
-    if not states and any(found is None for found in answers):
+    """The avatar workers that beat, by machine; None when Redis is out of reach."""
+    try:
+        found = beats.workers(WorkerKind.AVATAR)
+    except Unavailable:
         return None
-    return sorted(states, key=lambda state: state.host)
+    return sorted(found, key=lambda worker: worker.host)
 
 
 def engine_row(choice: FaceChoice, workers: Workers) -> EngineRow:

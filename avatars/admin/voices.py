@@ -14,11 +14,11 @@ from django.utils.decorators import method_decorator
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
-from avatars.admin.pages import answers_json, note_revisions, page_media, used_by
+from avatars.admin.pages import answers_json, as_id, note_revisions, page_media, used_by
 from avatars.admin.rungs import RungMixin, option_templates, provider_choices, provider_facts
 from avatars.explain import provider_label, rung_details
 from avatars.listening import MAX_TEXT, speak_sample
-from avatars.models import Agent, Voice
+from avatars.models import Voice
 from avatars.snapshots import snapshot_voice
 from avatars.throttling import check_listen_rate
 from molts.errors import BadInput, NotFound
@@ -137,7 +137,7 @@ class VoiceAdmin(ScopedAdmin):
         """Raises BadInput with what to mend at the form's fields."""
         if not may_do(request, Action.EDIT):
             raise PermissionDenied
-        asked = _as_id(request.POST.get("voice"))
+        asked = as_id(request.POST.get("voice"))
         mine = Voice.objects.for_actor(request.user, Action.EDIT)
         saved = mine.filter(pk=asked).first() if asked else None
         form.instance.project_id = saved.project_id if saved else None
@@ -166,7 +166,7 @@ class VoiceAdmin(ScopedAdmin):
 
     @admin.display(description="used by")
     def agents_with_it(self, voice: Voice) -> SafeString | str:
-        return used_by(voice.agents.all(), _agent_url)
+        return used_by(voice.agents.all())
 
 
 def _in_words(form: forms.BaseForm, name: str, error: ValidationError) -> str:
@@ -174,14 +174,3 @@ def _in_words(form: forms.BaseForm, name: str, error: ValidationError) -> str:
     about, which may be elsewhere than at the field that they are shown at."""
     text = " ".join(error.messages)
     return f"{form[name].label}: {text}" if error.code and name in form.fields else text
-
-
-def _agent_url(agent: Agent) -> str:
-    return reverse("admin:avatars_agent_change", args=[agent.pk])
-
-
-def _as_id(value: str | None) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(value or "")
-    except ValueError:
-        return None

@@ -10,8 +10,9 @@ from functools import partial
 import pytest
 
 from avatars.models import Agent, PipelineStep
+from molts import beats
 from projects.models import ProviderKey
-from sessions import lines, orders, presence, rooms, services
+from sessions import lines, orders, rooms, services
 from sessions.models import LiveSession, Segment, UsageRecord
 from tests.agent_runtime.stack import Stack, free_port
 from tests.agent_runtime.talk import (
@@ -135,8 +136,8 @@ async def test_it_says_what_a_program_sends_and_nothing_ends_its_listening(desk:
         await desk.until_agent_is(session, "listening")
         key = orders.orders_key(session.pk)
         for broken in ("not an order", "[]", '{"id": "1", "as": "nobody", "text": "x"}', '{"as": "user"}'):
-            await desk.query(partial(presence.client().xadd, key, {"order": broken}))
-        await desk.query(partial(presence.client().xadd, key, {"something": "else"}))
+            await desk.query(partial(beats.client().xadd, key, {"order": broken}))
+        await desk.query(partial(beats.client().xadd, key, {"something": "else"}))
         first = await desk.query(lambda: order(session, "We close in ten minutes.", "agent"))
         await visitor.wait_for_sound(0)
         await desk.until_said(session, 1)
@@ -144,7 +145,7 @@ async def test_it_says_what_a_program_sends_and_nothing_ends_its_listening(desk:
         said = await desk.until_said(session, 3)
     assert said == [("agent", "We close in ten minutes."), ("user", PHONE), ("agent", ANSWERS[PHONE])]
     assert (await desk.segments(session))[0].segment_id == first
-    await desk.until("what was carried out to be forgotten", lambda: presence.client().xlen(key) == 0)
+    await desk.until("what was carried out to be forgotten", lambda: beats.client().xlen(key) == 0)
 
 
 async def test_lines_of_a_program_are_all_said_however_fast_they_come(desk: Desk) -> None:

@@ -14,6 +14,7 @@ import pytest_asyncio
 from agent_runtime import entrypoint
 from agent_runtime.entrypoint import Conversation, run_job
 from avatars.models import Agent
+from molts import beats
 from molts.errors import BadConfiguration
 from projects.providers.base import Kind
 from projects.providers.chains import AvailabilityChange, BuiltRung
@@ -103,16 +104,16 @@ async def test_a_job_without_a_session_goes_away(metadata: str) -> None:
 
 async def test_a_job_beats_before_it_claims(conversation: Conversation, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reconciler must never see a claimed session without a beat: it would call another agent."""
-    beats: list[int | None] = []
+    generations: list[int | None] = []
     claim = services.claim_session
 
     def look_then_claim(**names: Any) -> bool:
-        beats.append(presence.presence(names["session_id"]).agent_generation)
+        generations.append(presence.presence(names["session_id"]).agent_generation)
         return claim(**names)
 
     monkeypatch.setattr(services, "claim_session", look_then_claim)
     assert await conversation.claim()
-    assert beats == [2]
+    assert generations == [2]
 
 
 async def test_a_job_that_comes_too_late_withdraws_its_beat(conversation: Conversation, session: LiveSession) -> None:
@@ -125,12 +126,12 @@ async def test_a_job_that_comes_too_late_leaves_the_beat_of_the_one_in_time(
     conversation: Conversation, session: LiveSession
 ) -> None:
     newer = str(AgentBeat(3, "agent-two"))
-    await asyncio.to_thread(presence.client().set, presence.agent_key(session.pk), newer)
+    await asyncio.to_thread(beats.client().set, presence.agent_key(session.pk), newer)
     await conversation._database.run(
         lambda: LiveSession.objects.filter(pk=session.pk).update(claimed_generation=3, dispatch_generation=3)
     )
     assert not await conversation.claim()
-    assert await asyncio.to_thread(presence.client().get, presence.agent_key(session.pk)) == newer
+    assert await asyncio.to_thread(beats.client().get, presence.agent_key(session.pk)) == newer
 
 
 async def test_a_secret_that_cannot_be_opened_ends_the_session_instead_of_calling_agents_forever(

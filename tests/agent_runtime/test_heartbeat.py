@@ -13,6 +13,7 @@ from agent_runtime import heartbeat
 from agent_runtime.db import DatabaseThread
 from agent_runtime.heartbeat import Heartbeat
 from avatars.models import Agent
+from molts import beats
 from sessions import presence, services
 from sessions.models import LiveSession
 from sessions.presence import AgentBeat
@@ -23,7 +24,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 @pytest.fixture(autouse=True)
 def _quick_beats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presence, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(beats, "BEAT_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ class Job:
         self.database.close()
 
     async def beat_seen(self) -> str | None:
-        seen = await asyncio.to_thread(presence.client().get, presence.agent_key(self.session.pk))
+        seen = await asyncio.to_thread(beats.client().get, presence.agent_key(self.session.pk))
         return None if seen is None else str(seen)
 
 
@@ -76,7 +77,7 @@ async def test_it_beats_with_its_generation_and_name_until_closed(job: Job) -> N
     await job.heart.first_beat()
     assert await job.beat_seen() == "2:agent-two"
     job.heart.start()
-    client = presence.client()
+    client = beats.client()
     key = presence.agent_key(job.session.pk)
     client.pexpire(key, 100)
     await asyncio.to_thread(wait_for, "a renewed beat", lambda: client.pttl(key) > 3_500, seconds=5)
@@ -92,7 +93,7 @@ async def test_it_says_for_how_long_nothing_was_said(job: Job) -> None:
     job.heart._quiet_seconds = lambda: 12.5
     job.heart.start()
     quiet = presence.quiet_key(job.session.pk)
-    await asyncio.to_thread(wait_for, "a figure", lambda: presence.client().get(quiet) == "12500", seconds=5)
+    await asyncio.to_thread(wait_for, "a figure", lambda: beats.client().get(quiet) == "12500", seconds=5)
     seen = await asyncio.to_thread(presence.presence, job.session.pk)
     assert (seen.agent_generation, seen.quiet_seconds) == (2, 12.5)
     await job.heart.aclose()
@@ -111,20 +112,20 @@ async def test_it_ends_in_time_although_redis_does_not_answer(session: LiveSessi
 
 async def test_it_goes_on_beating_while_the_loop_is_late(job: Job) -> None:
     job.heart.start()
-    await asyncio.to_thread(wait_for, "a beat", lambda: presence.client().get(job.heart._key), seconds=5)
-    presence.client().delete(job.heart._key)
+    await asyncio.to_thread(wait_for, "a beat", lambda: beats.client().get(job.heart._key), seconds=5)
+    beats.client().delete(job.heart._key)
     time.sleep(0.5)  # noqa: ASYNC251 - the whole loop stands, as on a machine that is short of processor time
-    assert presence.client().get(job.heart._key) == "2:agent-two"
+    assert beats.client().get(job.heart._key) == "2:agent-two"
 
 
 async def test_a_loop_that_hangs_beats_no_more_until_it_comes_round(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job.heart, "_hung_seconds", 0.1)
     job.heart.start()
     time.sleep(0.3)  # noqa: ASYNC251
-    presence.client().delete(job.heart._key)
+    beats.client().delete(job.heart._key)
     time.sleep(0.3)  # noqa: ASYNC251
-    assert presence.client().get(job.heart._key) is None
-    await asyncio.to_thread(wait_for, "a beat", lambda: presence.client().get(job.heart._key), seconds=5)
+    assert beats.client().get(job.heart._key) is None
+    await asyncio.to_thread(wait_for, "a beat", lambda: beats.client().get(job.heart._key), seconds=5)
     assert not job.left.is_set()
 
 
@@ -132,7 +133,7 @@ async def test_it_leaves_once_when_a_newer_job_beats(job: Job) -> None:
     job.heart.start()
     await asyncio.sleep(0.1)
     newer = str(AgentBeat(3, "agent-three"))
-    presence.client().set(presence.agent_key(job.session.pk), newer, px=4000)
+    beats.client().set(presence.agent_key(job.session.pk), newer, px=4000)
     async with asyncio.timeout(5):
         await job.left.wait()
     await asyncio.sleep(0.2)
@@ -143,7 +144,7 @@ async def test_it_leaves_once_when_a_newer_job_beats(job: Job) -> None:
 
 
 async def test_it_takes_over_from_an_older_job(job: Job) -> None:
-    presence.client().set(presence.agent_key(job.session.pk), str(AgentBeat(1, "agent-one")), px=4000)
+    beats.client().set(presence.agent_key(job.session.pk), str(AgentBeat(1, "agent-one")), px=4000)
     await job.heart.first_beat()
     assert await job.beat_seen() == "2:agent-two"
 
@@ -151,7 +152,7 @@ async def test_it_takes_over_from_an_older_job(job: Job) -> None:
 async def test_it_leaves_the_beat_of_a_rival_for_the_same_call_alone(job: Job) -> None:
     """One call may bring two jobs; the one that does not get the session must not silence the other."""
     rival = str(AgentBeat(2, "agent-rival"))
-    presence.client().set(presence.agent_key(job.session.pk), rival, px=4000)
+    beats.client().set(presence.agent_key(job.session.pk), rival, px=4000)
     await job.heart.first_beat()
     assert await job.beat_seen() == rival
     await job.heart.aclose()
@@ -207,9 +208,9 @@ def _stand_still(seconds: float) -> None:
 
 def test_only_the_job_that_ended_is_forgotten(session: LiveSession) -> None:
     key = presence.agent_key(session.pk)
-    presence.client().set(key, str(AgentBeat(2, "agent-two")), px=4000)
+    beats.client().set(key, str(AgentBeat(2, "agent-two")), px=4000)
     presence.forget_agent(session.pk, "agent-one")
-    assert presence.client().get(key) == "2:agent-two"
+    assert beats.client().get(key) == "2:agent-two"
     presence.forget_agent(session.pk, "agent-two")
-    assert presence.client().get(key) is None
+    assert beats.client().get(key) is None
     presence.forget_agent(session.pk, "agent-two")  # again: nothing to do

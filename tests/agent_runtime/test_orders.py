@@ -24,6 +24,7 @@ from agent_runtime.db import DatabaseThread
 from agent_runtime.orders import Orders
 from agent_runtime.recorder import SessionRecorder
 from avatars.models import Agent
+from molts import beats
 from molts.errors import Unavailable
 from sessions import lines, orders, presence, services
 from sessions.models import LiveSession, Segment
@@ -151,7 +152,7 @@ async def give(session: LiveSession, *texts: str, speaker: str = "user") -> list
 
 async def beat(session: LiveSession, generation: int) -> None:
     value = str(AgentBeat(generation, f"agent-{generation}"))
-    await asyncio.to_thread(presence.client().set, presence.agent_key(session.pk), value, px=60_000)
+    await asyncio.to_thread(beats.client().set, presence.agent_key(session.pk), value, px=60_000)
 
 
 # -- one job -----------------------------------------------------------------------------------------------------------
@@ -413,4 +414,4 @@ async def test_one_that_comes_to_redis_too_late_is_not_taken(
     monkeypatch.setattr(orders, "ACCEPT_MS", -1)
     with pytest.raises(Unavailable):
         await give(session, "late")
-    assert await asyncio.to_thread(presence.client().xlen, orders.orders_key(session.pk)) == 0
+    assert await asyncio.to_thread(beats.client().xlen, orders.orders_key(session.pk)) == 0

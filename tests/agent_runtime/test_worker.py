@@ -10,7 +10,8 @@ from pytest_django import Settings
 
 from agent_runtime import worker as worker_module
 from agent_runtime.worker import AgentWorker
-from sessions import presence, tasks
+from molts import beats
+from sessions import tasks
 from tests.agent_runtime.stack import wait_for
 
 
@@ -112,12 +113,12 @@ async def test_it_says_that_it_is_there_and_signs_off(worker: AgentWorker, monke
     worker.server = BusyServer(0)  # type: ignore[assignment]
     worker._on_registered()
     worker._on_registered()  # after a lost connection, for example
-    await asyncio.to_thread(wait_for, "a beat", presence.workers, seconds=10)
-    (info,) = presence.workers()
+    await asyncio.to_thread(wait_for, "a beat", beats.workers, seconds=10)
+    (info,) = beats.workers()
     assert (info.id, info.slots, info.used) == (worker.id, 4, 0)
     assert len(woken) == 1  # conversations may have been waiting for it
     await worker._sign_off()
-    assert presence.workers() == []
+    assert beats.workers() == []
 
 
 async def test_it_reports_which_job_of_which_session_ended_and_that_a_slot_is_free(

@@ -19,7 +19,8 @@ from pytest_django import DjangoAssertNumQueries
 
 from avatars.faces import save_avatar_version
 from avatars.models import Agent, AgentAnswer, AgentRevision, Avatar, PipelineStep, Voice
-from avatars.signals import WorkerState, workers_asked
+from molts import beats
+from molts.beats import WorkerInfo, WorkerKind
 from projects.models import Project, ProviderKey
 from sessions.models import LiveSession, RoomLink
 from tests.conftest import make_agent
@@ -425,17 +426,17 @@ def test_a_slider_begins_at_its_default_and_stores_only_what_differs(
     assert stored("") == {"character": "mira"}
 
 
-def test_the_list_shows_what_serves(project: Project, bob: User, sign_in: SignIn) -> None:
+def test_the_list_shows_what_serves(
+    project: Project, bob: User, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Avatar.objects.create(project=project, name="Mira", options={"character": "mira"})
 
-    def workers(**_: Any) -> list[WorkerState]:
-        return [WorkerState(host="box-1", used=2, slots=5)]
+    def workers(kind: WorkerKind) -> list[WorkerInfo]:
+        assert kind is WorkerKind.AVATAR
+        return [WorkerInfo(id="worker-1", host="box-1", pid=1, slots=5, used=2)]
 
-    workers_asked.connect(workers)
-    try:
-        page = sign_in(bob).get(admin_url(Avatar, "changelist")).content.decode()
-    finally:
-        workers_asked.disconnect(workers)
+    monkeypatch.setattr(beats, "workers", workers)
+    page = sign_in(bob).get(admin_url(Avatar, "changelist")).content.decode()
 
     assert "Engines on this server" in page
     assert "Drawn character" in page

@@ -5,26 +5,33 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
 
 from avatars.admin.serving import engine_row
 from avatars.engines.base import EngineHealth
 from avatars.faces import FaceChoice
 from avatars.models import Avatar
-from avatars.signals import WorkerState, workers_asked
+from molts import beats
+from molts.beats import WorkerInfo, WorkerKind
 from projects.models import Project, ProviderKey
-from sessions.apps import tell_avatar_workers
+from tests.agent_runtime.stack import free_port
 from tests.forms import admin_url
 
 pytestmark = pytest.mark.usefixtures("shipped_engines")
 SignIn = Callable[[User], Client]
-TWO = [WorkerState(host="a", used=0, slots=5), WorkerState(host="b", used=1, slots=2)]
+
+
+def worker(host: str, *, used: int, slots: int) -> WorkerInfo:
+    return WorkerInfo(id=f"worker-{host}", host=host, pid=1, slots=slots, used=used)
+
+
+TWO = [worker("a", used=0, slots=5), worker("b", used=1, slots=2)]
 
 
 def choice(*, slots: int | None = None, ready: bool = True, live: bool = True, has_host: bool = False) -> FaceChoice:
@@ -33,19 +40,11 @@ def choice(*, slots: int | None = None, ready: bool = True, live: bool = True, h
 
 
 @contextmanager
-def serving(found: list[WorkerState] | None) -> Iterator[None]:
+def serving(found: list[WorkerInfo]) -> Iterator[None]:
     """As if these avatar workers, and no others, were beating."""
-
-    def tell(**_: Any) -> list[WorkerState] | None:
-        return found
-
-    workers_asked.disconnect(tell_avatar_workers)
-    workers_asked.connect(tell)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(beats, "workers", lambda kind: found if kind is WorkerKind.AVATAR else [])
         yield
-    finally:
-        workers_asked.disconnect(tell)
-        workers_asked.connect(tell_avatar_workers)
 
 
 def words_of(client: Client) -> str:
@@ -80,7 +79,7 @@ def test_an_engine_moves_as_many_as_both_its_host_and_the_workers_can(engine: Fa
     ],
 )
 def test_what_holds_no_conversation_is_not_called_ready(
-    engine: FaceChoice, workers: list[WorkerState] | None, state: str
+    engine: FaceChoice, workers: list[WorkerInfo] | None, state: str
 ) -> None:
     row = engine_row(engine, workers)
 
@@ -107,8 +106,23 @@ def test_the_list_shows_places_and_who_lacks_a_worker(project: Project, bob: Use
     assert "avatars at once" not in alone
 
 
+def test_the_list_reads_the_beats_of_avatar_workers(
+    project: Project, bob: User, sign_in: SignIn, redis_url: str, settings: Settings
+) -> None:
+    settings.REDIS_URL, settings.MOLTS_INSTANCE = redis_url, "serving"
+    beats.beat_worker(worker("box", used=1, slots=3), WorkerKind.AVATAR)
+    beats.beat_worker(worker("other", used=1, slots=9), WorkerKind.AGENT)
+    client = sign_in(bob)
+    seen = words_of(client)
+    settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
+
+    assert "Host box : 1 of 3 places taken" in seen
+    assert "Host other" not in seen
+    assert "Drawn character workers cannot be seen" in words_of(client)
+
+
 def test_a_workers_meter_is_as_full_as_the_worker(project: Project, bob: User, sign_in: SignIn) -> None:
-    with serving([WorkerState(host="vm", used=0, slots=5), WorkerState(host="box", used=3, slots=4)]):
+    with serving([worker("vm", used=0, slots=5), worker("box", used=3, slots=4)]):
         page = sign_in(bob).get(admin_url(Avatar, "changelist")).content.decode()
 
     meters = re.findall(r'aria-valuemax="(\d)" aria-valuenow="(\d)" aria-label="([^"]+)"><rect width="(\d+)%"', page)

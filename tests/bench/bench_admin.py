@@ -173,6 +173,7 @@ from django.contrib.auth import get_user_model, BACKEND_SESSION_KEY, HASH_SESSIO
 from django.contrib.sessions.backends.db import SessionStore
 from avatars.models import Agent
 from projects.services import create_project
+from molts import beats
 from sessions import presence
 from sessions.models import LiveSession
 user = get_user_model().objects.create_superuser(username="watcher")
@@ -188,7 +189,7 @@ for number in range(LIVE):
         project=project, agent=agent, room_name=f"live-{number}", visitor_identity="v", state="active",
         agent_state="listening", spec={"name": "Ada", "limits": {}},
     )
-    presence.client().set(presence.agent_key(session.pk), "1:agent-x", px=3_600_000)
+    beats.client().set(presence.agent_key(session.pk), "1:agent-x", px=3_600_000)
     ids.append(str(session.pk))
 import json
 print("=>" + json.dumps({"cookie": store.session_key, "ids": ids}))

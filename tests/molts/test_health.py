@@ -9,8 +9,9 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from avatars.models import Agent
+from molts import beats
+from molts.beats import WorkerInfo, WorkerKind
 from sessions import presence
-from sessions.presence import WorkerInfo, WorkerKind
 from tests.agent_runtime.stack import free_port
 from tests.servers import MediaServer
 from tests.sessions.factories import make_session
@@ -91,9 +92,9 @@ def test_it_counts_conversations_and_slots(
 ) -> None:
     for state in ("waiting", "active", "active", "ended"):
         make_session(agent, state=state)
-    presence.beat_worker(WorkerInfo("one", "host", 1, 4, 1))
-    presence.beat_worker(WorkerInfo("two", "host", 2, 8, 2))
-    presence.beat_worker(WorkerInfo("three", "host", 3, 2, 1), WorkerKind.AVATAR)
+    beats.beat_worker(WorkerInfo("one", "host", 1, 4, 1))
+    beats.beat_worker(WorkerInfo("two", "host", 2, 8, 2))
+    beats.beat_worker(WorkerInfo("three", "host", 3, 2, 1), WorkerKind.AVATAR)
     presence.beat_avatar("avatar-1", {"frames": 900, "dropped": 2, "gaps": 1, "interval_p99_ms": 44, "skew_p99_ms": 7})
     presence.beat_avatar("avatar-2", {"frames": 100, "interval_p99_ms": 52})
     presence.count_avatar(joins=1, join_seconds=2)

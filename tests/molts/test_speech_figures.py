@@ -23,7 +23,7 @@ from agent_runtime.speech.ladder import Ladder, LadderPolicy, LadderSettings, Pr
 from agent_runtime.speech.server import SpeechServer
 from agent_runtime.speech.stream import Pace, StreamFigures
 from avatars.models import Agent
-from molts.speech_figures import ANSWER_SECONDS, speech_context, speech_series
+from molts.admin.speech_figures import ANSWER_SECONDS, speech_context, speech_series
 from projects.providers.speech_state import SpeechServerSilent, read_state
 from tests.agent_runtime.stack import free_port
 from tests.molts.test_start_page import SignIn, talk

@@ -15,7 +15,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from avatars.models import Agent, Voice
-from molts.figures import MOST_CONVERSATIONS, RANGES, percentile
+from molts.admin.figures import MOST_CONVERSATIONS, RANGES, percentile
 from projects.models import Member, Project
 from projects.services import create_project
 from sessions.models import LiveSession, RoomLink, SessionNotice, Turn
@@ -215,7 +215,7 @@ def test_percentiles_are_of_the_nearest_rank() -> None:
 def test_a_busy_project_costs_few_queries_and_says_what_it_read(
     agent: Agent, alice: User, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("molts.figures.MOST_CONVERSATIONS", 5)
+    monkeypatch.setattr("molts.admin.figures.MOST_CONVERSATIONS", 5)
     client = sign_in(alice)
     now = datetime.now(UTC)
     for number in range(8):

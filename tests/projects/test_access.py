@@ -7,9 +7,9 @@ from django.contrib.auth.models import AnonymousUser, User
 from django.db.models import Model
 
 from avatars.models import Agent
-from projects.access import ScopedQuerySet, actor_of, may, project_ids
+from projects.access import actor_of, may
 from projects.choices import Action
-from projects.models import ApiKey, Member, Project
+from projects.models import ApiKey, Member, Project, ScopedQuerySet, project_ids
 from projects.services import revoke_api_key
 from tests.projects.world import MAKERS, make
 

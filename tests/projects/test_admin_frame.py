@@ -16,7 +16,7 @@ from django.urls import NoReverseMatch, reverse
 from pytest_django import Settings
 
 from avatars.models import Agent
-from molts import admin_frame
+from molts.admin.frame import CHECK_URL, DOCS_URL
 from projects.audit import record_action
 from projects.choices import MemberRole
 from projects.models import ApiKey, AuditEntry, Member, Project, ProviderKey
@@ -41,7 +41,7 @@ def test_every_page_of_the_sidebar_opens(project: Project, root: User, alice: Us
         pages = sidebar(client)
         assert ("Users" in pages) is user.is_superuser
         for title, url in pages.items():
-            if url not in (admin_frame.DOCS_URL, admin_frame.CHECK_URL):
+            if url not in (DOCS_URL, CHECK_URL):
                 assert client.get(url).status_code == 200, title
 
 

@@ -17,6 +17,7 @@ from livekit import rtc
 from pytest_django import DjangoAssertNumQueries, Settings
 
 from avatars.models import Agent, PipelineStep, Voice
+from molts import beats
 from projects.choices import MemberRole
 from projects.models import ApiKey, Project, ProviderKey
 from projects.services import add_member, revoke_api_key
@@ -321,7 +322,7 @@ def orders(session: LiveSession) -> Callable[[], list[dict[str, str]]]:
     """What waits for the agent of the session."""
 
     def waiting() -> list[dict[str, str]]:
-        entries: Any = presence.client().xrange(orders_key(session.pk))
+        entries: Any = beats.client().xrange(orders_key(session.pk))
         return [json.loads(fields["order"]) for _, fields in entries]
 
     return waiting
@@ -361,7 +362,7 @@ def test_words_are_taken_from_the_moment_a_job_beats(
 ) -> None:
     LiveSession.objects.filter(pk=session.pk).update(agent_state=state)
     refused = key.post(f"sessions/{session.pk}/say", {"text": "Hello?", "as": "user"})
-    presence.client().set(presence.agent_key(session.pk), str(presence.AgentBeat(1, "agent-1")), px=4000)
+    beats.client().set(presence.agent_key(session.pk), str(presence.AgentBeat(1, "agent-1")), px=4000)
     taken = key.post(f"sessions/{session.pk}/say", {"text": "Hello!", "as": "user"})
 
     assert (refused.status_code, error_of(refused)["code"]) == (409, "no_agent")

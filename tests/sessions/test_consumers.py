@@ -18,6 +18,7 @@ from django.db import connection
 from django.test import Client
 
 from avatars.models import Agent
+from molts import beats
 from molts.asgi import application
 from sessions import consumers, presence, services
 from sessions.models import LiveSession
@@ -76,7 +77,7 @@ async def write(session: LiveSession, *texts: str) -> None:
 def talk(agent: Agent, own_redis: RedisServer) -> LiveSession:
     """A running conversation with three lines, its agent alive."""
     session = make_session(agent)
-    presence.client().set(presence.agent_key(session.pk), "1", px=60_000)
+    beats.client().set(presence.agent_key(session.pk), "1", px=60_000)
     for text in ("one", "two", "three"):
         say(session, "user", text)
     return session
@@ -178,7 +179,7 @@ async def test_it_says_the_end_and_closes(talk: LiveSession, looked_at: list[uui
         await sync_to_async(services.end_session)(session_id=talk.pk, reason="ended_by_user")
         (event,) = await receive(page)
         assert (event["type"], event["state"], event["reason"]) == ("session.state", "ended", "ended_by_user")
-        await sync_to_async(presence.client().delete)(presence.agent_key(talk.pk))  # the agent has left
+        await sync_to_async(beats.client().delete)(presence.agent_key(talk.pk))  # the agent has left
         assert await close_code(page) == 4410
 
 
@@ -188,7 +189,7 @@ async def test_it_waits_for_what_the_agent_was_saying_at_the_end(talk: LiveSessi
     async with socket(talk.pk, cookie=visitor_cookie(talk)) as page:
         await page.connect()
         await receive(page)
-        await sync_to_async(presence.client().set)(key, "1:agent", px=20_000)
+        await sync_to_async(beats.client().set)(key, "1:agent", px=20_000)
         await asyncio.sleep(0.3)
         await sync_to_async(services.end_session)(session_id=talk.pk, reason="ended_by_user")
         (event,) = await receive(page)
@@ -197,7 +198,7 @@ async def test_it_waits_for_what_the_agent_was_saying_at_the_end(talk: LiveSessi
         await write(talk, "We open at eight")
         (last,) = await receive(page)
         assert last["text"] == "We open at eight"
-        await sync_to_async(presence.client().delete)(key)
+        await sync_to_async(beats.client().delete)(key)
         assert await close_code(page) == 4410
 
 
@@ -266,7 +267,7 @@ async def test_it_tells_nobody_whether_a_session_exists(talk: LiveSession) -> No
 async def test_it_renews_the_visitors_sign_of_life_and_notices_a_silent_agent(
     talk: LiveSession, looked_at: list[uuid.UUID]
 ) -> None:
-    await sync_to_async(presence.client().delete)(presence.agent_key(talk.pk))
+    await sync_to_async(beats.client().delete)(presence.agent_key(talk.pk))
     async with socket(talk.pk, cookie=visitor_cookie(talk)) as page:
         await page.connect()
         await receive(page)
@@ -295,11 +296,11 @@ async def test_it_says_that_the_agent_is_lost_when_nobody_can_write_it(
         await page.connect()
         await receive(page)
         with database_held():
-            await sync_to_async(presence.client().delete)(alive)
+            await sync_to_async(beats.client().delete)(alive)
             (told,) = await receive(page)
             assert (told["type"], told["state"]) == ("agent.state", "lost")
             assert told["offset_ms"] > 0
-            await sync_to_async(presence.client().set)(alive, "1", px=60_000)
+            await sync_to_async(beats.client().set)(alive, "1", px=60_000)
             (told,) = await receive(page)
             assert (told["type"], told["state"]) == ("agent.state", talk.agent_state)
         await receive(page, 2)  # what was held up is written and told in the end

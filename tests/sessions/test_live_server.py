@@ -21,6 +21,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from avatars.models import Agent
+from molts import beats
 from molts.asgi import application
 from molts.front_door import BoundedWebSocket, FrontDoor
 from sessions import consumers, presence, services
@@ -66,7 +67,7 @@ def talk(agent: Agent, own_redis: RedisServer) -> LiveSession:
 def make_talk(agent: Agent) -> LiveSession:
     """A running conversation whose agent is alive, so that its page hears of nothing but what is said."""
     session = make_session(agent)
-    presence.client().set(presence.agent_key(session.pk), "1:agent-x", px=120_000)
+    beats.client().set(presence.agent_key(session.pk), "1:agent-x", px=120_000)
     return session
 
 
@@ -167,7 +168,7 @@ async def test_it_lets_go_of_a_page_that_vanishes_while_it_is_sent_to(
 
 
 def quick_beats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(presence, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(beats, "BEAT_SECONDS", 0.1)
     monkeypatch.setattr(presence, "VISITOR_GONE_AFTER_MS", 500)
 
 
@@ -217,7 +218,7 @@ async def test_its_close_codes_reach_the_page(web: int, talk: LiveSession) -> No
     async with page(web, talk) as reader:
         await receive(reader)
         await sync_to_async(services.end_session)(session_id=talk.pk, reason="ended_by_user")
-        await sync_to_async(presence.client().delete)(presence.agent_key(talk.pk))  # the agent has left
+        await sync_to_async(beats.client().delete)(presence.agent_key(talk.pk))  # the agent has left
         assert await close_code(reader) == 4410
 
 
@@ -236,7 +237,7 @@ async def test_it_notices_within_ten_seconds_that_redis_lost_the_subscription(
     async with page(web, talk) as reader:
         await receive(reader)
         await asyncio.sleep(0.2)
-        await sync_to_async(presence.client().client_kill_filter)(_type="pubsub")
+        await sync_to_async(beats.client().client_kill_filter)(_type="pubsub")
         await write(talk, "one", "two", "three")
         begun = time.monotonic()
         seen: list[int] = []

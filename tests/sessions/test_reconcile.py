@@ -10,6 +10,7 @@ import pytest
 from django.utils import timezone
 
 from avatars.models import Agent
+from molts import beats
 from molts.errors import Unavailable
 from sessions import presence, reconcile, rooms, services
 from sessions.events import SessionEvent
@@ -50,7 +51,7 @@ def media(monkeypatch: pytest.MonkeyPatch, quiet_events: list[SessionEvent]) -> 
     monkeypatch.setattr(rooms, "dispatch_agent", dispatch)
     monkeypatch.setattr(rooms, "close_room", close)
     monkeypatch.setattr(rooms, "open_room", open_room)
-    monkeypatch.setattr(presence, "only_one", only_one)
+    monkeypatch.setattr(beats, "only_one", only_one)
     monkeypatch.setattr(presence, "missed_for", lambda session_id: 60.0)
     monkeypatch.setattr(presence, "forget_missed", lambda session_id: None)
     monkeypatch.setattr(presence, "is_awaited", lambda session_id: False)

@@ -16,12 +16,13 @@ from livekit import api, rtc
 from pytest_django import Settings
 
 from avatars.models import Agent
+from molts import beats
+from molts.beats import WorkerInfo
 from molts.errors import Unavailable
 from projects.models import Project
 from sessions import presence, reconcile, rooms, services
 from sessions.choices import ParticipantKind
 from sessions.models import LiveSession, Participant
-from sessions.presence import WorkerInfo
 from sessions.tokens import visitor_token
 from tests.agent_runtime.stack import free_port
 from tests.sessions.factories import make_session
@@ -193,7 +194,7 @@ async def test_it_keeps_the_agent_that_beats_and_its_face_and_removes_others(
 ) -> None:
     session = await make_open_session(agent)
     await Participant.objects.acreate(session=session, identity="agent-new", kind=ParticipantKind.AGENT)
-    await sync_to_async(presence.client().set)(presence.agent_key(session.pk), "1:agent-new", px=10_000)
+    await sync_to_async(beats.client().set)(presence.agent_key(session.pk), "1:agent-new", px=10_000)
     for identity in ("agent-old", "agent-new"):
         await join(settings, guests, token_of(settings, session.room_name, identity, agent=True))
     face = api.AccessToken(settings.LIVEKIT_API_KEY, settings.LIVEKIT_API_SECRET).with_identity("face")
@@ -212,7 +213,7 @@ async def test_it_leaves_the_room_to_a_new_agent_while_the_old_one_is_lost(
     agent: Agent, settings: Settings, guests: list[rtc.Room]
 ) -> None:
     session = await make_open_session(agent, agent_state="lost", dispatch_generation=2, claimed_generation=2)
-    await sync_to_async(presence.client().set)(presence.agent_key(session.pk), "2:agent-new", px=10_000)
+    await sync_to_async(beats.client().set)(presence.agent_key(session.pk), "2:agent-new", px=10_000)
     await join(settings, guests, token_of(settings, session.room_name, "agent-new", agent=True))
     await join(settings, guests, token_of(settings, session.room_name, session.visitor_identity))
     await look_at(session)
@@ -226,7 +227,7 @@ async def test_it_closes_rooms_nobody_wants_and_only_its_own(agent: Agent, setti
     left, foreign = rooms.new_room_name(), f"{settings.MOLTS_INSTANCE}-2.{secrets.token_urlsafe(8)}"
     for name in (left, foreign):
         await rooms.open_room(name)
-    await sync_to_async(presence.client().set)(presence.visitor_key(mine.pk), "1", px=10_000)
+    await sync_to_async(beats.client().set)(presence.visitor_key(mine.pk), "1", px=10_000)
     await sync_to_async(reconcile.reconcile_all)()
     assert await identities(left) is None
     assert await identities(foreign) == set()
@@ -260,13 +261,13 @@ async def test_it_calls_an_agent_into_the_room_with_nothing_but_the_session_id(
 
 async def test_it_waits_for_a_job_that_is_starting_as_long_as_its_worker_lives(agent: Agent) -> None:
     session = await make_open_session(agent, state="waiting", age_seconds=10)
-    await sync_to_async(presence.client().set)(presence.visitor_key(session.pk), "1", px=10_000)
+    await sync_to_async(beats.client().set)(presence.visitor_key(session.pk), "1", px=10_000)
     for name in ("taker", "other"):
-        await sync_to_async(presence.beat_worker)(WorkerInfo(name, "host", 1, 4, 0))
+        await sync_to_async(beats.beat_worker)(WorkerInfo(name, "host", 1, 4, 0))
     await sync_to_async(presence.note_taken)(session.pk, "taker")
     await look_at(session)
     assert session.dispatch_generation == 1
-    await sync_to_async(presence.forget_worker)("taker")
+    await sync_to_async(beats.forget_worker)("taker")
     await look_at(session)
     assert session.dispatch_generation == 2
     assert not await sync_to_async(presence.is_taken)(session.pk)
@@ -275,8 +276,8 @@ async def test_it_waits_for_a_job_that_is_starting_as_long_as_its_worker_lives(a
 async def test_it_opens_the_room_again_that_closed_while_nobody_was_in_it(agent: Agent) -> None:
     session = await make_open_session(agent, state="waiting", age_seconds=10)
     await rooms.close_room(session.room_name)
-    await sync_to_async(presence.client().set)(presence.visitor_key(session.pk), "1", px=10_000)
-    await sync_to_async(presence.beat_worker)(WorkerInfo("worker", "host", 1, 4, 0))
+    await sync_to_async(beats.client().set)(presence.visitor_key(session.pk), "1", px=10_000)
+    await sync_to_async(beats.beat_worker)(WorkerInfo("worker", "host", 1, 4, 0))
     await look_at(session)
     assert await identities(session.room_name) == set()
 

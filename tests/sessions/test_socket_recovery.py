@@ -13,6 +13,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from avatars.models import Agent
+from molts import beats
 from molts.asgi import application
 from projects.models import ApiKey
 from projects.services import revoke_api_key
@@ -28,14 +29,14 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second of a test is a tenth, and nobody asks the media server."""
-    monkeypatch.setattr(presence, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(beats, "BEAT_SECONDS", 0.1)
     monkeypatch.setattr(consumers, "reconcile_session", lambda session_id: None)
 
 
 @pytest.fixture
 def talk(agent: Agent, own_redis: RedisServer) -> LiveSession:
     session = make_session(agent)
-    presence.client().set(presence.agent_key(session.pk), "1:agent-x", px=60_000)
+    beats.client().set(presence.agent_key(session.pk), "1:agent-x", px=60_000)
     say(session, "user", "one")
     return session
 
@@ -69,7 +70,7 @@ async def test_it_notices_an_end_whose_event_was_lost(talk: LiveSession) -> None
         await LiveSession.objects.filter(pk=talk.pk).aupdate(state="ended", reason="silence")
         (snapshot,) = await receive(page)
         assert (snapshot["type"], snapshot["session"]["reason"]) == ("snapshot", "silence")
-        await sync_to_async(presence.client().delete)(presence.agent_key(talk.pk))  # the agent has left
+        await sync_to_async(beats.client().delete)(presence.agent_key(talk.pk))  # the agent has left
         assert await close_code(page) == 4410
 
 

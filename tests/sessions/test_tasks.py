@@ -9,6 +9,7 @@ from celery.exceptions import Retry
 from pytest_django import Settings
 
 from avatars.models import Agent
+from molts import beats
 from molts.errors import Unavailable
 from sessions import presence, tasks
 from sessions.models import LiveSession
@@ -36,22 +37,15 @@ def test_a_round_without_redis_is_skipped_not_failed(settings: Settings, caplog:
     assert "reconciler round skipped" in caplog.text
 
 
-def test_a_round_is_held_by_one_process_at_a_time(own_redis: RedisServer) -> None:
-    with presence.only_one("reconcile", seconds=5) as mine, presence.only_one("reconcile", seconds=5) as theirs:
-        assert (mine, theirs) == (True, False)
-    with presence.only_one("reconcile", seconds=5) as free_again:
-        assert free_again
-
-
 def test_an_exit_is_noticed_at_once(session: LiveSession, looked_at: list[uuid.UUID]) -> None:
-    presence.client().set(presence.agent_key(session.pk), "1:agent-one", px=4_000)
+    beats.client().set(presence.agent_key(session.pk), "1:agent-one", px=4_000)
     tasks.report_agent_exit(str(session.pk), "agent-one")
     assert presence.presence(session.pk).agent_generation is None
     assert looked_at == [session.pk]
 
 
 def test_an_exit_does_not_silence_the_job_that_replaced_it(session: LiveSession, looked_at: list[uuid.UUID]) -> None:
-    presence.client().set(presence.agent_key(session.pk), "2:agent-two", px=4_000)
+    beats.client().set(presence.agent_key(session.pk), "2:agent-two", px=4_000)
     tasks.report_agent_exit(str(session.pk), "agent-one")
     assert presence.presence(session.pk).agent_generation == 2
 

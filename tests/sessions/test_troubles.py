@@ -12,13 +12,13 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
-from avatars.explain import explain_pipeline
 from avatars.models import Agent
 from molts import doctor
+from molts.admin.figures import USUAL_RANGE, count_conversations, count_notices
 from molts.doctor import Level
-from molts.figures import USUAL_RANGE, count_conversations, count_notices
 from sessions import events, services
 from sessions.models import LiveSession, SessionNotice, Turn
+from sessions.troubles import recent_troubles
 from tests.forms import admin_url
 from tests.projects.world import make_session
 
@@ -110,7 +110,7 @@ def test_doctor_tells_what_vendors_did_lately(agent: Agent) -> None:
 
 def test_the_editor_tells_until_a_talk_went_well(agent: Agent) -> None:
     def troubles() -> dict[str, str]:
-        return {chain.kind: chain.trouble for chain in explain_pipeline(agent=agent) if chain.trouble}
+        return recent_troubles(agent=agent)
 
     assert troubles() == {}
     session = make_session(agent)

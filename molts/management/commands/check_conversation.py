@@ -9,8 +9,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from molts import beats
 from molts.errors import MoltsError, Unavailable
-from sessions import presence
 from sessions.selfcheck import check_conversation
 
 
@@ -46,7 +46,7 @@ def wait_for_worker(seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:
-            if presence.workers():
+            if beats.workers():
                 return
         except Unavailable:
             pass  # Redis restarts: it counts as nobody there yet

@@ -406,10 +406,10 @@ class Up:
 
 def worker_beats(redis_url: str, part: str) -> bool:
     """Whether the worker of this part of molts (AGENT or AVATAR) is registered and says so."""
-    from sessions import presence
+    from molts import beats
 
     settings.REDIS_URL = redis_url  # chosen after the settings were read
     try:
-        return bool(presence.workers(presence.WorkerKind.AVATAR if part == AVATAR else presence.WorkerKind.AGENT))
+        return bool(beats.workers(beats.WorkerKind.AVATAR if part == AVATAR else beats.WorkerKind.AGENT))
     except Unavailable:
         return False

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from avatars.engines.base import Face, VideoFormat
 from avatars.engines.cache import cache_folder, keep_in
 from avatars.models import Agent, Avatar
+from molts import beats
+from molts.beats import WorkerKind
 from projects.models import Project
 from sessions import presence, services
 from sessions.models import LiveSession, SessionNotice
-from sessions.presence import WorkerKind
 from tests.agent_runtime.avatar.round_faces import Round
 from tests.agent_runtime.stack import Stack, kill
 from tests.agent_runtime.talk import ANSWERS, STORY, TABLE, Desk, agents_in, matches, type_text
@@ -43,7 +44,7 @@ def avatars(stack: Stack) -> Stack:
 @pytest_asyncio.fixture
 async def faces(avatars: Stack, desk: Desk) -> Stack:
     """That avatar worker, when the face of the conversation before has left its slot."""
-    await desk.until("a free slot", lambda: any(each.has_free_slot for each in presence.workers(WorkerKind.AVATAR)))
+    await desk.until("a free slot", lambda: any(each.has_free_slot for each in beats.workers(WorkerKind.AVATAR)))
     return avatars
 
 

@@ -12,6 +12,7 @@ from agent_runtime.avatar import job
 from agent_runtime.avatar.call import AvatarCall
 from agent_runtime.avatar.job import Avatar, AvatarPulse
 from avatars.engines.base import FaceState
+from molts import beats
 from sessions import presence
 
 pytestmark = pytest.mark.usefixtures("own_redis")
@@ -33,7 +34,7 @@ async def test_a_face_stays_when_redis_has_forgotten_who_is_wanted() -> None:
     pulse = AvatarPulse(call)
     presence.want_avatar(call.session_id, call.avatar)
     assert pulse._beat(0.0) is None
-    presence.client().delete(presence.redis_key("face", call.session_id))
+    beats.client().delete(beats.redis_key("face", call.session_id))
     assert pulse._beat(0.0) is None
     assert await job._is_wanted(call)
 
@@ -42,7 +43,7 @@ async def test_a_face_without_its_agent_goes(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(job, "ALONE_SECONDS", -1.0)
     call = AvatarCall.new(uuid.uuid4(), "agent-1")
     pulse = AvatarPulse(call)
-    presence.client().set(presence.agent_key(call.session_id), str(presence.AgentBeat(1, "agent-2")), px=5_000)
+    beats.client().set(presence.agent_key(call.session_id), str(presence.AgentBeat(1, "agent-2")), px=5_000)
     assert pulse._beat(0.0) is not None
 
 

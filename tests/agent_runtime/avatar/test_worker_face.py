@@ -13,9 +13,9 @@ from livekit import rtc
 from agent_runtime.avatar import worker_face
 from agent_runtime.avatar.call import AvatarCall
 from agent_runtime.avatar.worker_face import WorkerAvatar, WorkerFace
+from molts.beats import WorkerInfo
 from molts.errors import Unavailable
 from sessions import presence, rooms
-from sessions.presence import WorkerInfo
 
 
 class Room(rtc.EventEmitter[str]):

@@ -17,7 +17,6 @@ from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
-from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET, require_POST
 from unfold.widgets import UnfoldAdminSelectWidget
@@ -32,13 +31,16 @@ from avatars.languages import language_choices
 from avatars.models import Agent, AgentRevision, PipelineStep
 from avatars.rehearsal import rehearse
 from avatars.services import duplicate_agent, edited_since, free_slug, keep_usual_rungs
-from avatars.signals import agents_leave
 from avatars.turn_taking import CUSTOM, FIELDS, PRESETS, preset_of, preset_values
 from molts.errors import BadInput
 from projects.audit import record_action
 from projects.choices import Action
 from projects.providers.base import Kind, Persona
 from projects.scoped_admin import ScopedAdmin, ScopedForm, ScopedRelatedFilter, counted, may_do
+from sessions.admin.parts import conversations_url
+from sessions.models import LiveSession, RoomLink
+from sessions.services import end_sessions_of_agents
+from sessions.troubles import recent_troubles
 
 LONGEST = {"instructions": 20_000, "greeting": 2_000, "knowledge": 200_000}
 SHOWN_REVISIONS = 10
@@ -217,9 +219,7 @@ class AgentAdmin(ScopedAdmin):
         """Conversations go with their agent, so an agent that has some is deleted by whoever may erase them. They are
         counted and not listed: they may be too many."""
         agents = list(objs)
-        talks: Any = Agent._meta.get_field("live_sessions").related_model
-        counted = talks.objects.filter(agent__in=agents).order_by().values_list("agent").annotate(Count("pk"))
-        held = dict(counted)
+        held = dict(LiveSession.objects.filter(agent__in=agents).order_by().values_list("agent").annotate(Count("pk")))
         if not held:
             return super().get_deleted_objects(agents, request)
         refused = {str(self.opts.verbose_name) for agent in agents if not self.has_delete_permission(request, agent)}
@@ -234,11 +234,11 @@ class AgentAdmin(ScopedAdmin):
             # Before the page's transaction: ending calls the media server, and nothing may wait for that with locks.
             agent = self.get_object(request, unquote(object_id))
             if not self.get_deleted_objects([agent], request)[2]:
-                agents_leave.send(sender=Agent, agent_ids=[agent.pk])
+                end_sessions_of_agents(agent_ids=[agent.pk])
         return super().delete_view(request, object_id, extra_context)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        agents_leave.send(sender=Agent, agent_ids=list(queryset.values_list("pk", flat=True)))
+        end_sessions_of_agents(agent_ids=list(queryset.values_list("pk", flat=True)))
         super().delete_queryset(request, queryset)
 
     # -- The list -----------------------------------------------------------------------------------------------------
@@ -246,12 +246,10 @@ class AgentAdmin(ScopedAdmin):
         agents: QuerySet[Any] = super().get_queryset(request)
         if request.resolver_match is None or request.resolver_match.url_name != "avatars_agent_changelist":
             return agents
-        talks: Any = Agent._meta.get_field("live_sessions").related_model
-        links: Any = Agent._meta.get_field("room_links").related_model
-        of_agent = talks._default_manager.filter(agent=OuterRef("pk")).order_by("-created_at")
-        held = talks._default_manager.held_by_visitors().filter(agent=OuterRef("pk"))
+        of_agent = LiveSession.objects.filter(agent=OuterRef("pk")).order_by("-created_at")
+        held = LiveSession.objects.held_by_visitors().filter(agent=OuterRef("pk"))
         recent = held.filter(created_at__gte=recent_since()).order_by().values("agent")
-        usable = links._default_manager.filter(_open_links()).order_by("-created_at")
+        usable = RoomLink.objects.filter(_open_links()).order_by("-created_at")
         listed: QuerySet[Any] = agents.annotate(
             last_talk_at=Subquery(of_agent.values("created_at")[:1]),
             recent_talks=Coalesce(Subquery(recent.annotate(number=Count("pk")).values("number")), 0),
@@ -286,12 +284,8 @@ class AgentAdmin(ScopedAdmin):
     def talks_in_a_week(self, agent: Any) -> SafeString | str:
         if not agent.recent_talks:
             return "0"
-        query = {
-            "agent__id__exact": agent.pk,
-            "held": "visitors",
-            "created_at_from": f"{recent_since():%Y-%m-%d}",
-        }
-        url = f"{reverse('admin:live_sessions_livesession_changelist')}?{urlencode(query)}"
+        since = f"{recent_since():%Y-%m-%d}"
+        url = conversations_url(agent__id__exact=agent.pk, held="visitors", created_at_from=since)
         return format_html('<a class="m-link" href="{}">{}</a>', url, agent.recent_talks)
 
     @admin.display(description="talk")
@@ -375,7 +369,7 @@ class AgentAdmin(ScopedAdmin):
             "steps": steps,
             "answers": answers,
             "answer_rows": sorted(answers.formset.forms, key=place) if may_edit else [],
-            "chains": chains(steps.formset, obj, may_edit=may_edit),
+            "chains": chains(steps.formset, obj, may_edit=may_edit, troubles=recent_troubles(agent=obj) if obj else {}),
             "option_templates": option_templates(*Kind) if may_edit else [],
             "provider_facts": provider_facts(),
             "ask_url": reverse("admin:avatars_agent_ask"),

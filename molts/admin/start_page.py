@@ -9,9 +9,9 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from avatars.models import Agent, Avatar, Voice
-from molts.admin_frame import CHECK_URL, DOCS_URL
-from molts.figures import chosen_range, conversations, figures, in_scope
-from molts.speech_figures import speech_context
+from molts.admin.figures import chosen_range, conversations, figures, in_scope
+from molts.admin.frame import CHECK_URL, DOCS_URL
+from molts.admin.speech_figures import speech_context
 from projects.choices import Action
 from projects.models import ProviderKey
 from projects.scoped_admin import may_do, my_projects
@@ -28,6 +28,11 @@ class Step:
     url: str = ""  # none for whoever may not do it
     action: str = ""
     optional: bool = False
+
+
+def start_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """Django's context of the first page, with what it shows; the frame names this function."""
+    return {**context, **start_page_context(request)}
 
 
 def start_page_context(request: HttpRequest) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from django.urls import reverse_lazy
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
-HERE = "molts.admin_frame"
+HERE = "molts.admin.frame"
 DOCS_URL = "/docs/"
 CHECK_URL = "/check"
 
@@ -49,13 +49,6 @@ def is_member(request: HttpRequest) -> bool:
 
 def is_superuser(request: HttpRequest) -> bool:
     return bool(request.user.is_active and request.user.is_superuser)
-
-
-def start_page(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """What the admin's first page shows."""
-    from molts.start_page import start_page_context
-
-    return {**context, **start_page_context(request)}
 
 
 def search_pages(request: HttpRequest, term: str) -> list[Any]:
@@ -156,7 +149,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,
     "ENVIRONMENT": f"{HERE}.environment",
-    "DASHBOARD_CALLBACK": f"{HERE}.start_page",
+    "DASHBOARD_CALLBACK": "molts.admin.start_page.start_page",
     "STYLES": [f"{HERE}.styles"],
     "SCRIPTS": [f"{HERE}.scripts"],
     "BORDER_RADIUS": "10px",

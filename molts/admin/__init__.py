@@ -1,0 +1,1 @@
+"""The admin around the pages of the apps: its frame, and its first page with figures."""
