@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from avatars.models import Agent
-from avatars.services import resolve_pipeline
-from avatars.snapshots import AgentSnapshot, Rung, snapshot_agent
+from avatars.services import resolve_pipeline, snapshot_agent
+from avatars.snapshots import AgentSnapshot, Rung
 from molts.errors import MoltsError
 from projects.models import ProviderKey
 from projects.providers import get_provider

@@ -27,8 +27,8 @@ from avatars.engines import ENGINES, STILL, get_engine
 from avatars.engines.base import EngineHealth, Face, LipSyncEngine, Need, VideoFormat
 from avatars.models import Avatar, AvatarVersion
 from avatars.portraits import USUAL_CHARACTER, still_name
-from avatars.services import validate_rung
-from avatars.snapshots import AvatarSnapshot, snapshot_avatar
+from avatars.services import snapshot_avatar, validate_rung
+from avatars.snapshots import AvatarSnapshot
 from molts.errors import BadConfiguration, BadInput
 from projects.models import ProviderKey
 from projects.providers import get_provider, providers_for

@@ -13,7 +13,8 @@ from django.core.files.storage import default_storage
 from django.templatetags.static import static
 
 from avatars.models import Avatar
-from avatars.snapshots import AvatarSnapshot, snapshot_avatar
+from avatars.services import snapshot_avatar
+from avatars.snapshots import AvatarSnapshot
 
 USUAL_CHARACTER = "mira"
 

@@ -16,8 +16,8 @@ from avatars.explain import KeyNames, describe_rung
 from avatars.faces import describe_face
 from avatars.languages import language_name
 from avatars.models import Agent, AgentAnswer, AgentRevision, Avatar, PipelineStep, Voice
-from avatars.services import save_agent_revision, validate_agent
-from avatars.snapshots import AgentSnapshot, AvatarSnapshot, VoiceSnapshot, snapshot_avatar, snapshot_voice
+from avatars.services import save_agent_revision, snapshot_avatar, snapshot_voice, validate_agent
+from avatars.snapshots import AgentSnapshot, AvatarSnapshot, VoiceSnapshot
 from avatars.turn_taking import describe_turn_taking
 from molts.errors import BadInput
 from projects.models import ProviderKey

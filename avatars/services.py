@@ -10,8 +10,8 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 from django.utils.text import slugify
 
-from avatars.models import Agent, AgentAnswer, AgentRevision, PipelineStep
-from avatars.snapshots import AgentSnapshot, Rung, snapshot_agent, snapshot_step
+from avatars.models import Agent, AgentAnswer, AgentRevision, Avatar, PipelineStep, Voice
+from avatars.snapshots import AgentSnapshot, AvatarSnapshot, Limits, Rung, TurnSettings, VoiceSnapshot
 from molts.errors import BadConfiguration, BadInput
 from projects.models import ProviderKey
 from projects.providers import get_provider
@@ -83,6 +83,56 @@ def free_slug(*, project_id: uuid.UUID, name: str) -> str:
     base = slugify(name)[: longest - 5].strip("-") or "agent"
     taken = set(Agent.objects.filter(project_id=project_id, slug__startswith=base).values_list("slug", flat=True))
     return next(slug for slug in (base, *(f"{base}-{count}" for count in range(2, 10_000))) if slug not in taken)
+
+
+def snapshot_agent(agent: Agent) -> AgentSnapshot:
+    """The agent with its answers, steps, voice and avatar as they are now."""
+    pipeline: dict[str, list[Rung]] = {kind.value: [] for kind in PIPELINE}
+    for step in agent.pipeline_steps.all():
+        pipeline[step.kind].append(snapshot_step(step))
+    return AgentSnapshot(
+        name=agent.name,
+        slug=agent.slug,
+        description=agent.description,
+        language=agent.language,
+        instructions=agent.instructions,
+        greeting=agent.greeting,
+        knowledge=agent.knowledge,
+        answers=tuple((answer.question, answer.answer) for answer in agent.answers.all()),
+        voice=snapshot_voice(agent.voice) if agent.voice else None,
+        avatar=snapshot_avatar(agent.avatar) if agent.avatar else None,
+        pipeline={kind: tuple(rungs) for kind, rungs in pipeline.items()},
+        turn=TurnSettings(**{name: getattr(agent, name) for name in TurnSettings.model_fields}),
+        limits=Limits(**{name: getattr(agent, name) for name in Limits.model_fields}),
+    )
+
+
+def snapshot_step(step: PipelineStep) -> Rung:
+    """One row of an agent's pipeline."""
+    return Rung(provider=step.provider, options=step.options or {}, provider_key=_key_id(step))
+
+
+def snapshot_voice(voice: Voice) -> VoiceSnapshot:
+    """The voice as it is now."""
+    return VoiceSnapshot(
+        name=voice.name, provider=voice.provider, options=voice.options or {}, provider_key=_key_id(voice)
+    )
+
+
+def snapshot_avatar(avatar: Avatar) -> AvatarSnapshot:
+    """The avatar as it is now."""
+    return AvatarSnapshot(
+        name=avatar.name,
+        engine=avatar.engine,
+        options=avatar.options,
+        provider_key=_key_id(avatar),
+        builtin=avatar.builtin,
+        portrait=avatar.portrait.name or "",
+    )
+
+
+def _key_id(part: PipelineStep | Voice | Avatar) -> str | None:
+    return str(part.provider_key_id) if part.provider_key_id else None
 
 
 def default_pipeline() -> dict[Kind, tuple[Rung, ...]]:

@@ -1,8 +1,9 @@
 """What an agent and its parts were at one moment: as types, and as the JSON that rows keep.
 
 Rows keep them in `AgentRevision.snapshot`, `AvatarVersion.snapshot` and `LiveSession.spec` (there with the chains that
-the conversation runs on). A snapshot holds no secret: a key is named by its id. The keys of the JSON are the names of
-the fields below and are read in this module alone; `read` takes every version that was ever stored.
+the conversation runs on); `avatars/services.py` takes them. A snapshot holds no secret: a key is named by its id. The
+keys of the JSON are the names of the fields below and are read in this module alone; `read` takes every version that
+was ever stored.
 
 To store more, give it a field with a default: rows from before are read with it. Where a part becomes another one,
 raise VERSION, store it as `version` and add to `_UPGRADES` what turns the version before into it.
@@ -11,14 +12,11 @@ raise VERSION, store it as `version` and add to `_UPGRADES` what turns the versi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from projects.providers.base import PIPELINE, Kind
-
-if TYPE_CHECKING:
-    from avatars.models import Agent, Avatar, PipelineStep, Voice
+from projects.providers.base import Kind
 
 VERSION = 2
 """What is written today. Version 1 had avatars without engines to choose from."""
@@ -154,54 +152,3 @@ def _from_version_1(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 _UPGRADES: Mapping[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = {1: _from_version_1}
 """What turns an agent of a version into one of the next."""
-
-
-# -- Taking them ------------------------------------------------------------------------------------------------------
-def snapshot_agent(agent: Agent) -> AgentSnapshot:
-    """The agent with its answers, steps, voice and avatar as they are now."""
-    pipeline: dict[str, list[Rung]] = {kind.value: [] for kind in PIPELINE}
-    for step in agent.pipeline_steps.all():
-        pipeline[step.kind].append(snapshot_step(step))
-    return AgentSnapshot(
-        name=agent.name,
-        slug=agent.slug,
-        description=agent.description,
-        language=agent.language,
-        instructions=agent.instructions,
-        greeting=agent.greeting,
-        knowledge=agent.knowledge,
-        answers=tuple((answer.question, answer.answer) for answer in agent.answers.all()),
-        voice=snapshot_voice(agent.voice) if agent.voice else None,
-        avatar=snapshot_avatar(agent.avatar) if agent.avatar else None,
-        pipeline={kind: tuple(rungs) for kind, rungs in pipeline.items()},
-        turn=TurnSettings(**{name: getattr(agent, name) for name in TurnSettings.model_fields}),
-        limits=Limits(**{name: getattr(agent, name) for name in Limits.model_fields}),
-    )
-
-
-def snapshot_step(step: PipelineStep) -> Rung:
-    """One row of an agent's pipeline."""
-    return Rung(provider=step.provider, options=step.options or {}, provider_key=_key_id(step))
-
-
-def snapshot_voice(voice: Voice) -> VoiceSnapshot:
-    """The voice as it is now."""
-    return VoiceSnapshot(
-        name=voice.name, provider=voice.provider, options=voice.options or {}, provider_key=_key_id(voice)
-    )
-
-
-def snapshot_avatar(avatar: Avatar) -> AvatarSnapshot:
-    """The avatar as it is now."""
-    return AvatarSnapshot(
-        name=avatar.name,
-        engine=avatar.engine,
-        options=avatar.options,
-        provider_key=_key_id(avatar),
-        builtin=avatar.builtin,
-        portrait=avatar.portrait.name or "",
-    )
-
-
-def _key_id(part: PipelineStep | Voice | Avatar) -> str | None:
-    return str(part.provider_key_id) if part.provider_key_id else None

@@ -13,7 +13,7 @@ from avatars.admin.steps import ADDS, StepForm, StepFormSet
 from avatars.explain import ChainState, describe_rung, explain_pipeline, key_names
 from avatars.models import Agent
 from avatars.portraits import portrait_url
-from avatars.snapshots import snapshot_agent
+from avatars.services import snapshot_agent
 from projects.providers.base import PIPELINE
 
 

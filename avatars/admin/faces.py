@@ -52,8 +52,8 @@ from avatars.models import Agent, Avatar, AvatarVersion
 from avatars.portraits import picture_url
 from avatars.previews import preview_clip, preview_is_current, preview_state, start_preview
 from avatars.revisions import Change
-from avatars.services import resolve_pipeline
-from avatars.snapshots import Rung, snapshot_agent, snapshot_avatar
+from avatars.services import resolve_pipeline, snapshot_agent, snapshot_avatar
+from avatars.snapshots import Rung
 from avatars.throttling import check_preview_rate
 from molts.errors import BadInput, MoltsError, NotFound
 from projects.audit import record_action

@@ -18,7 +18,7 @@ from avatars.admin.pages import ago, page_media
 from avatars.explain import key_names
 from avatars.models import Agent, AgentRevision
 from avatars.revisions import Change, compare_snapshots, describe_snapshot, roll_back
-from avatars.snapshots import snapshot_agent
+from avatars.services import snapshot_agent
 from molts.errors import BadInput
 from projects.audit import record_action
 from projects.choices import Action

@@ -19,7 +19,7 @@ from avatars.admin.rungs import RungMixin, option_templates, provider_choices, p
 from avatars.explain import provider_label, rung_details
 from avatars.listening import MAX_TEXT, speak_sample
 from avatars.models import Voice
-from avatars.snapshots import snapshot_voice
+from avatars.services import snapshot_voice
 from avatars.throttling import check_listen_rate
 from molts.errors import BadInput, NotFound
 from projects.choices import Action

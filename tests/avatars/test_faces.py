@@ -24,8 +24,8 @@ from avatars.faces import (
 )
 from avatars.models import Agent, Avatar
 from avatars.portraits import moving_character_url, portrait_url
-from avatars.services import save_agent_revision
-from avatars.snapshots import AvatarSnapshot, snapshot_agent, snapshot_avatar
+from avatars.services import save_agent_revision, snapshot_agent, snapshot_avatar
+from avatars.snapshots import AvatarSnapshot
 from molts.errors import BadInput
 from projects.models import Project, ProviderKey
 from projects.services import create_project

@@ -13,8 +13,7 @@ from django.urls import reverse
 
 from avatars.models import Agent, AgentAnswer, AgentRevision, Avatar, PipelineStep, Voice
 from avatars.revisions import compare_snapshots, roll_back
-from avatars.services import save_agent_revision
-from avatars.snapshots import snapshot_agent
+from avatars.services import save_agent_revision, snapshot_agent
 from molts.errors import BadInput
 from projects.models import AuditEntry, Project
 from tests.conftest import make_agent

@@ -12,10 +12,11 @@ from avatars.services import (
     default_pipeline,
     resolve_pipeline,
     save_agent_revision,
+    snapshot_agent,
     validate_agent,
     validate_rung,
 )
-from avatars.snapshots import Rung, snapshot_agent
+from avatars.snapshots import Rung
 from molts.errors import BadInput
 from projects.models import Project, ProviderKey
 from projects.providers import get_provider

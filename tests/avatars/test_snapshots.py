@@ -16,16 +16,8 @@ from pydantic import ValidationError
 
 from avatars.models import Agent, AgentAnswer, AgentRevision, Avatar, AvatarVersion, PipelineStep, Voice
 from avatars.revisions import compare_snapshots, describe_snapshot, roll_back
-from avatars.services import resolve_snapshot, save_agent_revision
-from avatars.snapshots import (
-    VERSION,
-    AgentSnapshot,
-    AvatarSnapshot,
-    Rung,
-    snapshot_agent,
-    snapshot_avatar,
-    version_of,
-)
+from avatars.services import resolve_snapshot, save_agent_revision, snapshot_agent, snapshot_avatar
+from avatars.snapshots import VERSION, AgentSnapshot, AvatarSnapshot, Rung, version_of
 from projects.models import ProviderKey
 from projects.providers.base import Kind
 from sessions.services import _create_session
