@@ -13,9 +13,8 @@ from typing import Any
 
 from livekit import rtc
 from livekit.agents import AgentSession
-from livekit.protocol.models import AudioTrackFeature
 
-from agent_runtime.livekit_private import taken_recordings
+from agent_runtime.livekit_private import is_recorded, taken_recordings
 from agent_runtime.recorder import SessionRecorder
 
 ARRIVAL_SECONDS = 3.0  # the recording's way here
@@ -42,7 +41,7 @@ def _recorded_tracks(visitor: rtc.RemoteParticipant) -> set[tuple[str, str]]:
     return {
         (visitor.identity, publication.sid)
         for publication in visitor.track_publications.values()
-        if AudioTrackFeature.TF_PRECONNECT_BUFFER in publication.audio_features
+        if is_recorded(publication)
     }
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from livekit import rtc
 from livekit.agents import AutoSubscribe, JobContext
-from livekit.protocol.models import AudioTrackFeature
+
+from agent_runtime.livekit_private import is_recorded
 
 FIRST_SOUND_SECONDS = 3.0
 
@@ -74,5 +75,5 @@ def _is_open_microphone(publication: rtc.RemoteTrackPublication) -> bool:
     return (
         publication.source == rtc.TrackSource.SOURCE_MICROPHONE
         and not publication.muted
-        and AudioTrackFeature.TF_PRECONNECT_BUFFER not in publication.audio_features
+        and not is_recorded(publication)
     )

@@ -16,6 +16,7 @@ from livekit.agents.voice.room_io._pre_connect_audio import PRE_CONNECT_AUDIO_BU
 from livekit.rtc._ffi_client import FfiClient, ffi_event_callback
 from livekit.rtc._proto.ffi_pb2 import FfiRequest
 from livekit.rtc._proto.room_pb2 import DataStream
+from livekit.rtc._proto.track_pb2 import AudioTrackFeature
 from livekit.rtc.version import __version__ as media_version
 
 if TYPE_CHECKING:
@@ -65,6 +66,12 @@ async def send_stream_part(
 
 
 # -- a session and its room -------------------------------------------------------------------------------------------
+def is_recorded(publication: rtc.RemoteTrackPublication) -> bool:
+    """Whether the beginning of this microphone, from before anybody heard it, is sent as a recording.
+    livekit 1.1.21."""
+    return AudioTrackFeature.TF_PRECONNECT_BUFFER in publication.audio_features
+
+
 def taken_recordings(room_io: RoomIO) -> set[tuple[str, str]]:
     """(identity, track id) of the recordings from before the agent came that are done with, be it that they were put
     before the live sound or that they never arrived. livekit-agents 1.8.9."""

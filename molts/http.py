@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import ipaddress
+import queue
 import socket
 import ssl
+import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextvars import ContextVar
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,8 @@ REDIRECTS = (301, 302, 303, 307, 308)
 FIRST_REFUSAL = 300  # from this status on an answer is somebody's words, not data
 KEY_HEADERS = ("authorization", "api-key", "x-api-key", "xi-api-key", "x-goog-api-key", "x-simli-api-key", "api-secret")
 SHORTEST_KEY = 8
+EVERY_NETWORK = ("0.0.0.0/0", "::/0")
+"""Allowed for the parts of this installation: they are wherever the operator put them."""
 BODY_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
@@ -71,15 +74,17 @@ def guarded_async_client(
     limits: Limits = Limits(),
     allowed_networks: Iterable[str] = (),
     resolver: Resolver | None = None,
+    unix_socket: str | None = None,
     **options: Any,
 ) -> httpx2.AsyncClient:
     """An AsyncClient behind the guard. `allowed_networks` (CIDR) are reachable beside those the operator allowed.
 
-    `options` go to httpx2.AsyncClient. Close it after use.
+    With `unix_socket` all its requests go to that socket of this machine. `options` go to httpx2.AsyncClient. Close it
+    after use.
     """
     guard = _Guard(networks_of(allowed_networks), resolver or resolve)
     return httpx2.AsyncClient(
-        transport=_AsyncTransport(guard, limits),
+        transport=_AsyncTransport(guard, limits, unix_socket),
         timeout=_timeout(limits),
         follow_redirects=False,
         trust_env=False,
@@ -87,22 +92,31 @@ def guarded_async_client(
     )
 
 
-def guarded_client(
-    *,
-    limits: Limits = Limits(),
-    allowed_networks: Iterable[str] = (),
-    resolver: Resolver | None = None,
-    **options: Any,
-) -> httpx2.Client:
-    """The same for code that does not run in an event loop."""
-    guard = _Guard(networks_of(allowed_networks), resolver or resolve)
-    return httpx2.Client(
-        transport=_SyncTransport(guard, limits),
-        timeout=_timeout(limits),
-        follow_redirects=False,
-        trust_env=False,
-        **options,
-    )
+def fetch(
+    url: str, *, headers: dict[str, str] | None = None, limits: Limits = Limits(), **options: Any
+) -> httpx2.Response:
+    """The answer to a GET, whatever its status: how code that does not run in an event loop asks a web server.
+
+    `options` are those of `guarded_async_client`. Raises httpx2.HTTPError or httpx2.InvalidURL, after the limit of time
+    at the latest: the asynchronous client asks in a thread of its own, which is left behind if it does not come back.
+    """
+    answers: queue.SimpleQueue[httpx2.Response | Exception] = queue.SimpleQueue()
+
+    async def ask() -> None:
+        try:
+            async with guarded_async_client(limits=limits, **options) as client:
+                answers.put(await client.get(url, headers=headers))
+        except Exception as error:
+            answers.put(error)
+
+    threading.Thread(target=asyncio.run, args=(ask(),), name="fetch", daemon=True).start()
+    try:
+        answer = answers.get(timeout=limits.total_seconds)
+    except queue.Empty:
+        raise AnswerTooSlow(f"no answer within {limits.total_seconds:g} s") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def guarded_session(*, limits: Limits = Limits(), allowed_networks: Iterable[str] = ()) -> aiohttp.ClientSession:
@@ -279,7 +293,11 @@ class _AsyncBackend(httpcore2.AsyncNetworkBackend):
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
     ) -> httpcore2.AsyncNetworkStream:
-        raise AddressRefused("Unix sockets are not called.")
+        """Only where the caller named a socket: no URL leads to one."""
+        try:
+            return await self._sockets.connect_unix_socket(path, timeout, socket_options)
+        except httpcore2.ConnectError as error:
+            raise httpcore2.ConnectError(f"nothing answers at {path}") from error
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -292,75 +310,8 @@ def _in_words(failure: Exception | None, host: str, port: int) -> Exception:
     return httpcore2.ConnectError(f"nothing answers at {host}:{port}: check the address, and that the server runs")
 
 
-class _SyncBackend(httpcore2.NetworkBackend):
-    def __init__(self, guard: _Guard) -> None:
-        self._guard = guard
-        self._sockets = httpcore2.SyncBackend()
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore2.NetworkStream:
-        deadline = _deadline(timeout)
-        try:
-            addresses = self._guard.addresses(host, port)
-        except OSError as error:
-            raise httpcore2.ConnectError(f"{host} cannot be resolved: {error}") from error
-        failure: Exception | None = None
-        for address in addresses:
-            try:
-                stream = self._sockets.connect_tcp(
-                    address, port, _left(deadline), local_address=local_address, socket_options=socket_options
-                )
-                return _TimedStream(stream)
-            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
-                failure = error
-        raise _in_words(failure, host, port)
-
-    def connect_unix_socket(
-        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
-    ) -> httpcore2.NetworkStream:
-        raise AddressRefused("Unix sockets are not called.")
-
-
-_answer_deadline: ContextVar[float | None] = ContextVar("answer_deadline", default=None)
-
-
-class _TimedStream(httpcore2.NetworkStream):
-    """A socket whose reads also end at the deadline of the running request, so headers cannot drip in for ever."""
-
-    def __init__(self, stream: httpcore2.NetworkStream) -> None:
-        self._stream = stream
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        left = _left(_answer_deadline.get())
-        if left is not None:
-            if left == 0.0:
-                raise httpcore2.ReadTimeout("the answer did not come in time")
-            timeout = left if timeout is None else min(timeout, left)
-        return self._stream.read(max_bytes, timeout)
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, timeout)
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore2.NetworkStream:
-        return _TimedStream(self._stream.start_tls(ssl_context, server_hostname, timeout))
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
-
-
 class _AsyncTransport(httpx2.AsyncHTTPTransport):
-    def __init__(self, guard: _Guard, limits: Limits) -> None:
+    def __init__(self, guard: _Guard, limits: Limits, unix_socket: str | None) -> None:
         super().__init__(verify=_ssl_context(), trust_env=False)
         self._guard = guard
         self._limits = limits
@@ -369,6 +320,7 @@ class _AsyncTransport(httpx2.AsyncHTTPTransport):
             max_connections=50,
             max_keepalive_connections=10,
             keepalive_expiry=60,
+            uds=unix_socket,
             network_backend=_AsyncBackend(guard),
         )
 
@@ -391,40 +343,6 @@ class _AsyncTransport(httpx2.AsyncHTTPTransport):
             return _without(keys, response, await response.aread())
         finally:
             await response.aclose()
-
-
-class _SyncTransport(httpx2.HTTPTransport):
-    def __init__(self, guard: _Guard, limits: Limits) -> None:
-        super().__init__(verify=_ssl_context(), trust_env=False)
-        self._guard = guard
-        self._limits = limits
-        self._pool = httpcore2.ConnectionPool(
-            ssl_context=_ssl_context(),
-            max_connections=50,
-            max_keepalive_connections=10,
-            keepalive_expiry=60,
-            network_backend=_SyncBackend(guard),
-        )
-
-    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        self._guard.check_request(request)
-        deadline = time.monotonic() + self._limits.total_seconds
-        waiting = _answer_deadline.set(deadline)
-        try:
-            response = super().handle_request(request)
-        finally:
-            _answer_deadline.reset(waiting)
-        assert isinstance(response.stream, httpx2.SyncByteStream)
-        response.stream = _SyncCap(response.stream, self._limits, deadline, request)
-        if not (keys := _keys_sent(request)):
-            return response
-        response.headers = _clean_headers(keys, response)
-        if response.status_code < FIRST_REFUSAL:
-            return response
-        try:
-            return _without(keys, response, response.read())
-        finally:
-            response.close()
 
 
 def _keys_sent(request: httpx2.Request) -> Redactor | None:
@@ -468,20 +386,6 @@ class _AsyncCap(httpx2.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._body.aclose()
-
-
-class _SyncCap(httpx2.SyncByteStream):
-    def __init__(self, body: httpx2.SyncByteStream, limits: Limits, deadline: float, request: httpx2.Request) -> None:
-        self._body = body
-        self._count = _Count(limits, deadline, request)
-
-    def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._body:
-            self._count.add(chunk)
-            yield chunk
-
-    def close(self) -> None:
-        self._body.close()
 
 
 class _Count:

@@ -1,4 +1,4 @@
-"""`make check`: format, lint, types, migrations, OpenAPI, requirements, translations, documentation, the room page.
+"""`make check`: format, lint, types, migrations, OpenAPI, dependencies, translations, documentation, the room page.
 
 `--write` renews the exports: what is committed, but made from other files.
 
@@ -23,11 +23,11 @@ REQUIREMENTS = ROOT / "requirements.txt"
 OPENAPI = ROOT / "docs" / "openapi.yaml"
 
 
-def run(*command: str) -> str:
+def run(*command: str, folder: Path = ROOT) -> str:
     """The output when `command` fails, an empty text when it succeeds."""
     result = subprocess.run(
         command,
-        cwd=ROOT,
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -78,6 +78,21 @@ def requirements() -> str:
         return _export_requirements(fresh) or _same(fresh, REQUIREMENTS)
 
 
+def dependencies(root: Path = ROOT) -> str:
+    """Every import is declared, and everything declared is imported: first in what is installed, then in all there is.
+
+    What is right without it stands with its reason in pyproject.toml.
+    """
+    deptry = (PYTHON, "-m", "deptry", ".", "--no-ansi")
+    left_out = (
+        "--exclude",
+        r"\.venv/",
+        *(f"--extend-exclude={name}/" for name in ("node_modules", "tests/fixtures", "var")),
+    )
+    everything = (*deptry, "--non-dev-dependency-groups", "dev", *left_out)
+    return run(*deptry, folder=root) or run(*everything, folder=root)
+
+
 def messages() -> str:
     return run(PYTHON, "scripts/messages.py", "--check")
 
@@ -109,6 +124,7 @@ CHECKS: dict[str, Callable[[], str]] = {
     "migrations": migrations,
     "openapi": openapi,
     "requirements": requirements,
+    "dependencies": dependencies,
     "messages": messages,
     "documentation": documentation,
     "page types": page_types,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median, quantiles
 
+from molts.percentiles import percentile
 from sessions.choices import PART_NAMES
 from sessions.models import LiveSession, Segment, SessionNotice, Turn
 from sessions.services import offset_ms
@@ -198,8 +198,5 @@ def _parts(turn: Turn, longest: int) -> list[Part]:
 
 def percentiles(totals: Sequence[int]) -> tuple[int | None, int | None]:
     """Median and 95th percentile in milliseconds; None where nothing was measured."""
-    if not totals:
-        return None, None
-    if len(totals) == 1:
-        return totals[0], totals[0]
-    return round(median(totals)), round(quantiles(totals, n=20, method="inclusive")[-1])
+    middle, slow = percentile(totals, 50), percentile(totals, 95)
+    return (None, None) if middle is None or slow is None else (round(middle), round(slow))

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from livekit.agents.voice.avatar import AudioSegmentEnd
 from numpy.typing import NDArray
 
 from avatars.engines.base import AudioChunk, EngineFailed, LipSyncStream, Pixels, SegmentEnd, VideoFormat, VideoFrame
+from molts.percentiles import percentile
 
 logger = logging.getLogger(__name__)
 
@@ -70,16 +72,13 @@ class AvatarFigures:
         """frames, dropped, gaps; `interval_p50_ms` and `interval_p99_ms` between frames, `skew_p99_ms` of lips behind
         the audio."""
         report: dict[str, float] = {"frames": self.frames, "dropped": self.dropped, "gaps": self.gaps}
-        if len(self._moments) > 1:
-            at, late = np.array(self._moments).T
-            p50, p99 = np.percentile(np.diff(at), (50, 99)) * 1000
-            skew = float(np.percentile(late, 99)) * 1000
-            report |= {
-                "interval_p50_ms": round(p50, 1),
-                "interval_p99_ms": round(p99, 1),
-                "skew_p99_ms": round(skew, 1),
-            }
-        return report
+        intervals = [1000 * (later - sooner) for (sooner, _), (later, _) in pairwise(self._moments)]
+        found = {
+            "interval_p50_ms": percentile(intervals, 50),
+            "interval_p99_ms": percentile(intervals, 99),
+            "skew_p99_ms": percentile([1000 * late for _, late in self._moments], 99) if intervals else None,
+        }
+        return report | {name: round(value, 1) for name, value in found.items() if value is not None}
 
 
 def audio_options() -> rtc.TrackPublishOptions:

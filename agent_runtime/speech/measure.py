@@ -19,6 +19,7 @@ from agent_runtime.speech.decode_audio import Hole, decode_audio
 from agent_runtime.speech.pieces import cut_at_pauses
 from agent_runtime.speech.transcript import MAX_PIECE_SECONDS, SAMPLE_RATE, Transcript
 from molts.errors import BadInput, MoltsError
+from molts.percentiles import percentile
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,10 +84,9 @@ class Result:
         work = sum(self.final_seconds) + sum(self.partial_seconds)
         return work / self.sound_seconds if self.sound_seconds else 0.0
 
-    def lag(self, share: float) -> float:
-        """From the end of speech to its words, in seconds: `share` of the utterances were as quick as that."""
-        lags = sorted(self.final_seconds)
-        return lags[min(len(lags) - 1, int(len(lags) * share))] if lags else 0.0
+    def lag(self, percent: int) -> float:
+        """From the end of speech to its words, in seconds: `percent` of 100 utterances were as quick as that."""
+        return percentile(self.final_seconds, percent) or 0.0
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -102,8 +102,8 @@ class Result:
             "partials": len(self.partial_seconds),
             "file_real_time_factor": round(self.file_factor, 5),
             "live_real_time_factor": round(self.live_factor, 5),
-            "final_lag_p50_ms": round(self.lag(0.5) * 1000, 1),
-            "final_lag_p95_ms": round(self.lag(0.95) * 1000, 1),
+            "final_lag_p50_ms": round(self.lag(50) * 1000, 1),
+            "final_lag_p95_ms": round(self.lag(95) * 1000, 1),
         }
 
 
@@ -238,8 +238,8 @@ def as_table(results: Sequence[Result]) -> str:
             f"{result.word_error_rate:.1%}",
             f"{result.file_factor:.3f} s",
             f"{result.live_factor:.3f} s",
-            f"{result.lag(0.5) * 1000:.0f} ms",
-            f"{result.lag(0.95) * 1000:.0f} ms",
+            f"{result.lag(50) * 1000:.0f} ms",
+            f"{result.lag(95) * 1000:.0f} ms",
         )
         for result in results
     ]

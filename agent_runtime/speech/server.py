@@ -30,6 +30,7 @@ from agent_runtime.speech.stream import Pace, Stream, StreamFigures
 from agent_runtime.speech.transcript import public_name
 from agent_runtime.speech.whole_file import AT_ONCE
 from molts.errors import BadConfiguration, MoltsError
+from molts.percentiles import percentile
 from projects.providers.faster_whisper import at_hand, model_path
 from projects.providers.speech_protocol import (
     MAX_SOUND_BYTES,
@@ -191,7 +192,8 @@ class SpeechServer:
 
     def state(self) -> dict[str, Any]:
         """What `doctor` and metrics want to know. Nothing of what was said."""
-        active, figures, lags = self.engine.active, self.figures, sorted(self.figures.final_lags)
+        active, figures = self.engine.active, self.figures
+        p50, p95 = percentile(figures.final_lags, 50), percentile(figures.final_lags, 95)
         heard = figures.speech_seconds + figures.silence_seconds
         return {
             "ready": active is not None,
@@ -210,8 +212,8 @@ class SpeechServer:
             "partials": figures.partials,
             "agreed_words": figures.agreed_words,
             "revised_words": figures.revised_words,
-            "final_lag_p50_ms": round(lags[len(lags) // 2] * 1000) if lags else None,
-            "final_lag_p95_ms": round(lags[int(len(lags) * 0.95)] * 1000) if lags else None,
+            "final_lag_p50_ms": None if p50 is None else round(p50 * 1000),
+            "final_lag_p95_ms": None if p95 is None else round(p95 * 1000),
             "busy_seconds": round(self.engine.busy_seconds, 2),
             "ladder": self.ladder.state() if self.ladder else None,
             "decodes": dict(self.scheduler.figures.decodes),

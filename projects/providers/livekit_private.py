@@ -17,19 +17,17 @@ if TYPE_CHECKING:
     import aiohttp
     from livekit.agents import stt
 
-    from projects.providers.base import Component
-
 
 # -- fallback adapters ------------------------------------------------------------------------------------------------
-def active_component(adapter: Any, kind: Kind) -> tuple[int, Component]:
+def active_component(adapter: Any, kind: Kind) -> tuple[int, Any]:
     """(place, component) of the rung that served last. livekit-agents 1.8.9."""
     place = components_of(adapter, kind).index(adapter._active_instance)
     return place, components_of(adapter, kind)[place]
 
 
-def components_of(adapter: Any, kind: Kind) -> list[Component]:
+def components_of(adapter: Any, kind: Kind) -> list[Any]:
     """The components of a fallback adapter, best first. livekit-agents 1.8.9."""
-    found: list[Component] = getattr(adapter, f"_{kind.value}_instances")
+    found: list[Any] = getattr(adapter, f"_{kind.value}_instances")
     return found
 
 

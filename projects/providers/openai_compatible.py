@@ -18,7 +18,7 @@ import httpx2
 from pydantic import Field
 
 from molts.errors import BadConfiguration
-from molts.http import Limits, guarded_async_client, guarded_client
+from molts.http import Limits, fetch, guarded_async_client
 from molts.redact import hide_secrets
 from projects.providers.base import Credentials, Kind, Options, Persona, ProbeResult, Provider, Readiness
 from projects.providers.offers import list_offers
@@ -329,10 +329,8 @@ def find_ollama(base_url: str = OLLAMA_URL) -> tuple[str, list[str]] | None:
     """Base URL and models of an Ollama on this machine, or None when none answers within half a second."""
     limits = Limits(connect_seconds=0.3, read_seconds=0.4, total_seconds=0.5, max_bytes=1_000_000)
     try:
-        with guarded_client(limits=limits, allowed_networks=[OLLAMA_ADDRESS]) as client:
-            answer = client.get(f"{base_url}/api/tags")
-            answer.raise_for_status()
-            return f"{base_url}/v1", [str(model["name"]) for model in answer.json()["models"]]
+        answer = fetch(f"{base_url}/api/tags", limits=limits, allowed_networks=[OLLAMA_ADDRESS]).raise_for_status()
+        return f"{base_url}/v1", [str(model["name"]) for model in answer.json()["models"]]
     except (httpx2.HTTPError, ValueError, KeyError, TypeError):
         return None
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
-import json
-import queue
-import socket
-import threading
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx2
+
+from molts.http import EVERY_NETWORK, Limits, fetch
 from projects.providers.speech_protocol import socket_path
 
 MAX_BYTES = 1_000_000
@@ -25,62 +23,21 @@ def read_state(url: str, *, secret: str = "", timeout: float = 2.0) -> dict[str,
 
     Raises SpeechServerSilent, after `timeout` seconds at the latest, however the server behaves.
     """
-    connection = _connect(url, timeout)
-    answers: queue.SimpleQueue[dict[str, Any] | Exception] = queue.SimpleQueue()
-    opened: list[socket.socket] = []
-
-    def ask() -> None:
-        try:
-            with contextlib.closing(connection):
-                connection.connect()
-                opened.append(connection.sock)
-                answers.put(_ask(connection, secret))
-        except Exception as error:
-            answers.put(error)
-
-    # In a thread: a socket's own timeout begins anew with every byte, and looking up a name has none.
-    threading.Thread(target=ask, name="speech-state", daemon=True).start()
+    limits = Limits(connect_seconds=timeout, read_seconds=timeout, total_seconds=timeout, max_bytes=MAX_BYTES)
+    headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+    path = socket_path(url)
+    address = "http://speech/healthz" if path else _health_url(url)
     try:
-        answer = answers.get(timeout=timeout)
-    except queue.Empty:
-        raise SpeechServerSilent(f"no answer in {timeout:g} s") from None
-    finally:
-        for each in opened:  # ends what the thread may still wait for
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-    if isinstance(answer, Exception):
-        raise SpeechServerSilent(_reason(answer)) from answer
-    return answer
+        answer = fetch(address, headers=headers, limits=limits, allowed_networks=EVERY_NETWORK, unix_socket=path)
+        if answer.status_code != HTTPStatus.OK:
+            raise SpeechServerSilent(f"answers {answer.status_code}")
+        return dict(answer.json())
+    except httpx2.TimeoutException as error:
+        raise SpeechServerSilent(f"no answer in {timeout:g} s") from error
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, TypeError) as error:
+        raise SpeechServerSilent(str(error) or type(error).__name__) from error
 
 
-def _ask(connection: http.client.HTTPConnection, secret: str) -> dict[str, Any]:
-    connection.request("GET", "/healthz", headers={"Authorization": f"Bearer {secret}"} if secret else {})
-    with connection.getresponse() as answer:
-        if answer.status != http.HTTPStatus.OK:
-            raise SpeechServerSilent(f"answers {answer.status}")
-        return dict(json.loads(answer.read(MAX_BYTES)))
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _connect(url: str, timeout: float) -> http.client.HTTPConnection:
-    if path := socket_path(url):
-        return _SocketConnection(path, timeout)
+def _health_url(url: str) -> str:
     place = urlsplit(url)
-    kind = http.client.HTTPSConnection if place.scheme == "wss" else http.client.HTTPConnection
-    return kind(place.hostname or "", place.port, timeout=timeout)
-
-
-class _SocketConnection(http.client.HTTPConnection):
-    """HTTP over a socket of this machine."""
-
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("speech", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
+    return f"{'https' if place.scheme == 'wss' else 'http'}://{place.netloc.rpartition('@')[2]}/healthz"

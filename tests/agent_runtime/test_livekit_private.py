@@ -61,7 +61,8 @@ async def test_a_recording_that_never_arrives_is_done_with_in_the_end() -> None:
 
 async def _nothing() -> Any:
     """A track's stream that has ended."""
-    for event in ():
+    nothing: list[Any] = []
+    for event in nothing:
         yield event
 
 

@@ -24,6 +24,7 @@ from pytest_django import DjangoDbBlocker
 
 from agent_runtime.db import DatabaseThread
 from avatars.models import Agent
+from molts.percentiles import percentile
 from sessions.tokens import visitor_token
 from tests.agent_runtime.stack import RedisServer, Stack
 from tests.agent_runtime.talk import ANSWERS, Desk, agents_in
@@ -53,8 +54,8 @@ class Side:
     def median(self) -> float:
         return statistics.median(self.waits)
 
-    def quantile(self, share: float) -> float:
-        return self.waits[min(len(self.waits) - 1, int(share * len(self.waits)))]
+    def percentile(self, percent: int) -> float:
+        return percentile(self.waits, percent) or 0.0
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +167,7 @@ def as_table(molts: Side, bare: Side, report: dict[str, object]) -> str:
     ]
     for side in (molts, bare):
         medians = " ".join(f"{statistics.median(run):4.0f}" for run in side.runs)
-        figures = f"{side.median:7.0f} {side.quantile(0.1):6.0f} {side.quantile(0.9):6.0f} {side.waits[-1]:6.0f}"
+        figures = f"{side.median:7.0f} {side.percentile(10):6.0f} {side.percentile(90):6.0f} {side.waits[-1]:6.0f}"
         lines.append(f"{side.name:22} {figures}   {medians}")
     verdict = "met" if report["goal_met"] else "missed"
     lines.append(f"molts is {report['difference_ms']:+.0f} ms; goal at most +{GOAL_MS:.0f} ms: {verdict}")

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from agent_runtime.speech.engine import Engine
 from agent_runtime.speech.scheduler import Scheduler
 from agent_runtime.speech.stream import Pace, Stream, StreamFigures
+from molts.percentiles import percentile
 from projects.providers.speech_protocol import Cancel, End, Final, Message, Open, Partial, Pause, Start
 from tests.agent_runtime.speech.live_server import STEP, talking
 from tests.agent_runtime.speech.voices import SENTENCES, say, silence
@@ -73,8 +74,8 @@ class Arm:
     def lag(self) -> float:
         return statistics.median(self.lags)
 
-    def quantile(self, share: float) -> float:
-        return sorted(self.lags)[min(len(self.lags) - 1, int(share * len(self.lags)))]
+    def percentile(self, percent: int) -> float:
+        return percentile(self.lags, percent) or 0.0
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +209,7 @@ def holds(name: str, streams: int, sounds: list[NDArray[np.int16]], hearing: Cal
     with asyncio.Runner(loop_factory=WorkClock) as runner:
         runner.run(crowd.run(hearing))
     late = f"{crowd.late} of {len(arm.lags)} late{'' if crowd.is_held else ': not held'}"
-    print(f"{arm.name}: median {arm.lag * 1000:.0f} ms, p95 {arm.quantile(0.95) * 1000:.0f} ms, {late}", flush=True)
+    print(f"{arm.name}: median {arm.lag * 1000:.0f} ms, p95 {arm.percentile(95) * 1000:.0f} ms, {late}", flush=True)
     return crowd.is_held
 
 
@@ -451,7 +452,7 @@ def report(what: str, arms: list[Arm], ratios: dict[str, float]) -> None:
     print(f"{'':24} {'CPU s per s of speech':>22} {'final after speech':>19} {'p95':>8} {'partials':>9}")
     for arm in arms:
         print(
-            f"{arm.name:24} {arm.cost:22.2f} {arm.lag * 1000:16.0f} ms {arm.quantile(0.95) * 1000:5.0f} ms"
+            f"{arm.name:24} {arm.cost:22.2f} {arm.lag * 1000:16.0f} ms {arm.percentile(95) * 1000:5.0f} ms"
             f" {arm.partials:9}"
         )
     print(", ".join(f"{name}: {ratio:.2f}x" for name, ratio in ratios.items()))

@@ -25,7 +25,7 @@ from django.test import Client
 from avatars.models import Agent
 from molts import asgi, doctor
 from molts.database import DatabaseUnavailable, check_writable, unavailable, unwritable, waiting_at_most
-from molts.doctor import Level
+from molts.doctor_checks.findings import Level
 from molts.management.commands.up import CannotStart, database_trouble, migrate
 from molts.refusals import ShortRefusals
 from molts.supervisor.console import Console

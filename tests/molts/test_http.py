@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from urllib.parse import quote
 
 import aiohttp
@@ -24,8 +25,8 @@ from molts.http import (
     AnswerTooSlow,
     Limits,
     check_url,
+    fetch,
     guarded_async_client,
-    guarded_client,
     guarded_session,
 )
 
@@ -84,8 +85,8 @@ async def test_no_spelling_of_this_machine_is_reached(server: Server, host: str)
     async with guarded_async_client() as client:
         with pytest.raises((httpx2.ConnectError, httpx2.InvalidURL)):
             await client.get(f"http://{host}:{server.port}/")
-    with guarded_client() as sync_client, pytest.raises((httpx2.ConnectError, httpx2.InvalidURL)):
-        sync_client.get(f"http://{host}:{server.port}/")
+    with pytest.raises((httpx2.ConnectError, httpx2.InvalidURL)):
+        fetch(f"http://{host}:{server.port}/")
     assert server.connections == 0
 
 
@@ -135,8 +136,7 @@ async def test_the_operator_can_allow_a_network(server: Server, settings: Settin
     async with guarded_async_client() as client:
         assert (await client.get(f"http://127.0.0.1:{server.port}/")).text == "ok"
         assert (await client.get(f"http://[::ffff:127.0.0.1]:{server.port}/")).text == "ok"
-    with guarded_client() as sync_client:
-        assert sync_client.get(f"http://127.0.0.1:{server.port}/").text == "ok"
+    assert fetch(f"http://127.0.0.1:{server.port}/").text == "ok"
 
 
 async def test_a_caller_can_allow_a_fixed_address_of_its_own(server: Server) -> None:
@@ -169,8 +169,7 @@ async def test_redirects_are_not_followed(server: Server) -> None:
     )
     async with guarded_async_client(allowed_networks=["127.0.0.1"]) as client:
         assert (await client.get(f"http://127.0.0.1:{server.port}/")).status_code == 302
-    with guarded_client(allowed_networks=["127.0.0.1"]) as sync_client:
-        assert sync_client.get(f"http://127.0.0.1:{server.port}/").status_code == 302
+    assert fetch(f"http://127.0.0.1:{server.port}/", allowed_networks=["127.0.0.1"]).status_code == 302
     assert target.connections == 0
     target.socket.close()
 
@@ -229,13 +228,9 @@ async def test_size_and_time_of_an_answer_are_limited(server: Server, serve: Ser
             await client.get(url)
     assert time.monotonic() - started < 2.5
 
-    def sync_get() -> None:
-        with guarded_client(allowed_networks=["127.0.0.1"], limits=limits) as sync_client:
-            sync_client.get(url)
-
     started = time.monotonic()
     with pytest.raises(error):
-        await asyncio.to_thread(sync_get)
+        await asyncio.to_thread(fetch, url, allowed_networks=["127.0.0.1"], limits=limits)
     assert time.monotonic() - started < 2.5
 
 
@@ -247,6 +242,38 @@ async def test_a_resolver_that_hangs_is_given_up() -> None:
     async with guarded_async_client(resolver=slow, limits=Limits(connect_seconds=0.2)) as client:
         with pytest.raises(httpx2.ConnectTimeout, match="not resolved"):
             await client.get("http://slow.example/")
+
+
+def test_a_resolver_that_hangs_holds_no_caller_up() -> None:
+    release = threading.Event()
+
+    def slow(host: str, port: int) -> Sequence[str]:
+        release.wait(20)
+        return ["8.8.8.8"]
+
+    started = time.monotonic()
+    with pytest.raises(httpx2.TimeoutException):
+        fetch("http://slow.example/", resolver=slow, limits=Limits(total_seconds=0.3))
+    assert time.monotonic() - started < 5
+    release.set()
+
+
+def test_a_socket_of_this_machine_is_asked_where_the_caller_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "part.sock"
+    with pytest.raises(httpx2.ConnectError, match=str(path)):
+        fetch("http://part/", unix_socket=str(path))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind(str(path))
+        listening.listen()
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(OK)
+
+        threading.Thread(target=answer, daemon=True).start()
+        assert fetch("http://part/", unix_socket=str(path)).text == "ok"
 
 
 async def test_a_name_without_address_is_an_ordinary_error() -> None:
@@ -269,8 +296,7 @@ async def test_a_key_that_the_server_repeats_in_its_refusal_is_blacked_out(serve
     url, headers = f"http://127.0.0.1:{server.port}/", {"Authorization": f"Bearer {key}"}
     async with guarded_async_client(allowed_networks=["127.0.0.1/32"]) as client:
         refused = [await client.get(url, headers=headers)]
-    with guarded_client(allowed_networks=["127.0.0.1/32"]) as sync_client:
-        refused.append(sync_client.get(url, headers=headers))
+    refused.append(fetch(url, headers=headers, allowed_networks=["127.0.0.1/32"]))
     for response in refused:
         assert (response.status_code, response.headers["X-Request-Id"]) == (401, "7")
         assert response.json() == {"error": "no such key: [hidden]"}
@@ -287,8 +313,7 @@ async def test_a_key_that_the_server_repeats_in_a_header_or_a_redirect_is_blacke
     url, headers = f"http://127.0.0.1:{server.port}/", {"x-api-key": key}
     async with guarded_async_client(allowed_networks=["127.0.0.1/32"]) as client:
         answers = [await client.get(url, headers=headers)]
-    with guarded_client(allowed_networks=["127.0.0.1/32"]) as sync_client:
-        answers.append(sync_client.get(url, headers=headers))
+    answers.append(fetch(url, headers=headers, allowed_networks=["127.0.0.1/32"]))
     for answer in answers:
         assert (answer.headers["X-Request-Id"], answer.headers["Location"]) == ("for-[hidden]", "/?k=[hidden]")
         if status != "200 OK":  # what is no refusal is data, and handed on as it is

@@ -15,7 +15,10 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
+from prometheus_client import generate_latest
+from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 from pytest_django import Settings
 
 from agent_runtime.speech.engine import Engine
@@ -23,7 +26,8 @@ from agent_runtime.speech.ladder import Ladder, LadderPolicy, LadderSettings, Pr
 from agent_runtime.speech.server import SpeechServer
 from agent_runtime.speech.stream import Pace, StreamFigures
 from avatars.models import Agent
-from molts.admin.speech_figures import ANSWER_SECONDS, speech_context, speech_series
+from molts.admin.speech_figures import ANSWER_SECONDS, speech_context
+from molts.metrics import speech_metrics
 from projects.providers.speech_state import SpeechServerSilent, read_state
 from tests.agent_runtime.stack import free_port
 from tests.molts.test_start_page import SignIn, talk
@@ -87,10 +91,16 @@ def speech_server(settings: Settings) -> Iterator[StandIn]:
     server.server_close()
 
 
+class SpeechAlone(Collector):
+    def collect(self) -> Iterator[Metric]:
+        return speech_metrics()
+
+
 def metrics() -> dict[str, float]:
-    text = "\n".join(line for series in speech_series() for line in series.lines()) + "\n"
+    """What Prometheus reads: name and values of the labels, by the labels' names, against value."""
+    text = generate_latest(SpeechAlone()).decode()
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    return {sample.name + "".join(f" {value}" for value in sample.labels.values()): sample.value for sample in samples}
+    return {" ".join([each.name, *(each.labels[name] for name in sorted(each.labels))]): each.value for each in samples}
 
 
 def cards(context: dict[str, Any]) -> dict[str, tuple[str, str, bool]]:
@@ -99,7 +109,7 @@ def cards(context: dict[str, Any]) -> dict[str, tuple[str, str, bool]]:
 
 def test_prometheus_reads_its_figures(speech_server: StandIn) -> None:
     found = metrics()
-    assert found["molts_speech_model base small cpu"] == 1
+    assert found["molts_speech_model small cpu base"] == 1
     assert found["molts_speech_final_lag_seconds 0.95"] == 0.4
     expected = {
         "up": 1, "ready": 1, "streams": 2, "refused_total": 4, "heard_seconds_total": 30, "silence_seconds_total": 70,
@@ -111,7 +121,7 @@ def test_prometheus_reads_its_figures(speech_server: StandIn) -> None:
 
 def test_a_models_name_cannot_break_the_metrics(speech_server: StandIn) -> None:
     speech_server.state["model"] = 'a "large"\\model\n'
-    assert metrics()['molts_speech_model a "large"\\model\n small cpu'] == 1
+    assert metrics()['molts_speech_model small cpu a "large"\\model\n'] == 1
 
 
 def test_the_first_page_shows_them_as_cards(speech_server: StandIn) -> None:
@@ -149,7 +159,7 @@ def test_what_is_wrong_is_told_in_one_line(speech_server: StandIn, state: Any, s
 
 def test_without_a_server_there_is_nothing_to_show(settings: Settings) -> None:
     settings.MOLTS_SPEECH_URL = ""
-    assert (speech_context(), speech_series()) == ({}, [])
+    assert (speech_context(), metrics()) == ({}, {})
 
 
 @pytest.mark.parametrize("url", ["unix:///nowhere/speech.sock", "ws://127.0.0.1:{port}"])
@@ -170,7 +180,7 @@ def test_a_server_that_trickles_holds_nothing_up(speech_server: StandIn, setting
         with pytest.raises(SpeechServerSilent):
             read_state(settings.MOLTS_SPEECH_URL, timeout=0.1)
     until = time.monotonic() + 5
-    while [each for each in threading.enumerate() if each.name == "speech-state"]:
+    while [each for each in threading.enumerate() if each.name == "fetch"]:
         assert time.monotonic() < until, f"threads stay: {before} before, {threading.active_count()} now"
         time.sleep(0.02)
 
@@ -190,7 +200,7 @@ def test_only_who_runs_the_installation_sees_it(
 
 def test_the_metrics_page_has_it(speech_server: StandIn, client: Client, db: None, settings: Settings) -> None:
     settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
-    assert "molts_speech_up 1\n" in client.get("/metrics").content.decode()
+    assert "molts_speech_up 1.0\n" in client.get("/metrics").content.decode()
 
 
 def _page(client: Client) -> str:

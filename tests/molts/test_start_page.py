@@ -15,7 +15,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from avatars.models import Agent, Voice
-from molts.admin.figures import MOST_CONVERSATIONS, RANGES, percentile
+from molts.admin.figures import MOST_CONVERSATIONS, RANGES
 from projects.models import Member, Project
 from projects.services import create_project
 from sessions.models import LiveSession, RoomLink, SessionNotice, Turn
@@ -203,13 +203,6 @@ def test_the_chosen_project_narrows_it(
     assert cards_of(client)["Conversations"][0] == "1"
     client.post("/admin/choose-project/", {"project": ""})
     assert cards_of(client)["Conversations"][0] == "4"
-
-
-def test_percentiles_are_of_the_nearest_rank() -> None:
-    assert percentile([], 50) is None
-    assert percentile([7], 95) == 7
-    assert percentile(list(range(1, 11)), 50) == 5
-    assert percentile(list(range(1, 101)), 95) == 95
 
 
 def test_a_busy_project_costs_few_queries_and_says_what_it_read(

@@ -15,7 +15,7 @@ from pytest_django import Settings
 from avatars.models import Agent
 from molts import doctor
 from molts.admin.figures import USUAL_RANGE, count_conversations, count_notices
-from molts.doctor import Level
+from molts.doctor_checks.findings import Level
 from sessions import events, services
 from sessions.models import LiveSession, SessionNotice, Turn
 from sessions.troubles import recent_troubles

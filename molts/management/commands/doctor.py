@@ -8,7 +8,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from molts.doctor import Level, Row, examine
+from molts.doctor import Row, examine
+from molts.doctor_checks.findings import Level
 
 COLOURS = {Level.OK: "green", Level.WARNING: "yellow", Level.FAILED: "red"}
 

@@ -81,7 +81,7 @@ def test_partials_cost_what_they_would_when_live() -> None:
     assert (quick.words, quick.errors) == (3, 1)
     assert quick.word_error_rate == pytest.approx(1 / 3)
     assert slow.live_factor > 0.09 > quick.live_factor
-    assert quick.file_factor == pytest.approx(quick.lag(0.5) / 10)
+    assert quick.file_factor == pytest.approx(quick.lag(50) / 10)
 
 
 def test_the_table_marks_the_default() -> None:
@@ -93,7 +93,7 @@ def test_the_table_marks_the_default() -> None:
         "partials full, finals full",
         "partials from 10 s, finals from 15 s *",
     ]
-    assert lines[3].split()[-6:] == ["0.024", "s", "100", "ms", "500", "ms"]
+    assert lines[3].split()[-6:] == ["0.024", "s", "100", "ms", "120", "ms"]
     assert "1.5%" in lines[3]
     assert len({len(line) for line in lines}) == 1
 

@@ -1,0 +1,70 @@
+"""Checks of what hears, speaks and answers: recognisers, the speech server, voices, language models."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from molts.doctor_checks.findings import START_IT, Finding, failed, ok, short, warning
+from projects.providers import get_provider
+from projects.providers.base import Kind, Readiness
+from projects.providers.openai_compatible import find_ollama
+from projects.providers.speech_state import SpeechServerSilent, read_state
+
+
+def check_recogniser() -> Finding:
+    best, last = _readiness("faster_whisper", Kind.STT), _readiness("pocketsphinx", Kind.STT)
+    if best.ready:
+        return ok(f"Whisper: {best.text}")
+    if last.ready:
+        return warning(f"{best.text}; until then the offline recogniser serves, which often errs", best.mend)
+    return failed(f"{best.text}; {last.text}", f"{best.mend} {last.mend}")
+
+
+def check_speech_server() -> Finding:
+    """Never a fault: without it every conversation hears by itself, with more memory and no words while one speaks."""
+    if not settings.MOLTS_SPEECH_URL:
+        return ok("none: each conversation loads the recogniser's model for itself")
+    try:
+        state = read_state(settings.MOLTS_SPEECH_URL, secret=settings.MOLTS_SPEECH_SECRET)
+    except SpeechServerSilent as error:
+        text = f"{settings.MOLTS_SPEECH_URL}: {short(error)}; conversations load the model for themselves"
+        return warning(text, f"{START_IT}, or: manage.py run_speech")
+    if "model" not in state:
+        return warning(f"{settings.MOLTS_SPEECH_URL} refuses our secret", "Give it and us the same MOLTS_SPEECH_SECRET")
+    if not state["ready"]:
+        return warning(f"runs, but its model {state.get('wanted')} is not loaded", "manage.py speech_models list")
+    text = f"{state['model']} on {state['device']} ({state['compute_type']}), {state['streams']} conversations"
+    ladder = state.get("ladder") or {}
+    if moves := ladder.get("moves"):
+        text += f", {moves} changes of size" if moves > 1 else ", 1 change of size"
+    if ladder.get("error"):
+        text += f", the last one failed: {ladder['error']}"
+    if ladder.get("reason"):
+        mend = (
+            f"Let less run on this machine, choose a smaller model with MOLTS_WHISPER_MODEL, or, where it is not here: "
+            f"manage.py speech_models download {state['wanted']}"
+        )
+        return warning(f"{text}; instead of {state['wanted']}: {ladder['reason']}", mend)
+    return ok(text)
+
+
+def check_voices() -> Finding:
+    best, last = _readiness("supertonic", Kind.TTS), _readiness("espeak", Kind.TTS)
+    if best.ready:
+        return ok("Supertonic" + (" and espeak-ng" if last.ready else ""))
+    if last.ready:
+        return warning(f"{best.text}; espeak-ng speaks", best.mend)
+    return failed(f"{best.text}; {last.text}", last.mend)
+
+
+def check_language_models() -> Finding:
+    """Never a fault: the scripted model needs nothing."""
+    found = find_ollama()
+    if found is None:
+        return ok("scripted answers; no Ollama on this machine")
+    return ok(f"Ollama with {', '.join(found[1]) or 'no models yet'}; scripted answers")
+
+
+def _readiness(provider: str, kind: Kind) -> Readiness:
+    found = get_provider(provider)
+    return found.readiness(kind, found.parse_options(kind, {}))
