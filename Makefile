@@ -34,7 +34,7 @@ bench: setup-tests  ## benchmarks against named peers
 soak: setup-tests  ## long proofs: kills, thousands of turns, hours
 	@$(VENV_PYTHON) -m pytest tests/soak -m soak -s $(ARGS)
 
-exports: setup  ## rewrite openapi.yaml, requirements.txt and the option tables of docs/ from their sources
+exports: setup  ## rewrite openapi.yaml, requirements.txt, the option tables of docs/ and the page's types of events from their sources
 	@$(VENV_PYTHON) scripts/check.py --write
 
 docs: setup  ## build the documentation and show it on this machine; Ctrl-C ends it

@@ -30,7 +30,7 @@ from agent_runtime.outages import Teller
 from molts.text import clean_line, clean_text
 from projects.providers import get_provider
 from projects.providers.audio import RECOGNISER_RATE
-from projects.providers.base import PIPELINE, Kind, Rung
+from projects.providers.base import PIPELINE, KeyedRung, Kind
 from projects.providers.chains import AvailabilityChange, Chain, build_chain
 from sessions.spec import SessionSpec
 
@@ -173,11 +173,11 @@ def build_pipeline(
     return Pipeline(session, agent, chains, attendant)
 
 
-def with_spare_voice(rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
+def with_spare_voice(rungs: tuple[KeyedRung, ...]) -> tuple[KeyedRung, ...]:
     """`rungs` and below them the local voice, for when none that the agent was given speaks."""
     if not rungs or any(rung.provider == local_voice.PROVIDER for rung in rungs) or not local_voice.is_ready():
         return rungs
-    return (*rungs, Rung(local_voice.PROVIDER))
+    return (*rungs, KeyedRung(local_voice.PROVIDER))
 
 
 def _connect_options(chains: dict[Kind, Chain]) -> SessionConnectOptions:

@@ -35,6 +35,7 @@ from agent_runtime.latency import split_spoken_turn, split_typed_turn
 from agent_runtime.writing import RowWriter
 from molts.text import clean_text
 from sessions import events, lines, services
+from sessions.choices import Role
 from sessions.publish import apublish
 from sessions.services import Latency
 from sessions.spec import SessionSpec
@@ -173,7 +174,7 @@ class SessionRecorder:
             return
         self._happened_at = time.monotonic()
         if not event.is_final:
-            self._hint(self._partial("user", self._user_segment_id, text))
+            self._hint(self._partial(Role.USER, self._user_segment_id, text))
             return
         segment_id, self._user_segment_id = self._user_segment_id, lines.new_id()
         heard_voice = any(span.ended_at is not None for span in self._voice)
@@ -226,7 +227,7 @@ class SessionRecorder:
             settle()
             return
         self._held.append(settle)
-        self._hint(self._partial("user", segment_id, text))
+        self._hint(self._partial(Role.USER, segment_id, text))
         asyncio.get_running_loop().call_later(CUT_SHORT_SECONDS, self._release)
 
     def _release(self) -> None:
@@ -242,7 +243,7 @@ class SessionRecorder:
                 return  # the rest of an answer that is settled already
             self._begin_answer()
         self._agent_text += text
-        self._hint(self._partial("agent", self._agent_segment_id, self._agent_text.strip()))
+        self._hint(self._partial(Role.AGENT, self._agent_segment_id, self._agent_text.strip()))
 
     def note_agent_words_end(self) -> None:
         """The words of one answer have all come. On a busy machine that may be after the answer was settled."""
@@ -413,7 +414,7 @@ class SessionRecorder:
     def _write(self, call: Callable[[], Any]) -> None:
         self._rows.write(call)
 
-    def _partial(self, role: events.Role, segment_id: str, text: str) -> events.TranscriptPartial:
+    def _partial(self, role: Role, segment_id: str, text: str) -> events.TranscriptPartial:
         return events.TranscriptPartial(
             segment_id=segment_id, role=role, text=clean_text(text), offset_ms=self._offset_ms(time.time())
         )

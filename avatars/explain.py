@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from avatars.choices import PipelineKind
 from avatars.models import Agent
-from avatars.services import Rung, resolve_pipeline, snapshot_agent
+from avatars.services import resolve_pipeline, snapshot_agent
+from avatars.snapshots import AgentSnapshot, Rung
 from molts.errors import MoltsError
 from projects.models import ProviderKey
 from projects.providers import get_provider
-from projects.providers.base import Credentials, Kind
+from projects.providers.base import PIPELINE, Credentials, Kind
 
 KeyNames = Mapping[str, str]
 """Name of each provider key by its id as text."""
@@ -61,17 +61,17 @@ def explain_pipeline(*, agent: Agent) -> list[ChainState]:
             kind=kind.value,
             label=kind.label,
             why=_why(kind, snapshot),
-            rungs=tuple(_states(Kind(kind.value), chains[kind.value], keys)),
+            rungs=tuple(_states(kind, chains[kind], keys)),
         )
-        for kind in PipelineKind
+        for kind in PIPELINE
     ]
 
 
-def _why(kind: PipelineKind, snapshot: Mapping[str, Any]) -> str:
-    chosen = bool(snapshot["pipeline"].get(kind.value))
-    if kind is PipelineKind.TTS and snapshot["voice"]:
+def _why(kind: Kind, snapshot: AgentSnapshot) -> str:
+    chosen = bool(snapshot.steps(kind))
+    if kind is Kind.TTS and snapshot.voice:
         below = "then the rows below" if chosen else "then this server's simplest voice"
-        return f"The voice {snapshot['voice']['name']} speaks first, {below}."
+        return f"The voice {snapshot.voice.name} speaks first, {below}."
     return (
         "The rows below, in their order." if chosen else "No row is chosen: these are the usual parts of this server."
     )
@@ -84,14 +84,14 @@ def _states(kind: Kind, rungs: Iterable[Rung], keys: Mapping[str, ProviderKey]) 
         reason, mend = _trouble(kind, rung, keys)
         state = "skipped" if reason else "next" if served else "serves"
         served = served or state == "serves"
-        yield RungState(provider_label(rung["provider"]), rung_details(kind, rung, names), state, reason, mend)
+        yield RungState(provider_label(rung.provider), rung_details(kind, rung, names), state, reason, mend)
 
 
 def _trouble(kind: Kind, rung: Rung, keys: Mapping[str, ProviderKey]) -> tuple[str, str]:
     """Why this rung cannot serve and how to mend it; ("", "") when it can."""
     try:
-        provider = get_provider(rung["provider"])
-        options = provider.parse_options(kind, rung["options"])
+        provider = get_provider(rung.provider)
+        options = provider.parse_options(kind, rung.options)
         readiness = provider.check(kind, options=options, credentials=_credentials(rung, keys))
     except MoltsError as error:
         return error.detail.rstrip("."), ""
@@ -103,7 +103,7 @@ def _trouble(kind: Kind, rung: Rung, keys: Mapping[str, ProviderKey]) -> tuple[s
 
 
 def _credentials(rung: Rung, keys: Mapping[str, ProviderKey]) -> Credentials:
-    key = keys.get(rung["provider_key"] or "")
+    key = keys.get(rung.provider_key or "")
     return (
         Credentials(api_key=key.reveal() if key.secret_cipher else "", base_url=key.base_url) if key else Credentials()
     )
@@ -123,23 +123,23 @@ def provider_label(provider: str) -> str:
 
 def rung_details(kind: Kind, rung: Rung, names: KeyNames) -> str:
     """ "model small, temperature 0.5, key Vendor": what is chosen, and the model or voice that is taken otherwise."""
-    options: dict[str, Any] = dict(rung["options"])
+    options = dict(rung.options)
     try:
-        usual = get_provider(rung["provider"]).usual(kind)
+        usual = get_provider(rung.provider).usual(kind)
     except MoltsError:
         usual = {}
     shown = {name: options.pop(name, "") or usual.get(name, "") for name in ("model", "voice")} | options
     parts = [
         f"{option_label(name).lower()} {_value(value)}" for name, value in shown.items() if value not in ("", None)
     ]
-    if rung["provider_key"]:
-        parts.append(f"key {names.get(rung['provider_key'], GONE)}")
+    if rung.provider_key:
+        parts.append(f"key {names.get(rung.provider_key, GONE)}")
     return ", ".join(parts)
 
 
 def describe_rung(kind: Kind, rung: Rung, names: KeyNames) -> str:
     details = rung_details(kind, rung, names)
-    return f"{provider_label(rung['provider'])}: {details}" if details else provider_label(rung["provider"])
+    return f"{provider_label(rung.provider)}: {details}" if details else provider_label(rung.provider)
 
 
 def option_label(name: str) -> str:

@@ -27,7 +27,8 @@ from avatars.engines import ENGINES, STILL, get_engine
 from avatars.engines.base import EngineHealth, Face, LipSyncEngine, Need, VideoFormat
 from avatars.models import Avatar, AvatarVersion
 from avatars.portraits import USUAL_CHARACTER, still_name
-from avatars.services import read_face, snapshot_avatar, validate_rung
+from avatars.services import snapshot_avatar, validate_rung
+from avatars.snapshots import AvatarSnapshot
 from molts.errors import BadConfiguration, BadInput
 from projects.models import ProviderKey
 from projects.providers import get_provider, providers_for
@@ -168,14 +169,12 @@ def engine_label(key: str) -> str:
 # -- Whether a face can be used ---------------------------------------------------------------------------------------
 def validate_avatar(avatar: Avatar) -> None:
     """Raise BadInput when the stored avatar could not be shown; `attr` is the field to mend."""
-    stored = snapshot_avatar(avatar)
-    assert stored is not None
     validate_face(
         project_id=avatar.project_id,
         engine=avatar.engine,
         options=avatar.options,
         provider_key=avatar.provider_key,
-        portrait=local_portrait(stored["portrait"]),
+        portrait=local_portrait(avatar.portrait.name or ""),
     )
 
 
@@ -249,18 +248,13 @@ def _bad_option(error: BadConfiguration) -> BadInput:
 
 
 # -- What an engine is given ------------------------------------------------------------------------------------------
-def resolve_face(snapshot: Mapping[str, Any]) -> Face:
-    """The face of a snapshot (`snapshot_avatar`, or an agent's or session's part of it) as an engine takes it.
+def resolve_face(avatar: AvatarSnapshot) -> Face:
+    """The avatar as an engine takes it.
 
     Reads the storage: call it in a thread. Raises BadInput when the picture is gone.
     """
-    stored = read_face(snapshot)
-    assert stored is not None
     return make_face(
-        engine=stored["engine"],
-        options=stored["options"],
-        portrait=local_portrait(stored["portrait"]),
-        name=stored["name"],
+        engine=avatar.engine, options=avatar.options, portrait=local_portrait(avatar.portrait), name=avatar.name
     )
 
 
@@ -327,12 +321,12 @@ def save_avatar_version(*, avatar: Avatar, user: AbstractBaseUser | None = None)
         stored = Avatar.objects.select_for_update(of=("self",)).get(pk=avatar.pk)
         snapshot = snapshot_avatar(stored)
         last = stored.versions.order_by("-number").first()
-        if last is not None and read_face(last.snapshot) == snapshot:
+        if last is not None and last.avatar_snapshot == snapshot:
             return last
         return AvatarVersion.objects.create(
             avatar=stored,
             number=last.number + 1 if last else 1,
-            snapshot=snapshot,
+            snapshot=snapshot.as_json(),
             created_by_id=user.pk if user else None,
         )
 
@@ -342,13 +336,12 @@ def restore_version(*, version: AvatarVersion, user: AbstractBaseUser | None = N
 
     Raises BadInput, and changes nothing, when its picture or key is gone or it cannot be used any more.
     """
-    then = read_face(version.snapshot)
-    assert then is not None
+    then = version.avatar_snapshot
     avatar = Avatar.objects.get(pk=version.avatar_id)
     restored = ("name", "engine", "options", "builtin", "portrait")
     for name in restored:
-        setattr(avatar, name, then[name])
-    avatar.provider_key = _key_as_then(avatar, then["provider_key"])
+        setattr(avatar, name, getattr(then, name))
+    avatar.provider_key = _key_as_then(avatar, then.provider_key)
     validate_avatar(avatar)  # it may look for the face, which takes long: nobody shall wait for that with a lock
     with transaction.atomic():
         avatar.save(update_fields=[*restored, "provider_key", "updated_at"])
@@ -365,24 +358,22 @@ def _key_as_then(avatar: Avatar, key_id: str | None) -> ProviderKey | None:
 
 
 # -- In words ---------------------------------------------------------------------------------------------------------
-def face_details(stored: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, str]:
-    """Everything of a face's snapshot by its label, as text. "" is not set."""
-    face = read_face(stored)
-    assert face is not None
-    key = face["provider_key"]
-    options = {name.replace("_", " ").capitalize(): _in_words(value) for name, value in face["options"].items()}
+def face_details(avatar: AvatarSnapshot, names: Mapping[str, str]) -> dict[str, str]:
+    """Everything of an avatar by its label, as text. "" is not set."""
+    key = avatar.provider_key
+    options = {name.replace("_", " ").capitalize(): _in_words(value) for name, value in avatar.options.items()}
     return {
-        "Name": face["name"],
-        "Engine": engine_label(face["engine"]),
+        "Name": avatar.name,
+        "Engine": engine_label(avatar.engine),
         "Key": names.get(key, "a key that no longer exists") if key else "",
-        "Picture": "uploaded" if face["portrait"] else "",
+        "Picture": "uploaded" if avatar.portrait else "",
         **options,
     }
 
 
-def describe_face(stored: Mapping[str, Any], names: Mapping[str, str]) -> str:
+def describe_face(avatar: AvatarSnapshot, names: Mapping[str, str]) -> str:
     """ "Puppet, character mira" in one line, without its name."""
-    details = face_details(stored, names)
+    details = face_details(avatar, names)
     del details["Name"]
     engine, picture = details.pop("Engine"), details.pop("Picture")
     parts = [f"{label.lower()} {value}" for label, value in details.items() if value]

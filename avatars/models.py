@@ -8,8 +8,9 @@ from django.conf import settings
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
-from avatars.choices import PipelineKind
+from avatars.snapshots import AgentSnapshot, AvatarSnapshot
 from projects.models import Project, ProviderKey, ScopedQuerySet
+from projects.providers.base import PIPELINE
 
 
 class Voice(models.Model):
@@ -58,7 +59,7 @@ class Avatar(models.Model):
 
 
 class AvatarVersion(models.Model):
-    """The avatar as it was saved once: what `snapshot_avatar` gives."""
+    """The avatar as it was saved once: `avatar_snapshot`, which `snapshot` keeps as JSON."""
 
     project_path = "avatar__project"
 
@@ -76,6 +77,10 @@ class AvatarVersion(models.Model):
 
     def __str__(self) -> str:
         return f"{self.avatar} v{self.number}"
+
+    @property
+    def avatar_snapshot(self) -> AvatarSnapshot:
+        return AvatarSnapshot.read(self.snapshot)
 
 
 class Agent(models.Model):
@@ -146,7 +151,7 @@ class PipelineStep(models.Model):
     project_path = "agent__project"
 
     agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="pipeline_steps")
-    kind = models.CharField(max_length=3, choices=PipelineKind.choices)
+    kind = models.CharField(max_length=3, choices=[(kind.value, kind.label) for kind in PIPELINE])
     position = models.PositiveIntegerField(default=0)
     provider = models.CharField(max_length=50)
     provider_key = models.ForeignKey(ProviderKey, null=True, blank=True, on_delete=models.RESTRICT)
@@ -162,7 +167,8 @@ class PipelineStep(models.Model):
 
 
 class AgentRevision(models.Model):
-    """The agent as it was saved once. A session points at the revision that answered."""
+    """The agent as it was saved once: `agent_snapshot`, which `snapshot` keeps as JSON. A session points at the one
+    that answered."""
 
     project_path = "agent__project"
 
@@ -180,3 +186,7 @@ class AgentRevision(models.Model):
 
     def __str__(self) -> str:
         return f"{self.agent} r{self.number}"
+
+    @property
+    def agent_snapshot(self) -> AgentSnapshot:
+        return AgentSnapshot.read(self.snapshot)

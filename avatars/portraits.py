@@ -13,27 +13,25 @@ from django.core.files.storage import default_storage
 from django.templatetags.static import static
 
 from avatars.models import Avatar
-from avatars.services import read_face, snapshot_avatar
+from avatars.services import snapshot_avatar
+from avatars.snapshots import AvatarSnapshot
 
 USUAL_CHARACTER = "mira"
 
 
 def portrait_url(avatar: Avatar | None) -> str | None:
     """Path of the face as a still picture; None without one."""
-    return picture_url(snapshot_avatar(avatar))
+    return picture_url(snapshot_avatar(avatar)) if avatar else None
 
 
-def picture_url(stored: Mapping[str, Any] | None) -> str | None:
-    """The same of a face's snapshot. A character that is moved shows itself, whatever was uploaded before."""
-    face = read_face(stored)
-    if face is None:
-        return None
-    if character := _character(face):
+def picture_url(avatar: AvatarSnapshot) -> str | None:
+    """The same of a snapshot. A character that is moved shows itself, whatever was uploaded before."""
+    if character := _character(avatar):
         return character_url(character)
-    if face["portrait"]:
-        still = still_name(engine=face["engine"], options=face["options"], portrait=face["portrait"])
-        return default_storage.url(still if default_storage.exists(still) else face["portrait"])
-    return character_url(face["builtin"]) if face["builtin"] else None
+    if avatar.portrait:
+        still = still_name(engine=avatar.engine, options=avatar.options, portrait=avatar.portrait)
+        return default_storage.url(still if default_storage.exists(still) else avatar.portrait)
+    return character_url(avatar.builtin) if avatar.builtin else None
 
 
 def still_name(*, engine: str, options: Mapping[str, Any], portrait: str) -> str:
@@ -48,15 +46,14 @@ def still_name(*, engine: str, options: Mapping[str, Any], portrait: str) -> str
 def moving_character_url(avatar: Avatar | None) -> str | None:
     """Path of a short silent clip of the avatar's character, which begins and ends as the still picture; None for a
     face that is no drawn character."""
-    face = read_face(snapshot_avatar(avatar))
-    character = _character(face) if face else None
+    character = _character(snapshot_avatar(avatar)) if avatar else None
     return character_clip_url(character) if character else None
 
 
-def _character(face: Mapping[str, Any]) -> str | None:
-    if face["engine"] != "puppet":
+def _character(avatar: AvatarSnapshot) -> str | None:
+    if avatar.engine != "puppet":
         return None
-    return str(face["options"].get("character") or face["builtin"] or USUAL_CHARACTER)
+    return str(avatar.options.get("character") or avatar.builtin or USUAL_CHARACTER)
 
 
 def character_url(character: str) -> str:

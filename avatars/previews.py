@@ -32,9 +32,11 @@ from avatars.engines.base import Face
 from avatars.engines.config import engine_config
 from avatars.listening import speak_sample
 from avatars.models import Avatar
-from avatars.services import Rung, default_pipeline
+from avatars.services import default_pipeline
+from avatars.snapshots import Rung
 from molts.errors import BadInput, Busy, MoltsError, NotFound, Unavailable
 from projects.models import ProviderKey
+from projects.providers.base import Kind
 
 log = logging.getLogger(__name__)
 
@@ -192,8 +194,8 @@ def _speech(job: Job) -> bytes:
     if job.voice is not None:
         rung, key = job.voice
         return speak_sample(
-            provider=rung["provider"],
-            options=rung["options"],
+            provider=rung.provider,
+            options=rung.options,
             provider_key=key,
             text=job.text,
             language=job.language,
@@ -203,15 +205,13 @@ def _speech(job: Job) -> bytes:
 
 @lru_cache(maxsize=16)
 def _usual_speech(text: str, language: str) -> bytes:
-    *better, last = default_pipeline()["tts"]
+    *better, last = default_pipeline()[Kind.TTS]
     for rung in better:
         with suppress(MoltsError):
             return speak_sample(
-                provider=rung["provider"], options=rung["options"], provider_key=None, text=text, language=language
+                provider=rung.provider, options=rung.options, provider_key=None, text=text, language=language
             )
-    return speak_sample(
-        provider=last["provider"], options=last["options"], provider_key=None, text=text, language=language
-    )
+    return speak_sample(provider=last.provider, options=last.options, provider_key=None, text=text, language=language)
 
 
 def render_clip(

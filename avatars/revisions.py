@@ -4,31 +4,24 @@ from __future__ import annotations
 
 import difflib
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from avatars.choices import PipelineKind
 from avatars.explain import KeyNames, describe_rung
 from avatars.faces import describe_face
 from avatars.languages import language_name
 from avatars.models import Agent, AgentAnswer, AgentRevision, Avatar, PipelineStep, Voice
-from avatars.services import (
-    read_face,
-    read_snapshot,
-    save_agent_revision,
-    snapshot_avatar,
-    snapshot_voice,
-    validate_agent,
-)
+from avatars.services import save_agent_revision, snapshot_avatar, snapshot_voice, validate_agent
+from avatars.snapshots import AgentSnapshot, AvatarSnapshot, VoiceSnapshot
 from avatars.turn_taking import describe_turn_taking
 from molts.errors import BadInput
 from projects.models import ProviderKey
-from projects.providers.base import Kind
+from projects.providers.base import PIPELINE, Kind
 
 P = TypeVar("P", Voice, Avatar)
 
@@ -55,32 +48,29 @@ class Change:
 
 
 # -- Reading ----------------------------------------------------------------------------------------------------------
-def describe_snapshot(*, snapshot: Mapping[str, Any], names: KeyNames) -> dict[str, str]:
+def describe_snapshot(*, snapshot: AgentSnapshot, names: KeyNames) -> dict[str, str]:
     """Everything in a snapshot by its label, as text; lists have one line for each part. "" is not set."""
-    described = {name.capitalize(): str(snapshot.get(name) or "") for name in TEXTS}
+    described = {name.capitalize(): str(getattr(snapshot, name)) for name in TEXTS}
     described["Language"] = language_name(described["Language"])
     described["Questions and answers"] = "\n".join(
-        f"{question.replace(chr(10), ' | ')} → {answer}" for question, answer in snapshot.get("answers", ())
+        f"{question.replace(chr(10), ' | ')} → {answer}" for question, answer in snapshot.answers
     )
-    voice, avatar = snapshot.get("voice"), read_face(snapshot.get("avatar"))
-    described["Voice"] = f"{voice['name']} ({describe_rung(Kind.TTS, voice, names)})" if voice else ""
-    described["Avatar"] = f"{avatar['name']} ({describe_face(avatar, names)})" if avatar else ""
-    for kind in PipelineKind:
-        rungs = snapshot.get("pipeline", {}).get(kind.value, ())
+    voice, avatar = snapshot.voice, snapshot.avatar
+    described["Voice"] = f"{voice.name} ({describe_rung(Kind.TTS, voice.rung, names)})" if voice else ""
+    described["Avatar"] = f"{avatar.name} ({describe_face(avatar, names)})" if avatar else ""
+    for kind in PIPELINE:
         described[f"Pipeline: {kind.label.lower()}"] = "\n".join(
-            f"{place}. {describe_rung(Kind(kind.value), rung, names)}" for place, rung in enumerate(rungs, 1)
+            f"{place}. {describe_rung(kind, rung, names)}" for place, rung in enumerate(snapshot.steps(kind), 1)
         )
-    described["Turn-taking"] = describe_turn_taking(snapshot["turn"])
-    limits = snapshot["limits"]
-    described["Longest conversation"] = f"{limits['max_minutes']} minutes"
-    silence = limits["silence_seconds"]
+    described["Turn-taking"] = describe_turn_taking(snapshot.turn)
+    described["Longest conversation"] = f"{snapshot.limits.max_minutes} minutes"
+    silence = snapshot.limits.silence_seconds
     described["Ends after silence"] = f"{silence} seconds" if silence else "never"
     return described
 
 
-def compare_snapshots(*, before: Mapping[str, Any], after: Mapping[str, Any], names: KeyNames) -> list[Change]:
+def compare_snapshots(*, before: AgentSnapshot, after: AgentSnapshot, names: KeyNames) -> list[Change]:
     """What differs, in words, in the order of the editor."""
-    before, after = read_snapshot(before), read_snapshot(after)
     old, new = (describe_snapshot(snapshot=snapshot, names=names) for snapshot in (before, after))
     changes = [_change(label, old[label], new[label]) for label in new if old[label] != new[label]]
     # The same words can hide another object: a portrait that was replaced, a key of the same name.
@@ -89,7 +79,7 @@ def compare_snapshots(*, before: Mapping[str, Any], after: Mapping[str, Any], na
     return changes + [
         Change(label, "as before by name", "another one of the same name")
         for part, label in hidden.items()
-        if before.get(part) != after.get(part) and label not in seen
+        if getattr(before, part) != getattr(after, part) and label not in seen
     ]
 
 
@@ -119,34 +109,34 @@ def roll_back(*, revision: AgentRevision, user: AbstractBaseUser | None = None) 
     Conversations keep pointing at the revision that answered them. Raises BadInput, and changes nothing, when a part
     of it is no longer there: a key, a voice or a face that was deleted or is another one now.
     """
-    snapshot = revision.snapshot
+    then = revision.agent_snapshot
     with transaction.atomic():
         agent = Agent.objects.select_for_update(of=("self",)).get(pk=revision.agent_id)
         for name in TEXTS:
-            setattr(agent, name, snapshot[name])
-        for name, value in {**snapshot["turn"], **snapshot["limits"]}.items():
-            setattr(agent, name, value)
+            setattr(agent, name, getattr(then, name))
+        for settings in (then.turn, then.limits):
+            for name in type(settings).model_fields:
+                setattr(agent, name, getattr(settings, name))
         voices = Voice.objects.filter(project_id=agent.project_id)
         avatars = Avatar.objects.filter(project_id=agent.project_id)
-        agent.voice = _as_then(snapshot["voice"], voices, own=agent.voice_id, read=snapshot_voice, what="voice")
-        then = read_face(snapshot["avatar"])
-        agent.avatar = _as_then(then, avatars, own=agent.avatar_id, read=snapshot_avatar, what="face")
+        agent.voice = _as_then(then.voice, voices, own=agent.voice_id, read=snapshot_voice, what="voice")
+        agent.avatar = _as_then(then.avatar, avatars, own=agent.avatar_id, read=snapshot_avatar, what="face")
         _save_checked(agent)
         agent.answers.all().delete()
         AgentAnswer.objects.bulk_create(
             AgentAnswer(agent=agent, position=place, question=question, answer=answer)
-            for place, (question, answer) in enumerate(snapshot["answers"], 1)
+            for place, (question, answer) in enumerate(then.answers, 1)
         )
         agent.pipeline_steps.all().delete()
-        for kind in PipelineKind:
-            for place, rung in enumerate(snapshot["pipeline"].get(kind.value, ()), 1):
+        for kind in PIPELINE:
+            for place, rung in enumerate(then.steps(kind), 1):
                 PipelineStep.objects.create(
                     agent=agent,
                     kind=kind,
                     position=place,
-                    provider=rung["provider"],
-                    options=rung["options"],
-                    provider_key=_key_of(agent, rung["provider_key"], f"{kind.label}, row {place}"),
+                    provider=rung.provider,
+                    options=rung.options,
+                    provider_key=_key_of(agent, rung.provider_key, f"{kind.label}, row {place}"),
                 )
         validate_agent(agent)
         return save_agent_revision(agent=agent, user=user)
@@ -170,11 +160,11 @@ def _key_of(agent: Agent, key_id: str | None, where: str) -> ProviderKey | None:
 
 
 def _as_then(
-    then: Mapping[str, Any] | None,
+    then: VoiceSnapshot | AvatarSnapshot | None,
     parts: Iterable[P],
     *,
     own: uuid.UUID | None,
-    read: Callable[[P], Mapping[str, Any] | None],
+    read: Callable[[P], VoiceSnapshot | AvatarSnapshot],
     what: str,
 ) -> P | None:
     """The voice or face among `parts` that is today what the revision says; the agent's `own` goes first."""
@@ -183,7 +173,7 @@ def _as_then(
     same = [part for part in parts if read(part) == then]
     if not same:
         raise BadInput(
-            f"The {what} {then['name']} of this revision was deleted or changed since. "
-            f"Choose a {what} in the editor, or set {then['name']} up again as it was."
+            f"The {what} {then.name} of this revision was deleted or changed since. "
+            f"Choose a {what} in the editor, or set {then.name} up again as it was."
         )
     return next((part for part in same if part.pk == own), same[0])

@@ -10,15 +10,12 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.db import transaction
 from django.utils.text import slugify
 
-from avatars.choices import PipelineKind
 from avatars.models import Agent, AgentAnswer, AgentRevision, Avatar, PipelineStep, Voice
+from avatars.snapshots import AgentSnapshot, AvatarSnapshot, Limits, Rung, TurnSettings, VoiceSnapshot
 from molts.errors import BadConfiguration, BadInput
 from projects.models import ProviderKey
 from projects.providers import get_provider
-from projects.providers.base import Kind
-
-Rung = dict[str, Any]
-"""One step of a chain, JSON-able: {"provider": str, "options": dict, "provider_key": id as str, or None}."""
+from projects.providers.base import PIPELINE, Kind
 
 
 def save_agent_revision(*, agent: Agent, user: AbstractBaseUser | None = None) -> AgentRevision:
@@ -32,12 +29,12 @@ def save_agent_revision(*, agent: Agent, user: AbstractBaseUser | None = None) -
         stored = Agent.objects.select_for_update(of=("self",)).get(pk=agent.pk)
         snapshot = snapshot_agent(stored)
         last = stored.revisions.order_by("-number").first()
-        if last is not None and read_snapshot(last.snapshot) == snapshot:
+        if last is not None and last.agent_snapshot == snapshot:
             return last
         return AgentRevision.objects.create(
             agent=stored,
             number=last.number + 1 if last else 1,
-            snapshot=snapshot,
+            snapshot=snapshot.as_json(),
             created_by_id=user.pk if user else None,
         )
 
@@ -55,10 +52,11 @@ def edited_since(*, agent: Agent, number: int) -> AgentRevision | None:
     return newest if seen is None or _without_parts(seen) != _without_parts(newest) else None
 
 
-def _without_parts(revision: AgentRevision) -> dict[str, Any]:
+def _without_parts(revision: AgentRevision) -> tuple[AgentSnapshot, list[str]]:
     """The snapshot with the names alone of what has an editor of its own."""
-    own = {part: (revision.snapshot[part] or {}).get("name") for part in ("voice", "avatar")}
-    return {**revision.snapshot, **own}
+    snapshot = revision.agent_snapshot
+    names = [part.name if part else "" for part in (snapshot.voice, snapshot.avatar)]
+    return snapshot.model_copy(update={"voice": None, "avatar": None}), names
 
 
 def duplicate_agent(*, agent: Agent, user: AbstractBaseUser | None = None) -> Agent:
@@ -87,96 +85,92 @@ def free_slug(*, project_id: uuid.UUID, name: str) -> str:
     return next(slug for slug in (base, *(f"{base}-{count}" for count in range(2, 10_000))) if slug not in taken)
 
 
-def snapshot_agent(agent: Agent) -> dict[str, Any]:
-    """All that makes the agent what it is, JSON-able and without secrets.
-
-    name, slug, description, language, instructions, greeting, knowledge: str
-    answers: [[question, answer], ...]
-    voice: {name, provider, options, provider_key} or None
-    avatar: {name, engine, options, provider_key, builtin, portrait} or None; `portrait` is a path in the media
-        storage, or ""
-    pipeline: {"stt": [rung, ...], "llm": [...], "tts": [...]}: the steps as chosen; `resolve_pipeline` adds defaults
-    turn: {end_of_turn_model, min_endpointing_ms, max_endpointing_ms, allow_interruptions}
-    limits: {max_minutes, silence_seconds}
-    """
-    return {
-        "name": agent.name,
-        "slug": agent.slug,
-        "description": agent.description,
-        "language": agent.language,
-        "instructions": agent.instructions,
-        "greeting": agent.greeting,
-        "knowledge": agent.knowledge,
-        "answers": [[answer.question, answer.answer] for answer in agent.answers.all()],
-        "voice": snapshot_voice(agent.voice),
-        "avatar": snapshot_avatar(agent.avatar),
-        "pipeline": _pipeline(agent),
-        "turn": {
-            "end_of_turn_model": agent.end_of_turn_model,
-            "min_endpointing_ms": agent.min_endpointing_ms,
-            "max_endpointing_ms": agent.max_endpointing_ms,
-            "allow_interruptions": agent.allow_interruptions,
-        },
-        "limits": {"max_minutes": agent.max_minutes, "silence_seconds": agent.silence_seconds},
-    }
+def snapshot_agent(agent: Agent) -> AgentSnapshot:
+    """The agent with its answers, steps, voice and avatar as they are now."""
+    pipeline: dict[str, list[Rung]] = {kind.value: [] for kind in PIPELINE}
+    for step in agent.pipeline_steps.all():
+        pipeline[step.kind].append(snapshot_step(step))
+    return AgentSnapshot(
+        name=agent.name,
+        slug=agent.slug,
+        description=agent.description,
+        language=agent.language,
+        instructions=agent.instructions,
+        greeting=agent.greeting,
+        knowledge=agent.knowledge,
+        answers=tuple((answer.question, answer.answer) for answer in agent.answers.all()),
+        voice=snapshot_voice(agent.voice) if agent.voice else None,
+        avatar=snapshot_avatar(agent.avatar) if agent.avatar else None,
+        pipeline={kind: tuple(rungs) for kind, rungs in pipeline.items()},
+        turn=TurnSettings(**{name: getattr(agent, name) for name in TurnSettings.model_fields}),
+        limits=Limits(**{name: getattr(agent, name) for name in Limits.model_fields}),
+    )
 
 
-def read_snapshot(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored snapshot as `snapshot_agent` would write it today, so that both can be compared."""
-    return {**stored, "avatar": read_face(stored.get("avatar"))}
+def snapshot_step(step: PipelineStep) -> Rung:
+    """One row of an agent's pipeline."""
+    return Rung(provider=step.provider, options=step.options or {}, provider_key=_key_id(step))
 
 
-def read_face(stored: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The face of a stored snapshot as `snapshot_avatar` would write it today.
-
-    Before there were engines, a face was a shipped picture or an uploaded one; they became what migration 0002 made of
-    the avatars of that time.
-    """
-    if stored is None:
-        return None
-    if "options" in stored:
-        return dict(stored)
-    drawn = bool(stored["builtin"]) or not stored["portrait"]
-    return {
-        **stored,
-        "engine": "puppet" if drawn else "portrait",
-        "options": {"character": stored["builtin"]} if stored["builtin"] else {},
-        "provider_key": None,
-    }
+def snapshot_voice(voice: Voice) -> VoiceSnapshot:
+    """The voice as it is now."""
+    return VoiceSnapshot(
+        name=voice.name, provider=voice.provider, options=voice.options or {}, provider_key=_key_id(voice)
+    )
 
 
-def default_pipeline() -> dict[str, list[Rung]]:
+def snapshot_avatar(avatar: Avatar) -> AvatarSnapshot:
+    """The avatar as it is now."""
+    return AvatarSnapshot(
+        name=avatar.name,
+        engine=avatar.engine,
+        options=avatar.options,
+        provider_key=_key_id(avatar),
+        builtin=avatar.builtin,
+        portrait=avatar.portrait.name or "",
+    )
+
+
+def _key_id(part: PipelineStep | Voice | Avatar) -> str | None:
+    return str(part.provider_key_id) if part.provider_key_id else None
+
+
+def default_pipeline() -> dict[Kind, tuple[Rung, ...]]:
     """What an agent runs on where nothing was chosen: local parts only, the plainest as the last rung."""
     return {
-        PipelineKind.STT.value: [_rung("faster_whisper"), _rung("pocketsphinx")],
-        PipelineKind.LLM.value: [_rung("scripted")],
-        PipelineKind.TTS.value: [_rung("supertonic"), _rung("espeak")],
+        Kind.STT: (Rung(provider="faster_whisper"), Rung(provider="pocketsphinx")),
+        Kind.LLM: (Rung(provider="scripted"),),
+        Kind.TTS: (Rung(provider="supertonic"), Rung(provider="espeak")),
     }
 
 
-def resolve_pipeline(*, snapshot: Mapping[str, Any]) -> dict[str, list[Rung]]:
+def resolve_pipeline(*, snapshot: AgentSnapshot) -> dict[Kind, tuple[Rung, ...]]:
     """The chains a snapshot runs on: its own steps, and the defaults for a kind without any. None is empty.
 
     The agent's voice always speaks first; steps of kind Voice are what takes over when it fails. Without any, that is
     the last default rung.
     """
-    voice = snapshot["voice"]
-    chains: dict[str, list[Rung]] = {}
-    for kind in default_pipeline():
-        chains[kind] = list(snapshot["pipeline"].get(kind) or _usual_rungs(kind, has_voice=bool(voice)))
-    if voice:
-        spoken = {name: voice[name] for name in ("provider", "options", "provider_key")}
-        chains["tts"] = [spoken, *(rung for rung in chains["tts"] if not _repeats(rung, spoken))]
+    has_voice = snapshot.voice is not None
+    chains = {kind: snapshot.steps(kind) or _usual_rungs(kind, has_voice=has_voice) for kind in PIPELINE}
+    if snapshot.voice:
+        spoken = snapshot.voice.rung
+        chains[Kind.TTS] = (spoken, *(rung for rung in chains[Kind.TTS] if not _repeats(rung, spoken)))
     return chains
 
 
-def _usual_rungs(kind: str, *, has_voice: bool) -> list[Rung]:
+def resolve_snapshot(snapshot: AgentSnapshot) -> AgentSnapshot:
+    """The agent as a conversation with it starts: with the chains that it runs on."""
+    chains = {kind.value: rungs for kind, rungs in resolve_pipeline(snapshot=snapshot).items()}
+    return snapshot.model_copy(update={"pipeline": {**snapshot.pipeline, **chains}})
+
+
+def _usual_rungs(kind: Kind, *, has_voice: bool) -> tuple[Rung, ...]:
     default = default_pipeline()[kind]
     # A chosen voice replaces the default one, not the last rung below it.
-    return default[-1:] if kind == PipelineKind.TTS.value and has_voice else default
+    return default[-1:] if kind is Kind.TTS and has_voice else default
 
 
-def keep_usual_rungs(*, agent: Agent, kinds: Iterable[PipelineKind]) -> list[PipelineStep]:
+def keep_usual_rungs(*, agent: Agent, kinds: Iterable[Kind]) -> list[PipelineStep]:
     """Put what served while these kinds had no row below their first rows, as the fallback. Returns what was added.
 
     Rows replace the usual parts; without this, whoever adds a model would lose what answers when it fails.
@@ -184,21 +178,15 @@ def keep_usual_rungs(*, agent: Agent, kinds: Iterable[PipelineKind]) -> list[Pip
     made: list[PipelineStep] = []
     for kind in kinds:
         steps = list(agent.pipeline_steps.filter(kind=kind))
-        chosen = [_stored_rung(step) for step in steps]
-        usual = _usual_rungs(kind.value, has_voice=agent.voice_id is not None)
+        chosen = [snapshot_step(step) for step in steps]
+        usual = _usual_rungs(kind, has_voice=agent.voice_id is not None)
         below = [rung for rung in usual if not any(_repeats(rung, one) for one in chosen)]
         last = max((step.position for step in steps), default=0)
         made += [
-            PipelineStep(agent=agent, kind=kind, position=last + place, provider=rung["provider"])
+            PipelineStep(agent=agent, kind=kind, position=last + place, provider=rung.provider)
             for place, rung in enumerate(below, start=1)
         ]
     return PipelineStep.objects.bulk_create(made)
-
-
-def changed_parts(*, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Names of the top-level parts in which two snapshots differ, in the order of the newer one."""
-    before, after = read_snapshot(before), read_snapshot(after)
-    return [name for name in {**after, **before} if before.get(name) != after.get(name)]
 
 
 def validate_agent(agent: Agent) -> None:
@@ -238,7 +226,7 @@ def validate_rung(
     except BadConfiguration as error:
         raise BadInput(error.detail, attr="provider") from error
     if kind not in chosen.kinds:
-        use = "a face" if kind is Kind.AVATAR else PipelineKind(kind.value).label.lower()
+        use = "a face" if kind is Kind.AVATAR else kind.label.lower()
         raise BadInput(f"{chosen.label} cannot be used for {use}.", attr="provider")
     if not isinstance(options, Mapping):
         raise BadInput('Options are a JSON object, for example {"voice": "..."}.', attr="options")
@@ -261,45 +249,7 @@ def validate_key(*, project_id: uuid.UUID, provider: str, provider_key: Provider
         raise BadInput(f"This key is for {provider_key.provider}, not for {provider}.", attr="provider_key")
 
 
-def _rung(provider: str, options: Mapping[str, Any] | None = None, provider_key: uuid.UUID | None = None) -> Rung:
-    return {
-        "provider": provider,
-        "options": dict(options or {}),
-        "provider_key": str(provider_key) if provider_key else None,
-    }
-
-
-def _stored_rung(part: PipelineStep | Voice) -> Rung:
-    return _rung(part.provider, part.options, part.provider_key_id)
-
-
 def _repeats(rung: Rung, spoken: Rung) -> bool:
     # The same program with default options would fail for the same reason.
-    bare = not rung["options"] and not rung["provider_key"]
-    return rung == spoken or (bare and rung["provider"] == spoken["provider"])
-
-
-def _pipeline(agent: Agent) -> dict[str, list[Rung]]:
-    chains: dict[str, list[Rung]] = {kind.value: [] for kind in PipelineKind}
-    for step in agent.pipeline_steps.all():
-        chains[step.kind].append(_stored_rung(step))
-    return chains
-
-
-def snapshot_voice(voice: Voice | None) -> dict[str, Any] | None:
-    """The voice's part of a snapshot."""
-    return {"name": voice.name, **_stored_rung(voice)} if voice else None
-
-
-def snapshot_avatar(avatar: Avatar | None) -> dict[str, Any] | None:
-    """The face's part of a snapshot."""
-    if avatar is None:
-        return None
-    return {
-        "name": avatar.name,
-        "engine": avatar.engine,
-        "options": avatar.options,
-        "provider_key": str(avatar.provider_key_id) if avatar.provider_key_id else None,
-        "builtin": avatar.builtin,
-        "portrait": avatar.portrait.name or "",
-    }
+    bare = not rung.options and not rung.provider_key
+    return rung == spoken or (bare and rung.provider == spoken.provider)

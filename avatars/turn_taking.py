@@ -11,18 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-FIELDS = ("end_of_turn_model", "min_endpointing_ms", "max_endpointing_ms", "allow_interruptions")
+from avatars.snapshots import TurnSettings
+
+FIELDS = tuple(TurnSettings.model_fields)
 CUSTOM = "custom"
 
 
 @dataclass(frozen=True)
 class TurnPreset:
-    """`values` has one value for each of FIELDS."""
-
     key: str
     label: str
     purpose: str
-    values: Mapping[str, Any]
+    values: TurnSettings
 
     @property
     def summary(self) -> str:
@@ -30,24 +30,32 @@ class TurnPreset:
         return describe_turn_taking(self.values)
 
 
-def _preset(key: str, label: str, purpose: str, *values: Any) -> TurnPreset:
-    return TurnPreset(key, label, purpose, dict(zip(FIELDS, values, strict=True)))
-
-
 PRESETS = (
-    _preset(
-        "snappy", "Snappy", "Short questions and answers; may cut in when a visitor pauses.", False, 250, 1200, True
+    TurnPreset(
+        "snappy",
+        "Snappy",
+        "Short questions and answers; may cut in when a visitor pauses.",
+        TurnSettings(min_endpointing_ms=250, max_endpointing_ms=1200),
     ),
-    _preset("balanced", "Balanced", "Right for most conversations.", False, 400, 2500, True),
-    _preset("patient", "Patient", "For visitors who think aloud, spell or dictate numbers.", True, 700, 4500, True),
+    TurnPreset(
+        "balanced",
+        "Balanced",
+        "Right for most conversations.",
+        TurnSettings(min_endpointing_ms=400, max_endpointing_ms=2500),
+    ),
+    TurnPreset(
+        "patient",
+        "Patient",
+        "For visitors who think aloud, spell or dictate numbers.",
+        TurnSettings(end_of_turn_model=True, min_endpointing_ms=700, max_endpointing_ms=4500),
+    ),
 )
 
 
 def preset_of(values: Mapping[str, Any]) -> str:
     """Key of the preset with exactly these values, or "custom"."""
-    return next(
-        (preset.key for preset in PRESETS if all(values.get(name) == preset.values[name] for name in FIELDS)), CUSTOM
-    )
+    given = {name: values.get(name) for name in FIELDS}
+    return next((preset.key for preset in PRESETS if dict(preset.values) == given), CUSTOM)
 
 
 def preset_values(key: str) -> dict[str, Any] | None:
@@ -55,11 +63,11 @@ def preset_values(key: str) -> dict[str, Any] | None:
     return next((dict(preset.values) for preset in PRESETS if preset.key == key), None)
 
 
-def describe_turn_taking(values: Mapping[str, Any]) -> str:
+def describe_turn_taking(turn: TurnSettings) -> str:
     """ "Answers after 0.4 s of silence; visitors may cut in"."""
-    shortest, longest = (f"{values[name] / 1000:g} s" for name in ("min_endpointing_ms", "max_endpointing_ms"))
-    if values["end_of_turn_model"]:
+    shortest, longest = (f"{wait / 1000:g} s" for wait in (turn.min_endpointing_ms, turn.max_endpointing_ms))
+    if turn.end_of_turn_model:
         waits = f"Answers after {shortest} of silence, after {longest} when the sentence seems unfinished"
     else:
         waits = f"Answers after {shortest} of silence, at most {longest}"
-    return f"{waits}; visitors {'may' if values['allow_interruptions'] else 'cannot'} cut in."
+    return f"{waits}; visitors {'may' if turn.allow_interruptions else 'cannot'} cut in."

@@ -107,6 +107,11 @@ def documentation() -> str:
         return run(PYTHON, "-m", "sphinx", "--quiet", "--fail-on-warning", "-b", "html", "-d", doctrees, "docs", site)
 
 
+def page_types() -> str:
+    """The page's types of events are those of the models."""
+    return run(PYTHON, "-m", "scripts.page_types", "--check")
+
+
 def page() -> str:
     return run("npm", "run", "--silent", "check")
 
@@ -122,16 +127,20 @@ CHECKS: dict[str, Callable[[], str]] = {
     "dependencies": dependencies,
     "messages": messages,
     "documentation": documentation,
+    "page types": page_types,
     "room page": page,
 }
 
 
 def write_exports() -> str:
-    """Renews what is made from other files: docs/openapi.yaml, requirements.txt, tables in docs/providers.md."""
+    """Renews what is made from other files: docs/openapi.yaml, requirements.txt, tables in docs/providers.md, and the
+    page's types of events.
+    """
     return (
         manage("spectacular", "--validate", "--fail-on-warn", "--file", str(OPENAPI))
         or _export_requirements(REQUIREMENTS)
         or run(PYTHON, "scripts/option_tables.py")
+        or run(PYTHON, "-m", "scripts.page_types")
     )
 
 

@@ -31,7 +31,7 @@ from molts.errors import MoltsError
 from projects.authentication import ProjectKeyAuthentication
 from sessions import presence, services
 from sessions.choices import AgentStateName, SessionState
-from sessions.events import AgentState, Pong, Snapshot, encode
+from sessions.events import AgentStateEvent, Pong, Snapshot, encode
 from sessions.models import LiveSession, Segment
 from sessions.publish import group_name
 from sessions.reconcile import reconcile_session
@@ -265,7 +265,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         return False
 
     async def _tell(self, session: LiveSession, agent_state: str) -> None:
-        event = AgentState.model_validate({"state": agent_state, "offset_ms": services.offset_ms(session)})
+        event = AgentStateEvent(state=AgentStateName(agent_state), offset_ms=services.offset_ms(session))
         async with self.sending:
             await self._send(encode(event))
 

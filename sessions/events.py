@@ -10,22 +10,21 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from django.db.models import TextChoices
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
-Role = Literal["user", "agent"]
-AgentStateName = Literal["initializing", "listening", "thinking", "speaking", "lost"]
-SessionStateName = Literal["waiting", "active", "ended", "failed"]
-EndReason = Literal[
-    "visitor_left",
-    "ended_by_user",
-    "ended_by_api",
-    "silence",
-    "time_limit",
-    "no_agent",
-    "agent_lost",
-    "budget",
-    "error",
-]
+from sessions.choices import AgentStateName, EndReason, Role, SessionState
+
+
+def _listed(values: type[TextChoices]) -> WithJsonSchema:
+    """For the description of REST: names the values where they stand, not as a type of their own."""
+    return WithJsonSchema({"enum": list(values.values), "type": "string"})
+
+
+RoleValue = Annotated[Role, _listed(Role)]
+AgentStateValue = Annotated[AgentStateName, _listed(AgentStateName)]
+SessionStateValue = Annotated[SessionState, _listed(SessionState)]
+EndReasonValue = Annotated[EndReason, _listed(EndReason)]
 NoticeLevel = Literal["info", "warning", "error"]
 NoticeCode = Literal[
     "agent_late",
@@ -69,7 +68,7 @@ class SegmentData(BaseModel):
 
     seq: int
     segment_id: str
-    role: Role
+    role: RoleValue = Field(title="Role")  # as other fields are: pydantic gives an enum none
     text: str
     start_ms: int
     end_ms: int
@@ -83,10 +82,10 @@ class SessionData(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: UUID
-    state: SessionStateName
-    reason: EndReason | None
+    state: SessionStateValue = Field(title="State")
+    reason: EndReasonValue | None = Field(title="Reason")
     agent_name: str
-    agent_state: AgentStateName
+    agent_state: AgentStateValue = Field(title="Agent State")
     started_at: datetime
     ended_at: datetime | None
     max_seconds: int | None
@@ -104,7 +103,7 @@ class Snapshot(Event):
 class TranscriptPartial(Event):
     type: Literal["transcript.partial"] = "transcript.partial"
     segment_id: str
-    role: Role
+    role: RoleValue
     text: str
 
 
@@ -112,7 +111,7 @@ class TranscriptFinal(Event):
     type: Literal["transcript.final"] = "transcript.final"
     seq: int
     segment_id: str
-    role: Role
+    role: RoleValue
     text: str
     start_ms: int
     end_ms: int
@@ -120,15 +119,15 @@ class TranscriptFinal(Event):
     revised: bool = False
 
 
-class AgentState(Event):
+class AgentStateEvent(Event):
     type: Literal["agent.state"] = "agent.state"
-    state: AgentStateName
+    state: AgentStateValue
 
 
-class SessionState(Event):
+class SessionStateEvent(Event):
     type: Literal["session.state"] = "session.state"
-    state: SessionStateName
-    reason: EndReason | None = None
+    state: SessionStateValue
+    reason: EndReasonValue | None = None
 
 
 class TurnMetrics(Event):
@@ -166,7 +165,15 @@ class Pong(Event):
 
 
 SessionEvent = Annotated[
-    Snapshot | TranscriptPartial | TranscriptFinal | AgentState | SessionState | TurnMetrics | Usage | Notice | Pong,
+    Snapshot
+    | TranscriptPartial
+    | TranscriptFinal
+    | AgentStateEvent
+    | SessionStateEvent
+    | TurnMetrics
+    | Usage
+    | Notice
+    | Pong,
     Field(discriminator="type"),
 ]
 adapter: TypeAdapter[SessionEvent] = TypeAdapter(SessionEvent)

@@ -14,6 +14,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 
 from avatars.models import Agent, AgentRevision
+from avatars.snapshots import AgentSnapshot
 from projects.models import Project, ScopedQuerySet
 from sessions.choices import (
     LIVE_STATES,
@@ -153,6 +154,11 @@ class LiveSession(models.Model):
     @property
     def is_live(self) -> bool:
         return self.state in LIVE_STATES
+
+    @property
+    def agent_snapshot(self) -> AgentSnapshot:
+        """The agent as it was at the start, with the chains that the conversation runs on: what `spec` keeps."""
+        return AgentSnapshot.read(self.spec)
 
 
 class Participant(models.Model):

@@ -13,7 +13,8 @@ from typing import Any
 from channels.layers import get_channel_layer
 from django.db import transaction
 
-from sessions.events import SessionEvent, SessionState, TranscriptFinal, encode
+from sessions.choices import LIVE_STATES
+from sessions.events import SessionEvent, SessionStateEvent, TranscriptFinal, encode
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ def _message(event: SessionEvent) -> dict[str, Any]:
         "type": "session.event",
         "text": encode(event),
         "seq": event.seq if isinstance(event, TranscriptFinal) else None,
-        "over": isinstance(event, SessionState) and event.state in ("ended", "failed"),
+        "over": isinstance(event, SessionStateEvent) and event.state not in LIVE_STATES,
     }
 
 

@@ -155,7 +155,7 @@ def _warn_of_limit(session: LiveSession, now: datetime) -> None:
 def _is_silent(session: LiveSession, seen: Seen, now: datetime) -> bool:
     """By what the job says that happens, and by the transcript: rows are late when the database could not write, and a
     job that replaced another has heard nothing yet. While no job says anything, it is unknown."""
-    limit = session.spec["limits"].get("silence_seconds") or 0
+    limit = session.agent_snapshot.limits.silence_seconds
     quiet = seen.presence.quiet_seconds
     if not limit or quiet is None or session.active_at is None or session.agent_state != AgentStateName.LISTENING:
         return False

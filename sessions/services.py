@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AbstractBaseUser
@@ -18,7 +17,8 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from avatars.models import Agent
-from avatars.services import resolve_pipeline, save_agent_revision
+from avatars.services import resolve_snapshot, save_agent_revision
+from avatars.snapshots import AgentSnapshot
 from molts.errors import BadInput, Busy, Conflict, Gone, MoltsError
 from molts.redact import hide_secrets
 from molts.text import clean_line, clean_text
@@ -147,7 +147,7 @@ def _create_session(*, agent: Agent, link: RoomLink | None, visitor_name: str, s
                 project=project, agent=agent, one_session=True, max_concurrent=1, max_minutes=agent.max_minutes
             )
         revision = save_agent_revision(agent=agent)
-        spec = {**revision.snapshot, "pipeline": resolve_pipeline(snapshot=revision.snapshot)}
+        snapshot = resolve_snapshot(revision.agent_snapshot)
         session = LiveSession.objects.create(
             project=project,
             agent=agent,
@@ -157,8 +157,8 @@ def _create_session(*, agent: Agent, link: RoomLink | None, visitor_name: str, s
             room_name=rooms.new_room_name(),
             visitor_identity=f"visitor-{secrets.token_urlsafe(9)}",
             visitor_name=visitor_name,
-            spec=spec,
-            max_seconds=_longest(spec, link) * 60,
+            spec=snapshot.as_json(),
+            max_seconds=_longest(snapshot, link) * 60,
         )
         Participant.objects.create(
             session=session, identity=session.visitor_identity, kind=ParticipantKind.VISITOR, name=visitor_name
@@ -166,8 +166,8 @@ def _create_session(*, agent: Agent, link: RoomLink | None, visitor_name: str, s
     return session
 
 
-def _longest(spec: dict[str, Any], link: RoomLink | None) -> int:
-    minutes: int = spec["limits"]["max_minutes"]
+def _longest(snapshot: AgentSnapshot, link: RoomLink | None) -> int:
+    minutes = snapshot.limits.max_minutes
     return min(minutes, link.max_minutes) if link is not None else minutes
 
 
@@ -209,12 +209,17 @@ def activate_session(*, session_id: uuid.UUID, agent_identity: str) -> None:
         Participant.objects.update_or_create(
             session=session,
             identity=agent_identity,
-            defaults={"kind": ParticipantKind.AGENT, "name": session.spec["name"], "joined_at": now, "left_at": None},
+            defaults={
+                "kind": ParticipantKind.AGENT,
+                "name": session.agent_snapshot.name,
+                "joined_at": now,
+                "left_at": None,
+            },
         )
         offset = offset_ms(session, now)
         if was_waiting:
-            publish_on_commit(session_id, events.SessionState(state="active", offset_ms=offset))
-        publish_on_commit(session_id, events.AgentState(state="listening", offset_ms=offset))
+            publish_on_commit(session_id, events.SessionStateEvent(state=SessionState.ACTIVE, offset_ms=offset))
+        publish_on_commit(session_id, events.AgentStateEvent(state=AgentStateName.LISTENING, offset_ms=offset))
     if was_lost:
         add_notice(session_id=session_id, level="info", code="agent_back", text="The agent is back.")
 
@@ -231,7 +236,7 @@ def note_agent_state(*, session_id: uuid.UUID, state: str) -> None:
     )
     if changed:
         session = LiveSession.objects.only("created_at").get(pk=session_id)
-        event = events.AgentState.model_validate({"state": state, "offset_ms": offset_ms(session)})
+        event = events.AgentStateEvent(state=AgentStateName(state), offset_ms=offset_ms(session))
         publish(session_id, event)
 
 
@@ -246,7 +251,7 @@ def mark_agent_lost(*, session_id: uuid.UUID) -> bool:
         return False
     session = LiveSession.objects.get(pk=session_id)
     Participant.objects.filter(session=session, kind=ParticipantKind.AGENT, left_at=None).update(left_at=timezone.now())
-    publish(session_id, events.AgentState(state="lost", offset_ms=offset_ms(session)))
+    publish(session_id, events.AgentStateEvent(state=AgentStateName.LOST, offset_ms=offset_ms(session)))
     add_notice(
         session_id=session_id,
         level="warning",
@@ -265,7 +270,7 @@ def note_agent_back(*, session_id: uuid.UUID) -> bool:
         return False
     session = LiveSession.objects.get(pk=session_id)
     Participant.objects.filter(session=session, kind=ParticipantKind.AGENT).update(left_at=None)
-    publish(session_id, events.AgentState(state="listening", offset_ms=offset_ms(session)))
+    publish(session_id, events.AgentStateEvent(state=AgentStateName.LISTENING, offset_ms=offset_ms(session)))
     add_notice(session_id=session_id, level="info", code="agent_back", text="The agent is back.")
     return True
 
@@ -422,10 +427,8 @@ def end_session(*, session_id: uuid.UUID, reason: str) -> bool:
         return False
     Participant.objects.filter(session_id=session_id, left_at=None).exclude(joined_at=None).update(left_at=now)
     session = LiveSession.objects.get(pk=session_id)
-    publish(
-        session_id,
-        events.SessionState.model_validate({"state": state, "reason": reason, "offset_ms": offset_ms(session, now)}),
-    )
+    ended = events.SessionStateEvent(state=state, reason=EndReason(reason), offset_ms=offset_ms(session, now))
+    publish(session_id, ended)
     close_room(session=session)
     return True
 
@@ -462,15 +465,13 @@ def require_live(session: LiveSession) -> None:
 
 def session_data(session: LiveSession) -> events.SessionData:
     """What a page must know of the session."""
-    return events.SessionData.model_validate(
-        {
-            "id": session.pk,
-            "state": session.state,
-            "reason": session.reason or None,
-            "agent_name": session.spec["name"],
-            "agent_state": session.agent_state,
-            "started_at": session.created_at,
-            "ended_at": session.ended_at,
-            "max_seconds": session.max_seconds,
-        }
+    return events.SessionData(
+        id=session.pk,
+        state=SessionState(session.state),
+        reason=EndReason(session.reason) if session.reason else None,
+        agent_name=session.agent_snapshot.name,
+        agent_state=AgentStateName(session.agent_state),
+        started_at=session.created_at,
+        ended_at=session.ended_at,
+        max_seconds=session.max_seconds,
     )

@@ -7,15 +7,16 @@ adds the decrypted credentials; they live in the job's memory only.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from avatars.engines import STILL
+from avatars.snapshots import AgentSnapshot, AvatarSnapshot, Rung
 from molts.errors import NotFound
 from projects.models import ProviderKey
-from projects.providers.base import PIPELINE, Credentials, Kind, Persona, Rung
+from projects.providers.base import PIPELINE, Credentials, KeyedRung, Kind, Persona
 from sessions.lines import open_lines
 from sessions.models import LiveSession, Segment
 
@@ -65,7 +66,7 @@ class SessionSpec:
     generation: int
     last_turn: int
     persona: Persona
-    chains: Mapping[Kind, tuple[Rung, ...]]
+    chains: Mapping[Kind, tuple[KeyedRung, ...]]
     turn_taking: TurnTaking
     face: FaceSpec | None
     history: tuple[HistoryLine, ...]
@@ -94,11 +95,11 @@ def load_face(session_id: uuid.UUID) -> FaceSpec | None:
     session = LiveSession.objects.filter(pk=session_id).first()
     if session is None:
         raise NotFound("There is no such session.")
-    return _face(session, session.spec.get("avatar"))
+    return _face(session, session.agent_snapshot.avatar)
 
 
 def build_spec(session: LiveSession) -> SessionSpec:
-    stored = session.spec
+    snapshot = session.agent_snapshot
     last = session.turns.order_by("-index").values_list("index", flat=True).first()
     return SessionSpec(
         session_id=session.pk,
@@ -108,51 +109,47 @@ def build_spec(session: LiveSession) -> SessionSpec:
         started_at=session.created_at,
         generation=session.dispatch_generation,
         last_turn=last or 0,
-        persona=_persona(stored),
-        chains={kind: _rungs(session, stored["pipeline"].get(kind.value, ())) for kind in PIPELINE},
+        persona=_persona(snapshot),
+        chains={kind: _rungs(session, snapshot.steps(kind)) for kind in PIPELINE},
         turn_taking=TurnTaking(
-            end_of_turn_model=stored["turn"]["end_of_turn_model"],
-            min_endpointing=stored["turn"]["min_endpointing_ms"] / 1000,
-            max_endpointing=stored["turn"]["max_endpointing_ms"] / 1000,
-            allow_interruptions=stored["turn"]["allow_interruptions"],
+            end_of_turn_model=snapshot.turn.end_of_turn_model,
+            min_endpointing=snapshot.turn.min_endpointing_ms / 1000,
+            max_endpointing=snapshot.turn.max_endpointing_ms / 1000,
+            allow_interruptions=snapshot.turn.allow_interruptions,
         ),
-        face=_face(session, stored.get("avatar")),
+        face=_face(session, snapshot.avatar),
         history=_history(session),
     )
 
 
-def _persona(stored: Mapping[str, Any]) -> Persona:
+def _persona(snapshot: AgentSnapshot) -> Persona:
     return Persona(
-        name=stored["name"],
-        language=stored["language"],
-        instructions=stored["instructions"],
-        greeting=stored["greeting"],
-        knowledge=stored["knowledge"],
-        answers=tuple((question, answer) for question, answer in stored["answers"]),
+        name=snapshot.name,
+        language=snapshot.language,
+        instructions=snapshot.instructions,
+        greeting=snapshot.greeting,
+        knowledge=snapshot.knowledge,
+        answers=snapshot.answers,
     )
 
 
-def _rungs(session: LiveSession, steps: Any) -> tuple[Rung, ...]:
+def _rungs(session: LiveSession, steps: Iterable[Rung]) -> tuple[KeyedRung, ...]:
     return tuple(
-        Rung(
-            provider=step["provider"],
-            options=step.get("options") or {},
-            credentials=_credentials(session, step.get("provider_key")),
-        )
+        KeyedRung(provider=step.provider, options=step.options, credentials=_credentials(session, step.provider_key))
         for step in steps
     )
 
 
-def _face(session: LiveSession, stored: Mapping[str, Any] | None) -> FaceSpec | None:
-    """None for agents without a face, and for sessions from before faces had engines."""
-    if stored is None or "options" not in stored or stored["engine"] == STILL:
+def _face(session: LiveSession, avatar: AvatarSnapshot | None) -> FaceSpec | None:
+    """None for agents without a face, and for one that stays still."""
+    if avatar is None or avatar.engine == STILL:
         return None
     return FaceSpec(
-        name=stored["name"],
-        engine=stored["engine"],
-        options=stored["options"],
-        portrait=stored["portrait"],
-        credentials=_credentials(session, stored["provider_key"]),
+        name=avatar.name,
+        engine=avatar.engine,
+        options=avatar.options,
+        portrait=avatar.portrait,
+        credentials=_credentials(session, avatar.provider_key),
     )
 
 

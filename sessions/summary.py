@@ -33,12 +33,13 @@ class SummaryPage(View):
         session = _find(request, link, session_id)
         if session is None:
             return self._gone(request, link, session_id)
+        agent = session.agent_snapshot
         context = {
             "link": link,
             "public_id": public_id,
             "session": session,
-            "agent_name": session.spec["name"],
-            "agent_language": session.spec["language"],
+            "agent_name": agent.name,
+            "agent_language": agent.language,
             "said": _length(session),
             "why": _reason(session),
             "lines": _lines(session),
@@ -90,7 +91,7 @@ def _length(session: LiveSession) -> str:
 
 def _reason(session: LiveSession) -> str:
     """Why it is over, where that is not plain to whoever ended it."""
-    name = session.spec["name"]
+    name = session.agent_snapshot.name
     match session.reason:
         case EndReason.SILENCE:
             return _("It ended because nobody spoke for a while.")

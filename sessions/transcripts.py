@@ -44,7 +44,7 @@ def clock(milliseconds: int) -> str:
 def speaker(session: LiveSession, segment: Segment) -> str:
     """A name; visitors choose theirs, so it says nothing about who is who."""
     if segment.role == Role.AGENT:
-        return str(session.spec["name"])
+        return session.agent_snapshot.name
     return session.visitor_name or "Visitor"
 
 

@@ -10,12 +10,11 @@ from django import forms
 
 from avatars.admin.pages import moving_url
 from avatars.admin.steps import ADDS, StepForm, StepFormSet
-from avatars.choices import PipelineKind
 from avatars.explain import ChainState, describe_rung, explain_pipeline, key_names
 from avatars.models import Agent
 from avatars.portraits import portrait_url
 from avatars.services import snapshot_agent
-from projects.providers.base import Kind
+from projects.providers.base import PIPELINE
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def chains(
         explained = {chain.kind: chain for chain in explain_pipeline(agent=agent)}
     rows = sorted(formset.forms, key=place)
     names = key_names(project_id=agent.project_id) if agent and not may_edit else {}
-    snapshot = snapshot_agent(agent)["pipeline"] if agent and not may_edit else {}
+    shown = snapshot_agent(agent) if agent and not may_edit else None
     return [
         {
             "kind": kind.value,
@@ -85,9 +84,9 @@ def chains(
             "blank": formset.blank(kind) if may_edit else None,
             "now": explained.get(kind.value),
             "trouble": troubles.get(kind.value, ""),
-            "texts": [describe_rung(Kind(kind.value), rung, names) for rung in snapshot.get(kind.value, ())],
+            "texts": [describe_rung(kind, rung, names) for rung in shown.steps(kind)] if shown else [],
         }
-        for kind in PipelineKind
+        for kind in PIPELINE
     ]
 
 

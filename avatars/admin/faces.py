@@ -52,12 +52,14 @@ from avatars.models import Agent, Avatar, AvatarVersion
 from avatars.portraits import picture_url
 from avatars.previews import preview_clip, preview_is_current, preview_state, start_preview
 from avatars.revisions import Change
-from avatars.services import Rung, resolve_pipeline, snapshot_agent, snapshot_avatar
+from avatars.services import resolve_pipeline, snapshot_agent, snapshot_avatar
+from avatars.snapshots import Rung
 from avatars.throttling import check_preview_rate
 from molts.errors import BadInput, MoltsError, NotFound
 from projects.audit import record_action
 from projects.choices import Action
 from projects.models import ProviderKey
+from projects.providers.base import Kind
 from projects.scoped_admin import ScopedAdmin, ScopedRelatedFilter, may_do
 
 SAMPLE = "Hello! It is good to see you. How can I help you today?"
@@ -227,19 +229,17 @@ class AvatarAdmin(ScopedAdmin):
         names = key_names(project_id=avatar.project_id)
         versions = list(avatar.versions.select_related("created_by")[: SHOWN_VERSIONS + 1])
         before: list[AvatarVersion | None] = [*versions[1:], None]
-        stored = snapshot_avatar(avatar)
-        assert stored is not None
         return {
             "agents": self.agents_with_it(avatar),
             "speakers": avatar.agents.all(),
-            "description": describe_face(stored, names),
+            "description": describe_face(snapshot_avatar(avatar), names),
             "clip_url": clip_url(avatar),
             "clip_is_current": _clip_is_current(avatar),
             "versions": [
                 {
                     "version": version,
                     "ago": ago(version.created_at),
-                    "picture": picture_url(version.snapshot),
+                    "picture": picture_url(version.avatar_snapshot),
                     "changes": version_changes(earlier, version, names) if earlier else (),
                     "is_first": earlier is None,
                     "is_newest": version is versions[0],
@@ -369,7 +369,7 @@ class AvatarAdmin(ScopedAdmin):
         else:
             asked = as_id(request.POST.get("avatar"))
             saved = Avatar.objects.for_actor(request.user).filter(pk=asked).first() if asked else None
-            face = resolve_face(snapshot_avatar(saved) or {}) if saved else None
+            face = resolve_face(snapshot_avatar(saved)) if saved else None
             if face is None or face.portrait is None:
                 raise BadInput("Choose a picture first.", attr="portrait")
             data = face.portrait.read_bytes()
@@ -422,14 +422,15 @@ def clip_attribute(avatar: Avatar) -> SafeString:
 
 
 def version_changes(before: AvatarVersion, after: AvatarVersion, names: dict[str, str]) -> list[Change]:
-    old, new = face_details(before.snapshot, names), face_details(after.snapshot, names)
+    then, now = before.avatar_snapshot, after.avatar_snapshot
+    old, new = face_details(then, names), face_details(now, names)
     labels = {**old, **new}
     changes = [
         Change(label, old.get(label, ""), new.get(label, ""))
         for label in labels
         if old.get(label, "") != new.get(label, "")
     ]
-    if not changes and before.snapshot.get("portrait") != after.snapshot.get("portrait"):
+    if not changes and then.portrait != now.portrait:
         changes = [Change("Picture", "the one before", "another one")]
     return changes
 
@@ -453,7 +454,7 @@ def _facts(choice: FaceChoice) -> dict[str, Any]:
 
 def _clip_is_current(avatar: Avatar) -> bool:
     try:
-        return preview_is_current(avatar, resolve_face(snapshot_avatar(avatar) or {}))
+        return preview_is_current(avatar, resolve_face(snapshot_avatar(avatar)))
     except BadInput:  # its picture is gone; the field says so
         return False
 
@@ -461,9 +462,7 @@ def _clip_is_current(avatar: Avatar) -> bool:
 def _is_saved_as(avatar: Avatar, key: str) -> bool:
     if avatar._state.adding:
         return False
-    stored = snapshot_avatar(Avatar.objects.get(pk=avatar.pk))
-    assert stored is not None
-    return resolve_face(stored).key == key
+    return resolve_face(snapshot_avatar(Avatar.objects.get(pk=avatar.pk))).key == key
 
 
 def _voice_of(request: HttpRequest) -> tuple[tuple[Rung, ProviderKey | None] | None, str]:
@@ -472,8 +471,10 @@ def _voice_of(request: HttpRequest) -> tuple[tuple[Rung, ProviderKey | None] | N
     agent = Agent.objects.for_actor(request.user, Action.EDIT).filter(pk=asked).first() if asked else None
     if agent is None or agent.voice is None:
         return None, agent.language if agent else "en"
-    rung = resolve_pipeline(snapshot=snapshot_agent(agent))["tts"][0]
-    key = ProviderKey.objects.filter(pk=rung["provider_key"], project_id=agent.project_id).first()
+    rung = resolve_pipeline(snapshot=snapshot_agent(agent))[Kind.TTS][0]
+    if rung.provider_key is None:
+        return (rung, None), agent.language
+    key = ProviderKey.objects.filter(pk=rung.provider_key, project_id=agent.project_id).first()
     return (rung, key), agent.language
 
 

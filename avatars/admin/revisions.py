@@ -29,7 +29,7 @@ def changes_of(revision: AgentRevision, before: AgentRevision | None) -> list[Ch
     if before is None:
         return []
     names = key_names(project_id=revision.agent.project_id)
-    return compare_snapshots(before=before.snapshot, after=revision.snapshot, names=names)
+    return compare_snapshots(before=before.agent_snapshot, after=revision.agent_snapshot, names=names)
 
 
 def difference(changes: list[Change]) -> SafeString:
@@ -92,7 +92,7 @@ class AgentRevisionAdmin(ScopedAdmin):
     @admin.display(description="content")
     def content(self, revision: AgentRevision) -> SafeString:
         names = key_names(project_id=revision.agent.project_id)
-        described = describe_snapshot(snapshot=revision.snapshot, names=names)
+        described = describe_snapshot(snapshot=revision.agent_snapshot, names=names)
         return mark_safe(render_to_string("admin/avatars/snapshot.html", {"parts": described}))  # noqa: S308
 
     def roll_back_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -117,7 +117,7 @@ class AgentRevisionAdmin(ScopedAdmin):
                 )
                 return HttpResponseRedirect(f"{agent_url}#revisions")
         names = key_names(project_id=agent.project_id)
-        changes = compare_snapshots(before=snapshot_agent(agent), after=revision.snapshot, names=names)
+        changes = compare_snapshots(before=snapshot_agent(agent), after=revision.agent_snapshot, names=names)
         context = {
             **self.admin_site.each_context(request),
             "title": f"Roll {agent.name} back to r{revision.number}?",

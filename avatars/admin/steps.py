@@ -8,7 +8,6 @@ from django import forms
 
 from avatars.admin.pages import at_most
 from avatars.admin.rungs import INPUT, RungMixin, provider_choices
-from avatars.choices import PipelineKind
 from avatars.models import Agent, AgentAnswer, PipelineStep
 from projects.providers.base import PIPELINE, Kind
 from projects.scoped_admin import ScopedTabularInline, refuse_foreign_parts
@@ -21,9 +20,9 @@ else:
     FormBase = forms.ModelForm
 
 ADDS = {
-    PipelineKind.STT: "Add a recogniser",
-    PipelineKind.LLM: "Add a model",
-    PipelineKind.TTS: "Add a voice to fall back on",
+    Kind.STT: "Add a recogniser",
+    Kind.LLM: "Add a model",
+    Kind.TTS: "Add a voice to fall back on",
 }
 
 MAX_ANSWER = 4_000
@@ -89,7 +88,7 @@ class StepForm(RungMixin, PartForm):
         fields = ("kind", "position", "provider", "provider_key")
         widgets = {"kind": forms.HiddenInput}
 
-    def __init__(self, *args: Any, kind: PipelineKind | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, kind: Kind | None = None, **kwargs: Any) -> None:
         self._asked_kind = kind
         super().__init__(*args, **kwargs)
         if "provider_key" in self.fields:
@@ -104,7 +103,7 @@ class StepForm(RungMixin, PartForm):
     def kind(self) -> Kind:
         posted = self.data.get(self.add_prefix("kind")) if self.is_bound else None
         value = posted or self.instance.kind or (self._asked_kind.value if self._asked_kind else "")
-        return Kind(value) if value in PipelineKind.values else None  # type: ignore[return-value]
+        return Kind(value) if value in PIPELINE else None  # type: ignore[return-value]
 
 
 def _all_choices() -> list[tuple[str, Any]]:
@@ -117,7 +116,7 @@ class StepFormSet(PartFormSet):
         assert isinstance(form, StepForm)
         form.check_rung(project_id=self.instance.project_id)
 
-    def blank(self, kind: PipelineKind) -> StepForm:
+    def blank(self, kind: Kind) -> StepForm:
         """An unfilled row of a kind, for the page to copy."""
         made: StepForm = self.form(  # type: ignore[call-arg, assignment]  # a StepForm, made for this page
             auto_id=self.auto_id,

@@ -161,9 +161,8 @@ class VoiceAdmin(ScopedAdmin):
 
     @admin.display(description="settings")
     def settings(self, voice: Voice) -> str:
-        rung = snapshot_voice(voice)
-        assert rung is not None
-        return rung_details(Kind.TTS, {**rung, "provider_key": None}, {}) or "the provider's usual ones"
+        rung = snapshot_voice(voice).rung.model_copy(update={"provider_key": None})  # it has a column of its own
+        return rung_details(Kind.TTS, rung, {}) or "the provider's usual ones"
 
     @admin.display(description="used by")
     def agents_with_it(self, voice: Voice) -> SafeString | str:

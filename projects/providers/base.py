@@ -31,6 +31,19 @@ class Kind(StrEnum):
     TTS = "tts"
     AVATAR = "avatar"
 
+    @property
+    def label(self) -> str:
+        """Its name for people."""
+        return _LABELS[self]
+
+
+_LABELS = {
+    Kind.STT: "Speech recognition",
+    Kind.LLM: "Language model",
+    Kind.TTS: "Voice",
+    Kind.AVATAR: "Avatar",
+}
+
 
 PIPELINE = (Kind.STT, Kind.LLM, Kind.TTS)
 """The kinds of which every conversation has a chain."""
@@ -72,8 +85,9 @@ class Persona:
 
 
 @dataclass(frozen=True)
-class Rung:
-    """One step of a chain: a provider with its options. Chains fall to the next rung when one fails."""
+class KeyedRung:
+    """One step of a chain with its key opened, which a component is built from; it lives in memory only. Chains fall to
+    the next one when one fails."""
 
     provider: str
     options: Mapping[str, Any] = field(default_factory=dict)

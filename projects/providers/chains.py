@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from molts.errors import BadConfiguration, MoltsError
 from projects.providers import get_provider
-from projects.providers.base import Kind, Persona, Rung
+from projects.providers.base import KeyedRung, Kind, Persona
 from projects.providers.livekit_private import active_component, leave_metrics_to_wrapped, note_available, wrapped
 from projects.providers.speaking import in_words
 
@@ -143,7 +143,7 @@ class Chain:
         raise LookupError("the adapter reported a component that is not of this chain")
 
 
-def build_chain(kind: Kind, rungs: Sequence[Rung], persona: Persona, *, vad: vad.VAD | None = None) -> Chain:
+def build_chain(kind: Kind, rungs: Sequence[KeyedRung], persona: Persona, *, vad: vad.VAD | None = None) -> Chain:
     """Build `rungs` (best first) into one component of `kind`.
 
     `vad` wraps recognisers that do not stream. Raises BadConfiguration, with every reason, when no rung can be built.
@@ -164,7 +164,7 @@ def build_chain(kind: Kind, rungs: Sequence[Rung], persona: Persona, *, vad: vad
     return Chain(kind, component, built, skipped, adapter)
 
 
-def _build(kind: Kind, rung: Rung, persona: Persona) -> Component:
+def _build(kind: Kind, rung: KeyedRung, persona: Persona) -> Component:
     provider = get_provider(rung.provider)
     options = provider.parse_options(kind, rung.options)
     if provider.needs_key and not rung.credentials.api_key:

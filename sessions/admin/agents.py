@@ -26,7 +26,6 @@ from avatars.admin.pages import ago, answers_json, at_most, page_media, picture,
 from avatars.admin.revisions import changes_of, may_roll_back
 from avatars.admin.rungs import INPUT, option_templates, provider_facts
 from avatars.admin.steps import AnswerInline, StepInline
-from avatars.choices import PipelineKind
 from avatars.explain import provider_label
 from avatars.languages import language_choices
 from avatars.models import Agent, AgentRevision, PipelineStep
@@ -454,9 +453,9 @@ def recent_since() -> datetime:
     return today - timedelta(days=RECENT_DAYS - 1)
 
 
-def kinds_with_rows(agent: Agent) -> set[PipelineKind]:
+def kinds_with_rows(agent: Agent) -> set[Kind]:
     kinds = PipelineStep.objects.filter(agent=agent).order_by().values_list("kind", flat=True)
-    return {PipelineKind(kind) for kind in kinds}
+    return {Kind(kind) for kind in kinds}
 
 
 def _open_links() -> Q:

@@ -20,9 +20,9 @@ from livekit import rtc
 from numpy.typing import NDArray
 
 from agent_runtime.db import DatabaseThread
-from avatars.choices import PipelineKind
 from avatars.models import Agent, AgentAnswer, PipelineStep
 from projects.models import Project
+from projects.providers.base import Kind
 from projects.services import create_project
 from sessions import rooms, services
 from sessions.choices import EndReason, SessionSource
@@ -87,9 +87,7 @@ class Desk:
                 AgentAnswer.objects.create(agent=agent, position=position, question=question, answer=answer)
             for kind, providers in pipeline.items():
                 for position, provider in enumerate(providers):
-                    PipelineStep.objects.create(
-                        agent=agent, kind=PipelineKind(kind), position=position, provider=provider
-                    )
+                    PipelineStep.objects.create(agent=agent, kind=Kind(kind), position=position, provider=provider)
             return agent
 
         return await self.query(make)

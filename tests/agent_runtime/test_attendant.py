@@ -27,7 +27,7 @@ from agent_runtime.apologies import TABLE, apologies_for, without_apologies
 from agent_runtime.local_voice import say_locally, sound_of_trouble
 from agent_runtime.pipeline import build_pipeline, load_vad
 from avatars.languages import CODES
-from projects.providers.base import Credentials, Kind, Rung
+from projects.providers.base import Credentials, KeyedRung, Kind
 from tests.agent_runtime import broken_vendor as broken
 from tests.agent_runtime.broken_vendor import ANSWER, AT_ONCE, KEY, SOUNDLESS, BrokenVendor
 from tests.agent_runtime.test_pipeline import LOCAL, PERSONA, make_spec
@@ -101,7 +101,7 @@ class Told:
 class Stage:
     """A conversation without a room."""
 
-    def __init__(self, **chains: tuple[Rung, ...]) -> None:
+    def __init__(self, **chains: tuple[KeyedRung, ...]) -> None:
         self.told, self.ear, self.microphone = Told(), Ear(), Microphone()
         kinds = {Kind(kind): rungs for kind, rungs in chains.items()}
         spec = make_spec(chains={**LOCAL, **kinds}, persona=replace(PERSONA, greeting=""))
@@ -188,9 +188,9 @@ async def spoken(text: str) -> bytes:
     return file.getvalue()
 
 
-def afar(vendor: BrokenVendor, **options: Any) -> Rung:
+def afar(vendor: BrokenVendor, **options: Any) -> KeyedRung:
     credentials = Credentials(api_key=KEY, base_url=vendor.url)
-    return Rung("openai_compatible", {"model": "m", **options}, credentials)
+    return KeyedRung("openai_compatible", {"model": "m", **options}, credentials)
 
 
 # -- the language model ------------------------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ async def test_a_model_that_fails_is_told_and_asked_again_with_the_next_question
 @pytest.mark.parametrize("mood", AT_ONCE)
 async def test_a_model_that_fails_or_answers_nothing_is_passed_over(vendor: BrokenVendor, mood: str) -> None:
     await vendor.be(mood)
-    rungs = (afar(vendor), Rung("scripted"))
+    rungs = (afar(vendor), KeyedRung("scripted"))
     changes: list[Any] = []
     async with Stage(llm=rungs) as stage:
         stage.pipeline.chains[Kind.LLM].on_change(changes.append)
@@ -293,7 +293,7 @@ def test_a_model_may_take_longer_than_twelve_seconds() -> None:
 @pytest.mark.parametrize("mood", [broken.CUT, broken.HANGS_MIDWAY])
 async def test_an_answer_that_breaks_off_is_told_as_such(vendor: BrokenVendor, mood: str) -> None:
     await vendor.be(mood)
-    async with Stage(llm=(afar(vendor, first_chunk_timeout=2.0), Rung("scripted"))) as stage:
+    async with Stage(llm=(afar(vendor, first_chunk_timeout=2.0), KeyedRung("scripted"))) as stage:
         said = await stage.ask()
         assert said.startswith("The train")
         assert said.endswith(SAYS.broke_off)
@@ -360,8 +360,8 @@ async def test_a_sound_is_heard_when_no_voice_works(vendor: BrokenVendor, monkey
         assert stage.closed == []
 
 
-@pytest.mark.parametrize("others", [(), (Rung("espeak"),)])
-async def test_a_voice_that_breaks_off_is_told_as_such(vendor: BrokenVendor, others: tuple[Rung, ...]) -> None:
+@pytest.mark.parametrize("others", [(), (KeyedRung("espeak"),)])
+async def test_a_voice_that_breaks_off_is_told_as_such(vendor: BrokenVendor, others: tuple[KeyedRung, ...]) -> None:
     await vendor.be(broken.CUT)
     async with Stage(tts=(afar(vendor), *others)) as stage:
         await stage.say("Hello there.")

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from agent_runtime.apologies import apologies_for
-from avatars.choices import PipelineKind
 from avatars.models import Agent, PipelineStep
 from projects.models import ProviderKey
+from projects.providers.base import Kind
 from sessions.models import LiveSession, Segment, SessionNotice
 from tests.agent_runtime.broken_vendor import ANSWER, DEAD, HANGS, KEY, REFUSED, RunningBrokenVendor
 from tests.agent_runtime.talk import PHONE, Desk, same_words, type_text
@@ -37,7 +37,7 @@ async def make_agent(
         key.save()
         PipelineStep.objects.create(
             agent=agent,
-            kind=PipelineKind(kind),
+            kind=Kind(kind),
             position=0,
             provider=provider,
             provider_key=key,

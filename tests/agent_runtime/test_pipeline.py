@@ -32,7 +32,7 @@ from agent_runtime.pipeline import (
 )
 from molts.errors import BadConfiguration
 from projects.providers.audio import RECOGNISER_RATE
-from projects.providers.base import PIPELINE, Credentials, Kind, Persona, Rung
+from projects.providers.base import PIPELINE, Credentials, KeyedRung, Kind, Persona
 from projects.providers.chains import AvailabilityChange, BuiltRung
 from sessions.spec import HistoryLine, SessionSpec, TurnTaking
 from tests.agent_runtime.avatar.test_heard import Plugin
@@ -46,10 +46,10 @@ PERSONA = Persona(
     knowledge="We open at nine.",
     answers=(("Are you open?", "Yes."),),
 )
-LOCAL: Mapping[Kind, tuple[Rung, ...]] = {
-    Kind.STT: (Rung("faster_whisper", {"model": str(MICRO_WHISPER)}),),
-    Kind.LLM: (Rung("scripted"),),
-    Kind.TTS: (Rung("espeak"),),
+LOCAL: Mapping[Kind, tuple[KeyedRung, ...]] = {
+    Kind.STT: (KeyedRung("faster_whisper", {"model": str(MICRO_WHISPER)}),),
+    Kind.LLM: (KeyedRung("scripted"),),
+    Kind.TTS: (KeyedRung("espeak"),),
 }
 SPEECH_RATE = 24_000
 TURN = TurnTaking(end_of_turn_model=False, min_endpointing=0.4, max_endpointing=2.5, allow_interruptions=True)
@@ -57,7 +57,7 @@ TURN = TurnTaking(end_of_turn_model=False, min_endpointing=0.4, max_endpointing=
 
 def make_spec(
     *,
-    chains: Mapping[Kind, tuple[Rung, ...]] = LOCAL,
+    chains: Mapping[Kind, tuple[KeyedRung, ...]] = LOCAL,
     persona: Persona = PERSONA,
     turn: TurnTaking = TURN,
     history: tuple[HistoryLine, ...] = (),
@@ -113,8 +113,10 @@ async def test_it_judges_the_end_of_a_turn_by_meaning_when_asked_to() -> None:
 
 async def test_it_speaks_ahead_only_where_the_voice_costs_nothing(settings: Settings) -> None:
     settings.MOLTS_ALLOWED_NETWORKS = ["127.0.0.0/8"]
-    paid = Rung("openai_compatible", {"model": "voice"}, Credentials(api_key="sk-x", base_url="http://127.0.0.1:9/v1"))
-    for rung, ahead in ((Rung("espeak"), True), (paid, False)):
+    paid = KeyedRung(
+        "openai_compatible", {"model": "voice"}, Credentials(api_key="sk-x", base_url="http://127.0.0.1:9/v1")
+    )
+    for rung, ahead in ((KeyedRung("espeak"), True), (paid, False)):
         spec = make_spec(chains={**LOCAL, Kind.TTS: (rung,)})
         pipeline = build_pipeline(spec, vad=load_vad())
         handling = _turn_handling(spec, pipeline.chains)
@@ -218,7 +220,7 @@ async def test_an_empty_chain_is_an_error_that_names_its_kind(kind: Kind) -> Non
 
 
 async def test_a_chain_without_a_usable_rung_says_why_each_one_failed(tmp_path: Path) -> None:
-    rungs = (Rung("faster_whisper", {"model": str(tmp_path)}), Rung("openai"), Rung("no_such_thing"))
+    rungs = (KeyedRung("faster_whisper", {"model": str(tmp_path)}), KeyedRung("openai"), KeyedRung("no_such_thing"))
     with pytest.raises(BadConfiguration) as caught:
         build_pipeline(make_spec(chains={**LOCAL, Kind.STT: rungs}), vad=load_vad())
     for reason in ("is not on this machine", "needs an API key", "There is no provider 'no_such_thing'"):

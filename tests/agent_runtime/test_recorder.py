@@ -31,6 +31,7 @@ from agent_runtime.db import DatabaseThread
 from agent_runtime.recorder import SessionRecorder
 from avatars.models import Agent
 from sessions import events, services
+from sessions.choices import Role
 from sessions.models import LiveSession, Segment, SessionNotice, Turn, UsageRecord
 from sessions.publish import group_name
 from sessions.spec import build_spec
@@ -591,7 +592,7 @@ async def test_lines_of_both_are_written_and_hinted_without_what_nobody_sees(tal
     await talk.written()
     lines = await talk.query(lambda: list(Segment.objects.order_by("seq").values_list("text", flat=True)))
     assert lines == ["invoicefdp.exe", "Here you are."]
-    assert talk.recorder._partial("agent", "x", "\u202eHere").text == "Here"
+    assert talk.recorder._partial(Role.AGENT, "x", "\u202eHere").text == "Here"
 
 
 async def test_a_speech_with_a_name_is_the_line_of_that_name(talk: Talk) -> None:

@@ -10,6 +10,7 @@ from pytest_django import Settings
 
 from avatars.explain import ChainState, describe_rung, explain_pipeline
 from avatars.models import Agent, PipelineStep, Voice
+from avatars.snapshots import Rung
 from projects.models import Project, ProviderKey
 from projects.providers.base import Kind
 from tests.projects.world import SECRET, make_provider_key
@@ -100,6 +101,6 @@ def test_the_voice_speaks_first(agent: Agent) -> None:
 
 
 def test_a_deleted_key_is_named_as_such() -> None:
-    rung = {"provider": "openai", "options": {}, "provider_key": "no-such-id"}
+    rung = Rung(provider="openai", provider_key="no-such-id")
 
     assert describe_rung(Kind.LLM, rung, {}) == "OpenAI: model gpt-4.1-mini, key a key that no longer exists"

@@ -24,7 +24,8 @@ from avatars.faces import (
 )
 from avatars.models import Agent, Avatar
 from avatars.portraits import moving_character_url, portrait_url
-from avatars.services import read_face, save_agent_revision, snapshot_agent, snapshot_avatar
+from avatars.services import save_agent_revision, snapshot_agent, snapshot_avatar
+from avatars.snapshots import AvatarSnapshot
 from molts.errors import BadInput
 from projects.models import Project, ProviderKey
 from projects.services import create_project
@@ -185,7 +186,7 @@ def test_an_engine_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.Mo
 # -- What an engine is given ------------------------------------------------------------------------------------------
 def test_the_key_names_engine_options_and_picture(avatar: Avatar) -> None:
     def key() -> str:
-        return resolve_face(snapshot_avatar(avatar) or {}).key
+        return resolve_face(snapshot_avatar(avatar)).key
 
     keys = [key()]
     avatar.options = {"character": "otto"}
@@ -214,7 +215,7 @@ def test_the_same_picture_under_another_name_is_the_same_face(tmp_path: Path) ->
 def test_the_picture_is_a_file_here(avatar: Avatar) -> None:
     with_portrait(avatar)
 
-    face = resolve_face(snapshot_avatar(avatar) or {})
+    face = resolve_face(snapshot_avatar(avatar))
 
     assert face.portrait is not None
     assert face.portrait.read_bytes() == b"a picture"
@@ -273,10 +274,9 @@ def test_a_version_whose_picture_is_gone_changes_nothing(avatar: Avatar) -> None
     ],
 )
 def test_an_old_face_is_read_as_what_it_became(stored: dict[str, str], engine: str, options: dict[str, str]) -> None:
-    face = read_face({"name": "Face", "engine": "portrait", **stored})
+    face = AvatarSnapshot.read({"name": "Face", "engine": "portrait", **stored})
 
-    assert face is not None
-    assert (face["engine"], face["options"], face["provider_key"]) == (engine, options, None)
+    assert (face.engine, face.options, face.provider_key) == (engine, options, None)
 
 
 def test_a_revision_from_before_is_no_change(agent: Agent) -> None:
@@ -289,7 +289,7 @@ def test_a_revision_from_before_is_no_change(agent: Agent) -> None:
     revision.save()
 
     assert save_agent_revision(agent=agent) == revision
-    assert read_face(revision.snapshot["avatar"]) == snapshot_agent(agent)["avatar"]
+    assert revision.agent_snapshot.avatar == snapshot_agent(agent).avatar
 
 
 # -- Shown ------------------------------------------------------------------------------------------------------------
@@ -305,7 +305,7 @@ def test_the_still_is_the_characters_or_the_picture(avatar: Avatar) -> None:
 
 def test_it_is_described_in_a_line(avatar: Avatar) -> None:
     avatar.options = {"character": "otto", "motion": 0.5}
-    assert describe_face(snapshot_avatar(avatar) or {}, {}) == "Drawn character, character otto, motion 0.5"
+    assert describe_face(snapshot_avatar(avatar), {}) == "Drawn character, character otto, motion 0.5"
 
 
 # -- Hosted -----------------------------------------------------------------------------------------------------------

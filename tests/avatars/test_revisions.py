@@ -38,7 +38,7 @@ def first(agent: Agent) -> AgentRevision:
 # -- Reading ----------------------------------------------------------------------------------------------------------
 def test_it_shows_old_and_new(agent: Agent) -> None:
     before = snapshot_agent(agent)
-    after = changed(agent, greeting="Good day.", max_minutes=5).snapshot
+    after = changed(agent, greeting="Good day.", max_minutes=5).agent_snapshot
 
     changes = compare_snapshots(before=before, after=after, names={})
 
@@ -51,7 +51,7 @@ def test_it_shows_old_and_new(agent: Agent) -> None:
 def test_it_compares_long_texts_by_line(agent: Agent) -> None:
     changed(agent, knowledge="One.\nTwo.\nThree.")
     before = snapshot_agent(agent)
-    after = changed(agent, knowledge="One.\nThree.\nFour.").snapshot
+    after = changed(agent, knowledge="One.\nThree.\nFour.").agent_snapshot
 
     (change,) = compare_snapshots(before=before, after=after, names={})
 
@@ -62,8 +62,8 @@ def test_it_compares_long_texts_by_line(agent: Agent) -> None:
 
 def test_it_compares_two_thousand_changed_lines_at_once_and_says_where_it_ends(agent: Agent) -> None:
     text = "\n".join(f"Room {place} is open from nine to five on working days." for place in range(2_001))
-    before = snapshot_agent(agent) | {"knowledge": text}
-    after = before | {"knowledge": text.replace("nine", "ten").replace("five", "six")}
+    before = snapshot_agent(agent).model_copy(update={"knowledge": text})
+    after = before.model_copy(update={"knowledge": text.replace("nine", "ten").replace("five", "six")})
 
     begun = time.monotonic()
     (change,) = compare_snapshots(before=before, after=after, names={})
@@ -85,7 +85,7 @@ def test_it_names_providers_and_keys(agent: Agent, project: Project) -> None:
 
 def test_it_says_when_a_part_changed_under_the_same_name(agent: Agent) -> None:
     agent.avatar = Avatar.objects.create(project=agent.project, name="Face", portrait="portraits/a.png")
-    before = changed(agent).snapshot
+    before = changed(agent).agent_snapshot
     Avatar.objects.update(portrait="portraits/b.png")
 
     (change,) = compare_snapshots(before=before, after=snapshot_agent(Agent.objects.get()), names={})
@@ -109,7 +109,7 @@ def test_it_goes_back_to_everything_that_was(agent: Agent, bob: User, project: P
 
     assert made.snapshot == wanted.snapshot
     assert (made.number, made.created_by) == (4, bob)
-    assert snapshot_agent(Agent.objects.get(pk=agent.pk)) == wanted.snapshot
+    assert snapshot_agent(Agent.objects.get(pk=agent.pk)).as_json() == wanted.snapshot
 
 
 def test_going_back_to_what_is_makes_nothing_new(agent: Agent) -> None:

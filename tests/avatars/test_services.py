@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import threading
-from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -17,6 +16,7 @@ from avatars.services import (
     validate_agent,
     validate_rung,
 )
+from avatars.snapshots import Rung
 from molts.errors import BadInput
 from projects.models import Project, ProviderKey
 from projects.providers import get_provider
@@ -30,7 +30,7 @@ def make_key(project: Project, provider: str = "openai") -> ProviderKey:
     return key
 
 
-def chains(agent: Agent) -> dict[str, list[dict[str, Any]]]:
+def chains(agent: Agent) -> dict[Kind, tuple[Rung, ...]]:
     return resolve_pipeline(snapshot=snapshot_agent(agent))
 
 
@@ -39,7 +39,7 @@ def test_it_snapshots_the_documented_keys_as_plain_json(agent: Agent) -> None:
     agent.avatar = Avatar.objects.create(project=agent.project, name="Face", builtin="mira")
     agent.save()
 
-    snapshot = snapshot_agent(agent)
+    snapshot = snapshot_agent(agent).as_json()
 
     assert json.loads(json.dumps(snapshot)) == snapshot
     assert snapshot["answers"] == [["What is your name?", "My name is Ada."]]
@@ -78,9 +78,9 @@ def test_it_keeps_no_secret_in_a_snapshot(agent: Agent) -> None:
 
 def test_it_runs_on_local_parts_when_nothing_was_chosen(agent: Agent) -> None:
     assert chains(agent) == default_pipeline()
-    assert [rung["provider"] for rung in default_pipeline()["stt"]] == ["faster_whisper", "pocketsphinx"]
-    assert [rung["provider"] for rung in default_pipeline()["llm"]] == ["scripted"]
-    assert [rung["provider"] for rung in default_pipeline()["tts"]] == ["supertonic", "espeak"]
+    assert [rung.provider for rung in default_pipeline()[Kind.STT]] == ["faster_whisper", "pocketsphinx"]
+    assert [rung.provider for rung in default_pipeline()[Kind.LLM]] == ["scripted"]
+    assert [rung.provider for rung in default_pipeline()[Kind.TTS]] == ["supertonic", "espeak"]
 
 
 def test_it_replaces_the_default_of_a_kind_by_the_agents_steps_in_order(agent: Agent) -> None:
@@ -89,23 +89,23 @@ def test_it_replaces_the_default_of_a_kind_by_the_agents_steps_in_order(agent: A
 
     pipeline = chains(agent)
 
-    assert [rung["provider"] for rung in pipeline["llm"]] == ["ollama", "scripted"]
-    assert pipeline["llm"][0]["options"] == {"model": "small"}
-    assert pipeline["stt"] == default_pipeline()["stt"]
+    assert [rung.provider for rung in pipeline[Kind.LLM]] == ["ollama", "scripted"]
+    assert pipeline[Kind.LLM][0].options == {"model": "small"}
+    assert pipeline[Kind.STT] == default_pipeline()[Kind.STT]
 
 
 def test_it_lets_the_voice_speak_first(agent: Agent) -> None:
     agent.voice = Voice.objects.create(project=agent.project, name="Cloud", provider="openai", options={"voice": "x"})
-    assert [rung["provider"] for rung in chains(agent)["tts"]] == ["openai", "espeak"]
+    assert [rung.provider for rung in chains(agent)[Kind.TTS]] == ["openai", "espeak"]
 
     PipelineStep.objects.create(agent=agent, kind="tts", provider="supertonic")
-    assert [rung["provider"] for rung in chains(agent)["tts"]] == ["openai", "supertonic"]
+    assert [rung.provider for rung in chains(agent)[Kind.TTS]] == ["openai", "supertonic"]
 
 
 def test_it_does_not_fall_from_a_voice_to_the_same_voice(agent: Agent) -> None:
     agent.voice = Voice.objects.create(project=agent.project, name="Robot", provider="espeak", options={"voice": "en"})
 
-    assert [rung["options"] for rung in chains(agent)["tts"]] == [{"voice": "en"}]
+    assert [rung.options for rung in chains(agent)[Kind.TTS]] == [{"voice": "en"}]
 
 
 def test_it_numbers_changes_and_skips_saves_without_any(agent: Agent, alice: User) -> None:

@@ -4,6 +4,7 @@ import pytest
 from django.core.exceptions import ValidationError
 
 from avatars.models import Agent
+from avatars.snapshots import TurnSettings
 from avatars.turn_taking import CUSTOM, FIELDS, PRESETS, TurnPreset, describe_turn_taking, preset_of, preset_values
 
 
@@ -35,10 +36,10 @@ def test_any_other_values_are_custom() -> None:
 
 def test_patience_grows_from_preset_to_preset() -> None:
     for name in ("min_endpointing_ms", "max_endpointing_ms"):
-        waits = [preset.values[name] for preset in PRESETS]
+        waits = [getattr(preset.values, name) for preset in PRESETS]
         assert waits == sorted(set(waits))
 
 
 def test_it_says_the_values_in_words() -> None:
-    text = describe_turn_taking(defaults() | {"allow_interruptions": False})
+    text = describe_turn_taking(TurnSettings.model_validate(defaults() | {"allow_interruptions": False}))
     assert text == "Answers after 0.4 s of silence, at most 2.5 s; visitors cannot cut in."

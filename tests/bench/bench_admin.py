@@ -199,7 +199,7 @@ TALK = """
 import asyncio, random, uuid
 from asgiref.sync import sync_to_async
 from sessions import services
-from sessions.events import AgentState, TranscriptPartial, TurnMetrics
+from sessions.events import AgentStateEvent, TranscriptPartial, TurnMetrics
 from sessions.publish import apublish
 
 async def words(session, role, seconds):
@@ -216,13 +216,13 @@ async def talk(session):
     turn = 0
     while True:
         await words(session, "user", 2.5)
-        await apublish(session, AgentState(state="thinking"))
+        await apublish(session, AgentStateEvent(state="thinking"))
         await asyncio.sleep(0.6)
-        await apublish(session, AgentState(state="speaking"))
+        await apublish(session, AgentStateEvent(state="speaking"))
         await words(session, "agent", 4)
         turn += 1
         await apublish(session, TurnMetrics(turn=turn, llm_ms=300, tts_ms=100, total_ms=400))
-        await apublish(session, AgentState(state="listening"))
+        await apublish(session, AgentStateEvent(state="listening"))
         await asyncio.sleep(1.5)
 
 async def main():

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 
+from scripts.page_types import render
 from sessions import events
+from sessions.choices import AgentStateName, EndReason, Role, SessionState
 
-TYPES = (Path(__file__).resolve().parents[2] / "static" / "src" / "room" / "events.ts").read_text(encoding="utf-8")
+TYPES = (Path(__file__).resolve().parents[2] / "static" / "src" / "shared" / "events.ts").read_text(encoding="utf-8")
 
 
 def page_values(name: str) -> set[str]:
@@ -22,22 +25,26 @@ def page_values(name: str) -> set[str]:
 @pytest.mark.parametrize(
     ("page_name", "server"),
     [
-        ("Role", events.Role),
-        ("AgentState", events.AgentStateName),
-        ("SessionState", events.SessionStateName),
-        ("EndReason", events.EndReason),
-        ("NoticeLevel", events.NoticeLevel),
-        ("NoticeCode", events.NoticeCode),
+        ("Role", Role.values),
+        ("AgentStateName", AgentStateName.values),
+        ("SessionState", SessionState.values),
+        ("EndReason", EndReason.values),
+        ("NoticeLevel", get_args(events.NoticeLevel)),
+        ("NoticeCode", get_args(events.NoticeCode)),
     ],
 )
-def test_it_knows_the_same_values_on_both_sides(page_name: str, server: Any) -> None:
-    assert page_values(page_name) == set(get_args(server))
+def test_it_knows_the_same_values_on_both_sides(page_name: str, server: Sequence[str]) -> None:
+    assert page_values(page_name) == set(server)
 
 
 def test_it_knows_every_event_of_the_server() -> None:
-    known = re.search(r"const known.*?\(\[(.*?)\]\)", TYPES, re.DOTALL)
+    known = re.search(r"const EVENT_TYPES.*?\(\[(.*?)\]\)", TYPES, re.DOTALL)
     assert known
     union = get_args(get_args(events.SessionEvent)[0])
     assert set(re.findall(r'"([^"]+)"', known[1])) == {
         get_args(model.model_fields["type"].annotation)[0] for model in union
     }
+
+
+def test_the_pages_types_are_those_of_the_models() -> None:
+    assert render() == TYPES, "make exports"

@@ -21,10 +21,10 @@ import { type Change, initialState, reduce, type State } from "../../static/src/
 import { CONFIRM_MS } from "../../static/src/room/typed.ts";
 import { endTitle } from "../../static/src/room/words.ts";
 import type {
-  AgentState,
+  AgentStateName,
   NoticeCode,
   NoticeLevel,
-  Segment,
+  SegmentData,
   ServerEvent,
   SessionState,
 } from "../../static/src/shared/events.ts";
@@ -90,7 +90,7 @@ class Page {
 
 const stamp = (offset_ms = 0) => ({ at: "2026-01-01T00:00:00Z", offset_ms });
 
-function segment(seq: number, text: string, more: Partial<Segment> = {}): Segment {
+function segment(seq: number, text: string, more: Partial<SegmentData> = {}): SegmentData {
   const base = {
     seq,
     segment_id: `g${seq}`,
@@ -102,7 +102,7 @@ function segment(seq: number, text: string, more: Partial<Segment> = {}): Segmen
   return { ...base, interrupted: false, revised: false, ...more };
 }
 
-const final = (seq: number, text: string, more: Partial<Segment> = {}): ServerEvent => ({
+const final = (seq: number, text: string, more: Partial<SegmentData> = {}): ServerEvent => ({
   type: "transcript.final",
   ...stamp(seq * 1000 + 900),
   ...segment(seq, text, more),
@@ -116,7 +116,7 @@ const partial = (segment_id: string, text: string, offset = 0, role: "user" | "a
   text,
 });
 
-const agent = (state: AgentState): ServerEvent => ({ type: "agent.state", ...stamp(), state });
+const agent = (state: AgentStateName): ServerEvent => ({ type: "agent.state", ...stamp(), state });
 const notice = (code: NoticeCode, level: NoticeLevel = "warning"): ServerEvent => ({
   type: "notice",
   ...stamp(),
@@ -126,9 +126,9 @@ const notice = (code: NoticeCode, level: NoticeLevel = "warning"): ServerEvent =
 });
 
 function snapshot(
-  segments: Segment[],
+  segments: SegmentData[],
   state: SessionState = "active",
-  agent_state: AgentState = "listening",
+  agent_state: AgentStateName = "listening",
 ): ServerEvent {
   const last_seq = Math.max(0, ...segments.map((one) => one.seq));
   return {

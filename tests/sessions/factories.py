@@ -9,7 +9,7 @@ from typing import Any
 from django.utils import timezone
 
 from avatars.models import Agent
-from avatars.services import resolve_pipeline, save_agent_revision
+from avatars.services import resolve_snapshot, save_agent_revision
 from sessions.choices import SessionState
 from sessions.models import LiveSession, RoomLink
 from sessions.services import record_segment
@@ -34,7 +34,7 @@ def make_session(
         "room_name": f"molts-{secrets.token_urlsafe(12)}",
         "visitor_identity": f"visitor-{secrets.token_urlsafe(6)}",
         "state": state,
-        "spec": {**revision.snapshot, "pipeline": resolve_pipeline(snapshot=revision.snapshot)},
+        "spec": resolve_snapshot(revision.agent_snapshot).as_json(),
         "max_seconds": 900,
         "created_at": created,
         "active_at": created if state == SessionState.ACTIVE else None,

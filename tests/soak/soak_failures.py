@@ -19,9 +19,9 @@ from pytest_django import DjangoDbBlocker
 
 from agent_runtime.apologies import apologies_for
 from agent_runtime.db import DatabaseThread
-from avatars.choices import PipelineKind
 from avatars.models import Agent, PipelineStep
 from projects.models import ProviderKey
+from projects.providers.base import Kind
 from sessions import services
 from sessions.choices import EndReason
 from sessions.models import LiveSession, Segment, SessionNotice
@@ -147,7 +147,7 @@ async def _make_agent(desk: Desk, running: RunningBrokenVendor, case: Case) -> A
         for position in range(case.rungs):
             PipelineStep.objects.create(
                 agent=agent,
-                kind=PipelineKind(case.kind),
+                kind=Kind(case.kind),
                 position=position,
                 provider="openai_compatible",
                 provider_key=key,

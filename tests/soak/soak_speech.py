@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pytest_django import Settings
 
 from agent_runtime.speech.engine import Engine, Task, Window
-from projects.providers.base import Kind, Persona, Rung
+from projects.providers.base import KeyedRung, Kind, Persona
 from projects.providers.chains import build_chain
 from projects.providers.speech_protocol import End, Start
 from tests.agent_runtime.speech.live_server import STEP, Talker, talking, until
@@ -87,7 +87,9 @@ async def test_killed_in_mid_utterance_the_words_still_come(
     """The utterance that was cut and the one after it, by the component that conversations use."""
     settings.MOLTS_SPEECH_URL, settings.MOLTS_WHISPER_MODEL = server.url, str(MICRO_WHISPER)
     detector = inference.VAD(min_silence_duration=0.25)
-    chain = build_chain(Kind.STT, [Rung("faster_whisper"), Rung("pocketsphinx")], Persona(language="en"), vad=detector)
+    chain = build_chain(
+        Kind.STT, [KeyedRung("faster_whisper"), KeyedRung("pocketsphinx")], Persona(language="en"), vad=detector
+    )
     stream, finals, waits = chain.component.stream(), list[str](), list[float]()
     reader = asyncio.create_task(_read(stream, finals))
     text, sound = sounds[1]

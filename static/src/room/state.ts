@@ -6,15 +6,15 @@
  */
 
 import type {
-  AgentState,
+  AgentStateName,
   EndReason,
   NoticeCode,
   NoticeLevel,
   Role,
-  Segment,
+  SegmentData,
   ServerEvent,
   SessionState,
-  TurnTimes,
+  TurnMetrics,
 } from "../shared/events.ts";
 import { defaults, type Settings } from "../shared/settings.ts";
 import type { SocketStatus } from "../shared/socket.ts";
@@ -22,6 +22,9 @@ import type { Boot } from "./boot.ts";
 import { elapsed } from "./facts.ts";
 import type { Surroundings } from "./frame.ts";
 import { setTyped, type Typed, withoutFirst, withoutHope } from "./typed.ts";
+
+/** How long each part of an answer took, one after the other; null is unknown, or had no part in it. */
+export type TurnTimes = Omit<TurnMetrics, "type" | "at" | "offset_ms">;
 
 export type Phase = "lobby" | "starting" | "live" | "ended" | "blocked";
 export type MediaStatus = "idle" | "connecting" | "connected" | "reconnecting" | "elsewhere";
@@ -81,7 +84,7 @@ export interface State {
   reason: EndReason | null;
   /** The session cannot be shown to this browser (any more). */
   foreign: boolean;
-  agentState: AgentState;
+  agentState: AgentStateName;
   agentInRoom: boolean;
   avatarVideo: boolean;
   media: MediaStatus;
@@ -91,7 +94,7 @@ export interface State {
   micMoved: MicrophoneMoved | null;
   turns: readonly TurnTimes[];
   audioBlocked: boolean;
-  segments: readonly Segment[];
+  segments: readonly SegmentData[];
   partials: readonly Partial[];
   typed: readonly Typed[];
   lastSeq: number;
@@ -368,11 +371,11 @@ function grow(state: State, event: { segment_id: string; role: Role; text: strin
 }
 
 /** Puts a final where its `seq` belongs. The same one twice changes nothing; a revision replaces its elder. */
-function settle(state: State, final: Segment): State {
+function settle(state: State, final: SegmentData): State {
   const elder = state.segments.find((segment) => segment.segment_id === final.segment_id);
   if (elder && (final.seq < elder.seq || (final.seq === elder.seq && !final.revised))) return state;
   const { seq, segment_id, role, text, start_ms, end_ms, interrupted, revised } = final;
-  const segment: Segment = { seq, segment_id, role, text, start_ms, end_ms, interrupted, revised };
+  const segment: SegmentData = { seq, segment_id, role, text, start_ms, end_ms, interrupted, revised };
   const segments = [...state.segments.filter((other) => other !== elder), segment].sort((a, b) => a.seq - b.seq);
   return {
     ...state,
@@ -384,12 +387,12 @@ function settle(state: State, final: Segment): State {
 }
 
 /** One speaker says one thing at a time: what began before this final and is not it will never settle. */
-function isOutdated(partial: Partial, final: Segment): boolean {
+function isOutdated(partial: Partial, final: SegmentData): boolean {
   if (partial.segment_id === final.segment_id) return true;
   return partial.role === final.role && partial.startMs < final.start_ms;
 }
 
-function setAgent(state: State, agentState: AgentState): State {
+function setAgent(state: State, agentState: AgentStateName): State {
   const here = agentState === "listening" || agentState === "thinking" || agentState === "speaking";
   const gone: readonly NoticeCode[] = ["agent_late", "agent_lost"];
   const notices = here ? state.notices.filter((notice) => !gone.includes(notice.code)) : state.notices;

@@ -1,7 +1,7 @@
 /** How long each answer took and on what: the figures, then the drawer that shows them as bars and as words. */
 
-import type { TurnTimes } from "../shared/events.ts";
 import { t } from "../shared/i18n.ts";
+import type { TurnTimes } from "./state.ts";
 
 export type Part = "endpointing" | "stt" | "llm" | "tts" | "avatar";
 

@@ -1,8 +1,6 @@
-/** What the server tells a page, as types. The Python side of the same contract is `sessions/events.py`. */
+/** What the server tells a page, as types. Made by `make exports` from sessions/events.py: edit that. */
 
-export type Role = "user" | "agent";
-export type AgentState = "initializing" | "listening" | "thinking" | "speaking" | "lost";
-export type SessionState = "waiting" | "active" | "ended" | "failed";
+export type AgentStateName = "initializing" | "listening" | "thinking" | "speaking" | "lost";
 export type EndReason =
   | "visitor_left"
   | "ended_by_user"
@@ -13,6 +11,8 @@ export type EndReason =
   | "agent_lost"
   | "budget"
   | "error";
+export type Role = "user" | "agent";
+export type SessionState = "waiting" | "active" | "ended" | "failed";
 export type NoticeLevel = "info" | "warning" | "error";
 export type NoticeCode =
   | "agent_late"
@@ -34,8 +34,20 @@ export type NoticeCode =
   | "recording"
   | "limit_near";
 
-/** A settled utterance; times are milliseconds since the session's start. */
-export interface Segment {
+/** What a page must know of a session to draw itself. */
+export interface SessionData {
+  id: string;
+  state: SessionState;
+  reason: EndReason | null;
+  agent_name: string;
+  agent_state: AgentStateName;
+  started_at: string;
+  ended_at: string | null;
+  max_seconds: number | null;
+}
+
+/** A settled utterance. Times are milliseconds since the session's start. */
+export interface SegmentData {
   seq: number;
   segment_id: string;
   role: Role;
@@ -46,34 +58,59 @@ export interface Segment {
   revised: boolean;
 }
 
-export interface SessionData {
-  id: string;
-  state: SessionState;
-  reason: EndReason | null;
-  agent_name: string;
-  agent_state: AgentState;
-  started_at: string;
-  ended_at: string | null;
-  max_seconds: number | null;
-}
-
-interface Stamped {
+/** First message of every connection: the session and the segments after `?after=`. */
+export interface Snapshot {
   at: string;
   offset_ms: number;
+  type: "snapshot";
+  session: SessionData;
+  segments: SegmentData[];
+  last_seq: number;
 }
 
-export type Snapshot = Stamped & { type: "snapshot"; session: SessionData; segments: Segment[]; last_seq: number };
-export type TranscriptPartial = Stamped & {
+export interface TranscriptPartial {
+  at: string;
+  offset_ms: number;
   type: "transcript.partial";
   segment_id: string;
   role: Role;
   text: string;
-};
-export type TranscriptFinal = Stamped & { type: "transcript.final" } & Segment;
-export type AgentStateEvent = Stamped & { type: "agent.state"; state: AgentState };
-export type SessionStateEvent = Stamped & { type: "session.state"; state: SessionState; reason: EndReason | null };
-/** How long each part of an answer took, one after the other; null is unknown, or had no part in it. */
-export interface TurnTimes {
+}
+
+export interface TranscriptFinal {
+  at: string;
+  offset_ms: number;
+  type: "transcript.final";
+  seq: number;
+  segment_id: string;
+  role: Role;
+  text: string;
+  start_ms: number;
+  end_ms: number;
+  interrupted: boolean;
+  revised: boolean;
+}
+
+export interface AgentStateEvent {
+  at: string;
+  offset_ms: number;
+  type: "agent.state";
+  state: AgentStateName;
+}
+
+export interface SessionStateEvent {
+  at: string;
+  offset_ms: number;
+  type: "session.state";
+  state: SessionState;
+  reason: EndReason | null;
+}
+
+/** Parts are disjoint and sum to the measured total within 50 ms; unknown = null. */
+export interface TurnMetrics {
+  at: string;
+  offset_ms: number;
+  type: "turn.metrics";
   turn: number;
   endpointing_ms: number | null;
   stt_ms: number | null;
@@ -82,11 +119,31 @@ export interface TurnTimes {
   avatar_ms: number | null;
   total_ms: number | null;
 }
-export type TurnMetrics = Stamped & { type: "turn.metrics" } & TurnTimes;
-export type Usage = Stamped & { type: "usage"; cost: string | null; currency: string };
-export type Notice = Stamped & { type: "notice"; level: NoticeLevel; code: NoticeCode; text: string };
-/** The answer to this page's own question whether anybody is there. */
-export type Pong = Stamped & { type: "pong" };
+
+/** Cost so far; null until everything used is priced. */
+export interface Usage {
+  at: string;
+  offset_ms: number;
+  type: "usage";
+  cost: string | null;
+  currency: string;
+}
+
+export interface Notice {
+  at: string;
+  offset_ms: number;
+  type: "notice";
+  level: NoticeLevel;
+  code: NoticeCode;
+  text: string;
+}
+
+/** The answer to a message that a reader sends, to that reader alone: what happens would still reach it. */
+export interface Pong {
+  at: string;
+  offset_ms: number;
+  type: "pong";
+}
 
 export type ServerEvent =
   | Snapshot
@@ -99,7 +156,8 @@ export type ServerEvent =
   | Notice
   | Pong;
 
-const known: ReadonlySet<string> = new Set<ServerEvent["type"]>([
+/** The `type` of each of them. */
+export const EVENT_TYPES: ReadonlySet<string> = new Set<ServerEvent["type"]>([
   "snapshot",
   "transcript.partial",
   "transcript.final",
@@ -110,15 +168,3 @@ const known: ReadonlySet<string> = new Set<ServerEvent["type"]>([
   "notice",
   "pong",
 ]);
-
-/** The event in `text`, or null for anything this page does not know: a newer server must not break an open page. */
-export function parseEvent(text: string): ServerEvent | null {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return null;
-  }
-  if (typeof value !== "object" || value === null || !("type" in value)) return null;
-  return typeof value.type === "string" && known.has(value.type) ? (value as ServerEvent) : null;
-}

@@ -5,7 +5,7 @@
  * asks whether anybody is there, and takes no answer for a cut.
  */
 
-import { parseEvent, type ServerEvent } from "./events.ts";
+import { EVENT_TYPES, type ServerEvent } from "./events.ts";
 
 export type SocketStatus = "idle" | "connecting" | "open" | "retrying" | "closed";
 
@@ -142,4 +142,16 @@ export class SessionSocket {
 /** `ws://` or `wss://`, as the page itself was loaded. */
 export function socketUrl(path: string, location: { protocol: string; host: string }): string {
   return `${location.protocol === "https:" ? "wss:" : "ws:"}//${location.host}${path}`;
+}
+
+/** The event in `text`, or null for anything this page does not know: a newer server must not break an open page. */
+function parseEvent(text: string): ServerEvent | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  if (typeof value !== "object" || value === null || !("type" in value)) return null;
+  return typeof value.type === "string" && EVENT_TYPES.has(value.type) ? (value as ServerEvent) : null;
 }

@@ -17,7 +17,7 @@ from livekit.agents import inference, stt
 from livekit.agents.stt import SpeechEventType
 from numpy.typing import NDArray
 
-from projects.providers.base import Kind, Persona, Rung
+from projects.providers.base import KeyedRung, Kind, Persona
 from projects.providers.chains import build_chain
 from tests.agent_runtime.speech.voices import RATE, say, silence
 from tests.agent_runtime.stack import MICRO_WHISPER
@@ -106,7 +106,7 @@ class Speaker:
 async def speaking(*, room: float = 0.0) -> AsyncIterator[Speaker]:
     """A conversation's ear at the speech server of MOLTS_SPEECH_URL, and somebody in front of it."""
     detector = inference.VAD(min_silence_duration=DETECTOR_SECONDS)
-    chain = build_chain(Kind.STT, [Rung("faster_whisper")], Persona(language="en"), vad=detector)
+    chain = build_chain(Kind.STT, [KeyedRung("faster_whisper")], Persona(language="en"), vad=detector)
     stream = chain.component.stream()
     speaker = Speaker(stream, room=room)
     listening = asyncio.create_task(speaker.listen())

@@ -19,6 +19,7 @@ import uvicorn
 from django.template.loader import render_to_string
 
 from sessions import events
+from sessions.choices import AgentStateName, EndReason, Role, SessionState
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -54,9 +55,9 @@ class RoomServer:
         self.catalog: dict[str, str] = {}
         self.session_id: UUID = uuid4()
         self.running = False
-        self.state: events.SessionStateName = "waiting"
-        self.reason: events.EndReason | None = None
-        self.agent_state: events.AgentStateName = "initializing"
+        self.state = SessionState.WAITING
+        self.reason: EndReason | None = None
+        self.agent_state = AgentStateName.INITIALIZING
         self.segments: list[events.SegmentData] = []
         self.started_at = datetime.now(UTC)
         self.said: list[str] = []
@@ -125,32 +126,34 @@ class RoomServer:
         text = events.encode(event.model_copy(update={"offset_ms": event.offset_ms or self.offset_ms}))
         self._put(text)
 
-    def become(self, state: events.AgentStateName) -> None:
-        self.agent_state = state
+    def become(self, state: str) -> None:
+        self.agent_state = AgentStateName(state)
         if state != "initializing" and state != "lost":
-            self.state = "active"
-        self.push(events.AgentState(state=state))
+            self.state = SessionState.ACTIVE
+        self.push(events.AgentStateEvent(state=self.agent_state))
 
     def notice(self, level: events.NoticeLevel, code: events.NoticeCode, text: str) -> None:
         self.push(events.Notice(level=level, code=code, text=text))
 
-    def partial(self, role: events.Role, segment_id: str, text: str) -> None:
-        self.push(events.TranscriptPartial(segment_id=segment_id, role=role, text=text))
+    def partial(self, role: str, segment_id: str, text: str) -> None:
+        self.push(events.TranscriptPartial(segment_id=segment_id, role=Role(role), text=text))
 
-    def final(self, role: events.Role, text: str, segment_id: str | None = None, **more: Any) -> events.SegmentData:
+    def final(self, role: str, text: str, segment_id: str | None = None, **more: Any) -> events.SegmentData:
         """Keeps a line as the database would, and tells it."""
         seq = len(self.segments) + 1
         now = self.offset_ms
         times = {"start_ms": max(0, now - 900), "end_ms": now} | more
-        segment = events.SegmentData(seq=seq, segment_id=segment_id or f"seg-{seq}", role=role, text=text, **times)
+        segment = events.SegmentData(
+            seq=seq, segment_id=segment_id or f"seg-{seq}", role=Role(role), text=text, **times
+        )
         self.segments.append(segment)
         self.push(events.TranscriptFinal(**segment.model_dump()))
         return segment
 
-    def end(self, reason: events.EndReason) -> None:
+    def end(self, reason: str) -> None:
         self.running = False
-        self.state, self.reason = "ended", reason
-        self.push(events.SessionState(state="ended", reason=reason))
+        self.state, self.reason = SessionState.ENDED, EndReason(reason)
+        self.push(events.SessionStateEvent(state=self.state, reason=self.reason))
         self.cut(code=4410)
 
     def cut(self, code: int = 1012) -> None:
@@ -247,7 +250,8 @@ class RoomServer:
     def begin(self) -> None:
         """A running session, as if this browser had started it before."""
         self.session_id = uuid4()
-        self.running, self.state, self.reason, self.agent_state = True, "waiting", None, "initializing"
+        self.running, self.reason = True, None
+        self.state, self.agent_state = SessionState.WAITING, AgentStateName.INITIALIZING
         self.segments = []
         self.started_at = datetime.now(UTC)
 

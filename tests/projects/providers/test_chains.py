@@ -14,7 +14,7 @@ from livekit.agents import APIError, inference, llm
 from livekit.agents.stt import SpeechEventType
 
 from molts.errors import BadConfiguration
-from projects.providers.base import Credentials, Kind, Persona, Rung
+from projects.providers.base import Credentials, KeyedRung, Kind, Persona
 from projects.providers.chains import AvailabilityChange, Chain, build_chain
 from tests.projects.providers.conftest import FakeVendor, Speak, resampled
 from tests.projects.providers.test_openai_compatible import asked, wav
@@ -23,8 +23,10 @@ PERSONA = Persona(answers=(("What is the price?", "Ten dollars."),))
 KEY = "sk-canary-1234567890"
 
 
-def afar(vendor: FakeVendor, **options: Any) -> Rung:
-    return Rung("openai_compatible", {"model": "some-model", **options}, Credentials(api_key=KEY, base_url=vendor.url))
+def afar(vendor: FakeVendor, **options: Any) -> KeyedRung:
+    return KeyedRung(
+        "openai_compatible", {"model": "some-model", **options}, Credentials(api_key=KEY, base_url=vendor.url)
+    )
 
 
 async def until(condition: Callable[[], object], seconds: float = 10) -> None:
@@ -49,7 +51,7 @@ async def answer_of(chain: Chain, text: str) -> str:
 
 
 def test_one_rung_is_the_component_itself() -> None:
-    chain = build_chain(Kind.LLM, [Rung("scripted")], PERSONA)
+    chain = build_chain(Kind.LLM, [KeyedRung("scripted")], PERSONA)
     assert chain.component is chain.rungs[0].component
     assert not chain.fell_back
     assert chain.active is chain.rungs[0]
@@ -61,7 +63,13 @@ def test_rungs_that_cannot_be_built_are_left_out_with_a_reason(
     with caplog.at_level(logging.WARNING):
         chain = build_chain(
             Kind.TTS,
-            [Rung("supertonic"), Rung("openai"), Rung("elevenlips"), Rung("espeak", {"speed": 3}), Rung("espeak")],
+            [
+                KeyedRung("supertonic"),
+                KeyedRung("openai"),
+                KeyedRung("elevenlips"),
+                KeyedRung("espeak", {"speed": 3}),
+                KeyedRung("espeak"),
+            ],
             PERSONA,
         )
 
@@ -78,17 +86,17 @@ def test_rungs_that_cannot_be_built_are_left_out_with_a_reason(
 
 def test_nothing_left_is_an_error_with_every_reason(own_data_folder: Path) -> None:
     with pytest.raises(BadConfiguration, match=r"No stt provider can be used\. faster_whisper: Whisper model base"):
-        build_chain(Kind.STT, [Rung("faster_whisper")], PERSONA)
+        build_chain(Kind.STT, [KeyedRung("faster_whisper")], PERSONA)
     with pytest.raises(BadConfiguration, match="chain is empty"):
         build_chain(Kind.LLM, [], PERSONA)
     with pytest.raises(BadConfiguration, match="cannot be used for llm"):
-        build_chain(Kind.LLM, [Rung("espeak")], PERSONA)
+        build_chain(Kind.LLM, [KeyedRung("espeak")], PERSONA)
 
 
 @pytest.mark.parametrize("mood", ["hang", "refuse", "busy", "wrong_json", "page"])
 async def test_a_language_model_that_fails_is_passed_over_and_taken_back(vendor: FakeVendor, mood: str) -> None:
     vendor.mood = mood
-    chain = build_chain(Kind.LLM, [afar(vendor, first_chunk_timeout=0.5), Rung("scripted")], PERSONA)
+    chain = build_chain(Kind.LLM, [afar(vendor, first_chunk_timeout=0.5), KeyedRung("scripted")], PERSONA)
     changes: list[AvailabilityChange] = []
     chain.on_change(changes.append)
 
@@ -112,7 +120,7 @@ async def test_a_language_model_that_fails_is_passed_over_and_taken_back(vendor:
 
 async def test_a_language_model_that_stops_midway_does_not_start_anew_with_another(vendor: FakeVendor) -> None:
     vendor.mood = "hang_midway"
-    chain = build_chain(Kind.LLM, [afar(vendor, first_chunk_timeout=0.5), Rung("scripted")], PERSONA)
+    chain = build_chain(Kind.LLM, [afar(vendor, first_chunk_timeout=0.5), KeyedRung("scripted")], PERSONA)
     async with chain.component.chat(chat_ctx=asked("what is the price")) as stream:
         first = await anext(stream)
         with pytest.raises(APIError):
@@ -125,7 +133,7 @@ async def test_a_language_model_that_stops_midway_does_not_start_anew_with_anoth
 async def test_a_voice_that_fails_is_passed_over(vendor: FakeVendor, mood: str) -> None:
     vendor.mood = mood
     vendor.audio = wav(24000, 0.3)
-    chain = build_chain(Kind.TTS, [afar(vendor, first_audio_timeout=0.5), Rung("espeak")], PERSONA)
+    chain = build_chain(Kind.TTS, [afar(vendor, first_audio_timeout=0.5), KeyedRung("espeak")], PERSONA)
     changes: list[AvailabilityChange] = []
     chain.on_change(changes.append)
 
@@ -147,7 +155,7 @@ async def test_a_voice_that_fails_is_passed_over(vendor: FakeVendor, mood: str) 
 
 async def test_a_voice_that_sends_noise_is_passed_over_before_any_of_it_is_heard(vendor: FakeVendor) -> None:
     vendor.audio, vendor.audio_type = np.random.default_rng(1).bytes(48_000), "application/octet-stream"
-    chain = build_chain(Kind.TTS, [afar(vendor, response_format="pcm"), Rung("espeak")], PERSONA)
+    chain = build_chain(Kind.TTS, [afar(vendor, response_format="pcm"), KeyedRung("espeak")], PERSONA)
     changes: list[AvailabilityChange] = []
     chain.on_change(changes.append)
     async with chain.component.stream() as stream:
@@ -175,7 +183,7 @@ async def listen(chain: Chain, frames: list[rtc.AudioFrame], *, pause: float = 1
 
 
 async def test_a_recogniser_is_wrapped_with_the_voice_activity_detector(speak: Speak, micro_whisper: Path) -> None:
-    chain = build_chain(Kind.STT, [Rung("faster_whisper")], PERSONA, vad=inference.VAD(min_silence_duration=0.25))
+    chain = build_chain(Kind.STT, [KeyedRung("faster_whisper")], PERSONA, vad=inference.VAD(min_silence_duration=0.25))
     assert chain.component.capabilities.streaming
     frames = resampled(await speak("what is the price"), 24000)
 
@@ -192,7 +200,7 @@ async def test_an_utterance_that_one_recogniser_fails_to_hear_goes_to_the_next(
     vendor.mood = "hang"
     chain = build_chain(
         Kind.STT,
-        [afar(vendor, timeout=2), Rung("faster_whisper"), Rung("pocketsphinx")],
+        [afar(vendor, timeout=2), KeyedRung("faster_whisper"), KeyedRung("pocketsphinx")],
         PERSONA,
         vad=inference.VAD(min_silence_duration=0.25),
     )
@@ -218,13 +226,13 @@ async def test_an_utterance_that_one_recogniser_fails_to_hear_goes_to_the_next(
 
 def test_recognisers_without_a_detector_cannot_be_chained(micro_whisper: Path) -> None:
     with pytest.raises(BadConfiguration, match="voice activity detector"):
-        build_chain(Kind.STT, [Rung("faster_whisper"), Rung("pocketsphinx")], PERSONA)
+        build_chain(Kind.STT, [KeyedRung("faster_whisper"), KeyedRung("pocketsphinx")], PERSONA)
 
 
 async def test_closing_ends_children(speak: Speak) -> None:
     import psutil
 
-    chain = build_chain(Kind.STT, [Rung("pocketsphinx")], PERSONA, vad=inference.VAD(min_silence_duration=0.25))
+    chain = build_chain(Kind.STT, [KeyedRung("pocketsphinx")], PERSONA, vad=inference.VAD(min_silence_duration=0.25))
     chain.component.prewarm()
     await until(lambda: _sphinxes(psutil.Process()))
     await chain.aclose()
@@ -237,9 +245,11 @@ def _sphinxes(process: Any) -> list[Any]:
 
 async def test_a_chain_takes_part_in_a_whole_answer(speak: Speak, micro_whisper: Path) -> None:
     """Speech in, words, answer, speech out, words again: every local rung of the kinds that molts starts with."""
-    ears = build_chain(Kind.STT, [Rung("faster_whisper")], PERSONA, vad=inference.VAD(min_silence_duration=0.25))
-    mind = build_chain(Kind.LLM, [Rung("scripted")], Persona(answers=(("What is the price?", "the price is ten"),)))
-    mouth = build_chain(Kind.TTS, [Rung("espeak", {"rate": 150})], PERSONA)
+    ears = build_chain(Kind.STT, [KeyedRung("faster_whisper")], PERSONA, vad=inference.VAD(min_silence_duration=0.25))
+    mind = build_chain(
+        Kind.LLM, [KeyedRung("scripted")], Persona(answers=(("What is the price?", "the price is ten"),))
+    )
+    mouth = build_chain(Kind.TTS, [KeyedRung("espeak", {"rate": 150})], PERSONA)
 
     heard = await listen(ears, resampled(await speak("what is the price please"), 24000))
     answer = await answer_of(mind, heard[0])

@@ -25,7 +25,7 @@ from agent_runtime.speech.agreement import Agreement
 from agent_runtime.speech.engine import Task
 from agent_runtime.speech.places import Places
 from agent_runtime.speech.scheduler import Rank
-from projects.providers.base import Kind, Persona, Rung
+from projects.providers.base import KeyedRung, Kind, Persona
 from projects.providers.chains import AvailabilityChange, Chain, build_chain
 from projects.providers.components import faster_whisper, speech_link
 from projects.providers.components.faster_whisper import WhisperSTT
@@ -117,9 +117,9 @@ async def box(tmp_path: Path, settings: Settings, micro_whisper: Path) -> AsyncI
 async def listen(box: Box) -> AsyncIterator[Any]:
     ears: list[Ear] = []
 
-    def listen(*rungs: Rung) -> Ear:
+    def listen(*rungs: KeyedRung) -> Ear:
         detector = inference.VAD(min_silence_duration=0.25)
-        chain = build_chain(Kind.STT, rungs or [Rung("faster_whisper")], Persona(language="en"), vad=detector)
+        chain = build_chain(Kind.STT, rungs or [KeyedRung("faster_whisper")], Persona(language="en"), vad=detector)
         ears.append(Ear(chain))
         return ears[-1]
 
@@ -194,7 +194,7 @@ async def test_without_server_and_model_the_next_rung_hears_and_says_so(
     monkeypatch.setattr(speech_link, "PATIENCE_SECONDS", 0.5)
     settings.MOLTS_SPEECH_URL = "ws://127.0.0.1:9"  # on another machine, so that the model need not be here
     settings.MOLTS_WHISPER_MODEL = "base"
-    ear = listen(Rung("faster_whisper"), Rung("pocketsphinx"))
+    ear = listen(KeyedRung("faster_whisper"), KeyedRung("pocketsphinx"))
     await ear.say(await speak(TABLE))
     await ear.final(seconds=30)
     assert [(change.rung.provider, change.available) for change in ear.changes] == [("faster_whisper", False)]
@@ -206,7 +206,7 @@ async def test_in_a_chain_the_first_rung_hears_live_and_comes_back_by_itself(
     box: Box, listen: Any, speak: Speak, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(speech_link, "PATIENCE_SECONDS", 0.5)
-    ear = listen(Rung("faster_whisper"), Rung("pocketsphinx"))
+    ear = listen(KeyedRung("faster_whisper"), KeyedRung("pocketsphinx"))
     settings.MOLTS_WHISPER_MODEL = "base"  # the server's fault alone shall count
     monkeypatch.setattr("projects.providers.components.faster_whisper.model_path", lambda name: None)
     await ear.say(await speak(TABLE))
@@ -339,7 +339,7 @@ async def test_a_server_that_stays_busy_leaves_the_words_to_the_next_rung(
 ) -> None:
     monkeypatch.setattr(speech_link, "BUSY_SECONDS", 1000)  # as if it were the last
     server = await box.start()
-    ear = listen(Rung("faster_whisper"), Rung("pocketsphinx"))
+    ear = listen(KeyedRung("faster_whisper"), KeyedRung("pocketsphinx"))
     crowd = await Crowd(server).come()
     await ear.say(await speak(TABLE))
     await until(lambda: ear.changes, seconds=30)
@@ -387,7 +387,7 @@ async def test_words_that_were_corrected_are_told(
 
 
 async def test_who_names_a_device_of_its_own_needs_no_server(box: Box, settings: Settings) -> None:
-    chain = build_chain(Kind.STT, [Rung("faster_whisper", {"device": "cpu"})], Persona(language="en"))
+    chain = build_chain(Kind.STT, [KeyedRung("faster_whisper", {"device": "cpu"})], Persona(language="en"))
     assert isinstance(chain.component, WhisperSTT)
     assert chain.component._link is None
     await chain.aclose()

@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from projects.providers.base import Credentials, Kind, Persona, Rung
+from projects.providers.base import Credentials, KeyedRung, Kind, Persona
 from projects.providers.chains import build_chain
 from projects.providers.components.sentences import PieceTokenizer
 from projects.providers.sentences import FIRST, LATER, Lengths, split_pieces, split_sentences, spoken_size
@@ -131,8 +131,8 @@ def test_captions_are_broken_by_the_same_rule_with_other_lengths() -> None:
 @pytest.mark.parametrize("rungs", [1, 2])
 async def test_a_voice_begins_while_the_rest_is_still_written(vendor: FakeVendor, rungs: int) -> None:
     vendor.audio = wav(24000, 0.2)
-    voice = Rung("openai_compatible", {"model": "m", "response_format": "wav"}, Credentials(base_url=vendor.url))
-    chain = build_chain(Kind.TTS, [voice, Rung("espeak")][:rungs], Persona(language="th"))
+    voice = KeyedRung("openai_compatible", {"model": "m", "response_format": "wav"}, Credentials(base_url=vendor.url))
+    chain = build_chain(Kind.TTS, [voice, KeyedRung("espeak")][:rungs], Persona(language="th"))
     async with asyncio.timeout(20), chain.component.stream() as stream:
         stream.push_text(ANSWERS["th"][:40])
         first = await anext(stream)
