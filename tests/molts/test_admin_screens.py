@@ -45,6 +45,14 @@ def turn_dark(page: Page, is_dark: bool) -> None:
     page.evaluate("dark => document.documentElement.classList.toggle('dark', dark)", is_dark)
 
 
+def violations_in_light_and_dark(page: Page) -> tuple[list[str], list[str]]:
+    turn_dark(page, False)
+    light, in_light = violations(page), layout(page)
+    turn_dark(page, True)
+    # The same elements in the same places: nothing but their colours can be wrong in the dark alone.
+    return light, violations(page, COLOURS if layout(page) == in_light else None)
+
+
 def look(page: Page, found: dict[str, list[str]], *, name: str, url: str) -> None:
     page.goto("about:blank")  # else the next part of the same page would not be loaded
     page.goto(url)
@@ -52,12 +60,7 @@ def look(page: Page, found: dict[str, list[str]], *, name: str, url: str) -> Non
         page.set_viewport_size(size)
         settle(page)
         found[f"{name} at {size['width']}"] = faults_of(page) + crowding(page)
-    turn_dark(page, False)
-    found[f"{name}, light"] = violations(page)
-    light = layout(page)
-    turn_dark(page, True)
-    # The same elements in the same places: nothing but their colours can be wrong in the dark alone.
-    found[f"{name}, dark"] = violations(page, COLOURS if layout(page) == light else None)
+    found[f"{name}, light"], found[f"{name}, dark"] = violations_in_light_and_dark(page)
 
 
 def with_faults(found: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -135,3 +138,11 @@ def test_faults_are_seen_where_there_are_some(page: Page) -> None:
         *("small hides", "the label “Near” touches its field", "pixels wider than the screen"),
     ):
         assert fault in faults
+
+
+def test_words_that_are_too_pale_in_the_dark_alone_are_seen(page: Page) -> None:
+    page.goto("/admin/login/")
+    page.evaluate("document.querySelector('main').insertAdjacentHTML('beforeend', '<p style=\"color: #444\">Dim</p>')")
+    light, dark = violations_in_light_and_dark(page)
+    assert light == []
+    assert [fault.partition(":")[0] for fault in dark] == ["color-contrast"]
