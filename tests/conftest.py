@@ -30,17 +30,14 @@ for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _usual)
 
-LIVE = (
-    *("tests/e2e/", "tests/molts/test_up.py", "tests/agent_runtime/test_conversation.py", "test_lost_agents.py"),
-    *("tests/agent_runtime/avatar/test_conversation.py", "tests/agent_runtime/avatar/test_hosted.py"),
-)
-"""Tests in which somebody talks in real time, with a whole copy of molts."""
+LIVE = ("tests/e2e/", "tests/molts/test_up.py")
+"""Tests in which somebody talks in real time, with a whole copy of molts: these, and those that use a `stack`."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks them as `live`: they run apart from those that compute (scripts/test.py), which would make them late."""
     for item in items:
-        if any(part in item.path.as_posix() for part in LIVE):
+        if "stack" in getattr(item, "fixturenames", ()) or any(part in item.path.as_posix() for part in LIVE):
             item.add_marker(pytest.mark.live)
 
 

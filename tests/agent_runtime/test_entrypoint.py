@@ -150,17 +150,18 @@ async def test_a_secret_that_cannot_be_opened_ends_the_session_instead_of_callin
 
 
 async def test_an_agent_that_cannot_talk_as_it_is_set_up_ends_the_session(
-    session: LiveSession, conversation: Conversation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    session: LiveSession, unattached: Conversation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def unusable(*_: Any, **__: Any) -> None:
         raise BadConfiguration("No tts provider can be used.")
 
     monkeypatch.setattr(entrypoint, "build_pipeline", unusable)
     monkeypatch.setattr(services, "close_room", lambda **_: True)
-    await conversation.start()
-    context: Any = conversation._context
+    await unattached.start()
+    context: Any = unattached._context
     assert context.shut_down == ["bad configuration"]
-    ended = await conversation._database.run(lambda: LiveSession.objects.get(pk=session.pk))
+    ended = await unattached._database.run(lambda: LiveSession.objects.get(pk=session.pk))
+    await unattached.aclose()
     assert (ended.state, ended.reason) == ("failed", "error")
     assert "No tts provider can be used." in caplog.text
 

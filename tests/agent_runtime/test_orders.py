@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
@@ -392,9 +391,8 @@ async def test_what_is_refused_while_redis_stands_still_is_not_done_later(
     await give(session, "before")
     await job.until_done(1)
     frozen()
-    stopped = time.monotonic()
     refused = 0
-    while time.monotonic() - stopped < 12:
+    while refused < 3:
         try:
             await give(session, f"refused {refused}")
         except Unavailable:
@@ -403,7 +401,6 @@ async def test_what_is_refused_while_redis_stands_still_is_not_done_later(
     os.kill(own_redis.pid, signal.SIGCONT)
     await give(session, "after", "and again")
     assert await job.until_done(3) == [("user", "before"), ("user", "after"), ("user", "and again")]
-    assert refused >= 3
     assert job.left == 0
 
 

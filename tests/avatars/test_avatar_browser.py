@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from django.conf import settings as stored_settings
 from django.core.files.base import ContentFile
 from PIL import Image
 from playwright.sync_api import Page, expect
@@ -23,11 +22,10 @@ from avatars.listening import MAX_TEXT
 from avatars.models import Agent, Avatar
 from tests.avatars.stand_in import HERE
 from tests.avatars.test_previews import tone
+from tests.axe import violations
 from tests.forms import admin_url
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
-
-AXE = Path(stored_settings.BASE_DIR) / "node_modules" / "axe-core" / "axe.min.js"
 
 
 @pytest.fixture(autouse=True)
@@ -64,12 +62,6 @@ def picture() -> bytes:
     return output.getvalue()
 
 
-def violations(page: Page) -> list[str]:
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("axe.run(document.querySelector('#content-main')).then((result) => result.violations)")
-    return [f"{item['id']}: {node['target']}" for item in found for node in item["nodes"]]
-
-
 def test_the_face_moves_while_it_is_edited_and_its_preview_is_kept(page: Page, avatar: Avatar) -> None:
     page.goto(admin_url(Avatar, "change", avatar.pk))
     video = page.locator("[data-video]")
@@ -91,7 +83,7 @@ def test_the_face_moves_while_it_is_edited_and_its_preview_is_kept(page: Page, a
     avatar.refresh_from_db()
     assert avatar.options["character"] == "otto"
     assert avatar.preview
-    assert violations(page) == []
+    assert violations(page, within="#content-main") == []
     page.goto(admin_url(Agent, "change", avatar.agents.get().pk))
     face = page.locator(".m-picker [aria-checked=true]")
     expect(face).to_contain_text("Mira")
@@ -130,7 +122,7 @@ def test_a_text_for_the_preview_is_counted_and_never_cut(page: Page, avatar: Ava
     expect(count).to_contain_text("shorten it by 7")
     page.locator("[data-render]").click()
     expect(page.locator("[data-stage-status]")).to_contain_text(f"at most {MAX_TEXT} characters")
-    assert violations(page) == []
+    assert violations(page, within="#content-main") == []
 
 
 def test_versions_come_back(page: Page, avatar: Avatar) -> None:
@@ -145,7 +137,7 @@ def test_versions_come_back(page: Page, avatar: Avatar) -> None:
     expect(page.get_by_text("It is saved as v3.")).to_be_visible()
     avatar.refresh_from_db()
     assert avatar.options == {"character": "mira"}
-    assert violations(page) == []
+    assert violations(page, within="#content-main") == []
 
 
 def test_a_picture_without_a_face_is_marked_by_hand(page: Page, avatar: Avatar) -> None:
@@ -177,7 +169,7 @@ def test_a_picture_without_a_face_is_marked_by_hand(page: Page, avatar: Avatar) 
     page.mouse.move(box["x"] - 30, box["y"] + 20)
     page.mouse.up()
     assert page.locator("[name=option_eyes]").input_value() != "[[0.394,0.42],[0.61,0.42]]"
-    assert violations(page) == []
+    assert violations(page, within="#content-main") == []
     with page.expect_navigation():
         page.locator("button[name=_continue]").click()
     avatar.refresh_from_db()
@@ -204,7 +196,7 @@ def test_the_list_passes_and_characters_move_in_it(page: Page, avatar: Avatar) -
     expect(page.get_by_role("heading", name="Engines on this server")).to_be_visible()
     for fold in page.locator(".m-engine-table summary").all():
         fold.click()
-    assert violations(page) == []
+    assert violations(page, within="#content-main") == []
 
 
 def test_labels_on_a_phone_are_plain_words(page: Page, avatar: Avatar) -> None:

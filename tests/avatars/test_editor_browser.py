@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from django.conf import settings
 from playwright.sync_api import Dialog, Locator, Page, expect
 
 from avatars.models import Agent, PipelineStep, Voice
 from projects.models import Project
+from tests.axe import AXE, violations
 from tests.forms import admin_url
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
-
-AXE = Path(settings.BASE_DIR) / "node_modules" / "axe-core" / "axe.min.js"
 
 
 def open_tab(page: Page, agent: Agent, tab: str) -> None:
@@ -184,9 +180,7 @@ def test_axe_finds_nothing_in_any_tab(page: Page, agent: Agent, scheme: str) -> 
     PipelineStep.objects.create(agent=agent, kind="llm", provider="openai")
     page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     open_tab(page, agent, "who")
-    page.evaluate(AXE.read_text(encoding="utf-8"))
 
     for tab in page.get_by_role("tab").all():
         tab.click()
-        found = page.evaluate("axe.run().then((result) => result.violations)")
-        assert not found, (tab.inner_text(), [(item["id"], item["nodes"][0]["html"]) for item in found])
+        assert violations(page) == [], tab.inner_text()

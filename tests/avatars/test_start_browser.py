@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from django.conf import settings
 from playwright.sync_api import Page, expect
 
 from avatars.models import Agent, Avatar
 from sessions.models import RoomLink
+from tests.axe import violations
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
-AXE = Path(settings.BASE_DIR) / "node_modules" / "axe-core" / "axe.min.js"
 # Chromium may be built without the clips' codec: what it is told counts.
 TOLD = """HTMLMediaElement.prototype.play = function () { this.dataset.told = "play"; return Promise.resolve(); };
 HTMLMediaElement.prototype.pause = function () { this.dataset.told = "pause"; };"""
@@ -44,8 +41,7 @@ def test_faces_move_until_they_are_paused_by_keyboard_and_stay_so(start: Page) -
     expect_told(start, "pause")
     play = start.get_by_role("button", name="Let the pictures move")
     expect(play).to_be_focused()
-    start.evaluate(AXE.read_text(encoding="utf-8"))
-    assert start.evaluate("axe.run().then((result) => result.violations)") == []
+    assert violations(start) == []
 
     start.reload()
     expect_told(start, "pause")

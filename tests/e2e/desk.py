@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from playwright.sync_api import Locator, Page, ViewportSize, expect
 
-from tests.e2e.stack import ROOT, Molts
+from tests.e2e.stack import Molts
 
-AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 PHONE: ViewportSize = {"width": 390, "height": 844}
 TABLET: ViewportSize = {"width": 768, "height": 1024}
 DESKTOP: ViewportSize = {"width": 1440, "height": 900}
@@ -52,14 +50,6 @@ CROWDED = """() => {
   if (over > 1) faults.push(`the page is ${over} pixels wider than the screen`);
   return faults;
 }"""
-
-
-def violations(page: Page) -> list[str]:
-    """What axe finds wrong with the page as it stands."""
-    if not page.evaluate("'axe' in window"):
-        page.evaluate(AXE.read_text(encoding="utf-8"))
-    found: list[dict[str, Any]] = page.evaluate("axe.run().then((result) => result.violations)")
-    return [f"{item['id']}: {node['target']} {node['failureSummary']}" for item in found for node in item["nodes"]]
 
 
 def crowding(page: Page) -> list[str]:

@@ -9,8 +9,9 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Page, Playwright, expect
 
+from tests.axe import violations
 from tests.e2e.browser import Visitor
-from tests.e2e.desk import DESKTOP, PHONE, SIZES, Desk, crowding, violations
+from tests.e2e.desk import DESKTOP, PHONE, SIZES, Desk, crowding
 from tests.e2e.rooms import Rooms
 from tests.e2e.stack import Molts
 

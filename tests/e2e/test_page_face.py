@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.axe import AXE
 from tests.e2e.conftest import Join
-from tests.e2e.desk import AXE
 from tests.e2e.page_harness import RoomServer, notice, talk
 
 pytestmark = pytest.mark.slow

@@ -7,16 +7,17 @@ from itertools import islice
 
 import pytest
 from django.contrib.auth.models import User
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from avatars.models import Agent, AgentRevision
-from tests.avatars.conftest import _queries_beside_playwright, open_browser
-from tests.e2e.desk import PHONE, SIZES, crowding, violations
+from tests.axe import COLOURS, layout, violations
+from tests.chromium import browser, open_tab
+from tests.e2e.desk import PHONE, SIZES, crowding
 from tests.forms import admin_url
 from tests.molts.screens import House, empty_pages, faults_of, furnish, pages, settle
 
-__all__ = ["_queries_beside_playwright"]  # a fixture
+__all__ = ["browser"]  # a fixture
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.django_db(transaction=True)]
 
@@ -24,12 +25,15 @@ GROUPS = 6
 
 
 @pytest.fixture
-def page(root: User, live_server: LiveServer, _queries_beside_playwright: None) -> Iterator[Page]:
-    """A browser tab in which a superuser is signed in: every page is open to one."""
-    with open_browser(root, live_server.url) as page:
+def page(root: User, live_server: LiveServer, browser: Browser) -> Iterator[Page]:
+    """A browser tab in which a superuser is signed in: every page is open to one. Errors of scripts fail the test."""
+    errors: list[str] = []
+    with open_tab(browser, root, live_server.url) as page:
+        page.on("pageerror", lambda error: errors.append(str(error)))
         page.set_default_timeout(60_000)
         page.emulate_media(color_scheme="light", reduced_motion="reduce")
         yield page
+    assert not errors
 
 
 @pytest.fixture
@@ -41,6 +45,14 @@ def turn_dark(page: Page, is_dark: bool) -> None:
     page.evaluate("dark => document.documentElement.classList.toggle('dark', dark)", is_dark)
 
 
+def violations_in_light_and_dark(page: Page) -> tuple[list[str], list[str]]:
+    turn_dark(page, False)
+    light, in_light = violations(page), layout(page)
+    turn_dark(page, True)
+    # The same elements in the same places: nothing but their colours can be wrong in the dark alone.
+    return light, violations(page, COLOURS if layout(page) == in_light else None)
+
+
 def look(page: Page, found: dict[str, list[str]], *, name: str, url: str) -> None:
     page.goto("about:blank")  # else the next part of the same page would not be loaded
     page.goto(url)
@@ -48,9 +60,7 @@ def look(page: Page, found: dict[str, list[str]], *, name: str, url: str) -> Non
         page.set_viewport_size(size)
         settle(page)
         found[f"{name} at {size['width']}"] = faults_of(page) + crowding(page)
-    for is_dark in (False, True):
-        turn_dark(page, is_dark)
-        found[f"{name}, {'dark' if is_dark else 'light'}"] = violations(page)
+    found[f"{name}, light"], found[f"{name}, dark"] = violations_in_light_and_dark(page)
 
 
 def with_faults(found: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -128,3 +138,11 @@ def test_faults_are_seen_where_there_are_some(page: Page) -> None:
         *("small hides", "the label “Near” touches its field", "pixels wider than the screen"),
     ):
         assert fault in faults
+
+
+def test_words_that_are_too_pale_in_the_dark_alone_are_seen(page: Page) -> None:
+    page.goto("/admin/login/")
+    page.evaluate("document.querySelector('main').insertAdjacentHTML('beforeend', '<p style=\"color: #444\">Dim</p>')")
+    light, dark = violations_in_light_and_dark(page)
+    assert light == []
+    assert [fault.partition(":")[0] for fault in dark] == ["color-contrast"]

@@ -3,49 +3,32 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import pytest
-from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.db.models import Model
-from django.test import Client
 from django.urls import reverse
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page
 from pytest_django.live_server_helper import LiveServer
 
 from avatars.models import Agent, AgentRevision, Avatar, PipelineStep, Voice
 from avatars.services import save_agent_revision
 from projects.models import ApiKey, Member, Project, ProviderKey
 from sessions.models import LiveSession, RoomLink
+from tests.chromium import browser, open_tab
 from tests.forms import admin_url as url
 from tests.projects.world import make
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.django_db(transaction=True)]
 
+__all__ = ["browser"]  # a fixture
+
 LOOKED_AT = ("change", "delete", "history")
 ROLES = ("owner", "editor", "viewer", "superuser")
-
-
-@pytest.fixture
-def _queries_beside_playwright() -> Iterator[None]:
-    """Playwright runs an event loop on this thread, which Django takes for a place where it must not wait."""
-    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
-    yield
-    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
-
-
-@pytest.fixture
-def browser(_queries_beside_playwright: None) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @dataclass
@@ -73,13 +56,17 @@ class Seat:
         return response.status == 200
 
 
-def take(browser: Browser, live_server: LiveServer, user: User) -> Seat:
-    client = Client()
-    client.force_login(user)
-    context = browser.new_context(viewport={"width": 1440, "height": 900}, base_url=live_server.url)
-    cookie = client.cookies[settings.SESSION_COOKIE_NAME].value
-    context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie, "url": live_server.url}])
-    page = context.new_page()
+Take = Callable[[User], Seat]
+"""Signs somebody in, in a tab of their own."""
+
+
+@pytest.fixture
+def take(browser: Browser, live_server: LiveServer) -> Iterator[Take]:
+    with ExitStack() as open_tabs:
+        yield lambda user: _seat(open_tabs.enter_context(open_tab(browser, user, live_server.url)))
+
+
+def _seat(page: Page) -> Seat:
     page.set_default_timeout(60_000)
     seat = Seat(page)
     page.on("pageerror", lambda error: seat.note(f"script: {error}"))
@@ -123,11 +110,10 @@ def addresses(made: dict[type[Model], Model]) -> Iterator[str]:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_no_script_of_any_page_fails(
-    role: str, project: Project, alice: User, bob: User, vera: User, root: User, browser: Browser,
-    live_server: LiveServer,
+    role: str, project: Project, alice: User, bob: User, vera: User, root: User, take: Take
 ) -> None:  # fmt: skip
     made = things(project)
-    seat = take(browser, live_server, {"owner": alice, "editor": bob, "viewer": vera, "superuser": root}[role])
+    seat = take({"owner": alice, "editor": bob, "viewer": vera, "superuser": root}[role])
 
     for address in addresses(made):
         seat.open(address)
@@ -173,11 +159,9 @@ def _press_what_leads_on(seat: Seat, made: dict[type[Model], Model]) -> None:
     assert page.url.endswith(url(ApiKey, "change", ApiKey.objects.get(name="Robot").pk))
 
 
-def test_a_roll_back_shows_its_rows_as_wide_as_the_page(
-    project: Project, alice: User, browser: Browser, live_server: LiveServer
-) -> None:
+def test_a_roll_back_shows_its_rows_as_wide_as_the_page(project: Project, alice: User, take: Take) -> None:
     made = things(project)
-    seat = take(browser, live_server, alice)
+    seat = take(alice)
     for size in ({"width": 1440, "height": 900}, {"width": 390, "height": 844}):
         seat.page.set_viewport_size(size)  # type: ignore[arg-type]
         for address in (
@@ -195,11 +179,11 @@ def test_a_roll_back_shows_its_rows_as_wide_as_the_page(
 
 
 def test_a_new_agent_is_offered_the_parts_of_its_project_alone(
-    project: Project, other_project: Project, charlie: User, browser: Browser, live_server: LiveServer
+    project: Project, other_project: Project, charlie: User, take: Take
 ) -> None:
     Member.objects.create(project=project, user=charlie, role="owner")
     parts = {one: {kind: make(kind, one) for kind in (Voice, Avatar, ProviderKey)} for one in (project, other_project)}
-    seat = take(browser, live_server, charlie)
+    seat = take(charlie)
 
     def offered(name: str) -> set[str]:
         found: list[str] = seat.page.locator(f"select[name={name}] option").evaluate_all(

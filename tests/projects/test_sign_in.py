@@ -20,7 +20,6 @@ PASSWORD = "quiet-harbour-9"
 
 @pytest.fixture(autouse=True)
 def _cache_in_memory(settings: Settings) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # a quick one
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
     cache.clear()
 
