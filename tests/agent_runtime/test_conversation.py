@@ -26,6 +26,7 @@ from tests.agent_runtime.talk import (
     agents_in,
     dense,
     matches,
+    same_words,
     type_text,
 )
 
@@ -240,7 +241,12 @@ async def test_three_rooms_at_once_hold_only_their_own_words(desk: Desk) -> None
 
     heard = await asyncio.gather(*map(talk, sessions, sentences))
     for sentence, said in zip(sentences, heard, strict=True):
-        assert matches(said, [("user", sentence), ("agent", ANSWERS[sentence])])
+        # Three microphones on a machine without time to spare may falter, and a sentence then comes in two pieces: whose
+        # it is, is the point.
+        words = " ".join(text for role, text in said if role == "user")
+        assert [text for role, text in said if role == "agent"] == [ANSWERS[sentence]]
+        assert same_words(words, sentence)
+        assert not any(same_words(words, other) for other in sentences if other != sentence)
 
 
 @pytest.mark.parametrize("metadata", ["", "not a session", str(uuid.UUID(int=7))])
