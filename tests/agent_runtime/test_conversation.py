@@ -241,8 +241,8 @@ async def test_three_rooms_at_once_hold_only_their_own_words(desk: Desk) -> None
 
     heard = await asyncio.gather(*map(talk, sessions, sentences))
     for sentence, said in zip(sentences, heard, strict=True):
-        # Three microphones on a machine without time to spare may falter, and a sentence then comes in two pieces: whose
-        # it is, is the point.
+        # Three microphones on a machine without time to spare may falter, and a sentence come in two pieces: whose it
+        # is, is the point.
         words = " ".join(text for role, text in said if role == "user")
         assert [text for role, text in said if role == "agent"] == [ANSWERS[sentence]]
         assert same_words(words, sentence)
