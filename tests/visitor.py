@@ -10,6 +10,7 @@ import contextlib
 import subprocess
 import time
 import wave
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,6 +63,12 @@ class Heard:
     """Received audio at 16 kHz with the time at which each frame came."""
 
     frames: list[tuple[float, NDArray[np.int16]]] = field(default_factory=list)
+    _loud_at: list[float] = field(default_factory=list)  # looked at hundreds of times a second, in long talks too
+
+    def note(self, at: float, frame: NDArray[np.int16]) -> None:
+        self.frames.append((at, frame))
+        if rms(frame) > LOUD_RMS:
+            self._loud_at.append(at)
 
     def samples(self, since: float = 0.0) -> NDArray[np.int16]:
         chosen = [frame for at, frame in self.frames if at >= since]
@@ -69,17 +76,12 @@ class Heard:
 
     def first_sound(self, since: float) -> float | None:
         """When the first audible frame after `since` came."""
-        for at, frame in self.frames:
-            if at >= since and rms(frame) > LOUD_RMS:
-                return at
-        return None
+        place = bisect_left(self._loud_at, since)
+        return self._loud_at[place] if place < len(self._loud_at) else None
 
     def quiet_for(self, now: float) -> float:
         """Seconds since the last audible frame (or ever)."""
-        for at, frame in reversed(self.frames):
-            if rms(frame) > LOUD_RMS:
-                return now - at
-        return now
+        return now - self._loud_at[-1] if self._loud_at else now
 
 
 @dataclass
@@ -207,7 +209,7 @@ class Visitor:
         stream = rtc.AudioStream(track, sample_rate=16_000, num_channels=1, frame_size_ms=self._heard_ms)
         try:
             async for event in stream:
-                self.heard.frames.append((time.time(), np.frombuffer(event.frame.data, dtype=np.int16).copy()))
+                self.heard.note(time.time(), np.frombuffer(event.frame.data, dtype=np.int16).copy())
         finally:
             await stream.aclose()
 

@@ -98,7 +98,8 @@ class VisitorApart:
         found = np.load(self._file)
         self.seen.at, self.seen.values = list(found["video"]), [0.0] * len(found["video"])
         loudness = found["loudness"].astype(np.int16)
-        self.heard.frames = [(at, loud[None]) for at, loud in zip(found["audio"], loudness, strict=True)]
+        for at, loud in zip(found["audio"], loudness, strict=True):
+            self.heard.note(at, loud[None])
 
 
 class Talk:
