@@ -74,7 +74,7 @@ CASES = [
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("soak")
     redis = RedisServer(folder)
-    stack = Stack(folder, redis_url=redis.url)
+    stack = Stack(folder, redis_url=redis.url, slots=4 * AT_ONCE)  # one that has ended still takes a place for seconds
     try:
         stack.start_worker()
         yield stack
