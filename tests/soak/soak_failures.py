@@ -196,8 +196,9 @@ async def _ask(desk: Desk, visitor: Visitor, session: LiveSession, case: Case) -
     lines = (await desk.session(session)).last_seq
     if case.kind == "stt":
         return lines, await visitor.speak(desk.speech(PHONE))
+    asked_at = time.time()  # before: the answer may sound before a busy loop learns that the line was sent
     await type_text(visitor, PHONE)
-    return lines, time.time()
+    return lines, asked_at
 
 
 def _row(name: str, score: Score) -> str:
