@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -129,3 +129,8 @@ def forget_worker(worker_id: str, kind: WorkerKind = WorkerKind.AGENT) -> None:
 def workers(kind: WorkerKind = WorkerKind.AGENT) -> list[WorkerInfo]:
     """Workers of a kind that beat. Raises Unavailable when Redis is out of reach."""
     return [WorkerInfo(**value) for value in read_all(kind)]
+
+
+def slots_of(workers: Sequence[WorkerInfo]) -> tuple[int, int]:
+    """(all, used) slots of these workers together."""
+    return sum(worker.slots for worker in workers), sum(worker.used for worker in workers)

@@ -163,7 +163,7 @@ def check_workers() -> Finding:
     workers = beats.workers()
     if not workers:
         return failed("no agent worker is registered", f"{START_IT}, or: manage.py run_agent")
-    slots, used = sum(worker.slots for worker in workers), sum(worker.used for worker in workers)
+    slots, used = beats.slots_of(workers)
     text = f"{len(workers)} registered, {used} of {slots} slots in use"
     return ok(text) if used < slots else warning(text, "All slots are taken: start another worker on another machine")
 
@@ -173,7 +173,7 @@ def check_avatar_workers() -> Finding:
     workers = beats.workers(WorkerKind.AVATAR)
     if not workers:
         return warning("no avatar worker is registered: voice only", f"{START_IT}, or: manage.py run_avatar")
-    slots, used = sum(worker.slots for worker in workers), sum(worker.used for worker in workers)
+    slots, used = beats.slots_of(workers)
     text = f"{len(workers)} registered, {used} of {slots} slots in use"
     mend = "All slots are taken, so new conversations have no moving face: start another worker on another machine"
     return ok(text) if used < slots else warning(text, mend)

@@ -67,9 +67,8 @@ def exposition() -> bytes:
 
 
 def session_metric() -> Metric:
-    live = LiveSession.objects.filter(
-        state__in=LIVE_STATES
-    ).order_by()  # all that ever were would be a scan of the table
+    # All that ever were would be a scan of the table.
+    live = LiveSession.objects.filter(state__in=LIVE_STATES).order_by()
     counts = dict(live.values_list("state").annotate(count=Count("pk")))
     metric = GaugeMetricFamily("molts_sessions", "Running conversations by state.", labels=["state"])
     for state in LIVE_STATES:
@@ -88,7 +87,7 @@ def agent_metrics() -> Iterator[Metric]:
     yield _metric("molts_redis_up", "Redis answers.", 1)
     yield _metric("molts_clock_up", "The reconciler ran lately.", clock)
     yield _metric("molts_agent_workers", "Agent workers that beat.", len(workers))
-    slots, used = sum(worker.slots for worker in workers), sum(worker.used for worker in workers)
+    slots, used = beats.slots_of(workers)
     yield _metric("molts_agent_slots", "Conversations that the workers can hold.", slots)
     yield _metric("molts_agent_slots_used", "Conversations that the workers hold.", used)
 
@@ -106,7 +105,7 @@ def avatar_metrics() -> Iterator[Metric]:
     def total(name: str) -> float:
         return sum(face.get(name, 0.0) for face in faces)
 
-    slots, used = sum(worker.slots for worker in workers), sum(worker.used for worker in workers)
+    slots, used = beats.slots_of(workers)
     yield _metric("molts_avatar_workers", "Avatar workers that beat.", len(workers))
     yield _metric("molts_avatar_slots", "Faces that the workers can show.", slots)
     yield _metric("molts_avatar_slots_used", "Faces that the workers show.", used)

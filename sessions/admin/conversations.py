@@ -23,6 +23,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET, require_POST
 
+from avatars.admin.pages import as_id
 from projects.audit import record_action
 from projects.choices import Action
 from projects.list_lookups import cut_search
@@ -137,7 +138,7 @@ class LiveSessionAdmin(ScopedAdmin):
         said, is_cut = sessions_that_said(term, projects=shown_projects(request))
         request.__dict__["_molts_search_cut"] = is_cut
         found |= Q(room_name=term) | Q(pk__in=said)
-        if (number := _parse_id(term)) is not None:
+        if (number := as_id(term)) is not None:
             found |= Q(pk=number)
         return queryset.filter(found), False
 
@@ -344,13 +345,6 @@ def sessions_that_said(term: str, *, projects: frozenset[Any] | None) -> tuple[l
     said = lines.filter(text__icontains=term).order_by().values("session").annotate(latest=Max("pk"))
     found = list(said.order_by("-latest").values_list("session", flat=True)[: MOST_FOUND + 1])
     return found[:MOST_FOUND], oldest is not None or len(found) > MOST_FOUND
-
-
-def _parse_id(term: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(term)
-    except ValueError:
-        return None
 
 
 def conversation_data(session: LiveSession, *, page: str) -> dict[str, Any]:

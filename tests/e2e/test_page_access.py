@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 from playwright.sync_api import FloatRect, Locator, Page, expect
 
 from sessions import events
+from tests.axe import violations
 from tests.e2e.conftest import Join, Launch
 from tests.e2e.page_harness import RoomServer, chip, notice, talk
 
 pytestmark = pytest.mark.slow
 
-AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 TURNED = """new MutationObserver(() => { if (document.documentElement) document.documentElement.dir = "rtl"; })
   .observe(document, { childList: true, subtree: true })"""
 SIZES = [(390, 844), (768, 1024), (1440, 900)]
-
-
-def violations(page: Page) -> list[str]:
-    """What axe finds wrong with the page as it stands. Injected by the debugger: the page's policy allows no other."""
-    if not page.evaluate("'axe' in window"):
-        page.evaluate(AXE.read_text(encoding="utf-8"))
-    found: list[dict[str, Any]] = page.evaluate("axe.run().then((result) => result.violations)")
-    return [f"{item['id']}: {node['target']} {node['failureSummary']}" for item in found for node in item["nodes"]]
 
 
 def live(page: Page, room: RoomServer) -> None:
