@@ -28,8 +28,10 @@ async def main(url: str, token: str, kind: str, amount: int) -> None:
             for _ in range(amount * 1000 // PIECE):
                 await raw.write(b"x" * PIECE)
         case "opened":
+            opened = []  # a writer that nobody holds may be ended by the library, as if all had been said
             for _ in range(amount):
-                await (await me.stream_text(topic="lk.chat")).write("never ended")
+                opened.append(await me.stream_text(topic="lk.chat"))
+                await opened[-1].write("never ended")
         case "elsewhere":
             writer = await me.stream_text(topic="nobody.reads.this")
             for _ in range(amount * 1000 // PIECE):

@@ -155,7 +155,8 @@ async def test_a_line_that_does_not_end_keeps_no_other_from_being_heard(
 ) -> None:
     monkeypatch.setattr(typed_module, "READ_SECONDS", 1.0)
     async with talking(job, settings, "visitor") as visitor:
-        await (await visitor.stream_text(topic="lk.chat")).write("never ended")
+        open_line = await visitor.stream_text(topic="lk.chat")
+        await open_line.write("never ended")
         await visitor.send_text("ended", topic="lk.chat")
         await job.until(1)
         async with asyncio.timeout(10):
