@@ -9,7 +9,17 @@ const here = dirname(fileURLToPath(import.meta.url));
 const dist = join(here, "..", "..", "dist");
 
 rmSync(dist, { recursive: true, force: true });
+const options = {
+  outdir: dist,
+  bundle: true,
+  minify: true,
+  format: "esm",
+  target: "es2022",
+  legalComments: "linked",
+  logLevel: "warning",
+};
 await build({
+  ...options,
   entryPoints: [
     { in: join(here, "main.ts"), out: "room" },
     { in: join(here, "room.css"), out: "room" },
@@ -19,16 +29,11 @@ await build({
     { in: join(here, "..", "summary", "main.ts"), out: "summary" },
     { in: join(here, "..", "summary", "summary.css"), out: "summary" },
   ],
-  outdir: dist,
   chunkNames: "chunk-[hash]",
-  bundle: true,
-  minify: true,
   splitting: true,
-  format: "esm",
-  target: "es2022",
-  legalComments: "linked",
-  logLevel: "warning",
 });
+// By itself: what the admin's page has in common with the room page would be a file of its own, which visitors fetch.
+await build({ ...options, entryPoints: [{ in: join(here, "..", "talk", "main.ts"), out: "talk" }] });
 for (const name of readdirSync(dist)) {
   const path = join(dist, name);
   const bytes = readFileSync(path);
