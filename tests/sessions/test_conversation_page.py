@@ -22,7 +22,7 @@ from tests.projects.world import make_session
 __all__ = ["browser"]  # a fixture
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 MINUTES = 3
-PARTS = ("endpointing_ms", "stt_ms", "llm_ms", "tts_ms", "avatar_ms")
+UNKNOWN: dict[str, Any] = dict.fromkeys(("endpointing_ms", "stt_ms", "llm_ms", "tts_ms", "avatar_ms"))
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def test_what_happens_is_drawn_as_what_was(page: Page, follow: Callable[[], Serv
     expect(page.locator("#fact-lines")).to_have_text("3")
     expect(page.locator("#fact-cuts")).to_have_text("1")
 
-    server.tell("turn.metrics", turn=2, total_ms=1_094, **dict.fromkeys(PARTS))
+    server.tell("turn.metrics", turn=2, total_ms=1_094, **UNKNOWN)
     expect(page.locator("#waits tbody tr")).to_have_count(2)
     unmeasured = page.locator(".wait .part-unknown")
     expect(unmeasured).to_have_attribute("width", "100.000%")
