@@ -29,9 +29,9 @@ from agent_runtime.livekit_private import pace_words
 from agent_runtime.outages import Teller
 from molts.text import clean_line, clean_text
 from projects.providers import get_provider
-from projects.providers.audio import RECOGNISER_RATE
 from projects.providers.base import PIPELINE, KeyedRung, Kind
 from projects.providers.chains import AvailabilityChange, Chain, build_chain
+from projects.providers.shared.audio import RECOGNISER_RATE
 from sessions.spec import SessionSpec
 
 P = ParamSpec("P")

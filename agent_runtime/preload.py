@@ -11,12 +11,13 @@ from django.conf import settings
 from livekit.agents.tokenize import basic
 
 import agent_runtime.entrypoint  # noqa: F401 - sets Django up
-from projects.providers import PROVIDERS, components, get_provider
+from projects.providers import PROVIDERS, components, get_provider, shared
 
 if not settings.MOLTS_SPEECH_URL:  # else the speech server has it, and a job needs it only while that is away
     import faster_whisper  # noqa: F401
 for _key in PROVIDERS:
     get_provider(_key)
-for _module in iter_modules(components.__path__):
-    import_module(f"{components.__name__}.{_module.name}")
+for _package in (shared, components):
+    for _module in iter_modules(_package.__path__):
+        import_module(f"{_package.__name__}.{_module.name}")
 basic.hyphenate_word("preloading")  # builds its table, which would hold up the first answer's words

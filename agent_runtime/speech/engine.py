@@ -24,8 +24,8 @@ import numpy as np
 
 from agent_runtime.speech.transcript import SAMPLE_RATE, Segment, Transcript, Word
 from molts.errors import BadConfiguration, Unavailable
-from projects.providers.audio import is_silent
 from projects.providers.faster_whisper import Gates, is_credible, prompt_tokens, require_model, whisper_language
+from projects.providers.shared.audio import is_silent
 
 if TYPE_CHECKING:
     import ctranslate2

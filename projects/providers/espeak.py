@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from projects.providers.base import Credentials, Kind, Options, Persona, ProbeResult, Provider, Readiness
-from projects.providers.probing import timed_probe
+from projects.providers.shared.probing import timed_probe
 
 if TYPE_CHECKING:
     from livekit.agents import tts

@@ -22,8 +22,8 @@ from pydantic import Field
 
 from molts.errors import BadConfiguration
 from projects.providers.base import Credentials, Kind, Options, Persona, ProbeResult, Provider, Readiness
-from projects.providers.hub import Progress, data_dir, fetch_snapshot
-from projects.providers.probing import LOAD_SECONDS, timed_probe
+from projects.providers.shared.hub import Progress, data_dir, fetch_snapshot
+from projects.providers.shared.probing import LOAD_SECONDS, timed_probe
 
 if TYPE_CHECKING:
     import faster_whisper
@@ -258,7 +258,7 @@ def model_key(options: WhisperOptions) -> tuple[str, str, str, int]:
 def _decode_silence(whisper: faster_whisper.WhisperModel) -> None:
     import numpy as np
 
-    from projects.providers.audio import RECOGNISER_RATE
+    from projects.providers.shared.audio import RECOGNISER_RATE
 
     segments, _ = whisper.transcribe(np.zeros(RECOGNISER_RATE, dtype=np.float32), language="en", beam_size=1)
     list(segments)

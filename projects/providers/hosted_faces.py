@@ -17,8 +17,8 @@ from pydantic import Field
 from molts.errors import BadConfiguration, Unavailable
 from molts.http import Limits, guarded_async_client
 from projects.providers.base import Credentials, Kind, Options, ProbeResult, Provider, Readiness
-from projects.providers.livekit_private import close_liveavatar
-from projects.providers.probing import timed_probe
+from projects.providers.shared.livekit_private import close_liveavatar
+from projects.providers.shared.probing import timed_probe
 
 if TYPE_CHECKING:
     import httpx2

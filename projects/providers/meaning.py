@@ -30,7 +30,7 @@ from projects.providers.lexicon import (
     TENS,
     WEAK_WORDS,
 )
-from projects.providers.sentences import split_sentences
+from projects.providers.shared.sentences import split_sentences
 
 # --- from text to terms -------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from projects.providers.base import Credentials, Kind, Options, Persona, ProbeRe
 from projects.providers.offers import list_offers
 from projects.providers.openai_speech import SAMPLE_RATE as SPEECH_RATE
 from projects.providers.openai_speech import SpeechRequest, ask_for_speech
-from projects.providers.probing import timed_probe
+from projects.providers.shared.probing import timed_probe, vendor_text
 
 if TYPE_CHECKING:
     import openai
@@ -110,8 +110,8 @@ class OpenAICompatible(Provider):
         )
 
     def build_llm(self, *, options: Options, credentials: Credentials, persona: Persona) -> llm.LLM[Any]:
-        from projects.providers.components.deadline import DeadlineLLM
         from projects.providers.components.openai_compatible import CompatibleLLM
+        from projects.providers.shared.deadline import DeadlineLLM
 
         assert isinstance(options, LLMOptions)
         model = CompatibleLLM(
@@ -342,7 +342,7 @@ def given(**settings: Any) -> dict[str, Any]:
 
 async def _hear_speech(client: openai.AsyncClient, request: SpeechRequest) -> str:
     """What a voice sounds like that says hello, in words. Raises UnusableSound for what cannot be played."""
-    from projects.providers.sound import UnusableSound, hear  # with it comes numpy, and registries need none
+    from projects.providers.shared.sound import UnusableSound, hear  # with it comes numpy, and registries need none
 
     async with ask_for_speech(client, request, "Hello.") as answer:
         sound = b"".join([data async for data in answer.sound()])
@@ -368,18 +368,6 @@ async def _without_room_ids(request: httpx2.Request) -> None:
 
 
 _HOOKS = {"request": [_without_room_ids], "response": [_refuse_pages]}
-
-
-def vendor_text(error: openai.APIStatusError) -> str:
-    """The vendor's own words in an error answer."""
-    body = error.body
-    if isinstance(body, dict):
-        inner = body.get("error", body)
-        text = inner.get("message") if isinstance(inner, dict) else inner
-        text = text or body.get("message") or body.get("detail")
-        if text:
-            return hide_secrets(str(text))[:300]
-    return hide_secrets(str(body or error.message))[:300]
 
 
 def _silence() -> bytes:

@@ -11,7 +11,7 @@ import importlib.util
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from projects.providers.base import Credentials, Kind, Options, Persona, ProbeResult, Provider, Readiness
-from projects.providers.probing import LOAD_SECONDS, timed_probe
+from projects.providers.shared.probing import LOAD_SECONDS, timed_probe
 
 if TYPE_CHECKING:
     from livekit.agents import stt

@@ -20,8 +20,8 @@ from pydantic import Field
 
 from molts.errors import BadConfiguration
 from projects.providers.base import Credentials, Kind, Options, Persona, ProbeResult, Provider, Readiness
-from projects.providers.hub import Progress, data_dir, fetch_snapshot
-from projects.providers.probing import LOAD_SECONDS, timed_probe
+from projects.providers.shared.hub import Progress, data_dir, fetch_snapshot
+from projects.providers.shared.probing import LOAD_SECONDS, timed_probe
 
 if TYPE_CHECKING:
     import numpy as np
@@ -167,7 +167,7 @@ class LoadedVoice:
 
     def speak(self, text: str, options: SupertonicOptions, language: str) -> bytes:
         """One sentence as PCM16 at the engine's rate. Blocks."""
-        from projects.providers.audio import pcm16
+        from projects.providers.shared.audio import pcm16
 
         style = self.styles.get(options.voice) or self.engine.get_voice_style(options.voice)
         self.styles[options.voice] = style

@@ -14,7 +14,7 @@ from molts.errors import Unavailable
 from molts.management.commands import fetch_models
 from molts.management.commands.fetch_models import Report, progress_bar
 from projects.providers import faster_whisper
-from projects.providers.hub import Progress
+from projects.providers.shared.hub import Progress
 
 WHISPER = Path(__file__).parents[1] / "fixtures" / "micro-whisper"
 

@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from projects.providers import faster_whisper
-from projects.providers.hub import Progress
+from projects.providers.shared.hub import Progress
 
 WHISPER = Path(__file__).parents[1] / "fixtures" / "micro-whisper"
 

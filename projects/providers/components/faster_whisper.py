@@ -16,7 +16,6 @@ from livekit.agents.types import NOT_GIVEN, NotGivenOr, TimedString
 from livekit.agents.utils import AudioBuffer, is_given
 
 from molts.errors import BadConfiguration
-from projects.providers.audio import is_silent, mono_16k
 from projects.providers.components.speech_link import (
     HURRIED_BUSY_SECONDS,
     SpeechLink,
@@ -39,6 +38,7 @@ from projects.providers.faster_whisper import (
     uses_server,
     whisper_language,
 )
+from projects.providers.shared.audio import is_silent, mono_16k
 from projects.providers.speech_protocol import Final, Open, Partial, is_elsewhere
 
 if TYPE_CHECKING:

@@ -23,11 +23,11 @@ from livekit.plugins.openai import llm as openai_llm
 from livekit.plugins.openai import stt as openai_stt
 from livekit.plugins.openai import tts as openai_tts
 
-from projects.providers.components.deadline import first_audio_within
-from projects.providers.components.sound import SoundReader
 from projects.providers.openai_speech import SAMPLE_RATE, SpeechRequest, ask_for_speech
-from projects.providers.probing import describe
-from projects.providers.sound import UnusableSound
+from projects.providers.shared.deadline import first_audio_within
+from projects.providers.shared.probing import describe
+from projects.providers.shared.sound import UnusableSound
+from projects.providers.shared.sound_reader import SoundReader
 
 
 class CompatibleSTT(openai_stt.STT):

@@ -15,8 +15,8 @@ from livekit.agents import APIConnectionError, APIConnectOptions, APITimeoutErro
 from livekit.agents.types import NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import AudioBuffer
 
-from projects.providers.audio import RECOGNISER_RATE, is_silent, is_steady, mono_16k, pcm16
 from projects.providers.pocketsphinx import PocketSphinx
+from projects.providers.shared.audio import RECOGNISER_RATE, is_silent, is_steady, mono_16k, pcm16
 
 _CHILD = Path(__file__).parents[1] / "pocketsphinx_child.py"
 _START_SECONDS = 30.0

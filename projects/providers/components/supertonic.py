@@ -10,7 +10,7 @@ from livekit.agents import APIConnectionError, APIConnectOptions, tts, utils
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS
 
 from molts.errors import BadConfiguration
-from projects.providers.sentences import split_sentences
+from projects.providers.shared.sentences import split_sentences
 from projects.providers.supertonic import (
     MODEL,
     SAMPLE_RATE,

@@ -19,7 +19,6 @@ from pytest_django import Settings
 from agent_runtime.speech.engine import Engine
 from molts.errors import BadConfiguration
 from projects.providers import faster_whisper, get_provider
-from projects.providers.audio import mono_16k
 from projects.providers.base import Credentials, Kind, Persona
 from projects.providers.faster_whisper import (
     WhisperOptions,
@@ -29,6 +28,7 @@ from projects.providers.faster_whisper import (
     model_path,
     prompt_tokens,
 )
+from projects.providers.shared.audio import mono_16k
 from tests.projects.providers.conftest import MICRO_WHISPER, Speak, build, resampled
 
 ONCE = APIConnectOptions(max_retry=0)

@@ -23,7 +23,7 @@ from projects.probes import probe_connection
 from projects.providers import get_provider, providers_for
 from projects.providers.base import Credentials, Kind, Options
 from projects.providers.hosted_faces import HostedFace
-from projects.providers.livekit_private import calls_through
+from projects.providers.shared.livekit_private import calls_through
 
 KEY = "vendor-key-123456"
 OPTIONS: dict[str, dict[str, Any]] = {

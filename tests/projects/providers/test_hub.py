@@ -20,7 +20,8 @@ import pytest
 from pytest_django import Settings
 
 from molts.errors import BadConfiguration, Unavailable
-from projects.providers import faster_whisper, hub, supertonic
+from projects.providers import faster_whisper, supertonic
+from projects.providers.shared import hub
 
 COMMIT = "a" * 40
 REPO = "someone/model"

@@ -6,11 +6,15 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from molts.redact import hide_secrets
 from projects.providers.base import ProbeResult
+
+if TYPE_CHECKING:
+    import openai
 
 PROBE_SECONDS = 10.0
 LOAD_SECONDS = 30.0  # for probes that load a model of their own first
@@ -40,6 +44,18 @@ def describe(error: BaseException) -> str:
         return "the server answered in another form than expected: check the base URL"
     text = hide_secrets(str(getattr(error, "message", "") or error)).strip()
     return (text.splitlines()[0] if text else type(error).__name__)[:300]
+
+
+def vendor_text(error: openai.APIStatusError) -> str:
+    """The vendor's own words in an error answer."""
+    body = error.body
+    if isinstance(body, dict):
+        inner = body.get("error", body)
+        text = inner.get("message") if isinstance(inner, dict) else inner
+        text = text or body.get("message") or body.get("detail")
+        if text:
+            return hide_secrets(str(text))[:300]
+    return hide_secrets(str(body or error.message))[:300]
 
 
 def _ms_since(started: float) -> int:

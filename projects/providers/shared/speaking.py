@@ -10,7 +10,7 @@ from typing import Any
 from molts.errors import MoltsError, Unavailable
 from projects.providers import get_provider
 from projects.providers.base import Credentials, Kind, Persona
-from projects.providers.probing import describe
+from projects.providers.shared.probing import describe, vendor_text
 
 SPEAK_SECONDS = 10.0
 _CLOSE_SECONDS = 2.0
@@ -68,8 +68,6 @@ async def _synthesise(voice: Any, text: str) -> bytes:
 
 def in_words(error: BaseException) -> str:
     """The vendor's own words about what went wrong."""
-    from projects.providers.openai_compatible import vendor_text
-
     status = getattr(error, "status_code", None)
     answered = isinstance(status, int) and status > 0
     return f"{status}: {vendor_text(error)}" if answered else describe(error)  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from livekit.agents import stt, utils, vad
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, APIConnectOptions, NotGivenOr
 from livekit.agents.utils import AudioBuffer
 
-from projects.providers.livekit_private import next_recogniser
+from projects.providers.shared.livekit_private import next_recogniser
 
 PAUSE_SECONDS = 0.06
 """Silence after which the final words are worked out, in case it stays silent until the detector says so.

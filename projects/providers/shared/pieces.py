@@ -7,7 +7,7 @@ from typing import Any
 from livekit.agents import tts, utils
 from livekit.agents.tokenize import SentenceStream, SentenceTokenizer, TokenData
 
-from projects.providers.sentences import FIRST, LATER, piece_end, split_pieces
+from projects.providers.shared.sentences import FIRST, LATER, piece_end, split_pieces
 
 
 class PieceTokenizer(SentenceTokenizer):

@@ -16,7 +16,7 @@ from livekit.agents import APIConnectionError, APIConnectOptions, APITimeoutErro
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import aio
 
-from projects.providers.components.answers import Answer
+from projects.providers.shared.answers import Answer
 
 if TYPE_CHECKING:
     from livekit.agents.llm import ChatContext, Tool, ToolChoice

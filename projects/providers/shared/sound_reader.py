@@ -12,7 +12,7 @@ from typing import Any
 from livekit.agents import tts
 from livekit.agents.utils import codecs
 
-from projects.providers.sound import (
+from projects.providers.shared.sound import (
     HEAD_BYTES,
     RAW_SAMPLES,
     WAV,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from projects.providers.audio import SILENCE_PEAK
+from projects.providers.shared.audio import SILENCE_PEAK
 
 if TYPE_CHECKING:
     import av
