@@ -63,15 +63,16 @@ def prewarm(process: JobProcess) -> None:
     """Before a job is assigned: what can be loaded ahead is loaded, and connections of the parent are dropped."""
     from django.db import connections
 
-    from projects.providers import faster_whisper, supertonic
+    from projects.providers.faster_whisper import model
+    from projects.providers.supertonic import voice
 
     connections.close_all()
     log_through_parent()
     # Other threads (database, recogniser) hand the interpreter back sooner: each step of an answer waits for it anew.
     sys.setswitchinterval(SWITCH_SECONDS)
     process.userdata["vad"] = load_vad()
-    faster_whisper.prewarm()
-    supertonic.prewarm()
+    model.prewarm()
+    voice.prewarm()
 
 
 async def run_job(context: JobContext) -> None:

@@ -7,8 +7,8 @@ from django.conf import settings
 from molts.doctor_checks.findings import START_IT, Finding, failed, ok, short, warning
 from projects.providers import get_provider
 from projects.providers.base import Kind, Readiness
+from projects.providers.faster_whisper.state import SpeechServerSilent, read_state
 from projects.providers.openai_compatible import find_ollama
-from projects.providers.speech_state import SpeechServerSilent, read_state
 
 
 def check_recogniser() -> Finding:

@@ -14,11 +14,11 @@ from projects.providers.base import Kind, Provider
 
 PROVIDERS: dict[str, str] = {
     # without an account, on this machine
-    "faster_whisper": "projects.providers.faster_whisper.FasterWhisper",
-    "pocketsphinx": "projects.providers.pocketsphinx.PocketSphinx",
-    "scripted": "projects.providers.scripted.Scripted",
-    "supertonic": "projects.providers.supertonic.Supertonic",
-    "espeak": "projects.providers.espeak.Espeak",
+    "faster_whisper": "projects.providers.faster_whisper.provider.FasterWhisper",
+    "pocketsphinx": "projects.providers.pocketsphinx.provider.PocketSphinx",
+    "scripted": "projects.providers.scripted.provider.Scripted",
+    "supertonic": "projects.providers.supertonic.provider.Supertonic",
+    "espeak": "projects.providers.espeak.provider.Espeak",
     # servers that speak OpenAI's protocol
     "openai": "projects.providers.openai_compatible.OpenAI",
     "groq": "projects.providers.openai_compatible.Groq",

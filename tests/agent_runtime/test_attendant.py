@@ -348,7 +348,7 @@ async def test_while_a_voice_hangs_another_says_that_it_takes_a_moment(vendor: B
 
 async def test_a_sound_is_heard_when_no_voice_works(vendor: BrokenVendor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr("projects.providers.espeak.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("projects.providers.espeak.program.importlib.util.find_spec", lambda name: None)
     await vendor.be(broken.DEAD)
     async with Stage(tts=(afar(vendor),)) as stage:
         for _ in range(4):

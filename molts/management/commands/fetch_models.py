@@ -14,7 +14,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from molts.errors import MoltsError
-from projects.providers import faster_whisper, supertonic
+from projects.providers.faster_whisper import weights
+from projects.providers.faster_whisper.options import default_model
+from projects.providers.supertonic import weights as voice
 
 REPORT_EVERY_SECONDS = 1.0
 
@@ -27,8 +29,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         report = Report(self.stdout.write, as_json=options["json"])
-        if not options["json"] and supertonic.model_path() is None:
-            supertonic.ask_terms()  # asks on a terminal only
+        if not options["json"] and voice.model_path() is None:
+            voice.ask_terms()  # asks on a terminal only
         say_about_voice(report)
         wanted = missing_models()
         if not wanted:
@@ -40,10 +42,10 @@ class Command(BaseCommand):
 
 def say_about_voice(report: Report) -> None:
     """The terms before anything is fetched under them; without a yes, how to see and accept them."""
-    if supertonic.model_path() is not None:
+    if voice.model_path() is not None:
         return
-    if supertonic.terms_accepted():
-        report.note("natural voice", supertonic.TERMS)
+    if voice.terms_accepted():
+        report.note("natural voice", voice.TERMS)
     else:
         report.note("natural voice", "not fetched. `manage.py fetch_models` on a terminal shows its terms and asks")
 
@@ -54,11 +56,11 @@ Download = Callable[[Callable[[int, int], None]], object]
 def missing_models() -> dict[str, Download]:
     """What is chosen and not on this machine: a name for people, and the function that fetches it."""
     wanted: dict[str, Download] = {}
-    whisper = faster_whisper.default_model()
-    if faster_whisper.model_path(whisper) is None:
-        wanted[f"recogniser ({whisper})"] = lambda progress: faster_whisper.download(whisper, progress)
-    if supertonic.model_path() is None and supertonic.terms_accepted():
-        wanted["natural voice"] = supertonic.download
+    whisper = default_model()
+    if weights.model_path(whisper) is None:
+        wanted[f"recogniser ({whisper})"] = lambda progress: weights.download(whisper, progress)
+    if voice.model_path() is None and voice.terms_accepted():
+        wanted["natural voice"] = voice.download
     return wanted
 
 

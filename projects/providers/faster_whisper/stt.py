@@ -16,30 +16,20 @@ from livekit.agents.types import NOT_GIVEN, NotGivenOr, TimedString
 from livekit.agents.utils import AudioBuffer, is_given
 
 from molts.errors import BadConfiguration
-from projects.providers.components.speech_link import (
+from projects.providers.faster_whisper.credibility import is_credible
+from projects.providers.faster_whisper.languages import plain_language, whisper_language
+from projects.providers.faster_whisper.link import (
     HURRIED_BUSY_SECONDS,
     SpeechLink,
     SpeechRefused,
     SpeechServerAway,
     Utterance,
 )
-from projects.providers.faster_whisper import (
-    FasterWhisper,
-    LoadedModel,
-    WhisperOptions,
-    at_hand,
-    is_credible,
-    load_model,
-    model_key,
-    model_path,
-    plain_language,
-    prompt_tokens,
-    require_model,
-    uses_server,
-    whisper_language,
-)
+from projects.providers.faster_whisper.model import LoadedModel, load_model, prompt_tokens
+from projects.providers.faster_whisper.options import KEY, WhisperOptions, model_key, uses_server
+from projects.providers.faster_whisper.protocol import Final, Open, Partial, is_elsewhere
+from projects.providers.faster_whisper.weights import at_hand, model_path, require_model
 from projects.providers.shared.audio import is_silent, mono_16k
-from projects.providers.speech_protocol import Final, Open, Partial, is_elsewhere
 
 if TYPE_CHECKING:
     import faster_whisper
@@ -67,7 +57,7 @@ class WhisperSTT(stt.STT[Any]):
 
     @property
     def provider(self) -> str:
-        return FasterWhisper.key
+        return KEY
 
     def prewarm(self) -> None:
         """Connect, or start loading the model in the background; an error shows up at the first recognition."""

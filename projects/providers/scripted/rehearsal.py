@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from projects.providers.base import Persona
-from projects.providers.meaning import Matcher
-from projects.providers.scripted import Responder, Said
-from projects.providers.small_talk import understand
+from projects.providers.scripted.meaning import Matcher
+from projects.providers.scripted.responder import Responder, Said
+from projects.providers.scripted.small_talk import understand
 
 
 @dataclass(frozen=True)

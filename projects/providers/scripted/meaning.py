@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
-from projects.providers.lexicon import (
+from projects.providers.scripted.lexicon import (
     CONCEPTS,
     CONTRACTION_ENDINGS,
     CONTRACTIONS,

@@ -21,9 +21,9 @@ import soxr
 from livekit import rtc
 from numpy.typing import NDArray
 
-from projects.providers import speech_protocol as protocol
+from projects.providers.faster_whisper import protocol
+from projects.providers.faster_whisper.protocol import Final, Message, Open, Partial, ProtocolError, Ready, Refused
 from projects.providers.shared.audio import RECOGNISER_RATE
-from projects.providers.speech_protocol import Final, Message, Open, Partial, ProtocolError, Ready, Refused
 
 logger = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ from livekit.agents import APIConnectionError, APIConnectOptions, APITimeoutErro
 from livekit.agents.types import NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import AudioBuffer
 
-from projects.providers.pocketsphinx import PocketSphinx
+from projects.providers.pocketsphinx.options import KEY
 from projects.providers.shared.audio import RECOGNISER_RATE, is_silent, is_steady, mono_16k, pcm16
 
-_CHILD = Path(__file__).parents[1] / "pocketsphinx_child.py"
+_CHILD = Path(__file__).with_name("child.py")
 _START_SECONDS = 30.0
 _PADDING = RECOGNISER_RATE * 3 // 8  # silence before and after; the decoder misses a word at the very edge
 
@@ -37,7 +37,7 @@ class PocketSphinxSTT(stt.STT[Any]):
 
     @property
     def provider(self) -> str:
-        return PocketSphinx.key
+        return KEY
 
     def prewarm(self) -> None:
         """Start the child in the background (about a second); an error shows up at the first recognition."""
@@ -117,7 +117,7 @@ class Decoder:
 
     async def _running(self) -> asyncio.subprocess.Process:
         if self._process is None or self._process.returncode is not None:
-            # -I: the folder of the script must not shadow installed packages with provider modules of the same name
+            # -I: the folder of the script must not shadow installed packages with modules of the same name
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-I",

@@ -12,7 +12,8 @@ from livekit.agents import APIConnectOptions, llm, utils
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, NotGivenOr
 
 from projects.providers.base import Persona
-from projects.providers.scripted import Responder, Said, Scripted, ScriptedOptions
+from projects.providers.scripted.options import KEY, ScriptedOptions
+from projects.providers.scripted.responder import Responder, Said
 
 if TYPE_CHECKING:
     from livekit.agents.llm import ChatContext, Tool, ToolChoice
@@ -28,11 +29,11 @@ class ScriptedLLM(llm.LLM[Any]):
 
     @property
     def model(self) -> str:
-        return Scripted.key
+        return KEY
 
     @property
     def provider(self) -> str:
-        return Scripted.key
+        return KEY
 
     def chat(
         self,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from projects.providers.meaning import words
+from projects.providers.scripted.meaning import words
 
 
 class Intent(StrEnum):

@@ -11,15 +11,8 @@ from typing import Any
 from livekit.agents import APIConnectionError, APIConnectOptions, APITimeoutError, tts, utils
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS
 
-from projects.providers.espeak import (
-    MEND,
-    SAMPLE_RATE,
-    Espeak,
-    EspeakOptions,
-    default_voice,
-    espeak_command,
-    speakable,
-)
+from projects.providers.espeak.options import KEY, EspeakOptions
+from projects.providers.espeak.program import MEND, SAMPLE_RATE, default_voice, espeak_command, speakable
 
 _WAV_HEADER_BYTES = 44
 _CHUNK_BYTES = 8192
@@ -39,7 +32,7 @@ class EspeakTTS(tts.TTS[Any]):
 
     @property
     def provider(self) -> str:
-        return Espeak.key
+        return KEY
 
     def synthesize(
         self, text: str, *, conn_options: APIConnectOptions = DEFAULT_API_CONNECT_OPTIONS

@@ -11,15 +11,8 @@ from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS
 
 from molts.errors import BadConfiguration
 from projects.providers.shared.sentences import split_sentences
-from projects.providers.supertonic import (
-    MODEL,
-    SAMPLE_RATE,
-    Supertonic,
-    SupertonicOptions,
-    load_voice,
-    prewarm,
-    voice_language,
-)
+from projects.providers.supertonic.options import KEY, MODEL, SupertonicOptions
+from projects.providers.supertonic.voice import SAMPLE_RATE, load_voice, prewarm, voice_language
 
 
 class SupertonicTTS(tts.TTS[Any]):
@@ -36,7 +29,7 @@ class SupertonicTTS(tts.TTS[Any]):
 
     @property
     def provider(self) -> str:
-        return Supertonic.key
+        return KEY
 
     def prewarm(self) -> None:
         threading.Thread(target=prewarm, name="supertonic-load", daemon=True).start()

@@ -1,8 +1,4 @@
-"""A language model that needs no model: it answers from the agent's own questions, answers and knowledge text.
-
-What was asked is matched by meaning (`meaning`), small talk, the time and the date are understood (`small_talk`), and
-what is not known is said to be not known. Answers are streamed word by word, as a model's would be.
-"""
+"""What the scripted model says: small talk, answers by meaning, and openly that it does not know."""
 
 from __future__ import annotations
 
@@ -10,18 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, field_validator
-
-from projects.providers.base import Credentials, Kind, Options, Persona, ProbeResult, Provider
-from projects.providers.meaning import Match, Matcher, terms
-from projects.providers.phrases import date_in_words, phrases_for, time_in_words
-from projects.providers.small_talk import Heard, Intent, listed, told_name, topic_of, understand
-
-if TYPE_CHECKING:
-    from livekit.agents import llm
+from projects.providers.base import Persona
+from projects.providers.scripted.meaning import Match, Matcher, terms
+from projects.providers.scripted.phrases import date_in_words, phrases_for, time_in_words
+from projects.providers.scripted.small_talk import Heard, Intent, listed, told_name, topic_of, understand
 
 _CERTAIN = 0.85  # an answer that matches so well goes before small talk ("who are you" may be in the list)
 _CLAUSES = re.compile(
@@ -29,44 +18,6 @@ _CLAUSES = re.compile(
 )
 _POINTERS = frozenset(["it", "that", "this", "they", "them", "those", "there", "he", "she", "one", "then"])
 _TOPICS_AT_ONCE = 3
-
-
-class ScriptedOptions(Options):
-    """Settings of the scripted answers."""
-
-    timezone: str = Field(
-        default="", description="zone for the time and date, such as Europe/Berlin; empty: the server's"
-    )
-    delay_ms: int = Field(
-        default=0, ge=0, le=2000, description="pause before each piece of an answer, to mimic a model"
-    )
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, value: str) -> str:
-        if value:
-            try:
-                ZoneInfo(value)
-            except (ZoneInfoNotFoundError, ValueError) as error:
-                raise ValueError(f"{value!r} is not a time zone such as Europe/Berlin") from error
-        return value
-
-
-class Scripted(Provider):
-    key = "scripted"
-    label = "Scripted answers (no model needed)"
-    kinds = frozenset({Kind.LLM})
-    options: ClassVar = {Kind.LLM: ScriptedOptions}
-    local = True
-
-    def build_llm(self, *, options: Options, credentials: Credentials, persona: Persona) -> llm.LLM[Any]:
-        from projects.providers.components.scripted import ScriptedLLM
-
-        assert isinstance(options, ScriptedOptions)
-        return ScriptedLLM(persona=persona, options=options)
-
-    async def probe(self, kind: Kind, *, options: Options, credentials: Credentials) -> ProbeResult:
-        return ProbeResult(True, "always ready", 0)
 
 
 @dataclass(frozen=True)

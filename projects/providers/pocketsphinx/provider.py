@@ -11,25 +11,22 @@ import importlib.util
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from projects.providers.base import Credentials, Kind, Options, Persona, ProbeResult, Provider, Readiness
+from projects.providers.pocketsphinx.options import KEY, PocketSphinxOptions
 from projects.providers.shared.probing import LOAD_SECONDS, timed_probe
 
 if TYPE_CHECKING:
     from livekit.agents import stt
 
 
-class PocketSphinxOptions(Options):
-    """PocketSphinx has no settings: one English model."""
-
-
 class PocketSphinx(Provider):
-    key = "pocketsphinx"
+    key = KEY
     label = "PocketSphinx (offline recogniser of low accuracy, English only)"
     kinds = frozenset({Kind.STT})
     options: ClassVar = {Kind.STT: PocketSphinxOptions}
     local = True
 
     def build_stt(self, *, options: Options, credentials: Credentials, persona: Persona) -> stt.STT[Any]:
-        from projects.providers.components.pocketsphinx import PocketSphinxSTT
+        from projects.providers.pocketsphinx.stt import PocketSphinxSTT
 
         return PocketSphinxSTT()
 
@@ -39,7 +36,7 @@ class PocketSphinx(Provider):
         return Readiness(False, "pocketsphinx is not installed", "Run `make setup`.")
 
     async def probe(self, kind: Kind, *, options: Options, credentials: Credentials) -> ProbeResult:
-        from projects.providers.components.pocketsphinx import Decoder
+        from projects.providers.pocketsphinx.stt import Decoder
 
         async def start() -> str:
             decoder = Decoder()

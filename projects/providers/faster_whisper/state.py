@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from molts.http import EVERY_NETWORK, Limits, fetch
-from projects.providers.speech_protocol import socket_path
+from projects.providers.faster_whisper.protocol import socket_path
 
 MAX_BYTES = 1_000_000
 

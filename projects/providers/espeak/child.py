@@ -1,7 +1,7 @@
 """Child process around the espeak-ng library of the `espeakng-loader` wheel (GPL-3.0).
 
 Reads text on stdin and writes a WAV stream to stdout while it is spoken, with the options of the espeak-ng program that
-`projects.providers.espeak` uses (`-v` voice, `-s` words a minute, `-p` pitch). It imports nothing of molts.
+`projects.providers.espeak.program` runs (`-v` voice, `-s` words a minute, `-p` pitch). It imports nothing of molts.
 """
 
 from __future__ import annotations
