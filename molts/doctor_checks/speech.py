@@ -8,7 +8,7 @@ from molts.doctor_checks.findings import START_IT, Finding, failed, ok, short, w
 from projects.providers import get_provider
 from projects.providers.base import Kind, Readiness
 from projects.providers.faster_whisper.state import SpeechServerSilent, read_state
-from projects.providers.openai_compatible import find_ollama
+from projects.providers.ollama import find_ollama
 
 
 def check_recogniser() -> Finding:

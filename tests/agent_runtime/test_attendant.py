@@ -284,7 +284,7 @@ async def test_a_model_that_takes_its_time_answers(vendor: BrokenVendor) -> None
 
 
 def test_a_model_may_take_longer_than_twelve_seconds() -> None:
-    from projects.providers.openai_compatible import LLMOptions
+    from projects.providers.openai_compatible.options import LLMOptions
 
     assert LLMOptions().first_chunk_timeout > 12
 

@@ -32,7 +32,7 @@ from molts.supervisor.given import Given, Keys, write_private
 from molts.supervisor.names import AGENT, AVATAR, CLOCK, JOBS, MEDIA, PART_NAMES, REDIS, SPEECH, WEB
 from molts.supervisor.process import Part, PartFailed, Supervisor
 from molts.supervisor.stack import Stack
-from projects.providers.openai_compatible import find_ollama
+from projects.providers.ollama import find_ollama
 
 REDIS_DEADLINE = 20.0
 WORKER_DEADLINE = 300.0

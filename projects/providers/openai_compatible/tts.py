@@ -1,10 +1,8 @@
-"""LiveKit's OpenAI plugin with what it lacks: deadlines of its own, our provider keys, and clients that are closed."""
+"""A voice behind OpenAI's protocol: LiveKit's plugin with a request and a deadline of its own."""
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
-from typing import Any
 
 import openai
 from livekit.agents import (
@@ -13,68 +11,17 @@ from livekit.agents import (
     APIError,
     APIStatusError,
     APITimeoutError,
-    stt,
     tts,
     utils,
 )
-from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, NotGivenOr
-from livekit.agents.utils import AudioBuffer
-from livekit.plugins.openai import llm as openai_llm
-from livekit.plugins.openai import stt as openai_stt
+from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS
 from livekit.plugins.openai import tts as openai_tts
 
-from projects.providers.openai_speech import SAMPLE_RATE, SpeechRequest, ask_for_speech
+from projects.providers.openai_compatible.speech import SAMPLE_RATE, SpeechRequest, ask_for_speech
 from projects.providers.shared.deadline import first_audio_within
 from projects.providers.shared.probing import describe
 from projects.providers.shared.sound import UnusableSound
 from projects.providers.shared.sound_reader import SoundReader
-
-
-class CompatibleSTT(openai_stt.STT):
-    """LiveKit's plugin with a deadline of its own (the plugin waits 30 s) that closes its client."""
-
-    def __init__(self, *, key: str, seconds: float, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._key = key
-        self._seconds = seconds
-
-    @property
-    def provider(self) -> str:
-        return self._key
-
-    async def _recognize_impl(
-        self,
-        buffer: AudioBuffer,
-        *,
-        language: NotGivenOr[str | list[str]] = NOT_GIVEN,
-        conn_options: APIConnectOptions,
-    ) -> stt.SpeechEvent:
-        try:
-            async with asyncio.timeout(self._seconds):
-                return await super()._recognize_impl(buffer, language=language, conn_options=conn_options)
-        except TimeoutError:
-            text = f"the recogniser did not answer within {self._seconds:g} s"
-            raise APITimeoutError(text, retryable=False) from None
-
-    async def aclose(self) -> None:
-        await super().aclose()
-        await self._client.close()
-
-
-class CompatibleLLM(openai_llm.LLM):
-    """LiveKit's plugin that names its provider by our key and closes its client."""
-
-    def __init__(self, *, key: str, **settings: Any) -> None:
-        super().__init__(**settings)
-        self._key = key
-
-    @property
-    def provider(self) -> str:
-        return self._key
-
-    async def aclose(self) -> None:
-        await super().aclose()
-        await self._client.close()
 
 
 class CompatibleTTS(openai_tts.TTS):

@@ -1,7 +1,7 @@
-"""Servers that speak OpenAI's protocol: one class, and a preset for each known server.
+"""Servers that speak OpenAI's protocol: one class, from which each known server's derives.
 
-OpenAI, Groq, Ollama, vLLM, llama.cpp, speaches, and any other by its base URL. All calls go through the guarded client,
-so a base URL on a private network works only when the operator allowed it.
+Any other server is used by its base URL. All calls go through the guarded client, so a base URL on a private network
+works only when the operator allowed it.
 """
 
 from __future__ import annotations
@@ -11,70 +11,27 @@ import io
 import wave
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx2
-from pydantic import Field
 
 from molts.errors import BadConfiguration
-from molts.http import Limits, fetch, guarded_async_client
+from molts.http import Limits, guarded_async_client
 from molts.redact import hide_secrets
 from projects.providers.base import Credentials, Kind, Options, Persona, ProbeResult, Provider, Readiness
 from projects.providers.offers import list_offers
-from projects.providers.openai_speech import SAMPLE_RATE as SPEECH_RATE
-from projects.providers.openai_speech import SpeechRequest, ask_for_speech
+from projects.providers.openai_compatible.options import LLMOptions, STTOptions, TTSOptions
+from projects.providers.openai_compatible.speech import SAMPLE_RATE as SPEECH_RATE
+from projects.providers.openai_compatible.speech import SpeechRequest, ask_for_speech
 from projects.providers.shared.probing import timed_probe, vendor_text
 
 if TYPE_CHECKING:
     import openai
     from livekit.agents import llm, stt, tts
 
+
 FORM_OF = {"OGG": "OPUS"}  # the name by which the protocol asks for a form, where it is another
-OLLAMA_ADDRESS = "127.0.0.1"
-OLLAMA_URL = f"http://{OLLAMA_ADDRESS}:11434"
-OLLAMA_HERE = (f"{OLLAMA_ADDRESS}:11434", "localhost:11434")
 _LIMITS = Limits(connect_seconds=5, read_seconds=30, total_seconds=180, max_bytes=50_000_000)
-
-
-class LLMOptions(Options):
-    """Settings of a language model behind OpenAI's protocol."""
-
-    model: str = Field(default="", description="empty: the provider's usual model, where it has one")
-    temperature: float | None = Field(
-        default=None, ge=0, le=2, description="0 is sober, higher is freer; empty: the model's own"
-    )
-    max_tokens: int | None = Field(default=None, ge=1, le=100_000, description="longest answer")
-    reasoning_effort: Literal["", "none", "minimal", "low", "medium", "high"] = Field(
-        default="", description="how long a reasoning model thinks first; empty: its own"
-    )
-    first_chunk_timeout: float = Field(
-        default=20.0, ge=0.5, le=120, description="seconds without a word until it failed"
-    )
-
-
-class STTOptions(Options):
-    """Settings of a recogniser behind OpenAI's protocol."""
-
-    model: str = Field(default="", description="empty: the provider's usual model, where it has one")
-    language: str = Field(default="", description='language code, "auto" to detect it; empty: the agent\'s language')
-    prompt: str = Field(default="", max_length=1000, description="names and terms to expect")
-    timeout: float = Field(default=10.0, ge=0.5, le=120, description="seconds until an utterance counts as failed")
-
-
-class TTSOptions(Options):
-    """Settings of a voice behind OpenAI's protocol."""
-
-    model: str = Field(default="", description="empty: the provider's usual model, where it has one")
-    voice: str = Field(default="", description="empty: the provider's usual voice")
-    speed: float = Field(default=1.0, ge=0.25, le=4, description="1 is the voice's own pace")
-    instructions: str = Field(default="", max_length=1000, description="how to speak, where the model takes it")
-    response_format: Literal["", "mp3", "opus", "aac", "flac", "wav", "pcm"] = Field(
-        default="", description="form of the sound; empty: what the provider does best; pcm must be 24 kHz"
-    )
-    first_audio_timeout: float = Field(
-        default=4.0, ge=0.5, le=60, description="seconds without a sound until it failed"
-    )
 
 
 class OpenAICompatible(Provider):
@@ -92,9 +49,13 @@ class OpenAICompatible(Provider):
     """Those that the vendor documents, where its server does not list them."""
     default_response_format: ClassVar[str] = "mp3"
     max_tokens_name: ClassVar[str] = "max_tokens"
+    strict_tools: ClassVar[bool] = False
+    """Whether it takes the strict form of a tool's schema."""
+    own_networks: ClassVar[tuple[str, ...]] = ()
+    """Networks on which its default address is called without the operator's leave."""
 
     def build_stt(self, *, options: Options, credentials: Credentials, persona: Persona) -> stt.STT[Any]:
-        from projects.providers.components.openai_compatible import CompatibleSTT
+        from projects.providers.openai_compatible.stt import CompatibleSTT
 
         assert isinstance(options, STTOptions)
         language = options.language or persona.language
@@ -110,7 +71,7 @@ class OpenAICompatible(Provider):
         )
 
     def build_llm(self, *, options: Options, credentials: Credentials, persona: Persona) -> llm.LLM[Any]:
-        from projects.providers.components.openai_compatible import CompatibleLLM
+        from projects.providers.openai_compatible.llm import CompatibleLLM
         from projects.providers.shared.deadline import DeadlineLLM
 
         assert isinstance(options, LLMOptions)
@@ -123,12 +84,12 @@ class OpenAICompatible(Provider):
                 reasoning_effort=options.reasoning_effort,
                 extra_body={self.max_tokens_name: options.max_tokens} if options.max_tokens else None,
             ),
-            _strict_tool_schema=self.key == "openai",
+            _strict_tool_schema=self.strict_tools,
         )
         return DeadlineLLM(model, seconds=options.first_chunk_timeout)
 
     def build_tts(self, *, options: Options, credentials: Credentials, persona: Persona) -> tts.TTS[Any]:
-        from projects.providers.components.openai_compatible import CompatibleTTS
+        from projects.providers.openai_compatible.tts import CompatibleTTS
 
         assert isinstance(options, TTSOptions)
         return CompatibleTTS(
@@ -197,7 +158,8 @@ class OpenAICompatible(Provider):
         return client
 
     def _http_client(self, base_url: str) -> httpx2.AsyncClient:
-        return guarded_async_client(limits=_LIMITS, event_hooks=_HOOKS)
+        allowed = self.own_networks if base_url == self.default_base_url else ()
+        return guarded_async_client(limits=_LIMITS, allowed_networks=allowed, event_hooks=_HOOKS)
 
     def _model(self, kind: Kind, name: str) -> str:
         if model := name or self.default_models.get(kind, ""):
@@ -241,98 +203,6 @@ class OpenAICompatible(Provider):
         names = [model.id for model in (await client.models.list()).data]
         offered = f"offers {', '.join(names[:5])}{' and more' if len(names) > 5 else ''}" if names else "names no model"
         return f"It {offered}. No model was tried: choose a model where the key is used."
-
-
-class OpenAI(OpenAICompatible):
-    key = "openai"
-    label = "OpenAI"
-    needs_key = True
-    default_base_url = "https://api.openai.com/v1"
-    default_models: ClassVar = {
-        Kind.STT: "gpt-4o-mini-transcribe",
-        Kind.LLM: "gpt-4.1-mini",
-        Kind.TTS: "gpt-4o-mini-tts",
-    }
-    default_voice = "ash"
-    voices = (
-        *("alloy", "ash", "ballad", "cedar", "coral", "echo", "fable", "marin", "nova", "onyx", "sage", "shimmer"),
-        "verse",
-    )
-    default_response_format = "pcm"  # 24 kHz by its documentation; the first sound comes soonest so
-    max_tokens_name = "max_completion_tokens"
-
-
-class Groq(OpenAICompatible):
-    key = "groq"
-    label = "Groq"
-    needs_key = True
-    default_base_url = "https://api.groq.com/openai/v1"
-    default_models: ClassVar = {
-        Kind.STT: "whisper-large-v3-turbo",
-        Kind.LLM: "llama-3.3-70b-versatile",
-        Kind.TTS: "canopylabs/orpheus-v1-english",
-    }
-    default_voice = "autumn"
-    voices = ("austin", "autumn", "daniel", "diana", "hannah", "troy")
-    default_response_format = "wav"
-    max_tokens_name = "max_completion_tokens"
-
-
-class Ollama(OpenAICompatible):
-    """An Ollama server. Its usual address on this machine needs no leave of the operator: it is ours, not a setting."""
-
-    key = "ollama"
-    label = "Ollama"
-    kinds = frozenset({Kind.LLM})
-    local = True
-    default_base_url = f"{OLLAMA_URL}/v1"
-    default_models: ClassVar = {Kind.LLM: "llama3.2"}
-
-    def own_address(self, url: str) -> str | None:
-        """The usual address when `url` is another way to write it: it is called with leave or without, typed or not."""
-        parts = urlsplit(url)
-        here = parts.scheme == "http" and parts.netloc.lower() in OLLAMA_HERE and not parts.query
-        return self.default_base_url if here and parts.path.rstrip("/") in ("", "/v1") else None
-
-    def _http_client(self, base_url: str) -> httpx2.AsyncClient:
-        if base_url == self.default_base_url:
-            return guarded_async_client(limits=_LIMITS, allowed_networks=[OLLAMA_ADDRESS], event_hooks=_HOOKS)
-        return super()._http_client(base_url)
-
-
-class VLLM(OpenAICompatible):
-    key = "vllm"
-    label = "vLLM"
-    kinds = frozenset({Kind.STT, Kind.LLM})
-
-
-class LlamaCpp(OpenAICompatible):
-    key = "llama_cpp"
-    label = "llama.cpp server"
-    kinds = frozenset({Kind.LLM})
-    default_base_url = "http://127.0.0.1:8080/v1"
-    default_models: ClassVar = {Kind.LLM: "default"}  # it serves the model it was started with, whatever the name
-
-
-class Speaches(OpenAICompatible):
-    key = "speaches"
-    label = "speaches"
-    kinds = frozenset({Kind.STT, Kind.TTS})
-    default_models: ClassVar = {
-        Kind.STT: "Systran/faster-distil-whisper-small.en",
-        Kind.TTS: "speaches-ai/Kokoro-82M-v1.0-ONNX",
-    }
-    default_voice = "af_heart"
-
-
-def find_ollama(base_url: str = OLLAMA_URL) -> tuple[str, list[str]] | None:
-    """Base URL and models of an Ollama on this machine, or None when none answers within half a second."""
-    limits = Limits(connect_seconds=0.3, read_seconds=0.4, total_seconds=0.5, max_bytes=1_000_000)
-    try:
-        answer = fetch(f"{base_url}/api/tags", limits=limits, allowed_networks=[OLLAMA_ADDRESS]).raise_for_status()
-        return f"{base_url}/v1", [str(model["name"]) for model in answer.json()["models"]]
-    except (httpx2.HTTPError, ValueError, KeyError, TypeError):
-        return None
 
 
 def given(**settings: Any) -> dict[str, Any]:
