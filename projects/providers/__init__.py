@@ -54,3 +54,8 @@ def get_provider(key: str) -> Provider:
 def providers_for(kind: Kind) -> list[Provider]:
     """Providers that serve `kind`, in the order of the registry."""
     return [provider for provider in map(get_provider, PROVIDERS) if kind in provider.kinds]
+
+
+def last_resort(kind: Kind) -> Provider:
+    """The provider of `kind` that is always there."""
+    return next(provider for provider in providers_for(kind) if provider.last_resort)

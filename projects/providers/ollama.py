@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from molts.http import Limits, fetch
-from projects.providers.base import Kind
+from projects.providers.base import Kind, ServerHere
 from projects.providers.openai_compatible.provider import OpenAICompatible
 
 OLLAMA_ADDRESS = "127.0.0.1"
@@ -25,6 +25,7 @@ class Ollama(OpenAICompatible):
     local = True
     default_base_url = f"{OLLAMA_URL}/v1"
     own_networks = (OLLAMA_ADDRESS,)
+    looks_here = True
     default_models: ClassVar = {Kind.LLM: "llama3.2"}
 
     def own_address(self, url: str) -> str | None:
@@ -32,6 +33,10 @@ class Ollama(OpenAICompatible):
         parts = urlsplit(url)
         here = parts.scheme == "http" and parts.netloc.lower() in OLLAMA_HERE and not parts.query
         return self.default_base_url if here and parts.path.rstrip("/") in ("", "/v1") else None
+
+    def find_here(self) -> ServerHere | None:
+        found = find_ollama()
+        return ServerHere(found[1], "ollama pull llama3.2") if found else None
 
 
 def find_ollama(base_url: str = OLLAMA_URL) -> tuple[str, list[str]] | None:

@@ -14,9 +14,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from molts.errors import MoltsError
-from projects.providers.faster_whisper import weights
-from projects.providers.faster_whisper.options import default_model
-from projects.providers.supertonic import weights as voice
+from projects.providers import PROVIDERS, get_provider
+from projects.providers.base import Weights
 
 REPORT_EVERY_SECONDS = 1.0
 
@@ -29,9 +28,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         report = Report(self.stdout.write, as_json=options["json"])
-        if not options["json"] and voice.model_path() is None:
-            voice.ask_terms()  # asks on a terminal only
-        say_about_voice(report)
+        say_terms(report, may_ask=not options["json"])
         wanted = missing_models()
         if not wanted:
             report.done("speech", "every chosen model is here")
@@ -40,14 +37,14 @@ class Command(BaseCommand):
             sys.exit(1)
 
 
-def say_about_voice(report: Report) -> None:
+def say_terms(report: Report, *, may_ask: bool) -> None:
     """The terms before anything is fetched under them; without a yes, how to see and accept them."""
-    if voice.model_path() is not None:
-        return
-    if voice.terms_accepted():
-        report.note("natural voice", voice.TERMS)
-    else:
-        report.note("natural voice", "not fetched. `manage.py fetch_models` on a terminal shows its terms and asks")
+    for weights in _missing():
+        if not weights.terms:
+            continue
+        accepted = weights.ask() if may_ask and weights.ask else weights.accepted
+        refused = "not fetched. `manage.py fetch_models` on a terminal shows its terms and asks"
+        report.note(weights.name, weights.terms if accepted else refused)
 
 
 Download = Callable[[Callable[[int, int], None]], object]
@@ -55,13 +52,11 @@ Download = Callable[[Callable[[int, int], None]], object]
 
 def missing_models() -> dict[str, Download]:
     """What is chosen and not on this machine: a name for people, and the function that fetches it."""
-    wanted: dict[str, Download] = {}
-    whisper = default_model()
-    if weights.model_path(whisper) is None:
-        wanted[f"recogniser ({whisper})"] = lambda progress: weights.download(whisper, progress)
-    if voice.model_path() is None and voice.terms_accepted():
-        wanted["natural voice"] = voice.download
-    return wanted
+    return {weights.name: weights.fetch for weights in _missing() if weights.accepted}
+
+
+def _missing() -> list[Weights]:
+    return [weights for key in PROVIDERS if (weights := get_provider(key).missing_weights())]
 
 
 def fetch(name: str, download: Download, report: Report) -> bool:

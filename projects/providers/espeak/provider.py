@@ -28,6 +28,7 @@ class Espeak(Provider):
     kinds = frozenset({Kind.TTS})
     options: ClassVar = {Kind.TTS: EspeakOptions}
     local = True
+    last_resort = True
 
     def build_tts(self, *, options: Options, credentials: Credentials, persona: Persona) -> tts.TTS[Any]:
         from projects.providers.espeak.tts import EspeakTTS

@@ -9,12 +9,13 @@ text, and segments that look like silence, guesswork or a loop are dropped.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from projects.providers.base import Credentials, Kind, Options, Persona, ProbeResult, Provider, Readiness
-from projects.providers.faster_whisper.model import decode_silence, load_model
+from projects.providers.base import Credentials, Kind, Options, Persona, ProbeResult, Provider, Readiness, Weights
+from projects.providers.faster_whisper import weights
+from projects.providers.faster_whisper.model import decode_silence, load_model, prewarm
 from projects.providers.faster_whisper.options import KEY, WhisperOptions, default_model, model_key
 from projects.providers.faster_whisper.weights import MEND, at_hand, model_path
 from projects.providers.shared.probing import LOAD_SECONDS, timed_probe
@@ -44,6 +45,21 @@ class FasterWhisper(Provider):
         if folder is None:
             return Readiness(False, f"Whisper model {name} is not here", MEND)
         return Readiness(True, str(folder) if serving == name else f"{folder}, until {name} is here")
+
+    def libraries(self) -> Sequence[str]:
+        from django.conf import settings
+
+        # The speech server has it, where there is one, and a conversation needs it only while that is away.
+        return () if settings.MOLTS_SPEECH_URL else ("faster_whisper",)
+
+    def prewarm(self) -> None:
+        prewarm()
+
+    def missing_weights(self) -> Weights | None:
+        name = default_model()
+        if model_path(name):
+            return None
+        return Weights(f"recogniser ({name})", lambda progress: weights.download(name, progress))
 
     def usual(self, kind: Kind) -> Mapping[str, str]:
         name = default_model()

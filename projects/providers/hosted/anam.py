@@ -26,7 +26,7 @@ class Anam(HostedFace):
     options = {Kind.AVATAR: AnamOptions}
     required = ("avatar_id",)
     plugin = "livekit.plugins.anam"
-    api_url = "https://api.anam.ai"
+    default_base_url = "https://api.anam.ai"
     probe_path = "/v1/avatars?perPage=1"
     key_header = "Authorization"
     key_prefix = "Bearer "

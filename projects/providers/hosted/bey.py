@@ -24,7 +24,7 @@ class BeyondPresence(HostedFace):
     label = "Beyond Presence"
     options = {Kind.AVATAR: BeyOptions}
     plugin = "livekit.plugins.bey"
-    api_url = "https://api.bey.dev"
+    default_base_url = "https://api.bey.dev"
     probe_path = "/v1/auth/verify"
 
     async def make(self, options: Options, credentials: Credentials, identity: str) -> AvatarSession[Any]:

@@ -30,7 +30,7 @@ class BitHuman(HostedFace):
     options = {Kind.AVATAR: BitHumanOptions}
     required = ("avatar_id",)
     plugin = "livekit.plugins.bithuman"
-    api_url = "https://api.bithuman.ai"
+    default_base_url = "https://api.bithuman.ai"
     key_header = "api-secret"
     token_path = "/v1/runtime-tokens/mint"  # noqa: S105 - an address
     start_path = "/v1/runtime-tokens/request"

@@ -25,7 +25,7 @@ class DID(HostedFace):
     options = {Kind.AVATAR: DIDOptions}
     required = ("agent_id",)
     plugin = "livekit.plugins.did"
-    api_url = "https://api.d-id.com"
+    default_base_url = "https://api.d-id.com"
     probe_path = "/credits"
     key_header = "Authorization"
     key_prefix = "Basic "

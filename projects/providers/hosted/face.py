@@ -30,11 +30,11 @@ class HostedFace(Provider):
 
     kinds = frozenset({Kind.AVATAR})
     needs_key = True
+    takes_base_url = True
     options: ClassVar[Mapping[Kind, type[Options]]] = {}
 
     plugin: ClassVar[str]
     """Module of the vendor's LiveKit plugin."""
-    api_url: ClassVar[str]
     probe_path: ClassVar[str] = ""
     """A GET that costs nothing and fails for a wrong key; unused where `_call` asks otherwise."""
     key_header: ClassVar[str] = "x-api-key"
@@ -80,7 +80,7 @@ class HostedFace(Provider):
         raise NotImplementedError
 
     def url(self, credentials: Credentials) -> str:
-        return (credentials.base_url or self.api_url).rstrip("/")
+        return (credentials.base_url or self.default_base_url).rstrip("/")
 
     async def probe(self, kind: Kind, *, options: Options, credentials: Credentials) -> ProbeResult:
         return await timed_probe(lambda: self._call(credentials))

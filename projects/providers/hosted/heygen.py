@@ -33,7 +33,7 @@ class HeyGen(HostedFace):
     options = {Kind.AVATAR: HeyGenOptions}
     required = ("avatar_id",)
     plugin = "livekit.plugins.liveavatar"
-    api_url = "https://api.liveavatar.com"
+    default_base_url = "https://api.liveavatar.com"
     probe_path = "/v1/users/credits"
     key_header = "X-API-KEY"
 

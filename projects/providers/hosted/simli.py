@@ -27,7 +27,7 @@ class Simli(HostedFace):
     options = {Kind.AVATAR: SimliOptions}
     required = ("face_id",)
     plugin = "livekit.plugins.simli"
-    api_url = "https://api.simli.ai"
+    default_base_url = "https://api.simli.ai"
     probe_path = "/faces"
     key_header = "x-simli-api-key"
 

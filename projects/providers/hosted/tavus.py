@@ -26,7 +26,7 @@ class Tavus(HostedFace):
     label = "Tavus"
     options = {Kind.AVATAR: TavusOptions}
     plugin = "livekit.plugins.tavus"
-    api_url = "https://tavusapi.com"
+    default_base_url = "https://tavusapi.com"
     probe_path = "/v2/faces?limit=1"
 
     async def make(self, options: Options, credentials: Credentials, identity: str) -> AvatarSession[Any]:

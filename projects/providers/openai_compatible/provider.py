@@ -42,7 +42,7 @@ class OpenAICompatible(Provider):
     kinds = frozenset({Kind.STT, Kind.LLM, Kind.TTS})
     options: ClassVar[Mapping[Kind, type[Options]]] = {Kind.STT: STTOptions, Kind.LLM: LLMOptions, Kind.TTS: TTSOptions}
 
-    default_base_url: ClassVar[str] = ""
+    takes_base_url = True
     default_models: ClassVar[Mapping[Kind, str]] = {}
     default_voice: ClassVar[str] = "alloy"
     voices: ClassVar[tuple[str, ...]] = ()

@@ -24,6 +24,7 @@ class PocketSphinx(Provider):
     kinds = frozenset({Kind.STT})
     options: ClassVar = {Kind.STT: PocketSphinxOptions}
     local = True
+    last_resort = True
 
     def build_stt(self, *, options: Options, credentials: Credentials, persona: Persona) -> stt.STT[Any]:
         from projects.providers.pocketsphinx.stt import PocketSphinxSTT

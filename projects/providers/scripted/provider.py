@@ -21,6 +21,7 @@ class Scripted(Provider):
     kinds = frozenset({Kind.LLM})
     options: ClassVar = {Kind.LLM: ScriptedOptions}
     local = True
+    last_resort = True
 
     def build_llm(self, *, options: Options, credentials: Credentials, persona: Persona) -> llm.LLM[Any]:
         from projects.providers.scripted.llm import ScriptedLLM

@@ -11,10 +11,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from molts.errors import BadConfiguration
-from projects.providers.base import Credentials, Kind, Options, Persona, ProbeResult, Provider, Readiness
+from projects.providers.base import Credentials, Kind, Options, Persona, ProbeResult, Provider, Readiness, Weights
 from projects.providers.shared.probing import LOAD_SECONDS, timed_probe
 from projects.providers.supertonic.options import KEY, SupertonicOptions
-from projects.providers.supertonic.weights import FETCH, INSTALL, model_path
+from projects.providers.supertonic.voice import prewarm
+from projects.providers.supertonic.weights import (
+    FETCH,
+    INSTALL,
+    TERMS,
+    ask_terms,
+    download,
+    model_path,
+    terms_accepted,
+)
 
 if TYPE_CHECKING:
     from livekit.agents import tts
@@ -43,6 +52,14 @@ class Supertonic(Provider):
         if folder is None:
             return Readiness(False, "The weights of Supertonic are not here", FETCH)
         return Readiness(True, str(folder))
+
+    def prewarm(self) -> None:
+        prewarm()
+
+    def missing_weights(self) -> Weights | None:
+        if model_path():
+            return None
+        return Weights("natural voice", download, TERMS, terms_accepted(), ask_terms)
 
     async def offers(self, kind: Kind, *, credentials: Credentials) -> Mapping[str, Sequence[str]]:
         return {"voice": [f"{letter}{number}" for letter in "FM" for number in range(1, 6)]}
