@@ -1,7 +1,7 @@
-"""What is peculiar to a provider stands in its room, the module or folder that its class is in. Read from the source.
+"""What is peculiar to a provider stands in its home, the module or folder that its class is in. Read from the source.
 
 Others ask its class (`last_resort`, `takes_base_url`, ...): neither its name stands in their code nor do they import
-its room. The registry and the default chain name providers because that is what they are; who else may is listed.
+its home. The registry and the default chain name providers because that is what they are; who else may is listed.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import pytest
 from projects.providers import PROVIDERS, get_provider
 from tests.test_imports import TREES, imports_in, package_of
 
-ROOMS = {name: path.rpartition(".")[0].removesuffix(".provider") for name, path in PROVIDERS.items()}
+HOMES = {name: path.rpartition(".")[0].removesuffix(".provider") for name, path in PROVIDERS.items()}
 REGISTRY = "projects.providers"
 DEFAULT_CHAIN = ("avatars.services", "default_pipeline")
 
 ALLOWED = {
-    # The recogniser's server is the other half of its room: it hears with the same weights and gates.
+    # The recogniser's server is the other half of its home: it hears with the same weights and gates.
     ("agent_runtime.speech", "faster_whisper"): "the server itself",
     ("agent_runtime.management.commands.run_speech", "faster_whisper"): "starts the server",
     ("agent_runtime.management.commands.measure_stt", "faster_whisper"): "measures what the server hears",
@@ -33,13 +33,13 @@ ALLOWED = {
 """(module or folder, provider): why it knows that one."""
 
 
-def is_within(module: str, room: str) -> bool:
-    return module == room or module.startswith(f"{room}.")
+def is_within(module: str, folder: str) -> bool:
+    return module == folder or module.startswith(f"{folder}.")
 
 
-def room_of(module: str) -> str | None:
-    """The provider in whose room a module is."""
-    return next((name for name, room in ROOMS.items() if is_within(module, room)), None)
+def owner_of(module: str) -> str | None:
+    """The provider in whose home a module is."""
+    return next((name for name, home in HOMES.items() if is_within(module, home)), None)
 
 
 def derives_from(provider: str | None, other: str) -> bool:
@@ -49,7 +49,7 @@ def derives_from(provider: str | None, other: str) -> bool:
 
 def named(tree: ast.AST, module: str, package: str) -> Iterator[tuple[int, str]]:
     """Where a module names a provider: line and provider. `"espeak"`, `"projects.providers.espeak.tts.EspeakTTS"` and
-    every way to import from its room."""
+    every way to import from its home."""
     in_default_chain = {
         id(child)
         for node in ast.walk(tree)
@@ -58,17 +58,17 @@ def named(tree: ast.AST, module: str, package: str) -> Iterator[tuple[int, str]]
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in in_default_chain:
-            provider = node.value if node.value in PROVIDERS else room_of(node.value)
+            provider = node.value if node.value in PROVIDERS else owner_of(node.value)
             if provider is not None:
                 yield node.lineno, provider
     for each in imports_in(tree, module, package):
-        if (provider := room_of(each.imported)) is not None:
+        if (provider := owner_of(each.imported)) is not None:
             yield each.line, provider
 
 
 def strangers(tree: ast.AST, module: str, package: str) -> Iterator[tuple[int, str]]:
     """Where it names one that is not its own, nor the one that its own derives from."""
-    own = room_of(module)
+    own = owner_of(module)
     for line, provider in named(tree, module, package):
         if provider != own and not derives_from(own, provider):
             yield line, provider
@@ -86,7 +86,7 @@ def allowance(module: str, provider: str) -> tuple[str, str] | None:
     return next((key for key in ALLOWED if is_within(module, key[0]) and provider == key[1]), None)
 
 
-def test_nobody_names_a_provider_outside_its_room() -> None:
+def test_nobody_names_a_provider_outside_its_home() -> None:
     wrong = [each for each in FOUND if allowance(each[0], each[2]) is None]
     assert not wrong, "".join(f"\n{module}:{line} knows {provider}" for module, line, provider in wrong)
 
@@ -95,10 +95,10 @@ def test_every_allowance_is_needed() -> None:
     assert {allowance(module, provider) for module, _, provider in FOUND} == set(ALLOWED)
 
 
-def test_each_provider_has_a_room_of_its_own() -> None:
-    assert len(set(ROOMS.values())) == len(PROVIDERS)
-    assert all(room in TREES for room in ROOMS.values())
-    assert not [name for name, room in ROOMS.items() if room_of(room) != name]
+def test_each_provider_has_a_home_of_its_own() -> None:
+    assert len(set(HOMES.values())) == len(PROVIDERS)
+    assert all(home in TREES for home in HOMES.values())
+    assert not [name for name, home in HOMES.items() if owner_of(home) != name]
 
 
 def test_what_is_shared_knows_no_vendor() -> None:
