@@ -7,14 +7,14 @@ from django.conf import settings
 from avatars.services import default_pipeline
 from molts.doctor_checks.findings import START_IT, Finding, failed, ok, short, warning
 from projects.providers import get_provider, providers_for
-from projects.providers.base import Kind, Provider, Readiness
+from projects.providers.base import Kind, Readiness
 from projects.providers.faster_whisper.state import SpeechServerSilent, read_state
 
 
 def check_recogniser() -> Finding:
-    first, best, _, last = _default_chain(Kind.STT)
+    (name, best), (_, last) = _best_and_last(Kind.STT)
     if best.ready:
-        return ok(f"{first.short_label}: {best.text}")
+        return ok(f"{name}: {best.text}")
     if last.ready:
         return warning(f"{best.text}; until then the offline recogniser serves, which often errs", best.mend)
     return failed(f"{best.text}; {last.text}", f"{best.mend} {last.mend}")
@@ -49,11 +49,11 @@ def check_speech_server() -> Finding:
 
 
 def check_voices() -> Finding:
-    first, best, simplest, last = _default_chain(Kind.TTS)
+    (name, best), (simplest, last) = _best_and_last(Kind.TTS)
     if best.ready:
-        return ok(first.short_label + (f" and {simplest.short_label}" if last.ready else ""))
+        return ok(name + (f" and {simplest}" if last.ready else ""))
     if last.ready:
-        return warning(f"{best.text}; {simplest.short_label} speaks", best.mend)
+        return warning(f"{best.text}; {simplest} speaks", best.mend)
     return failed(f"{best.text}; {last.text}", last.mend)
 
 
@@ -70,12 +70,12 @@ def check_language_models() -> Finding:
     return ok("; ".join([*here, "scripted answers", *away]))
 
 
-def _default_chain(kind: Kind) -> tuple[Provider, Readiness, Provider, Readiness]:
-    """The best and the last rung of what an agent runs on where nothing was chosen, and whether they serve."""
+def _best_and_last(kind: Kind) -> tuple[tuple[str, Readiness], tuple[str, Readiness]]:
+    """The ends of the chain that serves where nothing was chosen: what they are called, and whether they serve."""
     rungs = default_pipeline()[kind]
-    best, last = get_provider(rungs[0].provider), get_provider(rungs[-1].provider)
-    return best, _readiness(best, kind), last, _readiness(last, kind)
+    return _readiness(rungs[0].provider, kind), _readiness(rungs[-1].provider, kind)
 
 
-def _readiness(provider: Provider, kind: Kind) -> Readiness:
-    return provider.readiness(kind, provider.parse_options(kind, {}))
+def _readiness(key: str, kind: Kind) -> tuple[str, Readiness]:
+    provider = get_provider(key)
+    return provider.short_label, provider.readiness(kind, provider.parse_options(kind, {}))
