@@ -38,7 +38,7 @@ from projects.models import ApiKey, AuditEntry, Member, Project, ProviderKey
 from projects.offers import offers_view
 from projects.probes import KindProbe, check_probe_rate, probe_connection
 from projects.providers import PROVIDERS, get_provider
-from projects.providers.base import Credentials, Provider
+from projects.providers.base import Credentials
 from projects.scoped_admin import (
     CHOSEN_PROJECT,
     ScopedAdmin,
@@ -265,12 +265,8 @@ def runs_server(request: HttpRequest) -> bool:
     return bool(request.user.is_active and request.user.is_superuser)
 
 
-def _takes_credentials(provider: Provider) -> bool:
-    return provider.needs_key or not provider.local or hasattr(provider, "default_base_url")
-
-
 def _provider_choices() -> list[tuple[str, str]]:
-    providers = [provider for provider in map(get_provider, PROVIDERS) if _takes_credentials(provider)]
+    providers = [provider for provider in map(get_provider, PROVIDERS) if provider.takes_key]
     return [("", "Choose a provider"), *((provider.key, provider.label) for provider in providers)]
 
 
@@ -321,7 +317,7 @@ class ProviderKeyForm(ScopedForm):
         provider = get_provider(cleaned["provider"])
         if provider.needs_key and not cleaned["secret"] and not self.instance.secret_cipher:
             self.add_error("secret", f"{provider.label} needs a secret.")
-        if getattr(provider, "default_base_url", None) == "" and not cleaned["base_url"]:
+        if provider.takes_base_url and not provider.default_base_url and not cleaned["base_url"]:
             self.add_error("base_url", f"{provider.label} has no address of its own: give its base URL.")
         return cleaned
 

@@ -15,8 +15,13 @@ from typing import TYPE_CHECKING, Any
 from molts.errors import BadConfiguration, MoltsError
 from projects.providers import get_provider
 from projects.providers.base import KeyedRung, Kind, Persona
-from projects.providers.livekit_private import active_component, leave_metrics_to_wrapped, note_available, wrapped
-from projects.providers.speaking import in_words
+from projects.providers.shared.livekit_private import (
+    active_component,
+    leave_metrics_to_wrapped,
+    note_available,
+    wrapped,
+)
+from projects.providers.shared.speaking import in_words
 
 if TYPE_CHECKING:
     from livekit.agents import llm, stt, tts, vad
@@ -189,7 +194,7 @@ def _combine(kind: Kind, components: list[Component], vad: vad.VAD | None) -> tu
 def _combine_stt(components: list[stt.STT[Any]], vad: vad.VAD | None) -> tuple[Component, Component]:
     from livekit.agents import stt
 
-    from projects.providers.components.live import LiveAdapter
+    from projects.providers.shared.live import LiveAdapter
 
     if len(components) == 1:
         only = components[0]
@@ -229,7 +234,7 @@ def _combine_llm(components: list[llm.LLM[Any]]) -> tuple[Component, Component]:
 def _combine_tts(components: list[tts.TTS[Any]]) -> tuple[Component, Component]:
     from livekit.agents import tts
 
-    from projects.providers.components.sentences import speaking_in_pieces
+    from projects.providers.shared.pieces import speaking_in_pieces
 
     voices = [speaking_in_pieces(component) for component in components]
     if len(voices) == 1:

@@ -31,9 +31,9 @@ from agent_runtime.pipeline import (
     room_options,
 )
 from molts.errors import BadConfiguration
-from projects.providers.audio import RECOGNISER_RATE
 from projects.providers.base import PIPELINE, Credentials, KeyedRung, Kind, Persona
 from projects.providers.chains import AvailabilityChange, BuiltRung
+from projects.providers.shared.audio import RECOGNISER_RATE
 from sessions.spec import HistoryLine, SessionSpec, TurnTaking
 from tests.agent_runtime.avatar.test_heard import Plugin
 from tests.agent_runtime.stack import MICRO_WHISPER

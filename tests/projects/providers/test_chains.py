@@ -240,7 +240,7 @@ async def test_closing_ends_children(speak: Speak) -> None:
 
 
 def _sphinxes(process: Any) -> list[Any]:
-    return [child for child in process.children() if "pocketsphinx_child" in " ".join(child.cmdline())]
+    return [child for child in process.children() if "pocketsphinx/child" in " ".join(child.cmdline())]
 
 
 async def test_a_chain_takes_part_in_a_whole_answer(speak: Speak, micro_whisper: Path) -> None:

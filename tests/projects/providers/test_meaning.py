@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from projects.providers.meaning import (
+from projects.providers.scripted.meaning import (
     Matcher,
     knowledge_sentences,
     likeness,
