@@ -26,9 +26,11 @@ from molts.errors import HIDDEN
 SHORTEST_SECRET = 6
 MOST_SECRETS = 500
 # What nobody told us about but what is a secret by its looks: bearer tokens, JSON web tokens, vendors' keys, passwords
-# inside URLs.
+# inside URLs. Strangers choose what is read: however long, it is gone through once. So what begins like a web token is
+# taken to its end, and stays when the group after it is missing; a pattern that fails there would begin anew at each
+# "eyJ" inside.
 LOOKS_SECRET = (
-    r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+",
+    r"eyJ[A-Za-z0-9_-]{8,}(\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+)?",
     r"(?<=[Bb]earer )[A-Za-z0-9._~+/=-]{8,}",
     r"\bsk-[A-Za-z0-9_-]{12,}",
     r"\bmolts_[A-Za-z0-9_-]{12,}",
@@ -69,7 +71,7 @@ class Redactor:
             if form in text:
                 text = text.replace(form, HIDDEN)
         for pattern in self._looks:
-            text = pattern.sub(HIDDEN, text)
+            text = pattern.sub(_hidden_if_whole, text)
         return text
 
 
@@ -172,6 +174,11 @@ def _cleaned(value: Any, depth: int = 0) -> Any:
         case _:
             text = f"{value!r} {value}"
     return value if (shown := hide_secrets(text)) == text else shown
+
+
+def _hidden_if_whole(found: re.Match[str]) -> str:
+    """What stands for a piece that one of `LOOKS_SECRET` found: itself where it has a group that found nothing."""
+    return HIDDEN if all(found.groups()) else found.group()
 
 
 def _forms(secret: str) -> Iterator[str]:
