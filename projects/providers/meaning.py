@@ -368,6 +368,7 @@ class Sentence:
 
 
 _BULLET = re.compile(r"^(?:[-*•]|\d+[.)])\s+")
+_EMPHASIS = re.compile(r"[*_`]{1,2}(\S.{0,200}?\S|\S)[*_`]{1,2}")  # a mark alone has its end sought no farther
 
 
 def knowledge_sentences(text: str) -> list[Sentence]:
@@ -384,6 +385,6 @@ def knowledge_sentences(text: str) -> list[Sentence]:
             heading = line.lstrip("#").strip()
             paragraph += 1
             continue
-        line = re.sub(r"[*_`]{1,2}(\S.*?\S|\S)[*_`]{1,2}", r"\1", _BULLET.sub("", line))
+        line = _EMPHASIS.sub(r"\1", _BULLET.sub("", line))
         sentences.extend(Sentence(part, heading, paragraph) for part in split_sentences(line))
     return sentences

@@ -223,3 +223,19 @@ def test_it_stays_fast_with_much_knowledge() -> None:
     started = time.perf_counter()
     matcher.best("tell me about the price of item seven please")
     assert time.perf_counter() - started < 2  # far above what it takes; guards against a change of order
+
+
+PROSE = "The museum opens at nine, e.g. for visitors who come early. On Sundays it opens at ten. "
+
+
+@pytest.mark.parametrize(
+    "piece", [PROSE, "!", "?!", "...", "*b ", "_b ", "`b `", "**", "z. B. ", "\u201d", "! ", "。"], ids=repr
+)
+def test_a_paragraph_without_end_is_read_once(piece: str) -> None:
+    """What an agent knows may be 200,000 letters, pasted without a line's end. Read anew for each sentence it took
+    longer than a conversation waits for its agent, and stood the web part still when a question was tried."""
+    text = (piece * (100_000 // len(piece) + 1))[:100_000]
+    began = time.thread_time()
+    sentences = knowledge_sentences(text)
+    assert time.thread_time() - began < 3, "minutes, where it is read anew for each sentence"
+    assert sentences
