@@ -48,20 +48,24 @@ class Redactor:
     def __init__(self, secrets: Iterable[str] = (), *, looks: Iterable[str] = LOOKS_SECRET) -> None:
         self._lock = threading.Lock()
         self._known: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        self._kept: set[str] = set()
         self._forms: tuple[str, ...] = ()
         self._looks = [re.compile(pattern) for pattern in looks]
         for secret in secrets:
             self.add(secret)
 
-    def add(self, secret: str) -> None:
-        """Know `secret` from now on. Of very many, those of which nothing was heard for longest are forgotten."""
+    def add(self, secret: str, *, keep: bool = False) -> None:
+        """Know `secret` from now on. Of very many, those of which nothing was heard for longest are forgotten, unless
+        they were to `keep`: anybody who may type a key can make others be forgotten."""
         if len(secret) < SHORTEST_SECRET:
             return
         with self._lock:
+            if keep:
+                self._kept.add(secret)
             if secret not in self._known:
                 self._known[secret] = tuple(_forms(secret))
-                if len(self._known) > MOST_SECRETS:
-                    self._known.popitem(last=False)
+                if len(self._known) - len(self._kept) > MOST_SECRETS:
+                    del self._known[next(each for each in self._known if each not in self._kept)]
                 every = {form for forms in self._known.values() for form in forms}
                 self._forms = tuple(sorted(every, key=len, reverse=True))
             self._known.move_to_end(secret)
@@ -78,9 +82,9 @@ class Redactor:
 _live = Redactor()
 
 
-def remember_secret(secret: str) -> None:
-    """Keep `secret` out of every text from now on, in this process."""
-    _live.add(secret)
+def remember_secret(secret: str, *, keep: bool = False) -> None:
+    """Keep `secret` out of every text from now on, in this process. `keep`: however many others follow."""
+    _live.add(secret, keep=keep)
 
 
 def remember_own_secrets(name: str, value: Any) -> None:
@@ -94,9 +98,9 @@ def remember_own_secrets(name: str, value: Any) -> None:
             for each in value:
                 remember_own_secrets(name, each)
         case str() if "://" in value:
-            remember_secret(_password(value))
+            remember_secret(_password(value), keep=True)
         case str() if name.endswith(SECRET_SETTINGS):
-            remember_secret(value)
+            remember_secret(value, keep=True)
 
 
 def hide_secrets(text: str) -> str:

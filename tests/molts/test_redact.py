@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import pytest
 
+from molts import redact
 from molts.errors import HIDDEN
 from molts.redact import Redactor, SecretFilter, hide_secrets, remember_own_secrets, remember_secret
 
@@ -70,10 +71,10 @@ def test_what_only_begins_like_a_web_token_stays() -> None:
 )
 def test_a_long_text_of_strangers_costs_no_more_than_it_is_long(piece: str) -> None:
     """An address of 30 KB that is logged stood all of the web part still for ten seconds."""
-    redact = Redactor()
+    redactor = Redactor()
     for text in (piece * (300_000 // len(piece)), "eyJ" * 50_000 + "." + piece * (150_000 // len(piece))):
         began = time.thread_time()
-        redact(text)
+        redactor(text)
         assert time.thread_time() - began < 2, "minutes, where each beginning is followed to the end"
 
 
@@ -87,11 +88,23 @@ def test_each_line_of_a_long_secret_is_one() -> None:
 
 
 def test_it_knows_many_and_forgets_the_oldest() -> None:
-    redact = Redactor(f"secret-number-{number:05d}" for number in range(600))
-    assert redact("secret-number-00599") == HIDDEN
-    assert redact("secret-number-00001") == "secret-number-00001"
-    redact.add("abc")  # too short: it would black out words
-    assert redact("abc") == "abc"
+    redactor = Redactor(f"secret-number-{number:05d}" for number in range(600))
+    assert redactor("secret-number-00599") == HIDDEN
+    assert redactor("secret-number-00001") == "secret-number-00001"
+    redactor.add("abc")  # too short: it would black out words
+    assert redactor("abc") == "abc"
+
+
+def test_the_settings_own_secrets_are_not_forgotten_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may test a connection types as many keys as he likes."""
+    monkeypatch.setattr(redact, "MOST_SECRETS", 20)
+    monkeypatch.setattr(redact, "_live", Redactor())
+    remember_own_secrets("SECRET_KEY", "own-canary-key")
+    remember_own_secrets("REDIS_URL", "redis://:redis-canary-pw@127.0.0.1:6379/0")
+    for number in range(30):
+        remember_secret(f"typed-by-somebody-{number:02d}")
+    shown = hide_secrets("own-canary-key redis-canary-pw typed-by-somebody-00 typed-by-somebody-29")
+    assert shown == f"{HIDDEN} {HIDDEN} typed-by-somebody-00 {HIDDEN}"
 
 
 def test_the_settings_own_secrets_are_known() -> None:
