@@ -242,18 +242,20 @@ class Matcher:
 
     def __init__(self, answers: Iterable[tuple[str, str]], knowledge: str = "", language: str = "en") -> None:
         self._language = language
-        self._candidates = [
-            _Candidate(
-                text=answer,
-                source="answer",
-                index=index,
-                question=tuple(terms(variant, language)),
-                support=tuple(terms(answer, language)),
-                literal=tuple(words(variant)),
-            )
-            for index, (question, answer) in enumerate(answers)
-            for variant in _variants(question)
-        ]
+        self._candidates: list[_Candidate] = []
+        for index, (question, answer) in enumerate(answers):
+            support = tuple(terms(answer, language))
+            self._candidates += [
+                _Candidate(
+                    text=answer,
+                    source="answer",
+                    index=index,
+                    question=tuple(terms(variant, language)),
+                    support=support,
+                    literal=tuple(words(variant)),
+                )
+                for variant in _variants(question)
+            ]
         self.sentences = knowledge_sentences(knowledge)
         for index, sentence in enumerate(self.sentences):
             self._candidates.append(

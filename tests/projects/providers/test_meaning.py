@@ -4,8 +4,10 @@ import time
 
 import pytest
 
+from projects.providers import meaning
 from projects.providers.meaning import (
     Matcher,
+    Term,
     knowledge_sentences,
     likeness,
     stem,
@@ -239,3 +241,18 @@ def test_a_paragraph_without_end_is_read_once(piece: str) -> None:
     sentences = knowledge_sentences(text)
     assert time.thread_time() - began < 3, "minutes, where it is read anew for each sentence"
     assert sentences
+
+
+def test_an_answer_is_read_once_however_many_wordings_its_question_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def noted(text: str, language: str = "en") -> list[Term]:
+        read.append(text)
+        return terms(text, language)
+
+    monkeypatch.setattr(meaning, "terms", noted)
+    matcher = Matcher([("Are you open? | When do you open? | Opening hours", "From nine to five.")])
+    assert read.count("From nine to five.") == 1
+    found = matcher.best("when are you open")
+    assert found
+    assert found.text == "From nine to five."
