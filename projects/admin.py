@@ -21,7 +21,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonR
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
@@ -335,7 +335,7 @@ class ProviderKeyAdmin(ScopedAdmin):
     """A key can be tried before it is saved, after, and from the list."""
 
     form = ProviderKeyForm
-    list_display = ("name", "project", "provider_label", "base_url", "stored_secret", "updated_at", "test_button")
+    list_display = ("name", "project", "provider_label", "address", "stored_secret", "updated_at", "test_button")
     list_select_related = ("project",)
     list_filter = (("project", ScopedRelatedFilter), "provider")
     search_fields = ("name", "provider", "base_url")
@@ -382,6 +382,11 @@ class ProviderKeyAdmin(ScopedAdmin):
     @admin.display(description="provider", ordering="provider")
     def provider_label(self, key: ProviderKey) -> str:
         return get_provider(key.provider).label if key.provider in PROVIDERS else key.provider
+
+    @admin.display(description="base URL", ordering="base_url")
+    def address(self, key: ProviderKey) -> SafeString:
+        """May go on in the next line after a slash, as browsers do nowhere in an address but in the midst of a word."""
+        return format_html_join(SafeString("/<wbr>"), "{}", ((part,) for part in key.base_url.split("/")))
 
     @admin.display(description="stored secret")
     def stored_secret(self, key: ProviderKey) -> str:

@@ -163,8 +163,8 @@ def build_chain(kind: Kind, rungs: Sequence[KeyedRung], persona: Persona, *, vad
             skipped.append(Skipped(index, rung.provider, reason))
             logger.warning("provider skipped", extra={"kind": kind.value, "provider": rung.provider, "reason": reason})
     if not built:
-        reasons = " ".join(f"{skip.provider}: {skip.reason}" for skip in skipped) or "The chain is empty."
-        raise BadConfiguration(f"No {kind.value} provider can be used. {reasons}", attr=kind.value)
+        reasons = " ".join(f"{skip.provider}: {skip.reason}" for skip in skipped) or "Nothing is chosen."
+        raise BadConfiguration(f"{kind.label}: nothing can serve. {reasons}", attr=kind.value)
     component, adapter = _combine(kind, [rung.component for rung in built], vad)
     return Chain(kind, component, built, skipped, adapter)
 

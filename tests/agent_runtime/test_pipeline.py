@@ -215,7 +215,7 @@ async def test_what_the_recogniser_says_beside_its_final_words_is_told_before_th
 
 @pytest.mark.parametrize("kind", PIPELINE)
 async def test_an_empty_chain_is_an_error_that_names_its_kind(kind: Kind) -> None:
-    with pytest.raises(BadConfiguration, match=rf"No {kind.value} provider can be used\. The chain is empty\."):
+    with pytest.raises(BadConfiguration, match=rf"{kind.label}: nothing can serve\. Nothing is chosen\."):
         build_pipeline(make_spec(chains={**LOCAL, kind: ()}), vad=load_vad())
 
 

@@ -242,18 +242,20 @@ class Matcher:
 
     def __init__(self, answers: Iterable[tuple[str, str]], knowledge: str = "", language: str = "en") -> None:
         self._language = language
-        self._candidates = [
-            _Candidate(
-                text=answer,
-                source="answer",
-                index=index,
-                question=tuple(terms(variant, language)),
-                support=tuple(terms(answer, language)),
-                literal=tuple(words(variant)),
-            )
-            for index, (question, answer) in enumerate(answers)
-            for variant in _variants(question)
-        ]
+        self._candidates: list[_Candidate] = []
+        for index, (question, answer) in enumerate(answers):
+            support = tuple(terms(answer, language))
+            self._candidates += [
+                _Candidate(
+                    text=answer,
+                    source="answer",
+                    index=index,
+                    question=tuple(terms(variant, language)),
+                    support=support,
+                    literal=tuple(words(variant)),
+                )
+                for variant in _variants(question)
+            ]
         self.sentences = knowledge_sentences(knowledge)
         for index, sentence in enumerate(self.sentences):
             self._candidates.append(
@@ -368,6 +370,7 @@ class Sentence:
 
 
 _BULLET = re.compile(r"^(?:[-*•]|\d+[.)])\s+")
+_EMPHASIS = re.compile(r"[*_`]{1,2}(\S.{0,200}?\S|\S)[*_`]{1,2}")  # a mark alone has its end sought no farther
 
 
 def knowledge_sentences(text: str) -> list[Sentence]:
@@ -384,6 +387,6 @@ def knowledge_sentences(text: str) -> list[Sentence]:
             heading = line.lstrip("#").strip()
             paragraph += 1
             continue
-        line = re.sub(r"[*_`]{1,2}(\S.*?\S|\S)[*_`]{1,2}", r"\1", _BULLET.sub("", line))
+        line = _EMPHASIS.sub(r"\1", _BULLET.sub("", line))
         sentences.extend(Sentence(part, heading, paragraph) for part in split_sentences(line))
     return sentences

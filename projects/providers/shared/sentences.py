@@ -19,7 +19,7 @@ _STEPS = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
 _UNSPACED = rf"[{_STEPS}\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
 """Letters of the scripts that write no spaces between words. Those of _STEPS write one between clauses."""
 
-SENTENCE_END = re.compile(rf"(?:[。！？｡؟۔।॥༎།။៕។።፧፨։‼⁇⁈⁉]+{_CLOSING}|[!?]+{_CLOSING}(?={_UNSPACED})|\n)\s*")
+SENTENCE_END = re.compile(rf"(?:[。！？｡؟۔।॥༎།။៕។።፧፨։‼⁇⁈⁉]+{_CLOSING}|(?<![!?])[!?]+{_CLOSING}(?={_UNSPACED})|\n)\s*")
 # A comma of Latin scripts also stands inside numbers, and the colon inside times: there no space follows.
 CLAUSE_END = re.compile(
     rf"(?:[、，；：،؛၊፣፤]|…{{2,}}){_CLOSING}\s*|[,;:…]{_CLOSING}\s+|\s+[–—-]\s+|—|(?<={_UNSPACED})\s+"
@@ -38,6 +38,7 @@ ABBREVIATION = re.compile(
     r"|srta|uds?|mme|mlle|tzn|np|ul|tp|ул|डॉ|श्री)\.\s*\S?|(?:no|nr)\.\s*\d)$",
     re.IGNORECASE,
 )
+LONGEST_ABBREVIATION = 20  # with the space before it and those inside
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ def piece_end(text: str, lengths: Lengths, size: Size = spoken_size) -> int:
 def sentence_ends(text: str) -> list[int]:
     """Where sentences end before the end of `text`, each with its closing marks and the space after it."""
     found = {match.end() for match in SENTENCE_END.finditer(text)} | _full_stops(text)
-    return sorted(end for end in found if end < len(text) and text[:end].strip())
+    first = len(text) - len(text.lstrip())
+    return sorted(end for end in found if first < end < len(text))
 
 
 def _full_stops(text: str) -> set[int]:
@@ -119,8 +121,12 @@ def _full_stops(text: str) -> set[int]:
     plain = text.encode("utf-8", "replace").decode().replace("\0", " ")  # as long as `text`, with all that it can read
     _, offsets = blingfire.text_to_sentences_with_offsets(plain)
     after = (_AFTER_END.match(text, end) for _, end in offsets)
-    ends = (match.end() for match in after if match)
-    return {end for end in ends if not ABBREVIATION.search(text[: end + 1])}
+    return {match.end() for match in after if match and not _abbreviates(text, match)}
+
+
+def _abbreviates(text: str, after: re.Match[str]) -> bool:
+    """Whether the full stop before `after` belongs to a word. Only that word is looked at, however long the text."""
+    return bool(ABBREVIATION.search(text, max(0, after.start() - LONGEST_ABBREVIATION), after.end() + 1))
 
 
 def _last_if_dense(text: str, lengths: Lengths, size: Size) -> int:

@@ -85,9 +85,11 @@ def test_rungs_that_cannot_be_built_are_left_out_with_a_reason(
 
 
 def test_nothing_left_is_an_error_with_every_reason(own_data_folder: Path) -> None:
-    with pytest.raises(BadConfiguration, match=r"No stt provider can be used\. faster_whisper: Whisper model base"):
+    with pytest.raises(
+        BadConfiguration, match=r"Speech recognition: nothing can serve\. faster_whisper: Whisper model base"
+    ):
         build_chain(Kind.STT, [KeyedRung("faster_whisper")], PERSONA)
-    with pytest.raises(BadConfiguration, match="chain is empty"):
+    with pytest.raises(BadConfiguration, match="Nothing is chosen"):
         build_chain(Kind.LLM, [], PERSONA)
     with pytest.raises(BadConfiguration, match="cannot be used for llm"):
         build_chain(Kind.LLM, [KeyedRung("espeak")], PERSONA)
