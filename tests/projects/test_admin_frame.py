@@ -90,6 +90,16 @@ def test_its_colours_are_those_of_the_room_page(project: Project, alice: User, s
             assert f": {colours[step]};" in palette, f"{name} {step}"
 
 
+def test_every_colour_that_its_style_sheets_read_is_there() -> None:
+    palette = Path("static/src/shared/palette.css").read_text()
+    sheets = "".join(sheet.read_text() for sheet in Path("static/src/admin").glob("*.css"))
+    named = set(re.findall(r"(--[a-z0-9-]+):", palette + sheets))
+    read = set(
+        re.findall(r"var\((--[a-z0-9-]+)\)", sheets)
+    )  # those of elements have another value for when they are unset
+    assert {name for name in read - named if not name.startswith("--color-")} == set(), "the theme's own apart"
+
+
 def test_the_path_above_a_page_says_what_the_sidebar_says(project: Project, alice: User, sign_in: SignIn) -> None:
     client = sign_in(alice)
     for model, title in ((Agent, "Agents"), (ProviderKey, "Provider keys"), (RoomLink, "Links")):
