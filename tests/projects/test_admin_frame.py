@@ -94,9 +94,7 @@ def test_every_colour_that_its_style_sheets_read_is_there() -> None:
     palette = Path("static/src/shared/palette.css").read_text()
     sheets = "".join(sheet.read_text() for sheet in Path("static/src/admin").glob("*.css"))
     named = set(re.findall(r"(--[a-z0-9-]+):", palette + sheets))
-    read = set(
-        re.findall(r"var\((--[a-z0-9-]+)\)", sheets)
-    )  # those of elements have another value for when they are unset
+    read = set(re.findall(r"var\((--[a-z0-9-]+)\)", sheets))  # not those with a value for when it is unset
     assert {name for name in read - named if not name.startswith("--color-")} == set(), "the theme's own apart"
 
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import type { Part, TurnTimes } from "../../static/src/talk/data.ts";
+import type { Part, TurnTimes } from "../../static/src/shared/turns.ts";
 import { waitBars } from "../../static/src/talk/waits.ts";
 
 const PARTS: readonly Part[] = ["endpointing", "stt", "llm", "tts", "avatar"];

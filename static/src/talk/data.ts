@@ -1,20 +1,8 @@
 /** What the server wrote into the page of one conversation. */
 
 import { element } from "../shared/dom.ts";
-import type {
-  AgentStateName,
-  EndReason,
-  NoticeLevel,
-  Role,
-  SegmentData,
-  SessionState,
-  TurnMetrics,
-} from "../shared/events.ts";
-
-/** How long each part of an answer took; null is unknown. */
-export type TurnTimes = Omit<TurnMetrics, "type" | "at" | "offset_ms">;
-type Measured = Exclude<keyof TurnTimes, "turn">;
-export type Part = Exclude<Measured extends `${infer Name}_ms` ? Name : never, "total">;
+import type { AgentStateName, EndReason, NoticeLevel, Role, SegmentData, SessionState } from "../shared/events.ts";
+import type { Part, TurnTimes } from "../shared/turns.ts";
 
 /** A notice at its moment on the axis. */
 export interface NoticeMark {

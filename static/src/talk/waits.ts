@@ -1,6 +1,6 @@
 /** How long each answer took: a bar for each turn, part by part, all on one scale. */
 
-import type { Part, TurnTimes } from "./data.ts";
+import type { Part, TurnTimes } from "../shared/turns.ts";
 import { make, shape } from "./make.ts";
 import { percent } from "./timeline.ts";
 
