@@ -68,7 +68,7 @@ class Ear:
             self.stream.push_frame(rtc.AudioFrame(samples[begin : begin + size].tobytes(), RATE, 1, size))
             await asyncio.sleep(0.05)
 
-    async def final(self, number: int = 1, *, seconds: float = 15) -> stt.SpeechEvent:
+    async def final(self, number: int = 1, *, seconds: float = 30) -> stt.SpeechEvent:
         await until(lambda: len(self.finals) >= number, seconds=seconds)
         return self.finals[number - 1]
 
@@ -218,10 +218,12 @@ async def test_in_a_chain_the_first_rung_hears_live_and_comes_back_by_itself(
     await until(lambda: server.streams >= 1)
     await ear.say(await speak(TABLE))  # the second rung answers, the first one shows that it is back
     await until(lambda: [change.available for change in ear.changes] == [False, True])
-    await ear.say(await speak(TIME))
-    await ear.final(3)
-    assert ear.texts[-1] == TIME
-    assert any(event.type is SpeechEventType.INTERIM_TRANSCRIPT for event in ear.events)
+    heard = 2
+    async with asyncio.timeout(60):  # a server that is short of processor time leaves words out that are not settled
+        while not any(event.type is SpeechEventType.INTERIM_TRANSCRIPT for event in ear.events):
+            await ear.say(await speak(TIME))
+            await ear.final(heard := heard + 1)
+            assert ear.texts[-1] == TIME
 
 
 async def test_the_model_is_loaded_here_once_the_server_is_known_to_be_away(
