@@ -122,6 +122,8 @@ class AgentRevisionAdmin(ScopedAdmin):
             **self.admin_site.each_context(request),
             "title": f"Roll {agent.name} back to r{revision.number}?",
             "opts": self.opts,
+            "object": revision,
+            "show_back_button": True,
             "media": self.media,
             "revision": revision,
             "agent": agent,

@@ -212,7 +212,7 @@ class LiveSessionAdmin(ScopedAdmin):
     def answered_in(self, session: Any) -> str:
         """The median."""
         known = [total for total in session.waits if total is not None]
-        return f"{round(median(known))} ms" if known else ""
+        return f"{round(median(known)):,} ms" if known else ""
 
     @admin.display(description="notices")
     def notices(self, session: Any) -> SafeString | int | str:
@@ -318,6 +318,8 @@ class LiveSessionAdmin(ScopedAdmin):
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "original": session,
+            "object": session,
+            "show_back_button": True,
             "title": f"{session.agent} with {visitor_name(session)}",
             "may_steer": session.is_live and self.has_end_permission(request, session),
             "has_change_permission": False,
@@ -388,8 +390,8 @@ def conversation_data(session: LiveSession, *, page: str) -> dict[str, Any]:
         "lasted": clock(offset_ms(session, session.ended_at)),
         "turn_count": session.turns.count(),
         "interruptions": session.segments.filter(interrupted=True).count(),
-        "median_ms": middle,
-        "slow_ms": slow,
+        "median_ms": "" if middle is None else f"{middle:,} ms",
+        "slow_ms": "" if slow is None else f"{slow:,} ms",
         "lines": [(segment, speaker(session, segment), clock(segment.start_ms)) for segment in segments],
         "page": number,
         "pages": range(1, pages + 1) if pages > 1 else (),
