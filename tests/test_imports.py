@@ -15,7 +15,7 @@ APPS = ("projects", "avatars", "sessions", "agent_runtime")
 BASE = {
     *("molts.env", "molts.errors", "molts.crypto", "molts.http", "molts.api", "molts.machine", "molts.parsers"),
     *("molts.database", "molts.refusals", "molts.redact", "molts.life", "molts.text", "molts.callers", "molts.beats"),
-    "molts.percentiles",
+    *("molts.percentiles", "molts.live_events"),
 }
 """The ground floor of `molts`: imports no app, and may be imported by all."""
 
