@@ -200,6 +200,7 @@ CELERY_BEAT_SCHEDULE = {
 INSTALLED_APPS = [
     "molts",
     "projects",
+    "projects.usage",
     "avatars",
     "sessions",
     "agent_runtime",

@@ -255,9 +255,12 @@ class Molts:
         return [Row(**row) for row in found]
 
     def related(self, table: str, session_id: str) -> list[dict[str, Any]]:
-        """Rows of `turn`, `usagerecord`, `sessionnotice` or `participant`."""
+        """Rows of `turn`, `sessionnotice` or `participant`."""
         sql = f"SELECT * FROM live_sessions_{table} WHERE session_id = ? ORDER BY id"  # noqa: S608 - names of ours
         return self.query(sql, uuid.UUID(session_id).hex)
+
+    def usage(self, session_id: str) -> list[dict[str, Any]]:
+        return self.query("SELECT * FROM usage_usagerecord WHERE owner_id = ?", uuid.UUID(session_id).hex)
 
     # -- its media server ----------------------------------------------------------------------------------------------
     def ask_media_server(self, ask: Callable[[api.LiveKitAPI], Any]) -> Any:
