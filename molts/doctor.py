@@ -27,6 +27,7 @@ from django.db import DatabaseError, connection, connections
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
+from avatars.videos.queue import RENDER_COMMAND
 from molts import beats, crypto
 from molts.beats import WorkerKind
 from molts.database import DatabaseUnavailable, check_writable
@@ -194,8 +195,17 @@ def check_jobs() -> Finding:
     except OperationalError as error:
         return failed(f"their queue is out of reach ({short(error)})", START_IT)
     if not answers:
-        return failed("no job worker answers", f"{START_IT}, or: celery -A molts worker -Q default,media")
+        return failed("no job worker answers", f"{START_IT}, or: celery -A molts worker -Q default")
     return ok(", ".join(sorted(name for answer in answers for name in answer)))
+
+
+def check_render() -> Finding:
+    """Never a fault: conversations need no videos."""
+    workers = beats.workers(WorkerKind.RENDER)
+    if not workers:
+        return warning("no worker makes videos: avatars have no previews", f"{START_IT}, or: {RENDER_COMMAND}")
+    slots, used = beats.slots_of(workers)
+    return ok(f"{len(workers)} registered, {used} of {slots} slots in use")
 
 
 def check_clock() -> Finding:
@@ -255,6 +265,7 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "agent workers": check_workers,
     "avatar workers": check_avatar_workers,
     "jobs": check_jobs,
+    "render": check_render,
     "clock": check_clock,
     "clock skew": check_clock_skew,
     "recogniser": speech.check_recogniser,

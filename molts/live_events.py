@@ -37,7 +37,7 @@ def wait_sent(sending: Coroutine[Any, Any, None]) -> None:
     try:
         future.result(timeout=SEND_SECONDS + 1)
     except TimeoutError:
-        logger.warning("event not published in time", extra={"coroutine": sending.__qualname__})
+        logger.warning("event not published in time", extra={"sending": repr(sending)})
 
 
 @lru_cache(maxsize=1)

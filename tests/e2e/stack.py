@@ -156,7 +156,8 @@ class Molts:
             **(env or {}),
         }
         self.started_at = time.monotonic()
-        self.up = Program("up", *arguments, env=self.env)
+        # No test here looks at previews; who makes them is tested where they are.
+        self.up = Program("up", *arguments, "--without", "render", env=self.env)
         self.url = f"http://127.0.0.1:{self.port}"
 
     def wait_until_ready(self, line: str = r"^molts is ready: ") -> float:

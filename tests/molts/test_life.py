@@ -18,7 +18,7 @@ from pytest_django import Settings
 from molts.celery import Clock, WorkerLife, app
 from molts.life import SignOfLife, life_file
 from molts.redact import Redactor
-from molts.supervisor.names import AGENT, AVATAR, CLOCK, JOBS, MEDIA, PART_NAMES, REDIS
+from molts.supervisor.names import AGENT, AVATAR, CLOCK, JOBS, MEDIA, PART_NAMES, REDIS, RENDER
 from molts.supervisor.process import Supervisor
 from molts.supervisor.signs import Touched
 from molts.supervisor.stack import Stack
@@ -189,7 +189,10 @@ async def test_servers_that_stand_still_are_replaced(keeper: tuple[Supervisor, W
 
 
 @pytest.mark.slow
-async def test_our_processes_that_stand_still_are_replaced(keeper: tuple[Supervisor, Witness], tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [(JOBS, CLOCK, RENDER), (AGENT, AVATAR)], ids=["celery", "workers"])
+async def test_our_processes_that_stand_still_are_replaced(
+    names: tuple[str, ...], keeper: tuple[Supervisor, Witness], tmp_path: Path
+) -> None:
     supervisor, witness = keeper
     stack = make_stack(tmp_path, given(DATABASE_URL=f"sqlite:///{tmp_path / 'molts.sqlite3'}"))
     migrate = await asyncio.create_subprocess_exec(*stack.command("migrate", "-v", "0"), env=part_of(stack, JOBS).env)
@@ -197,7 +200,7 @@ async def test_our_processes_that_stand_still_are_replaced(keeper: tuple[Supervi
     for needed in (REDIS, MEDIA):
         await supervisor.start(part_of(stack, needed))
         await supervisor.wait_ready(needed, deadline=60)
-    for name in (JOBS, CLOCK, AGENT, AVATAR):
+    for name in names:
         first = await start_and_freeze(supervisor, stack, name)
         await until(partial(is_replaced, supervisor, name, first), seconds=60)
         second = supervisor.pid(name)
