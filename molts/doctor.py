@@ -191,12 +191,14 @@ def check_jobs() -> Finding:
     from molts.celery import app
 
     try:
-        answers = app.control.ping(timeout=1.5)
+        queues = app.control.inspect(timeout=1.5).active_queues() or {}
     except OperationalError as error:
         return failed(f"their queue is out of reach ({short(error)})", START_IT)
-    if not answers:
+    wanted = app.conf.task_default_queue
+    workers = [name for name, taken in queues.items() if any(queue["name"] == wanted for queue in taken)]
+    if not workers:
         return failed("no job worker answers", f"{START_IT}, or: celery -A molts worker -Q default")
-    return ok(", ".join(sorted(name for answer in answers for name in answer)))
+    return ok(", ".join(sorted(workers)))
 
 
 def check_render() -> Finding:
