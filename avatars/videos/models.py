@@ -22,10 +22,9 @@ class VideoJob(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(max_length=10, choices=JobKind.choices)
-    project = models.ForeignKey(
-        Project, null=True, on_delete=models.CASCADE, related_name="video_jobs"
-    )  # none: a face can be looked at before it is said whose it will be
-    ordered_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.CASCADE, related_name="+")
+    # A row outlives both until it is deleted with its files. A new face may be looked at before it is said whose it is.
+    project = models.ForeignKey(Project, null=True, on_delete=models.SET_NULL, related_name="video_jobs")
+    ordered_by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     state = models.CharField(max_length=10, choices=JobState.choices, default=JobState.QUEUED)
     stage = models.CharField(max_length=40, default="Waiting", help_text="What is being done, for people.")
     progress = models.FloatField(default=0.0, help_text="0 to 1, of the stage.")

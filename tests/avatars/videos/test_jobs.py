@@ -161,6 +161,17 @@ def test_what_is_over_is_deleted_with_its_files_after_a_while(job: VideoJob, sta
     assert storage.listdir("videos") == ([], [])
 
 
+def test_the_files_of_somebody_who_was_deleted_are_deleted_too(job: VideoJob, alice: User) -> None:
+    services.cancel_jobs(VideoJob.objects.all())
+    alice.delete()
+    VideoJob.objects.update(ended_at=timezone.now() - services.KEPT_FOR[JobKind.PREVIEW] - timedelta(seconds=1))
+
+    sweep()
+
+    assert not VideoJob.objects.exists()
+    assert job.picture.storage.listdir("videos") == ([], [])
+
+
 # -- The runner -------------------------------------------------------------------------------------------------------
 def run(job: VideoJob) -> VideoJob:
     runner.run_job(job_id=job.pk, worker="one")
