@@ -44,8 +44,9 @@ from agent_runtime.recorder import SessionRecorder
 from agent_runtime.typed import MAX_TYPED, TypedLines
 from molts.errors import MoltsError, NotFound
 from molts.text import clean_text
+from projects.providers import PROVIDERS, get_provider
 from projects.providers.base import PIPELINE, Kind
-from projects.providers.chains import AvailabilityChange
+from projects.providers.chains import AvailabilityChange, BuiltRung
 from sessions import lines, services
 from sessions.choices import EndReason
 from sessions.spec import SessionSpec, load_spec
@@ -63,15 +64,13 @@ def prewarm(process: JobProcess) -> None:
     """Before a job is assigned: what can be loaded ahead is loaded, and connections of the parent are dropped."""
     from django.db import connections
 
-    from projects.providers import faster_whisper, supertonic
-
     connections.close_all()
     log_through_parent()
     # Other threads (database, recogniser) hand the interpreter back sooner: each step of an answer waits for it anew.
     sys.setswitchinterval(SWITCH_SECONDS)
     process.userdata["vad"] = load_vad()
-    faster_whisper.prewarm()
-    supertonic.prewarm()
+    for key in PROVIDERS:
+        get_provider(key).prewarm()
 
 
 async def run_job(context: JobContext) -> None:
@@ -93,6 +92,10 @@ async def end_job(context: JobContext) -> None:
     conversation = context.proc.userdata.get(CONVERSATION)
     if conversation is not None:
         await conversation.before_leaving()
+
+
+def _is_last_resort(rung: BuiltRung | None) -> bool:
+    return rung is not None and get_provider(rung.provider).last_resort
 
 
 async def _load(metadata: str, database: DatabaseThread) -> SessionSpec | None:
@@ -292,11 +295,11 @@ class Conversation:
     def _watch_chains(self, pipeline: Pipeline) -> None:
         for kind, chain in pipeline.chains.items():
             chain.on_change(self._on_provider_change)
-            if kind is Kind.STT and chain.active is not None and chain.active.provider == "pocketsphinx":
+            if kind is Kind.STT and _is_last_resort(chain.active):
                 self._notice_offline_recogniser()
 
     def _on_provider_change(self, change: AvailabilityChange) -> None:
-        if change.kind is Kind.STT and change.active is not None and change.active.provider == "pocketsphinx":
+        if change.kind is Kind.STT and _is_last_resort(change.active):
             self._notice_offline_recogniser()
         if self._pipeline is not None and self._pipeline.attendant.takes(change):
             return

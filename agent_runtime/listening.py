@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -17,7 +18,11 @@ from livekit.agents import AutoSubscribe, JobContext
 
 from agent_runtime.livekit_private import is_recorded
 
+logger = logging.getLogger(__name__)
+
 FIRST_SOUND_SECONDS = 3.0
+TAKEN_SECONDS = 5.0
+GIVEN_UP_SECONDS = 0.5  # for the media server to see that the track is not wanted, else asking anew says nothing new
 
 
 def take_only_the_sound_of(context: JobContext, identity: str) -> None:
@@ -39,22 +44,54 @@ def take_only_the_sound_of(context: JobContext, identity: str) -> None:
 def take_sound_of(room: rtc.Room, identity: str) -> Callable[[], None]:
     """Subscribe to whatever sound this participant publishes, now or later, for as long as the room is open.
 
-    Returns what is to be called once the room is joined, when it is not joined yet.
+    A subscription that brings no track is asked for again: on a busy machine one was seen to get lost, and a job that
+    does not notice is deaf for the rest of the conversation. Returns what is to be called once the room is joined,
+    when it is not joined yet.
     """
+    insisting: dict[str, asyncio.Task[None]] = {}
 
     def take(publication: rtc.RemoteTrackPublication, participant: rtc.RemoteParticipant) -> None:
-        if participant.identity == identity and publication.kind == rtc.TrackKind.KIND_AUDIO:
-            publication.set_subscribed(True)
+        if participant.identity != identity or publication.kind != rtc.TrackKind.KIND_AUDIO:
+            return
+        publication.set_subscribed(True)
+        stop_insisting(publication)
+        insisting[publication.sid] = asyncio.create_task(_insist(publication), name="subscription")
+
+    def stop_insisting(publication: rtc.RemoteTrackPublication, *_: object) -> None:
+        if task := insisting.pop(publication.sid, None):
+            task.cancel()
+
+    def stop(*_: object) -> None:
+        while insisting:
+            insisting.popitem()[1].cancel()
 
     def take_what_is_there(*_: object) -> None:
         for participant in room.remote_participants.values():
             for publication in participant.track_publications.values():
                 take(publication, participant)
 
+    def take_after_reconnecting(state: rtc.ConnectionState.ValueType) -> None:
+        if state == rtc.ConnectionState.CONN_CONNECTED:
+            take_what_is_there()
+
     room.on("track_published", take)
-    room.on("connection_state_changed", take_what_is_there)  # after a connection that was made anew
+    room.on("track_unpublished", stop_insisting)
+    room.on("connection_state_changed", take_after_reconnecting)
+    room.on("disconnected", stop)
     take_what_is_there()
     return take_what_is_there
+
+
+async def _insist(publication: rtc.RemoteTrackPublication) -> None:
+    """Ask for the track until it is there."""
+    while True:
+        await asyncio.sleep(TAKEN_SECONDS)
+        if publication.track is not None:
+            return
+        logger.warning("the sound of %s has not come; it is asked for again", publication.sid)
+        publication.set_subscribed(False)
+        await asyncio.sleep(GIVEN_UP_SECONDS)
+        publication.set_subscribed(True)
 
 
 async def wait_for_sound_of(room: rtc.Room, identity: str, hears: asyncio.Event) -> None:

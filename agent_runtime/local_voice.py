@@ -10,12 +10,11 @@ import numpy as np
 from livekit import rtc
 from livekit.agents import APIConnectOptions
 
-from projects.providers import get_provider
+from projects.providers import last_resort
 from projects.providers.base import Credentials, Kind, Persona
 
 logger = logging.getLogger(__name__)
 
-PROVIDER = "espeak"
 VOICE_SECONDS = 3.0  # for each piece of sound
 _NOTES = ((660.0, 0.18), (0.0, 0.06), (495.0, 0.32))  # hertz, seconds: two notes, falling
 _LOUDNESS = 6_000
@@ -23,7 +22,7 @@ _FADE_SECONDS = 0.02
 
 
 def is_ready() -> bool:
-    provider = get_provider(PROVIDER)
+    provider = last_resort(Kind.TTS)
     return provider.readiness(Kind.TTS, provider.parse_options(Kind.TTS, {})).ready
 
 
@@ -31,7 +30,7 @@ async def say_locally(text: str, *, language: str, rate: int) -> AsyncGenerator[
     """`text` at `rate` hertz by this machine's simplest voice; the sound of trouble where it cannot speak."""
     heard = False
     try:
-        async with contextlib.aclosing(_espeak(text, language, rate)) as frames:
+        async with contextlib.aclosing(_speak(text, language, rate)) as frames:
             async for frame in frames:
                 heard = True
                 yield frame
@@ -41,8 +40,8 @@ async def say_locally(text: str, *, language: str, rate: int) -> AsyncGenerator[
         yield sound_of_trouble(rate)
 
 
-async def _espeak(text: str, language: str, rate: int) -> AsyncGenerator[rtc.AudioFrame, None]:
-    provider = get_provider(PROVIDER)
+async def _speak(text: str, language: str, rate: int) -> AsyncGenerator[rtc.AudioFrame, None]:
+    provider = last_resort(Kind.TTS)
     options = provider.parse_options(Kind.TTS, {})
     voice = provider.build_tts(options=options, credentials=Credentials(), persona=Persona(language=language))
     resampler = rtc.AudioResampler(voice.sample_rate, rate) if voice.sample_rate != rate else None

@@ -28,10 +28,10 @@ from agent_runtime.attendant import VAD_SILENCE_SECONDS, Attendant
 from agent_runtime.livekit_private import pace_words
 from agent_runtime.outages import Teller
 from molts.text import clean_line, clean_text
-from projects.providers import get_provider
-from projects.providers.audio import RECOGNISER_RATE
+from projects.providers import get_provider, last_resort
 from projects.providers.base import PIPELINE, KeyedRung, Kind
 from projects.providers.chains import AvailabilityChange, Chain, build_chain
+from projects.providers.shared.audio import RECOGNISER_RATE
 from sessions.spec import SessionSpec
 
 P = ParamSpec("P")
@@ -175,9 +175,10 @@ def build_pipeline(
 
 def with_spare_voice(rungs: tuple[KeyedRung, ...]) -> tuple[KeyedRung, ...]:
     """`rungs` and below them the local voice, for when none that the agent was given speaks."""
-    if not rungs or any(rung.provider == local_voice.PROVIDER for rung in rungs) or not local_voice.is_ready():
+    spare = last_resort(Kind.TTS).key
+    if not rungs or any(rung.provider == spare for rung in rungs) or not local_voice.is_ready():
         return rungs
-    return (*rungs, KeyedRung(local_voice.PROVIDER))
+    return (*rungs, KeyedRung(spare))
 
 
 def _connect_options(chains: dict[Kind, Chain]) -> SessionConnectOptions:

@@ -4,19 +4,21 @@ Imports and tables only. Nothing here may start a thread or open a connection: n
 """
 
 from importlib import import_module
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 
 import numpy  # noqa: F401
-from django.conf import settings
 from livekit.agents.tokenize import basic
 
 import agent_runtime.entrypoint  # noqa: F401 - sets Django up
-from projects.providers import PROVIDERS, components, get_provider
+from projects import providers
+from projects.providers import PROVIDERS, get_provider
+from projects.providers.base import PIPELINE
 
-if not settings.MOLTS_SPEECH_URL:  # else the speech server has it, and a job needs it only while that is away
-    import faster_whisper  # noqa: F401
 for _key in PROVIDERS:
-    get_provider(_key)
-for _module in iter_modules(components.__path__):
-    import_module(f"{components.__name__}.{_module.name}")
+    for _library in get_provider(_key).libraries():
+        import_module(_library)
+for _module in walk_packages(providers.__path__, f"{providers.__name__}."):
+    _room, _, _part = _module.name.rpartition(".")
+    if _part in PIPELINE or _room == f"{providers.__name__}.shared":  # the parts that a conversation is built from
+        import_module(_module.name)
 basic.hyphenate_word("preloading")  # builds its table, which would hold up the first answer's words

@@ -98,7 +98,7 @@ def _trouble(kind: Kind, rung: Rung, keys: Mapping[str, ProviderKey]) -> tuple[s
     if readiness.ready:
         return "", ""
     # What a program on this machine lacks is in the operator's hands, and `manage.py doctor` has the words for them.
-    on_this_machine = provider.local and not hasattr(provider, "default_base_url")
+    on_this_machine = provider.local and not provider.takes_base_url
     return readiness.text, OPERATOR_MENDS if on_this_machine else readiness.mend
 
 

@@ -10,7 +10,7 @@ from asgiref.sync import async_to_sync
 from molts.errors import BadInput
 from projects.models import ProviderKey
 from projects.providers.base import Credentials, Persona
-from projects.providers.speaking import speak
+from projects.providers.shared.speaking import speak
 
 MAX_TEXT = 300
 

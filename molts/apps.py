@@ -1,7 +1,10 @@
+import logging
+
 from django.apps import AppConfig
 from django.conf import settings
 
 from molts.redact import guard_logs, remember_own_secrets
+from molts.refusals import PlainAccess
 
 
 class MoltsConfig(AppConfig):
@@ -13,3 +16,4 @@ class MoltsConfig(AppConfig):
         for name in filter(str.isupper, dir(settings)):
             remember_own_secrets(name, getattr(settings, name))
         guard_logs()
+        logging.getLogger("uvicorn.access").addFilter(PlainAccess())

@@ -36,7 +36,7 @@ from molts.doctor_checks.findings import PATIENCE_SECONDS, START_IT, Finding, Le
 from molts.errors import BadConfiguration, MoltsError
 from molts.supervisor.servers import from_wheel
 from projects.models import ProviderKey
-from projects.providers import get_provider
+from projects.providers import PROVIDERS, get_provider
 from sessions import presence, rooms
 from sessions.choices import TOLD, WARNINGS
 from sessions.models import SessionNotice
@@ -63,7 +63,7 @@ class Row:
 
 def examine(*, deadline: float = DEADLINE_SECONDS) -> list[Row]:
     """Runs every check; the rows come in the order of CHECKS."""
-    for provider in ("faster_whisper", "pocketsphinx", "supertonic", "espeak"):
+    for provider in PROVIDERS:
         get_provider(provider)  # loads big libraries: not on the checks' time
     found: dict[str, Finding] = {}
     threads = []

@@ -27,6 +27,7 @@ from molts.parsers import MAX_BODY
 HEAD_BYTES = 32_768  # address, headers and trailers of one request
 HEAD_SECONDS = 20.0  # for all of them, from the connection or from the answer before
 UPLOAD_BYTES = 16_000_000  # a body to the admin, where pictures are uploaded; elsewhere MAX_BODY
+UPLOADS_AT_ONCE = 4  # of one address: anybody may begin one, and what arrives is written to disk between other answers
 SIGN_IN = b"/admin/login/"  # open to strangers, and none of them uploads anything
 BODY_SECONDS = 30.0  # for a body, and a second more for every so many bytes of it:
 BODY_BYTES_A_SECOND = 4096
@@ -35,6 +36,7 @@ LINGER_SECONDS = 5.0  # a refused client may go on sending for so long: hung up 
 OWN_PLACES = 16  # beside the others, for what this machine itself asks at OWN_PATHS: whether the server lives, mostly
 OWN_PATHS = (b"/healthz", b"/readyz", b"/metrics", b"/webhooks/livekit")
 MOST_PIPELINED = 8  # requests sent before the answer to the first; browsers send none
+UPLOAD = "upload of "  # before an address: a place of another kind
 SOCKET_BYTES = 65_536  # what a page may send over its WebSocket, and for every second besides:
 SOCKET_BYTES_A_SECOND = 1024
 TICK_SECONDS = 1.0
@@ -202,6 +204,8 @@ class FrontDoor(HttpToolsProtocol):
         self.body_bytes += len(body)
         if not self.refused and self.body_bytes > self.most_bytes():
             self.refuse(self.too_large())
+        elif not self.refused and self.body_bytes > MAX_BODY:
+            self.take_upload_place()
         if not self.refused:
             super().on_body(body)
 
@@ -212,8 +216,7 @@ class FrontDoor(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self.since, self.begun = self.loop.time(), False
-        if not self.is_direct:
-            self.leave_places()  # the proxy's next request may be somebody else's
+        self.leave_places(UPLOAD if self.is_direct else "")  # a proxy's next request may be somebody else's
         super().on_response_complete()
 
     def length_told(self) -> int:
@@ -281,10 +284,20 @@ class FrontDoor(HttpToolsProtocol):
         own = self.is_direct and self.client and self.server and self.client[0] == self.server[0]
         return "this machine" if own else ""
 
-    def leave_places(self) -> None:
-        for place in self.held:
+    def take_upload_place(self) -> None:
+        """Beside the place of the connection. Of too many, the oldest that is not through gives way."""
+        place = UPLOAD + next(iter(self.held), "")
+        if place in self.held:
+            return
+        if places.take(place, self, UPLOADS_AT_ONCE):
+            self.held.append(place)
+        else:
+            self.refuse(_too_many())
+
+    def leave_places(self, kind: str = "") -> None:
+        for place in [each for each in self.held if each.startswith(kind)]:
             places.leave(place, self)
-        self.held = []
+            self.held.remove(place)
 
     def make_room(self) -> None:
         self.leave_places()

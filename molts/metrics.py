@@ -19,7 +19,7 @@ from molts import beats
 from molts.admin.speech_figures import State, read_figures
 from molts.beats import WorkerKind
 from molts.errors import MoltsError
-from projects.providers.speech_state import SpeechServerSilent
+from projects.providers.faster_whisper.state import SpeechServerSilent
 from sessions import presence
 from sessions.choices import LIVE_STATES
 from sessions.models import LiveSession

@@ -26,9 +26,11 @@ from molts.errors import HIDDEN
 SHORTEST_SECRET = 6
 MOST_SECRETS = 500
 # What nobody told us about but what is a secret by its looks: bearer tokens, JSON web tokens, vendors' keys, passwords
-# inside URLs.
+# inside URLs. Strangers choose what is read: however long, it is gone through once. So what begins like a web token is
+# taken to its end, and stays when the group after it is missing; a pattern that fails there would begin anew at each
+# "eyJ" inside.
 LOOKS_SECRET = (
-    r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+",
+    r"eyJ[A-Za-z0-9_-]{8,}(\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+)?",
     r"(?<=[Bb]earer )[A-Za-z0-9._~+/=-]{8,}",
     r"\bsk-[A-Za-z0-9_-]{12,}",
     r"\bmolts_[A-Za-z0-9_-]{12,}",
@@ -46,20 +48,24 @@ class Redactor:
     def __init__(self, secrets: Iterable[str] = (), *, looks: Iterable[str] = LOOKS_SECRET) -> None:
         self._lock = threading.Lock()
         self._known: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        self._kept: set[str] = set()
         self._forms: tuple[str, ...] = ()
         self._looks = [re.compile(pattern) for pattern in looks]
         for secret in secrets:
             self.add(secret)
 
-    def add(self, secret: str) -> None:
-        """Know `secret` from now on. Of very many, those of which nothing was heard for longest are forgotten."""
+    def add(self, secret: str, *, keep: bool = False) -> None:
+        """Know `secret` from now on. Of very many, those of which nothing was heard for longest are forgotten, unless
+        they were to `keep`: anybody who may type a key can make others be forgotten."""
         if len(secret) < SHORTEST_SECRET:
             return
         with self._lock:
+            if keep:
+                self._kept.add(secret)
             if secret not in self._known:
                 self._known[secret] = tuple(_forms(secret))
-                if len(self._known) > MOST_SECRETS:
-                    self._known.popitem(last=False)
+                if len(self._known) - len(self._kept) > MOST_SECRETS:
+                    del self._known[next(each for each in self._known if each not in self._kept)]
                 every = {form for forms in self._known.values() for form in forms}
                 self._forms = tuple(sorted(every, key=len, reverse=True))
             self._known.move_to_end(secret)
@@ -69,16 +75,16 @@ class Redactor:
             if form in text:
                 text = text.replace(form, HIDDEN)
         for pattern in self._looks:
-            text = pattern.sub(HIDDEN, text)
+            text = pattern.sub(_hidden_if_whole, text)
         return text
 
 
 _live = Redactor()
 
 
-def remember_secret(secret: str) -> None:
-    """Keep `secret` out of every text from now on, in this process."""
-    _live.add(secret)
+def remember_secret(secret: str, *, keep: bool = False) -> None:
+    """Keep `secret` out of every text from now on, in this process. `keep`: however many others follow."""
+    _live.add(secret, keep=keep)
 
 
 def remember_own_secrets(name: str, value: Any) -> None:
@@ -92,9 +98,9 @@ def remember_own_secrets(name: str, value: Any) -> None:
             for each in value:
                 remember_own_secrets(name, each)
         case str() if "://" in value:
-            remember_secret(_password(value))
+            remember_secret(_password(value), keep=True)
         case str() if name.endswith(SECRET_SETTINGS):
-            remember_secret(value)
+            remember_secret(value, keep=True)
 
 
 def hide_secrets(text: str) -> str:
@@ -172,6 +178,11 @@ def _cleaned(value: Any, depth: int = 0) -> Any:
         case _:
             text = f"{value!r} {value}"
     return value if (shown := hide_secrets(text)) == text else shown
+
+
+def _hidden_if_whole(found: re.Match[str]) -> str:
+    """What stands for a piece that one of `LOOKS_SECRET` found: itself where it has a group that found nothing."""
+    return HIDDEN if all(found.groups()) else found.group()
 
 
 def _forms(secret: str) -> Iterator[str]:

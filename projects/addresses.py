@@ -15,13 +15,11 @@ def check_base_url(*, provider: str, url: str) -> str:
 
     The address that a provider calls without anybody's leave may be typed too, in any way to write it.
     """
-    find = getattr(get_provider(provider), "own_address", None)
-    own: str | None = find(url) if find else None
-    return own or check_url(url, attr="base_url")
+    return get_provider(provider).own_address(url) or check_url(url, attr="base_url")
 
 
 def called_address(provider: str, credentials: Credentials) -> str:
-    return credentials.base_url or getattr(get_provider(provider), "default_base_url", "")
+    return credentials.base_url or get_provider(provider).default_base_url
 
 
 def with_setting(refusal: str, url: str, *, shown: bool) -> str:

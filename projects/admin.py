@@ -21,7 +21,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonR
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
@@ -38,7 +38,7 @@ from projects.models import ApiKey, AuditEntry, Member, Project, ProviderKey
 from projects.offers import offers_view
 from projects.probes import KindProbe, check_probe_rate, probe_connection
 from projects.providers import PROVIDERS, get_provider
-from projects.providers.base import Credentials, Provider
+from projects.providers.base import Credentials
 from projects.scoped_admin import (
     CHOSEN_PROJECT,
     ScopedAdmin,
@@ -265,12 +265,8 @@ def runs_server(request: HttpRequest) -> bool:
     return bool(request.user.is_active and request.user.is_superuser)
 
 
-def _takes_credentials(provider: Provider) -> bool:
-    return provider.needs_key or not provider.local or hasattr(provider, "default_base_url")
-
-
 def _provider_choices() -> list[tuple[str, str]]:
-    providers = [provider for provider in map(get_provider, PROVIDERS) if _takes_credentials(provider)]
+    providers = [provider for provider in map(get_provider, PROVIDERS) if provider.takes_key]
     return [("", "Choose a provider"), *((provider.key, provider.label) for provider in providers)]
 
 
@@ -321,7 +317,7 @@ class ProviderKeyForm(ScopedForm):
         provider = get_provider(cleaned["provider"])
         if provider.needs_key and not cleaned["secret"] and not self.instance.secret_cipher:
             self.add_error("secret", f"{provider.label} needs a secret.")
-        if getattr(provider, "default_base_url", None) == "" and not cleaned["base_url"]:
+        if provider.takes_base_url and not provider.default_base_url and not cleaned["base_url"]:
             self.add_error("base_url", f"{provider.label} has no address of its own: give its base URL.")
         return cleaned
 
@@ -339,7 +335,7 @@ class ProviderKeyAdmin(ScopedAdmin):
     """A key can be tried before it is saved, after, and from the list."""
 
     form = ProviderKeyForm
-    list_display = ("name", "project", "provider_label", "base_url", "stored_secret", "updated_at", "test_button")
+    list_display = ("name", "project", "provider_label", "address", "stored_secret", "updated_at", "test_button")
     list_select_related = ("project",)
     list_filter = (("project", ScopedRelatedFilter), "provider")
     search_fields = ("name", "provider", "base_url")
@@ -386,6 +382,11 @@ class ProviderKeyAdmin(ScopedAdmin):
     @admin.display(description="provider", ordering="provider")
     def provider_label(self, key: ProviderKey) -> str:
         return get_provider(key.provider).label if key.provider in PROVIDERS else key.provider
+
+    @admin.display(description="base URL", ordering="base_url")
+    def address(self, key: ProviderKey) -> SafeString:
+        """May go on in the next line after a slash, as browsers do nowhere in an address but in the midst of a word."""
+        return format_html_join(SafeString("/<wbr>"), "{}", ((part,) for part in key.base_url.split("/")))
 
     @admin.display(description="stored secret")
     def stored_secret(self, key: ProviderKey) -> str:

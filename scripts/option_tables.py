@@ -21,7 +21,7 @@ from pydantic.fields import FieldInfo  # noqa: E402 - after the path is set
 
 from projects.providers import PROVIDERS, get_provider  # noqa: E402
 from projects.providers.base import PIPELINE, Kind, Options  # noqa: E402
-from projects.providers.openai_compatible import OpenAICompatible  # noqa: E402
+from projects.providers.openai_compatible.provider import OpenAICompatible  # noqa: E402
 
 # <!-- options: openai stt --> … <!-- end -->, and <!-- presets --> … <!-- end -->
 TABLE = re.compile(r"(<!-- options: (\w+) (\w+) -->\n).*?(<!-- end -->)", re.S)

@@ -18,7 +18,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 OTHERS = "not bench and not soak and not pictures"
-TALKS = ("-n", "2", "--dist", "loadfile")
+TALKS = ("-n", "2", "--dist", "loadgroup")
 COMPUTING = ("-n", "2", "--dist", "worksteal")
 """By the test, not by the file: a long file would keep one processor waiting at the end."""
 NOTHING_CHOSEN = 5  # pytest's exit status when no test fits the arguments

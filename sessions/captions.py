@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from projects.providers.sentences import Lengths, split_pieces
+from projects.providers.shared.sentences import Lengths, split_pieces
 
 CUE = Lengths(shortest=20, long=84, longest=84)
 """Two lines of 42 columns, as broadcasters have them."""

@@ -11,7 +11,9 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.test import Client
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
+
+expect.set_options(timeout=30_000)  # what is expected comes; when, is a matter of the machine
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +28,12 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def open_tab(browser: Browser, user: User, address: str) -> Iterator[Page]:
+def open_tab(browser: Browser, user: User, address: str, *, scripts: bool = True) -> Iterator[Page]:
     """A tab, without anything that others have stored, in which `user` is signed in."""
     client = Client()
     client.force_login(user)
     name = settings.SESSION_COOKIE_NAME
-    with browser.new_context(viewport={"width": 1440, "height": 900}, base_url=address) as context:
+    size: ViewportSize = {"width": 1440, "height": 900}
+    with browser.new_context(viewport=size, base_url=address, java_script_enabled=scripts) as context:
         context.add_cookies([{"name": name, "value": client.cookies[name].value, "url": address}])
         yield context.new_page()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,13 +32,36 @@ for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
 
 LIVE = ("tests/e2e/", "tests/molts/test_up.py")
 """Tests in which somebody talks in real time, with a whole copy of molts: these, and those that use a `stack`."""
+COPIES = ("stack", "molts", "bare", "blank")
+"""Fixtures of a whole session that are running copies of molts."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks them as `live`: they run apart from those that compute (scripts/test.py), which would make them late."""
+    """Marks talks as `live`: they run apart from those that compute (scripts/test.py), which would make them late.
+
+    Those that share a copy come one after the other, and in one process: the copy is started once.
+    """
+    items.sort(key=lambda item: COPIES.index(copy) if (copy := _copy_of(item)) else -1)
     for item in items:
-        if "stack" in getattr(item, "fixturenames", ()) or any(part in item.path.as_posix() for part in LIVE):
+        copy = _copy_of(item)
+        if copy == "stack" or any(part in item.path.as_posix() for part in LIVE):
             item.add_marker(pytest.mark.live)
+            item.add_marker(pytest.mark.xdist_group(copy or item.path.stem))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
+    """Ends a copy after the last test that needs it; left running, it would take processor time from all others."""
+    yield
+    copy = _copy_of(item)
+    if copy and nextitem is not None and copy != _copy_of(nextitem):
+        for fixture in item._fixtureinfo.name2fixturedefs[copy]:  # type: ignore[attr-defined]
+            fixture.finish(item._request)  # type: ignore[attr-defined]
+
+
+def _copy_of(item: pytest.Item) -> str | None:
+    names = getattr(item, "fixturenames", ())
+    return next((copy for copy in COPIES if copy in names), None)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from molts.errors import MoltsError
 from molts.http import Limits, guarded_session
 from projects.providers import get_provider
 from projects.providers.base import Kind
-from projects.providers.livekit_private import calls_through
+from projects.providers.shared.livekit_private import calls_through
 from sessions import rooms
 from sessions.spec import FaceSpec
 

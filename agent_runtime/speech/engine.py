@@ -24,8 +24,11 @@ import numpy as np
 
 from agent_runtime.speech.transcript import SAMPLE_RATE, Segment, Transcript, Word
 from molts.errors import BadConfiguration, Unavailable
-from projects.providers.audio import is_silent
-from projects.providers.faster_whisper import Gates, is_credible, prompt_tokens, require_model, whisper_language
+from projects.providers.faster_whisper.credibility import Gates, is_credible
+from projects.providers.faster_whisper.languages import whisper_language
+from projects.providers.faster_whisper.model import prompt_tokens
+from projects.providers.faster_whisper.weights import require_model
+from projects.providers.shared.audio import is_silent
 
 if TYPE_CHECKING:
     import ctranslate2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from projects.providers.faster_whisper import plain_language
+from projects.providers.faster_whisper.languages import plain_language
 
 _TABLE = """
 en english, zh chinese, de german, es spanish, ru russian, ko korean, fr french, ja japanese, pt portuguese, tr turkish,

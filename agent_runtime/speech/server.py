@@ -31,8 +31,7 @@ from agent_runtime.speech.transcript import public_name
 from agent_runtime.speech.whole_file import AT_ONCE
 from molts.errors import BadConfiguration, MoltsError
 from molts.percentiles import percentile
-from projects.providers.faster_whisper import at_hand, model_path
-from projects.providers.speech_protocol import (
+from projects.providers.faster_whisper.protocol import (
     MAX_SOUND_BYTES,
     STREAM_PATH,
     VERSION,
@@ -48,6 +47,7 @@ from projects.providers.speech_protocol import (
     pack,
     read_client,
 )
+from projects.providers.faster_whisper.weights import at_hand, model_path
 
 logger = logging.getLogger(__name__)
 

@@ -20,8 +20,16 @@ from agent_runtime.speech.engine import Task, Window
 from agent_runtime.speech.scheduler import Decoded, Rank, Request, Scheduler
 from agent_runtime.speech.transcript import MAX_PIECE_SECONDS, SAMPLE_RATE, Transcript
 from molts.errors import Busy, MoltsError
-from projects.providers.faster_whisper import Gates
-from projects.providers.speech_protocol import MAX_UTTERANCE_SECONDS, Final, Message, Open, Partial, Refused, TimedWord
+from projects.providers.faster_whisper.credibility import Gates
+from projects.providers.faster_whisper.protocol import (
+    MAX_UTTERANCE_SECONDS,
+    Final,
+    Message,
+    Open,
+    Partial,
+    Refused,
+    TimedWord,
+)
 
 logger = logging.getLogger(__name__)
 

@@ -73,15 +73,10 @@ def provider_choices(kind: Kind) -> list[tuple[str, Any]]:
     return [("", CHOOSE), *((provider.key, provider.label) for provider in providers_for(kind))]
 
 
-def takes_key(provider: Provider) -> bool:
-    """Whether a provider key means anything to it: programs on this machine have neither secret nor address."""
-    return provider.needs_key or not provider.local or hasattr(provider, "default_base_url")
-
-
 def provider_facts() -> dict[str, dict[str, Any]]:
     """What the page's script must know of each provider."""
     return {
-        provider.key: {"label": provider.label, "needsKey": provider.needs_key, "takesKey": takes_key(provider)}
+        provider.key: {"label": provider.label, "needsKey": provider.needs_key, "takesKey": provider.takes_key}
         for kind in Kind
         for provider in providers_for(kind)
     }
@@ -141,7 +136,7 @@ class RungMixin(RungFormBase):
     def shows_key(self) -> bool:
         """Whether the field for the key means anything to the chosen provider."""
         provider = self.chosen_provider
-        return bool(provider and takes_key(provider)) or bool(self["provider_key"].errors)
+        return bool(provider and provider.takes_key) or bool(self["provider_key"].errors)
 
     def _choose_widgets(self) -> None:
         provider, key = self.fields["provider"], self.fields["provider_key"]

@@ -18,6 +18,11 @@ DOCS_URL = "/docs/"
 CHECK_URL = "/check"
 
 
+def palette(request: HttpRequest) -> str:
+    """The colours of all pages, as the admin's own switch for the dark has them."""
+    return static("dist/palette.css")
+
+
 def styles(request: HttpRequest) -> str:
     return static("src/admin/frame.css")
 
@@ -150,7 +155,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_BACK_BUTTON": True,
     "ENVIRONMENT": f"{HERE}.environment",
     "DASHBOARD_CALLBACK": "molts.admin.start_page.start_page",
-    "STYLES": [f"{HERE}.styles"],
+    "STYLES": [f"{HERE}.palette", f"{HERE}.styles"],
     "SCRIPTS": [f"{HERE}.scripts"],
     "BORDER_RADIUS": "10px",
     "COLORS": {"base": PAPER, "primary": GREEN},

@@ -11,7 +11,7 @@ from django.conf import settings
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from molts.admin.figures import Card
-from projects.providers.speech_state import SpeechServerSilent, read_state
+from projects.providers.faster_whisper.state import SpeechServerSilent, read_state
 
 ANSWER_SECONDS = 0.5
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from django.conf import settings
 
+from avatars.services import default_pipeline
 from molts.doctor_checks.findings import START_IT, Finding, failed, ok, short, warning
-from projects.providers import get_provider
+from projects.providers import get_provider, providers_for
 from projects.providers.base import Kind, Readiness
-from projects.providers.openai_compatible import find_ollama
-from projects.providers.speech_state import SpeechServerSilent, read_state
+from projects.providers.faster_whisper.state import SpeechServerSilent, read_state
 
 
 def check_recogniser() -> Finding:
-    best, last = _readiness("faster_whisper", Kind.STT), _readiness("pocketsphinx", Kind.STT)
+    (name, best), (_, last) = _best_and_last(Kind.STT)
     if best.ready:
-        return ok(f"Whisper: {best.text}")
+        return ok(f"{name}: {best.text}")
     if last.ready:
         return warning(f"{best.text}; until then the offline recogniser serves, which often errs", best.mend)
     return failed(f"{best.text}; {last.text}", f"{best.mend} {last.mend}")
@@ -49,22 +49,33 @@ def check_speech_server() -> Finding:
 
 
 def check_voices() -> Finding:
-    best, last = _readiness("supertonic", Kind.TTS), _readiness("espeak", Kind.TTS)
+    (name, best), (simplest, last) = _best_and_last(Kind.TTS)
     if best.ready:
-        return ok("Supertonic" + (" and espeak-ng" if last.ready else ""))
+        return ok(name + (f" and {simplest}" if last.ready else ""))
     if last.ready:
-        return warning(f"{best.text}; espeak-ng speaks", best.mend)
+        return warning(f"{best.text}; {simplest} speaks", best.mend)
     return failed(f"{best.text}; {last.text}", last.mend)
 
 
 def check_language_models() -> Finding:
     """Never a fault: the scripted model needs nothing."""
-    found = find_ollama()
-    if found is None:
-        return ok("scripted answers; no Ollama on this machine")
-    return ok(f"Ollama with {', '.join(found[1]) or 'no models yet'}; scripted answers")
+    here, away = [], []
+    for provider in providers_for(Kind.LLM):
+        if not provider.looks_here:
+            continue
+        if found := provider.find_here():
+            here.append(f"{provider.label} with {', '.join(found.models) or 'no models yet'}")
+        else:
+            away.append(f"no {provider.label} on this machine")
+    return ok("; ".join([*here, "scripted answers", *away]))
 
 
-def _readiness(provider: str, kind: Kind) -> Readiness:
-    found = get_provider(provider)
-    return found.readiness(kind, found.parse_options(kind, {}))
+def _best_and_last(kind: Kind) -> tuple[tuple[str, Readiness], tuple[str, Readiness]]:
+    """The ends of the chain that serves where nothing was chosen: what they are called, and whether they serve."""
+    rungs = default_pipeline()[kind]
+    return _readiness(rungs[0].provider, kind), _readiness(rungs[-1].provider, kind)
+
+
+def _readiness(key: str, kind: Kind) -> tuple[str, Readiness]:
+    provider = get_provider(key)
+    return provider.short_label, provider.readiness(kind, provider.parse_options(kind, {}))

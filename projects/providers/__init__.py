@@ -14,27 +14,27 @@ from projects.providers.base import Kind, Provider
 
 PROVIDERS: dict[str, str] = {
     # without an account, on this machine
-    "faster_whisper": "projects.providers.faster_whisper.FasterWhisper",
-    "pocketsphinx": "projects.providers.pocketsphinx.PocketSphinx",
-    "scripted": "projects.providers.scripted.Scripted",
-    "supertonic": "projects.providers.supertonic.Supertonic",
-    "espeak": "projects.providers.espeak.Espeak",
+    "faster_whisper": "projects.providers.faster_whisper.provider.FasterWhisper",
+    "pocketsphinx": "projects.providers.pocketsphinx.provider.PocketSphinx",
+    "scripted": "projects.providers.scripted.provider.Scripted",
+    "supertonic": "projects.providers.supertonic.provider.Supertonic",
+    "espeak": "projects.providers.espeak.provider.Espeak",
     # servers that speak OpenAI's protocol
-    "openai": "projects.providers.openai_compatible.OpenAI",
-    "groq": "projects.providers.openai_compatible.Groq",
-    "ollama": "projects.providers.openai_compatible.Ollama",
-    "vllm": "projects.providers.openai_compatible.VLLM",
-    "llama_cpp": "projects.providers.openai_compatible.LlamaCpp",
-    "speaches": "projects.providers.openai_compatible.Speaches",
-    "openai_compatible": "projects.providers.openai_compatible.OpenAICompatible",
+    "openai": "projects.providers.openai.OpenAI",
+    "groq": "projects.providers.groq.Groq",
+    "ollama": "projects.providers.ollama.Ollama",
+    "vllm": "projects.providers.vllm.VLLM",
+    "llama_cpp": "projects.providers.llama_cpp.LlamaCpp",
+    "speaches": "projects.providers.speaches.Speaches",
+    "openai_compatible": "projects.providers.openai_compatible.provider.OpenAICompatible",
     # faces of hosted services
-    "heygen": "projects.providers.hosted_faces.HeyGen",
-    "tavus": "projects.providers.hosted_faces.Tavus",
-    "simli": "projects.providers.hosted_faces.Simli",
-    "anam": "projects.providers.hosted_faces.Anam",
-    "bey": "projects.providers.hosted_faces.BeyondPresence",
-    "did": "projects.providers.hosted_faces.DID",
-    "bithuman": "projects.providers.hosted_faces.BitHuman",
+    "heygen": "projects.providers.hosted.heygen.HeyGen",
+    "tavus": "projects.providers.hosted.tavus.Tavus",
+    "simli": "projects.providers.hosted.simli.Simli",
+    "anam": "projects.providers.hosted.anam.Anam",
+    "bey": "projects.providers.hosted.bey.BeyondPresence",
+    "did": "projects.providers.hosted.did.DID",
+    "bithuman": "projects.providers.hosted.bithuman.BitHuman",
 }
 
 
@@ -54,3 +54,8 @@ def get_provider(key: str) -> Provider:
 def providers_for(kind: Kind) -> list[Provider]:
     """Providers that serve `kind`, in the order of the registry."""
     return [provider for provider in map(get_provider, PROVIDERS) if kind in provider.kinds]
+
+
+def last_resort(kind: Kind) -> Provider:
+    """The provider of `kind` that is always there."""
+    return next(provider for provider in providers_for(kind) if provider.last_resort)

@@ -6,7 +6,7 @@ builds LiveKit Agents components from an option set and credentials. Heavy impor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -124,6 +124,27 @@ class ProbeResult:
     """False where the server answered, and what it is wanted for could not be tried."""
 
 
+@dataclass(frozen=True)
+class Weights:
+    """What a provider lacks on this machine before it can serve, and how to get it."""
+
+    name: str  # for people
+    fetch: Callable[[Callable[[int, int], None]], object]
+    """Brings them here; tells how many bytes are there, of how many. Raises MoltsError when it cannot."""
+    terms: str = ""  # shown before anything is fetched under them
+    accepted: bool = True
+    ask: Callable[[], bool] | None = None
+    """Shows the terms and asks for a yes; False at once without a terminal."""
+
+
+@dataclass(frozen=True)
+class ServerHere:
+    """A server of a provider that was found on this machine, though nobody named it."""
+
+    models: Sequence[str]
+    first_model: str  # the command that fetches one, where there is none
+
+
 class Provider:
     """Base class. Subclasses set the class attributes and override the `build_*` methods of the kinds they serve."""
 
@@ -138,6 +159,24 @@ class Provider:
     """Options that have no default: without them nothing can be built."""
     local: ClassVar[bool] = False
     """Runs on this box without an account; costs nothing by the minute."""
+    last_resort: ClassVar[bool] = False
+    """Needs nothing that must be fetched or found, and serves less well than others: the end of a chain."""
+    takes_base_url: ClassVar[bool] = False
+    """Whether a ProviderKey may name the address that is called."""
+    default_base_url: ClassVar[str] = ""
+    """The address that is called where the key names none; empty: one must be named."""
+    looks_here: ClassVar[bool] = False
+    """Whether `find_here` knows where to look."""
+
+    @property
+    def takes_key(self) -> bool:
+        """Whether a ProviderKey means anything to it: programs on this machine have neither secret nor address."""
+        return self.needs_key or self.takes_base_url or not self.local
+
+    @property
+    def short_label(self) -> str:
+        """The label without what it says in brackets."""
+        return self.label.partition(" (")[0]
 
     def parse_options(self, kind: Kind, options: Mapping[str, Any]) -> Options:
         """Check `options` against the schema of `kind`.
@@ -186,6 +225,25 @@ class Provider:
         if self.needs_key and not credentials.api_key:
             return Readiness(False, "its key is not set", "Add a provider key of this vendor and choose it here.")
         return self.readiness(kind, options)
+
+    def own_address(self, url: str) -> str | None:
+        """The address behind `url` when it is one that this provider calls without anybody's leave, else None."""
+        return None
+
+    def libraries(self) -> Sequence[str]:
+        """Modules that the processes of conversations share: imported once, before they are forked."""
+        return ()
+
+    def prewarm(self) -> None:
+        """Load what the first use would wait for. Blocks; called before a conversation is assigned to a process."""
+
+    def missing_weights(self) -> Weights | None:
+        """What is chosen and not on this machine yet; None when nothing needs to be fetched."""
+        return None
+
+    def find_here(self) -> ServerHere | None:
+        """A server of this provider on this machine, or None when none answers. Blocks for half a second at most."""
+        return None
 
     def usual(self, kind: Kind) -> Mapping[str, str]:
         """What is taken for options of `kind` that are left empty, where the schema's own default does not say it."""

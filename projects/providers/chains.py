@@ -15,8 +15,13 @@ from typing import TYPE_CHECKING, Any
 from molts.errors import BadConfiguration, MoltsError
 from projects.providers import get_provider
 from projects.providers.base import KeyedRung, Kind, Persona
-from projects.providers.livekit_private import active_component, leave_metrics_to_wrapped, note_available, wrapped
-from projects.providers.speaking import in_words
+from projects.providers.shared.livekit_private import (
+    active_component,
+    leave_metrics_to_wrapped,
+    note_available,
+    wrapped,
+)
+from projects.providers.shared.speaking import in_words
 
 if TYPE_CHECKING:
     from livekit.agents import llm, stt, tts, vad
@@ -158,8 +163,8 @@ def build_chain(kind: Kind, rungs: Sequence[KeyedRung], persona: Persona, *, vad
             skipped.append(Skipped(index, rung.provider, reason))
             logger.warning("provider skipped", extra={"kind": kind.value, "provider": rung.provider, "reason": reason})
     if not built:
-        reasons = " ".join(f"{skip.provider}: {skip.reason}" for skip in skipped) or "The chain is empty."
-        raise BadConfiguration(f"No {kind.value} provider can be used. {reasons}", attr=kind.value)
+        reasons = " ".join(f"{skip.provider}: {skip.reason}" for skip in skipped) or "Nothing is chosen."
+        raise BadConfiguration(f"{kind.label}: nothing can serve. {reasons}", attr=kind.value)
     component, adapter = _combine(kind, [rung.component for rung in built], vad)
     return Chain(kind, component, built, skipped, adapter)
 
@@ -189,7 +194,7 @@ def _combine(kind: Kind, components: list[Component], vad: vad.VAD | None) -> tu
 def _combine_stt(components: list[stt.STT[Any]], vad: vad.VAD | None) -> tuple[Component, Component]:
     from livekit.agents import stt
 
-    from projects.providers.components.live import LiveAdapter
+    from projects.providers.shared.live import LiveAdapter
 
     if len(components) == 1:
         only = components[0]
@@ -229,7 +234,7 @@ def _combine_llm(components: list[llm.LLM[Any]]) -> tuple[Component, Component]:
 def _combine_tts(components: list[tts.TTS[Any]]) -> tuple[Component, Component]:
     from livekit.agents import tts
 
-    from projects.providers.components.sentences import speaking_in_pieces
+    from projects.providers.shared.pieces import speaking_in_pieces
 
     voices = [speaking_in_pieces(component) for component in components]
     if len(voices) == 1:

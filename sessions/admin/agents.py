@@ -29,13 +29,13 @@ from avatars.admin.steps import AnswerInline, StepInline
 from avatars.explain import provider_label
 from avatars.languages import language_choices
 from avatars.models import Agent, AgentRevision, PipelineStep
-from avatars.rehearsal import rehearse
 from avatars.services import duplicate_agent, edited_since, free_slug, keep_usual_rungs
 from avatars.turn_taking import CUSTOM, FIELDS, PRESETS, preset_of, preset_values
 from molts.errors import BadInput
 from projects.audit import record_action
 from projects.choices import Action
 from projects.providers.base import Kind, Persona
+from projects.providers.scripted.rehearsal import rehearse
 from projects.scoped_admin import ScopedAdmin, ScopedForm, ScopedRelatedFilter, counted, may_do
 from sessions.admin.parts import conversations_url
 from sessions.models import LiveSession, RoomLink

@@ -38,11 +38,20 @@ from sessions.admin.parts import (
     moment,
     short,
 )
-from sessions.choices import LIVE_STATES, PART_NAMES, TOLD, WARNINGS, EndReason, Role, SessionState
+from sessions.choices import (
+    LIVE_STATES,
+    PART_NAMES,
+    TOLD,
+    WARNINGS,
+    AgentStateName,
+    EndReason,
+    Role,
+    SessionState,
+)
 from sessions.lines import say
 from sessions.models import LiveSession, Segment, SessionNotice, Turn
 from sessions.services import LONG_TEXTS, end_session, erase_session, offset_ms
-from sessions.timeline import draw_timeline, draw_waits, percentiles
+from sessions.timeline import Timeline, Wait, percentiles, timeline
 from sessions.transcripts import CONTENT_TYPES, clock, speaker
 from sessions.views import answers_json, read_body, text_field, transcript_response, ws_path
 
@@ -325,8 +334,12 @@ def visitor_name(session: LiveSession) -> str:
 
 def state_chip(session: LiveSession, *, troubled: bool = False) -> SafeString:
     """`troubled`: something that it needed did not work at all."""
-    text = {"waiting": "waiting", "active": "running"}.get(session.state, session.state)
-    return chip(text, "bad" if troubled else TONES[SessionState(session.state)])
+    state = SessionState(session.state)
+    return chip(_state_text(state), "bad" if troubled else TONES[state])
+
+
+def _state_text(state: SessionState) -> str:
+    return "running" if state == SessionState.ACTIVE else state.value
 
 
 def _is_error(notice: SessionNotice | None) -> bool:
@@ -366,6 +379,9 @@ def conversation_data(session: LiveSession, *, page: str) -> dict[str, Any]:
     totals = list(session.turns.order_by().values_list("total_ms", flat=True)[:MOST_TOTALS])
     usage = list(session.usage_records.all()[:MOST_ROWS])
     middle, slow = percentiles([total for total in totals if total is not None])
+    follows = session.is_live and number == pages
+    picture = timeline(session=session, segments=segments, notices=notices, first=number == 1, last=number == pages)
+    waits = [Wait(turn) for turn in turns[:MOST_TURNS]]
     return {
         "session": session,
         "chip": state_chip(session, troubled=any(map(_is_error, notices))),
@@ -377,12 +393,10 @@ def conversation_data(session: LiveSession, *, page: str) -> dict[str, Any]:
         "lines": [(segment, speaker(session, segment), clock(segment.start_ms)) for segment in segments],
         "page": number,
         "pages": range(1, pages + 1) if pages > 1 else (),
-        "follows": session.is_live and number == pages,
-        "timeline": draw_timeline(
-            session=session, segments=segments, notices=notices, first=number == 1, last=number == pages
-        ),
+        "follows": follows,
+        "talk": talk_data(session, follows=follows, picture=picture, waits=waits),
         "part_names": PART_NAMES,
-        "waits": draw_waits(list(turns[:MOST_TURNS])),
+        "waits": waits,
         "notices": [(clock(offset_ms(session, notice.created_at)), notice) for notice in notices],
         "usage": [
             (
@@ -398,8 +412,24 @@ def conversation_data(session: LiveSession, *, page: str) -> dict[str, Any]:
         "cost": _cost(usage),
         "people": list(session.participants.all()[:MOST_ROWS]),
         "formats": tuple(CONTENT_TYPES),
-        "ws_path": ws_path(session),
-        "now_ms": offset_ms(session, session.ended_at or timezone.now()),
+    }
+
+
+def talk_data(session: LiveSession, *, follows: bool, picture: Timeline, waits: Sequence[Wait]) -> dict[str, Any]:
+    """What the page's script draws and follows, and the words for what may come (`static/src/talk/data.ts`)."""
+    return {
+        "ws_path": ws_path(session) if follows else None,
+        "last_seq": session.last_seq,
+        "now_ms": offset_ms(session, session.ended_at),
+        "names": {Role.USER: visitor_name(session), Role.AGENT: session.agent_snapshot.name},
+        "timeline": picture.model_dump(mode="json"),
+        "turns": [wait.data for wait in waits],
+        "labels": {
+            "states": {state: {"text": _state_text(state), "tone": TONES[state]} for state in SessionState},
+            "reasons": dict(EndReason.choices),
+            "agent_states": dict(AgentStateName.choices),
+            "parts": {part: name for part, name in PART_NAMES.items() if part != "total"},
+        },
     }
 
 

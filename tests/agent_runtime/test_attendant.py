@@ -284,7 +284,7 @@ async def test_a_model_that_takes_its_time_answers(vendor: BrokenVendor) -> None
 
 
 def test_a_model_may_take_longer_than_twelve_seconds() -> None:
-    from projects.providers.openai_compatible import LLMOptions
+    from projects.providers.openai_compatible.options import LLMOptions
 
     assert LLMOptions().first_chunk_timeout > 12
 
@@ -348,7 +348,7 @@ async def test_while_a_voice_hangs_another_says_that_it_takes_a_moment(vendor: B
 
 async def test_a_sound_is_heard_when_no_voice_works(vendor: BrokenVendor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr("projects.providers.espeak.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("projects.providers.espeak.program.importlib.util.find_spec", lambda name: None)
     await vendor.be(broken.DEAD)
     async with Stage(tts=(afar(vendor),)) as stage:
         for _ in range(4):

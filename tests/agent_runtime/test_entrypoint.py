@@ -153,7 +153,7 @@ async def test_an_agent_that_cannot_talk_as_it_is_set_up_ends_the_session(
     session: LiveSession, unattached: Conversation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def unusable(*_: Any, **__: Any) -> None:
-        raise BadConfiguration("No tts provider can be used.")
+        raise BadConfiguration("Voice: nothing can serve.")
 
     monkeypatch.setattr(entrypoint, "build_pipeline", unusable)
     monkeypatch.setattr(services, "close_room", lambda **_: True)
@@ -163,7 +163,7 @@ async def test_an_agent_that_cannot_talk_as_it_is_set_up_ends_the_session(
     ended = await unattached._database.run(lambda: LiveSession.objects.get(pk=session.pk))
     await unattached.aclose()
     assert (ended.state, ended.reason) == ("failed", "error")
-    assert "No tts provider can be used." in caplog.text
+    assert "Voice: nothing can serve." in caplog.text
 
 
 # -- what the visitor is told ------------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ async def test_it_beats_with_its_generation_and_name_until_closed(job: Job) -> N
     client = beats.client()
     key = presence.agent_key(job.session.pk)
     client.pexpire(key, 100)
-    await asyncio.to_thread(wait_for, "a renewed beat", lambda: client.pttl(key) > 3_500, seconds=5)
+    await asyncio.to_thread(wait_for, "a renewed beat", lambda: client.pttl(key) > 3_500, seconds=20)
     assert presence.presence(job.session.pk).agent_generation == 2
     await job.heart.aclose()
     assert await job.beat_seen() is None
@@ -93,7 +93,7 @@ async def test_it_says_for_how_long_nothing_was_said(job: Job) -> None:
     job.heart._quiet_seconds = lambda: 12.5
     job.heart.start()
     quiet = presence.quiet_key(job.session.pk)
-    await asyncio.to_thread(wait_for, "a figure", lambda: beats.client().get(quiet) == "12500", seconds=5)
+    await asyncio.to_thread(wait_for, "a figure", lambda: beats.client().get(quiet) == "12500", seconds=20)
     seen = await asyncio.to_thread(presence.presence, job.session.pk)
     assert (seen.agent_generation, seen.quiet_seconds) == (2, 12.5)
     await job.heart.aclose()
@@ -112,7 +112,7 @@ async def test_it_ends_in_time_although_redis_does_not_answer(session: LiveSessi
 
 async def test_it_goes_on_beating_while_the_loop_is_late(job: Job) -> None:
     job.heart.start()
-    await asyncio.to_thread(wait_for, "a beat", lambda: beats.client().get(job.heart._key), seconds=5)
+    await asyncio.to_thread(wait_for, "a beat", lambda: beats.client().get(job.heart._key), seconds=20)
     beats.client().delete(job.heart._key)
     time.sleep(0.5)  # noqa: ASYNC251 - the whole loop stands, as on a machine that is short of processor time
     assert beats.client().get(job.heart._key) == "2:agent-two"
@@ -125,7 +125,7 @@ async def test_a_loop_that_hangs_beats_no_more_until_it_comes_round(job: Job, mo
     beats.client().delete(job.heart._key)
     time.sleep(0.3)  # noqa: ASYNC251
     assert beats.client().get(job.heart._key) is None
-    await asyncio.to_thread(wait_for, "a beat", lambda: beats.client().get(job.heart._key), seconds=5)
+    await asyncio.to_thread(wait_for, "a beat", lambda: beats.client().get(job.heart._key), seconds=20)
     assert not job.left.is_set()
 
 

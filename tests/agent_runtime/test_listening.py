@@ -19,7 +19,10 @@ AUDIO, VIDEO = rtc.TrackKind.KIND_AUDIO, rtc.TrackKind.KIND_VIDEO
 
 class Publication:
     def __init__(self, kind: Any) -> None:
+        self.sid = f"TR_{id(self)}"
         self.kind = kind
+        self.track: Any = None
+        self.asked: list[bool] = []
         self.source: Any = None
         self.muted = False
         self.audio_features: tuple[Any, ...] = ()
@@ -27,6 +30,7 @@ class Publication:
 
     def set_subscribed(self, subscribed: bool) -> None:
         self.subscribed = subscribed
+        self.asked.append(subscribed)
 
 
 class Participant:
@@ -57,7 +61,7 @@ def listening_room(*there: Participant) -> Any:
     return room
 
 
-def test_it_takes_the_visitors_sound_and_nobodys_picture() -> None:
+async def test_it_takes_the_visitors_sound_and_nobodys_picture() -> None:
     visitor, face, guest = (
         Participant("visitor", AUDIO, VIDEO),
         Participant("face", AUDIO, VIDEO),
@@ -71,17 +75,47 @@ def test_it_takes_the_visitors_sound_and_nobodys_picture() -> None:
     assert guest.taken == [False]
 
 
-def test_it_takes_sound_that_was_there_before_it_asked() -> None:
+async def test_it_takes_sound_that_was_there_before_it_asked() -> None:
     visitor = Participant("visitor", AUDIO)
     listening_room(visitor)
     assert visitor.taken == [True]
 
 
-def test_it_takes_sound_again_after_a_connection_was_made_anew() -> None:
+async def test_it_takes_sound_again_after_a_connection_was_made_anew() -> None:
     room = listening_room(Participant("visitor", AUDIO))
     again = Participant("visitor", AUDIO)
     room.publish(again)
     assert again.taken == [True]
+
+
+async def test_sound_that_does_not_come_is_asked_for_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "TAKEN_SECONDS", 0.01)
+    monkeypatch.setattr(listening, "GIVEN_UP_SECONDS", 0.01)
+    visitor = Participant("visitor", AUDIO, AUDIO)
+    missing, there = visitor.track_publications.values()
+    there.track = object()
+    listening_room(visitor)
+    async with asyncio.timeout(10):
+        while missing.asked[:5] != [True, False, True, False, True]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        missing.track = object()
+        await _until_nobody_insists()
+    assert missing.subscribed
+    assert there.asked == [True]
+
+
+@pytest.mark.parametrize("event", ["track_unpublished", "disconnected"])
+async def test_what_is_gone_is_not_asked_for_any_more(event: str) -> None:
+    visitor = Participant("visitor", AUDIO)
+    room = listening_room(visitor)
+    room.emit(event, *visitor.track_publications.values(), visitor)
+    async with asyncio.timeout(5):
+        await _until_nobody_insists()
+
+
+async def _until_nobody_insists() -> None:
+    while any(task.get_name() == "subscription" for task in asyncio.all_tasks()):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
 
 
 class Context:

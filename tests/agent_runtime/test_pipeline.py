@@ -31,9 +31,9 @@ from agent_runtime.pipeline import (
     room_options,
 )
 from molts.errors import BadConfiguration
-from projects.providers.audio import RECOGNISER_RATE
 from projects.providers.base import PIPELINE, Credentials, KeyedRung, Kind, Persona
 from projects.providers.chains import AvailabilityChange, BuiltRung
+from projects.providers.shared.audio import RECOGNISER_RATE
 from sessions.spec import HistoryLine, SessionSpec, TurnTaking
 from tests.agent_runtime.avatar.test_heard import Plugin
 from tests.agent_runtime.stack import MICRO_WHISPER
@@ -215,7 +215,7 @@ async def test_what_the_recogniser_says_beside_its_final_words_is_told_before_th
 
 @pytest.mark.parametrize("kind", PIPELINE)
 async def test_an_empty_chain_is_an_error_that_names_its_kind(kind: Kind) -> None:
-    with pytest.raises(BadConfiguration, match=rf"No {kind.value} provider can be used\. The chain is empty\."):
+    with pytest.raises(BadConfiguration, match=rf"{kind.label}: nothing can serve\. Nothing is chosen\."):
         build_pipeline(make_spec(chains={**LOCAL, kind: ()}), vad=load_vad())
 
 

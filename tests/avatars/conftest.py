@@ -28,7 +28,7 @@ def page(bob: User, live_server: LiveServer, browser: Browser) -> Iterator[Page]
     """A browser tab in which bob, an editor, is signed in. Errors of scripts fail the test."""
     errors: list[str] = []
     with open_tab(browser, bob, live_server.url) as page:
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: errors.append(str(error)))
         yield page
     assert not errors

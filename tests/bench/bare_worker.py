@@ -18,8 +18,9 @@ from livekit import rtc
 from livekit.agents import Agent, AgentServer, AgentSession, JobContext, JobProcess, JobRequest, inference
 from livekit.agents.voice.avatar import DataStreamAudioOutput
 
-from projects.providers import faster_whisper, get_provider
+from projects.providers import get_provider
 from projects.providers.base import Credentials, Kind, Persona
+from projects.providers.faster_whisper import model
 
 AGENT_NAME = "bare"
 AGENT_IDENTITY = "agent-bare"
@@ -30,7 +31,7 @@ SPEECH_RATE = 24_000
 
 def prewarm(process: JobProcess) -> None:
     process.userdata["vad"] = inference.VAD(min_silence_duration=VAD_SILENCE_SECONDS)
-    faster_whisper.prewarm()
+    model.prewarm()
 
 
 async def talk(context: JobContext) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 from livekit.agents import tokenize
 
-from projects.providers.components.sentences import PieceTokenizer
+from projects.providers.shared.pieces import PieceTokenizer
 from tests.projects.providers.first_words import ANSWERS, LIMIT, TOKENS_PER_SECOND, first_piece
 
 

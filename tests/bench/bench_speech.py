@@ -33,7 +33,7 @@ from agent_runtime.speech.engine import Engine
 from agent_runtime.speech.scheduler import Scheduler
 from agent_runtime.speech.stream import Pace, Stream, StreamFigures
 from molts.percentiles import percentile
-from projects.providers.speech_protocol import Cancel, End, Final, Message, Open, Partial, Pause, Start
+from projects.providers.faster_whisper.protocol import Cancel, End, Final, Message, Open, Partial, Pause, Start
 from tests.agent_runtime.speech.live_server import STEP, talking
 from tests.agent_runtime.speech.voices import SENTENCES, say, silence
 from tests.agent_runtime.stack import ROOT, end, speech_state, wait_for

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from agent_runtime.speech.gate import speech_probabilities
 from agent_runtime.speech.measure import edit_distance, words_of
-from projects.providers.speech_protocol import End, Pause, Start
+from projects.providers.faster_whisper.protocol import End, Pause, Start
 from tests.agent_runtime.speech.live_server import talking
 from tests.agent_runtime.speech.speaker import Clip
 from tests.agent_runtime.speech.voices import RATE, SENTENCES, say, silence

@@ -92,7 +92,7 @@ def test_it_does_not_hear_a_muted_microphone(molts: Molts, rooms: Rooms, enter: 
     (muted, _, _), (open_again, answer, _) = PRICE, MEETING
     visitor = enter((6, muted), (18, open_again))
     session = visitor.talk(rooms.quiet)
-    visitor.page.wait_for_selector("#mute[data-mic=on]", timeout=5_000)
+    visitor.page.wait_for_selector("#mute[data-mic=on]", timeout=30_000)
     visitor.page.click("#mute")
     visitor.page.wait_for_selector("#mute[data-mic=muted]")
     visitor.wait_for_chip("listening", seconds=15)

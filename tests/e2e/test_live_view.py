@@ -70,6 +70,6 @@ def test_it_tells_of_the_end_without_a_reload(molts: Molts, rooms: Rooms, enter:
     visitor.leave()
 
     watcher.page.wait_for_selector("#state-chip >> text=ended")
-    wait_for("the row", lambda: molts.session(session)["state"] == "ended" or None, seconds=5)
+    wait_for("the row", lambda: molts.session(session)["state"] == "ended" or None, seconds=30)
     assert watcher.page.inner_text("#agent-state") == "Ended by the visitor"
     assert watcher.page.locator("#steer").count() == 0

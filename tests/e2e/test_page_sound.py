@@ -186,7 +186,7 @@ def test_it_shows_captions_large_and_small(page: Page, room: RoomServer, join: J
     assert page.evaluate(size) > small * 1.3
     room.final("agent", "The pool opens at eight.", "a1")
     expect(captions).to_have_text("The pool opens at eight.")
-    expect(captions).to_have_text("", timeout=8_000)
+    expect(captions).to_have_text("")
     page.reload()
     expect(page.locator("#room[data-captions=large]")).to_be_visible()
 

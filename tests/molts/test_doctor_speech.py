@@ -9,6 +9,8 @@ from pytest_django import Settings
 
 from molts.doctor_checks import speech
 from molts.doctor_checks.findings import Finding, Level
+from projects.providers.base import ServerHere
+from projects.providers.ollama import Ollama
 
 
 def test_it_says_which_recogniser_serves(settings: Settings) -> None:
@@ -63,7 +65,7 @@ def test_it_says_which_voice_speaks() -> None:
 
 
 def test_it_names_the_models_of_an_ollama_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speech, "find_ollama", lambda: ("http://127.0.0.1:11434/v1", ["llama3.2", "qwen3"]))
+    monkeypatch.setattr(Ollama, "find_here", lambda _: ServerHere(["llama3.2", "qwen3"], ""))
     assert speech.check_language_models() == Finding(Level.OK, "Ollama with llama3.2, qwen3; scripted answers")
-    monkeypatch.setattr(speech, "find_ollama", lambda: None)
+    monkeypatch.setattr(Ollama, "find_here", lambda _: None)
     assert speech.check_language_models().text == "scripted answers; no Ollama on this machine"

@@ -13,8 +13,8 @@ from pytest_django import Settings
 from molts.errors import Unavailable
 from molts.management.commands import fetch_models
 from molts.management.commands.fetch_models import Report, progress_bar
-from projects.providers import faster_whisper
-from projects.providers.hub import Progress
+from projects.providers.faster_whisper import weights
+from projects.providers.shared.hub import Progress
 
 WHISPER = Path(__file__).parents[1] / "fixtures" / "micro-whisper"
 
@@ -30,7 +30,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             progress(50_000_000, 145_000_000)
         return WHISPER
 
-    monkeypatch.setattr(faster_whisper, "download", download)
+    monkeypatch.setattr(weights, "download", download)
     return asked
 
 
@@ -79,7 +79,7 @@ def test_a_hub_out_of_reach_is_one_line_and_a_failing_status(
     def refuse(name: str, progress: Progress | None = None) -> Path:
         raise Unavailable("The hub is out of reach. Check the network.")
 
-    monkeypatch.setattr(faster_whisper, "download", refuse)
+    monkeypatch.setattr(weights, "download", refuse)
     out = io.StringIO()
 
     with pytest.raises(SystemExit):

@@ -21,7 +21,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from molts.callers import subscriber
-from molts.front_door import HEAD_BYTES, UPLOAD_BYTES, Places, forwarded_for, is_proxy
+from molts.front_door import HEAD_BYTES, UPLOAD_BYTES, UPLOADS_AT_ONCE, Places, forwarded_for, is_proxy
 from molts.parsers import MAX_BODY
 from molts.supervisor.stack import FRONT_DOOR
 from tests.agent_runtime.stack import ROOT, end, free_port, wait_for
@@ -170,6 +170,31 @@ def test_a_picture_for_the_admin_comes_through(web: Web) -> None:
     )
 
     assert answer.startswith(b"HTTP/1.1 403 ")  # no cookie
+
+
+def test_of_many_uploads_from_one_address_few_are_stored_at_once(web: Web) -> None:
+    """Whoever may upload is known only when all has arrived: forty strangers' made all others wait for five seconds."""
+    with ExitStack() as opened:
+        clients = [opened.enter_context(web.open()) for _ in range(UPLOADS_AT_ONCE + 2)]
+        for client in clients:
+            more = "Connection: close\r\nContent-Length: 1000000\r\n\r\n"
+            client.sendall(web.head("/admin/avatars/", "POST", more) + b"x" * (MAX_BODY + 1))
+            time.sleep(0.2)  # one after the other
+        assert [read_all(client)[:13] for client in clients[:2]] == [b"HTTP/1.1 503 "] * 2
+        for client in clients[2:]:
+            client.sendall(b"x" * (1_000_000 - MAX_BODY - 1))
+            assert read_all(client).startswith(b"HTTP/1.1 403 ")  # no cookie, says the view
+    for _ in range(UPLOADS_AT_ONCE + 1):
+        test_a_picture_for_the_admin_comes_through(web)
+
+
+def test_uploads_one_after_the_other_on_one_connection_find_a_place(web: Web) -> None:
+    body = b"x" * 200_000
+    request = web.head("/admin/avatars/", "POST", f"Content-Length: {len(body)}\r\n\r\n") + body
+    with ExitStack() as opened:
+        for client in [opened.enter_context(web.open()) for _ in range(UPLOADS_AT_ONCE + 1)]:
+            client.sendall(request)
+            assert client.recv(65_536).startswith(b"HTTP/1.1 403 ")  # and stays open, with no upload in it
 
 
 def endless(kind: str, web: Web) -> tuple[bytes, bytes]:

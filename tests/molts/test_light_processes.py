@@ -53,3 +53,16 @@ def test_the_checks_see_every_page(tmp_path: Path) -> None:
     """Django's checks of the admin look at what is registered, and nothing is before the addresses are read."""
     code = "from projects.apps import check_pages; check_pages(None); from django.contrib import admin; import projects"
     assert {"projects.admin", "avatars.admin", "sessions.admin"} <= imported(code, tmp_path)
+
+
+def test_conversations_share_the_parts_that_they_are_built_from(tmp_path: Path) -> None:
+    modules = imported("import agent_runtime.preload", tmp_path)
+    parts = (
+        "espeak.tts",
+        "faster_whisper.stt",
+        "openai_compatible.llm",
+        "scripted.llm",
+        "shared.live",
+        "shared.pieces",
+    )
+    assert {f"projects.providers.{part}" for part in parts} <= modules

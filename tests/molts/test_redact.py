@@ -9,11 +9,13 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
+from molts import redact
 from molts.errors import HIDDEN
 from molts.redact import Redactor, SecretFilter, hide_secrets, remember_own_secrets, remember_secret
 
@@ -46,6 +48,36 @@ def test_a_secret_is_found_in_every_form(text: str) -> None:
     assert middle not in shown
 
 
+TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJl"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [TOKEN, f"?next=a%3D{TOKEN}&b", f"eyJshort.{TOKEN}", f"eyJlong-but-none {TOKEN}", f"x eyJ{TOKEN} y"],
+)
+def test_a_web_token_nobody_told_of_is_found(text: str) -> None:
+    shown = Redactor()(text)
+    assert HIDDEN in shown
+    assert not {"c2lnbmF0dXJl", "eyJzdWIiOiJjYW5hcnkifQ"} & set(shown.replace(" ", ".").split("."))
+
+
+def test_what_only_begins_like_a_web_token_stays() -> None:
+    for text in ("eyJlong-but-none", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ", "eyJ.eyJ.eyJ"):
+        assert Redactor()(text) == text
+
+
+@pytest.mark.parametrize(
+    "piece", ["eyJ", "eyJ" * 4 + ".", "eyJ.", "Bearer ", "sk-", "molts_", "://a:", "a:", "x@", "eyJaaaaaaaa.bbbbbbbb "]
+)
+def test_a_long_text_of_strangers_costs_no_more_than_it_is_long(piece: str) -> None:
+    """An address of 30 KB that is logged stood all of the web part still for ten seconds."""
+    redactor = Redactor()
+    for text in (piece * (300_000 // len(piece)), "eyJ" * 50_000 + "." + piece * (150_000 // len(piece))):
+        began = time.thread_time()
+        redactor(text)
+        assert time.thread_time() - began < 2, "minutes, where each beginning is followed to the end"
+
+
 def test_each_line_of_a_long_secret_is_one() -> None:
     pem = (
         "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQ\nqhkiG9w0BAQEFAASCBKcwggSj\n-----END PRIVATE KEY-----"
@@ -56,11 +88,23 @@ def test_each_line_of_a_long_secret_is_one() -> None:
 
 
 def test_it_knows_many_and_forgets_the_oldest() -> None:
-    redact = Redactor(f"secret-number-{number:05d}" for number in range(600))
-    assert redact("secret-number-00599") == HIDDEN
-    assert redact("secret-number-00001") == "secret-number-00001"
-    redact.add("abc")  # too short: it would black out words
-    assert redact("abc") == "abc"
+    redactor = Redactor(f"secret-number-{number:05d}" for number in range(600))
+    assert redactor("secret-number-00599") == HIDDEN
+    assert redactor("secret-number-00001") == "secret-number-00001"
+    redactor.add("abc")  # too short: it would black out words
+    assert redactor("abc") == "abc"
+
+
+def test_the_settings_own_secrets_are_not_forgotten_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may test a connection types as many keys as he likes."""
+    monkeypatch.setattr(redact, "MOST_SECRETS", 20)
+    monkeypatch.setattr(redact, "_live", Redactor())
+    remember_own_secrets("SECRET_KEY", "own-canary-key")
+    remember_own_secrets("REDIS_URL", "redis://:redis-canary-pw@127.0.0.1:6379/0")
+    for number in range(30):
+        remember_secret(f"typed-by-somebody-{number:02d}")
+    shown = hide_secrets("own-canary-key redis-canary-pw typed-by-somebody-00 typed-by-somebody-29")
+    assert shown == f"{HIDDEN} {HIDDEN} typed-by-somebody-00 {HIDDEN}"
 
 
 def test_the_settings_own_secrets_are_known() -> None:

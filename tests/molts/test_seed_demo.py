@@ -15,7 +15,7 @@ from molts.demo import DEMO_AGENTS, MIRA, OTTO, DemoAgent
 from projects.choices import MemberRole
 from projects.models import Member, Project
 from projects.providers.base import Persona
-from projects.providers.scripted import Responder, Said
+from projects.providers.scripted.responder import Responder, Said
 from sessions.models import RoomLink
 from tests.conftest import make_user
 

@@ -28,7 +28,7 @@ from agent_runtime.speech.stream import Pace, StreamFigures
 from avatars.models import Agent
 from molts.admin.speech_figures import ANSWER_SECONDS, speech_context
 from molts.metrics import speech_metrics
-from projects.providers.speech_state import SpeechServerSilent, read_state
+from projects.providers.faster_whisper.state import SpeechServerSilent, read_state
 from tests.agent_runtime.stack import free_port
 from tests.molts.test_start_page import SignIn, talk
 

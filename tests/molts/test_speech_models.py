@@ -11,8 +11,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
-from projects.providers import faster_whisper
-from projects.providers.hub import Progress
+from projects.providers.faster_whisper import weights
+from projects.providers.shared.hub import Progress
 
 WHISPER = Path(__file__).parents[1] / "fixtures" / "micro-whisper"
 
@@ -65,7 +65,7 @@ def test_it_lists_for_programs(settings: Settings) -> None:
 
 def test_every_name_is_one_that_can_be_fetched() -> None:
     for model in json.loads(run("list", "--json")):
-        assert faster_whisper.repository(model["name"])
+        assert weights.repository(model["name"])
 
 
 def test_it_fetches_and_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +77,7 @@ def test_it_fetches_and_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> 
         progress(242_000_000, 484_000_000)
         return WHISPER
 
-    monkeypatch.setattr(faster_whisper, "download", download)
+    monkeypatch.setattr(weights, "download", download)
 
     assert run("download", "small").splitlines() == [
         "small: [##########..........]  50 % of 484 MB",
@@ -87,7 +87,7 @@ def test_it_fetches_and_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_it_fetches_nothing_that_is_here(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faster_whisper, "download", lambda *_: pytest.fail("nothing was to be fetched"))
+    monkeypatch.setattr(weights, "download", lambda *_: pytest.fail("nothing was to be fetched"))
     fetched(data_folder, "tiny")
 
     assert "is here already" in run("download", "tiny")
@@ -109,7 +109,7 @@ def test_a_fetch_that_is_broken_off_says_so_in_one_line(monkeypatch: pytest.Monk
     def download(name: str, progress: Progress | None = None) -> Path:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(faster_whisper, "download", download)
+    monkeypatch.setattr(weights, "download", download)
     out = io.StringIO()
 
     with pytest.raises(SystemExit) as end:

@@ -16,7 +16,7 @@ from django.urls import NoReverseMatch, reverse
 from pytest_django import Settings
 
 from avatars.models import Agent
-from molts.admin.frame import CHECK_URL, DOCS_URL
+from molts.admin.frame import CHECK_URL, DOCS_URL, GREEN, PAPER
 from projects.audit import record_action
 from projects.choices import MemberRole
 from projects.models import ApiKey, AuditEntry, Member, Project, ProviderKey
@@ -73,6 +73,29 @@ def test_the_style_sheets_name_what_the_pages_hold(
     assert "#submit-row a.bg-red-600" in frame
     assert "bg-red-600" in form
     assert form.index('name="_save"') < form.index("bg-red-600"), "shown in this order where the row is a column"
+
+
+def test_its_colours_are_those_of_the_room_page(project: Project, alice: User, sign_in: SignIn) -> None:
+    """The style sheets read the palette; the theme takes colours as figures, and has to be given them once more."""
+    page = sign_in(alice).get("/admin/").content.decode()
+    assert page.index("/static/dist/palette.css") < page.index("/static/src/admin/frame.css")
+
+    palette = Path("static/src/shared/palette.css").read_text()
+    shared = {
+        "paper": (PAPER, "50 100 200 500 800 900 950"),
+        "green": (GREEN, "100 300 400 500 600 700 900 950"),
+    }
+    for name, (colours, steps) in shared.items():
+        for step in steps.split():
+            assert f": {colours[step]};" in palette, f"{name} {step}"
+
+
+def test_every_colour_that_its_style_sheets_read_is_there() -> None:
+    palette = Path("static/src/shared/palette.css").read_text()
+    sheets = "".join(sheet.read_text() for sheet in Path("static/src/admin").glob("*.css"))
+    named = set(re.findall(r"(--[a-z0-9-]+):", palette + sheets))
+    read = set(re.findall(r"var\((--[a-z0-9-]+)\)", sheets))  # not those with a value for when it is unset
+    assert {name for name in read - named if not name.startswith("--color-")} == set(), "the theme's own apart"
 
 
 def test_the_path_above_a_page_says_what_the_sidebar_says(project: Project, alice: User, sign_in: SignIn) -> None:

@@ -94,6 +94,14 @@ def add_key(client: Client, project: Project, provider: str, base_url: str) -> A
     return client.post(url(ProviderKey, "add"), data)
 
 
+def test_an_address_in_the_list_goes_on_in_the_next_line_after_a_slash(
+    project: Project, alice: User, sign_in: SignIn
+) -> None:
+    ProviderKey.objects.create(project=project, name="Own", provider="vllm", base_url="https://a.example.org:8443/v1?<")
+    html = sign_in(alice).get(url(ProviderKey, "changelist")).content.decode()
+    assert "https:/<wbr>/<wbr>a.example.org:8443/<wbr>v1?&lt;" in html
+
+
 @pytest.mark.parametrize(
     "typed", [OLLAMA, f"{OLLAMA}/", "http://127.0.0.1:11434", "http://localhost:11434/v1", "HTTP://LOCALHOST:11434/"]
 )

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import { clock, duration, lineCount, sameWords, shortClock } from "../../static/src/room/format.ts";
+import { duration, lineCount, sameWords } from "../../static/src/room/format.ts";
 import { bands, mirrored } from "../../static/src/room/visualiser.ts";
+import { clock, shortClock } from "../../static/src/shared/clock.ts";
 
 it("writes times as HH:MM:SS", () => {
   assert.equal(clock(0), "00:00:00");

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { it } from "node:test";
-import type { TurnTimes } from "../../static/src/room/state.ts";
 import { seconds, turnBars } from "../../static/src/room/timing.ts";
+import type { TurnTimes } from "../../static/src/shared/turns.ts";
 
 const turn = (number: number, llm: number | null, total: number | null, stt: number | null = null): TurnTimes => ({
   turn: number,

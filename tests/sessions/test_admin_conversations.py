@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from pytest_django import Settings
 from avatars.models import Agent
 from projects.models import AuditEntry, Member
 from sessions.admin import conversations, parts
+from sessions.choices import AgentStateName, EndReason
 from sessions.events import SessionEvent
 from sessions.models import LiveSession, RoomLink, Segment, Turn
 from tests.conftest import make_agent
@@ -35,6 +37,14 @@ def _no_media_server(settings: Settings) -> None:
 
 def page(client: Client, session: LiveSession, **query: str) -> Any:
     return client.get(admin_url(LiveSession, "change", session.pk), query)
+
+
+def talk_data(response: Any) -> dict[str, Any]:
+    """What the page gives to its script."""
+    found = re.search(r'<script id="talk-data" type="application/json">(.*?)</script>', response.content.decode())
+    assert found
+    data: dict[str, Any] = json.loads(found[1])
+    return data
 
 
 def door(name: str, session: LiveSession) -> str:
@@ -209,18 +219,38 @@ def make_long(agent: Agent, lines: int) -> LiveSession:
     return session
 
 
-def test_its_picture_leads_to_the_lines_and_names_parts_in_words(agent: Agent, vera: User, sign_in: SignIn) -> None:
+def test_its_table_has_the_figures_and_names_parts_in_words(agent: Agent, vera: User, sign_in: SignIn) -> None:
     session = make_session(agent)
 
     html = page(sign_in(vera), session).content.decode()
 
     for line in session.segments.all():
-        assert f'<a href="#line-{line.seq}" aria-label=' in html
         assert f'id="line-{line.seq}"' in html
     assert '<th scope="col">Waiting for silence</th>' in html
     assert '<th scope="col">Whole answer</th>' in html
-    assert "<title>Waiting for silence 400 ms</title>" in html
+    assert "<td>400</td><td>50</td><td>7</td><td>90</td><td>unknown</td><td>547</td>" in html
     assert '<th scope="col">endpointing</th>' not in html
+
+
+def test_its_script_gets_what_it_draws_and_the_words_for_what_may_come(
+    agent: Agent, vera: User, sign_in: SignIn
+) -> None:
+    session = make_session(agent)
+
+    data = talk_data(page(sign_in(vera), session))
+
+    assert [(line["seq"], line["text"]) for line in data["timeline"]["segments"]] == [
+        (1, "Line 1 of Ada <b>&"),
+        (2, "Line 2 of Ada <b>&"),
+    ]
+    assert [notice["text"] for notice in data["timeline"]["notices"]] == ["The agent is late."]
+    assert [(turn["turn"], turn["tts_ms"], turn["total_ms"]) for turn in data["turns"]] == [(1, 90, 547)]
+    assert (data["last_seq"], data["names"]) == (2, {"user": "Vince", "agent": "Ada"})
+    labels = data["labels"]
+    assert labels["states"]["active"] == {"text": "running", "tone": "good"}
+    assert labels["reasons"] == dict(EndReason.choices)
+    assert labels["agent_states"] == dict(AgentStateName.choices)
+    assert list(labels["parts"]) == ["endpointing", "stt", "llm", "tts", "avatar"], "in the order of the table"
 
 
 def test_a_long_conversation_comes_in_parts(agent: Agent, vera: User, sign_in: SignIn) -> None:
@@ -239,7 +269,7 @@ def test_a_long_conversation_comes_in_parts(agent: Agent, vera: User, sign_in: S
     assert [line.seq for line, _, _ in first.context["lines"]] == list(range(1, 201))
     assert first.context["follows"] is False
     third = page(client, session, page="3").context
-    assert (third["lines"][0][0].seq, third["timeline"].start_ms) == (401, 401_000)
+    assert (third["lines"][0][0].seq, third["talk"]["timeline"]["start_ms"]) == (401, 401_000)
     assert {wait.turn.index for wait in third["waits"]} == set(range(201, 301))
     for odd in ("0", "51", "-1", "x", "²", "9" * 30):
         assert page(client, session, page=odd).context["page"] == 1
@@ -247,20 +277,20 @@ def test_a_long_conversation_comes_in_parts(agent: Agent, vera: User, sign_in: S
 
 def test_only_a_running_conversation_is_followed(agent: Agent, vera: User, bob: User, sign_in: SignIn) -> None:
     session = make_session(agent)
-    html = page(sign_in(bob), session).content.decode()
-    assert f'data-ws="/ws/sessions/{session.pk}/"' in html
-    assert "src/admin/talks.js" in html
-    assert "End this conversation" in html
+    running = page(sign_in(bob), session)
+    assert talk_data(running)["ws_path"] == f"/ws/sessions/{session.pk}/"
+    assert "dist/talk.js" in running.content.decode()
+    assert "End this conversation" in running.content.decode()
 
-    seen = page(sign_in(vera), session).content.decode()
-    assert "data-ws" in seen
-    assert "End this conversation" not in seen, "a viewer watches"
+    seen = page(sign_in(vera), session)
+    assert talk_data(seen)["ws_path"]
+    assert "End this conversation" not in seen.content.decode(), "a viewer watches"
 
     end(session)
-    over = page(sign_in(bob), session).content.decode()
-    assert "data-ws" not in over
-    assert "talks.js" not in over
-    assert "End this conversation" not in over
+    over = page(sign_in(bob), session)
+    assert talk_data(over)["ws_path"] is None
+    assert "/ws/" not in over.content.decode()
+    assert "End this conversation" not in over.content.decode()
 
 
 @pytest.mark.parametrize("format", ["txt", "vtt", "csv", "json"])

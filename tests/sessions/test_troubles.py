@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -78,7 +79,7 @@ def test_the_page_of_the_talk_says_why_in_its_notices_and_its_picture(
     tell(session, "llm_lost")
     response = sign_in(vera).get(admin_url(LiveSession, "change", session.pk))
     assert response.content.decode().count(REASON) >= 2
-    assert any(REASON in mark.title for mark in response.context["timeline"].marks)
+    assert any(REASON in mark["text"] for mark in response.context["talk"]["timeline"]["notices"])
 
 
 def test_visitors_are_not_told_the_reason(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,3 +126,15 @@ def test_the_editor_tells_until_a_talk_went_well(agent: Agent) -> None:
     assert list(troubles()) == ["stt"]
     make_session(agent)
     assert troubles() == {}
+
+
+def test_the_editor_shows_no_green_for_what_failed_lately(agent: Agent, root: User, sign_in: SignIn) -> None:
+    def colours() -> set[str]:
+        html = sign_in(root).get(admin_url(Agent, "change", agent.pk)).content.decode()
+        found = re.search(r'data-chain="llm".*?<details class="m-now([^"]*)"', html, re.DOTALL)
+        assert found
+        return set(found[1].split())
+
+    assert colours() == set()
+    tell(make_session(agent), "llm_lost")
+    assert colours() == {"m-now-troubled"}

@@ -11,8 +11,9 @@ __all__ = ["job"]  # a fixture
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
 KILOBYTES = 40_000
+MAY_GROW = 15_000_000  # the process alone differs by some from flood to flood; what kept them would grow by all of them
 
 
 @KINDS
 async def test_a_long_flood_costs_the_job_no_memory(job: Job, settings: Settings, kind: str) -> None:
-    await check_that_it_costs_no_memory(job, settings, kind, KILOBYTES)
+    await check_that_it_costs_no_memory(job, settings, kind, KILOBYTES, may_grow=MAY_GROW)

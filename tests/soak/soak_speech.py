@@ -23,7 +23,7 @@ from pytest_django import Settings
 from agent_runtime.speech.engine import Engine, Task, Window
 from projects.providers.base import KeyedRung, Kind, Persona
 from projects.providers.chains import build_chain
-from projects.providers.speech_protocol import End, Start
+from projects.providers.faster_whisper.protocol import End, Start
 from tests.agent_runtime.speech.live_server import STEP, Talker, talking, until
 from tests.agent_runtime.speech.voices import SENTENCES, say, silence
 from tests.agent_runtime.stack import MICRO_WHISPER, ROOT, end, speech_state, wait_for

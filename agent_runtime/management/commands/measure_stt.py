@@ -68,7 +68,7 @@ def load_decoder(model: str, language: str) -> tuple[str, Decode]:
     from agent_runtime.speech.engine import Engine, Task, Window
     from agent_runtime.speech.languages import language_code
     from molts.errors import BadInput
-    from projects.providers.faster_whisper import WhisperOptions, model_key
+    from projects.providers.faster_whisper.options import WhisperOptions, model_key
 
     code = language_code(language) if language else None
     if language and code is None:

@@ -27,7 +27,7 @@ class Command(BaseCommand):
         from agent_runtime.speech.scheduler import DeviceFailedError
         from agent_runtime.speech.server import SpeechServer
         from agent_runtime.speech.stream import Pace
-        from projects.providers.faster_whisper import WhisperOptions, model_key
+        from projects.providers.faster_whisper.options import WhisperOptions, model_key
 
         logging.getLogger("faster_whisper").setLevel(logging.WARNING)
         name, device, compute_type, _ = model_key(WhisperOptions())

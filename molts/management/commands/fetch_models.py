@@ -14,7 +14,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from molts.errors import MoltsError
-from projects.providers import faster_whisper, supertonic
+from projects.providers import PROVIDERS, get_provider
+from projects.providers.base import Weights
 
 REPORT_EVERY_SECONDS = 1.0
 
@@ -27,9 +28,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         report = Report(self.stdout.write, as_json=options["json"])
-        if not options["json"] and supertonic.model_path() is None:
-            supertonic.ask_terms()  # asks on a terminal only
-        say_about_voice(report)
+        say_terms(report, may_ask=not options["json"])
         wanted = missing_models()
         if not wanted:
             report.done("speech", "every chosen model is here")
@@ -38,14 +37,14 @@ class Command(BaseCommand):
             sys.exit(1)
 
 
-def say_about_voice(report: Report) -> None:
+def say_terms(report: Report, *, may_ask: bool) -> None:
     """The terms before anything is fetched under them; without a yes, how to see and accept them."""
-    if supertonic.model_path() is not None:
-        return
-    if supertonic.terms_accepted():
-        report.note("natural voice", supertonic.TERMS)
-    else:
-        report.note("natural voice", "not fetched. `manage.py fetch_models` on a terminal shows its terms and asks")
+    for weights in _missing():
+        if not weights.terms:
+            continue
+        accepted = weights.ask() if may_ask and weights.ask else weights.accepted
+        refused = "not fetched. `manage.py fetch_models` on a terminal shows its terms and asks"
+        report.note(weights.name, weights.terms if accepted else refused)
 
 
 Download = Callable[[Callable[[int, int], None]], object]
@@ -53,13 +52,11 @@ Download = Callable[[Callable[[int, int], None]], object]
 
 def missing_models() -> dict[str, Download]:
     """What is chosen and not on this machine: a name for people, and the function that fetches it."""
-    wanted: dict[str, Download] = {}
-    whisper = faster_whisper.default_model()
-    if faster_whisper.model_path(whisper) is None:
-        wanted[f"recogniser ({whisper})"] = lambda progress: faster_whisper.download(whisper, progress)
-    if supertonic.model_path() is None and supertonic.terms_accepted():
-        wanted["natural voice"] = supertonic.download
-    return wanted
+    return {weights.name: weights.fetch for weights in _missing() if weights.accepted}
+
+
+def _missing() -> list[Weights]:
+    return [weights for key in PROVIDERS if (weights := get_provider(key).missing_weights())]
 
 
 def fetch(name: str, download: Download, report: Report) -> bool:

@@ -12,7 +12,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from molts.errors import MoltsError
 from molts.management.commands.fetch_models import Report, fetch
-from projects.providers import faster_whisper
+from projects.providers.faster_whisper import weights
+from projects.providers.faster_whisper.options import default_model
 
 # Megabytes to fetch (and roughly to hold in memory as int8: half of it), from small to large.
 SIZES = {
@@ -65,26 +66,26 @@ class Command(BaseCommand):
     def _download(self, name: str, *, as_json: bool) -> None:
         report = Report(self.stdout.write, as_json=as_json)
         try:
-            found = faster_whisper.model_path(name)
+            found = weights.model_path(name)
             if found is None:
-                faster_whisper.repository(name)
+                weights.repository(name)
         except MoltsError as error:
             raise CommandError(error.detail) from error
         if found is not None:
             report.done(name, f"is here already, in {found}")
-        elif not fetch(name, lambda progress: faster_whisper.download(name, progress), report):
+        elif not fetch(name, lambda progress: weights.download(name, progress), report):
             sys.exit(1)
 
 
 def known_models() -> list[dict[str, Any]]:
     """Every model with a name, those in the data folder, and the chosen one; from small to large."""
-    chosen = faster_whisper.default_model()
+    chosen = default_model()
     names = list(dict.fromkeys([*SIZES, *_fetched(), chosen]))
     return [
         {
             "name": name,
             "megabytes": SIZES.get(name),
-            "here": faster_whisper.model_path(name) is not None,
+            "here": weights.model_path(name) is not None,
             "chosen": name == chosen,
             "on_ladder": name in settings.MOLTS_SPEECH_LADDER,
         }

@@ -32,7 +32,8 @@ from molts.supervisor.given import Given, Keys, write_private
 from molts.supervisor.names import AGENT, AVATAR, CLOCK, JOBS, MEDIA, PART_NAMES, REDIS, RENDER, SPEECH, WEB
 from molts.supervisor.process import Part, PartFailed, Supervisor
 from molts.supervisor.stack import Stack
-from projects.providers.openai_compatible import find_ollama
+from projects.providers import providers_for
+from projects.providers.base import Kind
 
 REDIS_DEADLINE = 20.0
 WORKER_DEADLINE = 300.0
@@ -287,7 +288,7 @@ class Up:
         if left_out:
             self._say_runs_without(left_out)
             return
-        await self._offer_ollama()
+        await self._offer_servers()
         self._say_ready()
         work = [self._fetch_models()]
         if AVATAR in parts:
@@ -348,14 +349,17 @@ class Up:
             await asyncio.sleep(delay)
             delay = min(delay * 2, 5.0)
 
-    async def _offer_ollama(self) -> None:
+    async def _offer_servers(self) -> None:
         """Whoever runs a language model here already should not have to look for the place to say so."""
-        found = await asyncio.to_thread(find_ollama)
-        if found is not None:
-            models = ", ".join(found[1]) or "no models yet (ollama pull llama3.2)"
-            self._console.event(
-                "molts", f"found Ollama on this machine, with {models}: put it first in an agent's pipeline to use it"
-            )
+        for provider in providers_for(Kind.LLM):
+            found = await asyncio.to_thread(provider.find_here) if provider.looks_here else None
+            if found is not None:
+                models = ", ".join(found.models) or f"no models yet ({found.first_model})"
+                self._console.event(
+                    "molts",
+                    f"found {provider.label} on this machine, with {models}: "
+                    "put it first in an agent's pipeline to use it",
+                )
 
     # -- speech models, beside everything else ---------------------------------------------------------------------
     async def _fetch_models(self) -> None:

@@ -1,9 +1,9 @@
 /** What the page tells the visitor about trouble, in plain words and always with a way out. */
 
+import { shortClock } from "../shared/clock.ts";
 import type { NoticeLevel } from "../shared/events.ts";
 import { t } from "../shared/i18n.ts";
 import { isLate, remaining, startIsSlow, wordsAreCut } from "./facts.ts";
-import { shortClock } from "./format.ts";
 import type { Surroundings } from "./frame.ts";
 import type { ServerNotice, State } from "./state.ts";
 

@@ -14,17 +14,14 @@ import type {
   SegmentData,
   ServerEvent,
   SessionState,
-  TurnMetrics,
 } from "../shared/events.ts";
 import { defaults, type Settings } from "../shared/settings.ts";
 import type { SocketStatus } from "../shared/socket.ts";
+import type { TurnTimes } from "../shared/turns.ts";
 import type { Boot } from "./boot.ts";
 import { elapsed } from "./facts.ts";
 import type { Surroundings } from "./frame.ts";
 import { setTyped, type Typed, withoutFirst, withoutHope } from "./typed.ts";
-
-/** How long each part of an answer took, one after the other; null is unknown, or had no part in it. */
-export type TurnTimes = Omit<TurnMetrics, "type" | "at" | "offset_ms">;
 
 export type Phase = "lobby" | "starting" | "live" | "ended" | "blocked";
 export type MediaStatus = "idle" | "connecting" | "connected" | "reconnecting" | "elsewhere";

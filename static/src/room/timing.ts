@@ -1,9 +1,7 @@
 /** How long each answer took and on what: the figures, then the drawer that shows them as bars and as words. */
 
 import { t } from "../shared/i18n.ts";
-import type { TurnTimes } from "./state.ts";
-
-export type Part = "endpointing" | "stt" | "llm" | "tts" | "avatar";
+import type { Part, TurnTimes } from "../shared/turns.ts";
 
 export interface TurnBar {
   turn: number;

@@ -1,5 +1,6 @@
 /** Draws the page from the state: keyed, changing only what differs. Words of others enter as text, never as markup. */
 
+import { clock, shortClock } from "../shared/clock.ts";
 import { element, setText, show } from "../shared/dom.ts";
 import type { Role } from "../shared/events.ts";
 import { t } from "../shared/i18n.ts";
@@ -8,7 +9,7 @@ import { Announcer } from "./announcer.ts";
 import type { Api } from "./api.ts";
 import type { Boot } from "./boot.ts";
 import { agentIsHere, caption, chip, elapsed, remaining, shownPartials, undelivered } from "./facts.ts";
-import { clock, duration, lineCount, shortClock } from "./format.ts";
+import { duration, lineCount } from "./format.ts";
 import type { Surroundings } from "./frame.ts";
 import { type NoticeAction, type NoticeView, needsCheck, notices } from "./notices.ts";
 import type { Blocked, MicStatus, State } from "./state.ts";

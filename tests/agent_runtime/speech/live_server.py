@@ -16,8 +16,8 @@ from agent_runtime.speech.engine import Engine
 from agent_runtime.speech.places import Places
 from agent_runtime.speech.server import SpeechServer
 from agent_runtime.speech.stream import Pace
-from projects.providers import speech_protocol as protocol
-from projects.providers.speech_protocol import Final, FromServer, Message, Open, Partial
+from projects.providers.faster_whisper import protocol
+from projects.providers.faster_whisper.protocol import Final, FromServer, Message, Open, Partial
 from tests.agent_runtime.stack import MICRO_WHISPER
 
 STEP = 512  # samples: what the voice detector hands out

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from agent_runtime.speech import connections
 from agent_runtime.speech.places import Places
-from projects.providers.speech_protocol import Ready
+from projects.providers.faster_whisper.protocol import Ready
 from tests.agent_runtime.speech.live_server import serving, talking, until
 from tests.agent_runtime.stack import free_port
 

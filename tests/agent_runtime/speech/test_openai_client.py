@@ -200,8 +200,8 @@ def test_a_client_that_hangs_up_leaves_no_work_behind(
         ask.with_options(timeout=2).audio.transcriptions.create(file=recording, model=MODEL)
 
     process = psutil.Process(speech_server[0].pid)
-    wait_for("the decoder's end", lambda: not process.children(), seconds=5)
-    wait_for("an empty queue", lambda: state_of(speech_server)["waiting"] == 0, seconds=5)
+    wait_for("the decoder's end", lambda: not process.children(), seconds=20)
+    wait_for("an empty queue", lambda: state_of(speech_server)["waiting"] == 0, seconds=20)
     time.sleep(1)  # what was in the model's hands then is done
     decodes = state_of(speech_server)["decodes"]["file"]
     time.sleep(1)
@@ -356,6 +356,6 @@ def test_nothing_is_left_behind(
     ask.audio.transcriptions.create(file=spoken["wav"], model=MODEL)
 
     process = psutil.Process(speech_server[0].pid)
-    wait_for("the decoder's end", lambda: not process.children(), seconds=5)
+    wait_for("the decoder's end", lambda: not process.children(), seconds=20)
     assert list(uploads.rglob("*.upload*")) == []
     assert [file.path for file in process.open_files() if ".upload" in file.path] == []

@@ -27,8 +27,8 @@ from agent_runtime.speech.stream import Pace
 from agent_runtime.speech.transcript import Segment, Transcript
 from agent_runtime.speech.whole_file import AT_ONCE
 from molts.errors import BadConfiguration, Busy
-from projects.providers import faster_whisper
-from projects.providers.speech_protocol import End, Final, Message, Open, Partial, Pause, Ready, Refused, Start
+from projects.providers.faster_whisper import weights
+from projects.providers.faster_whisper.protocol import End, Final, Message, Open, Partial, Pause, Ready, Refused, Start
 from tests.agent_runtime.speech.live_server import Talker, talking, until
 
 NO_MEMORY = RuntimeError("CUDA failed with error out of memory")
@@ -196,7 +196,7 @@ async def test_who_names_the_chosen_model_gets_whichever_size_of_it_serves(
 async def test_who_names_a_model_that_is_not_here_gets_the_next_smaller_one(
     engine: PretendingEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: set[str], serves: str
 ) -> None:
-    monkeypatch.setattr(faster_whisper, "model_path", lambda name: Path(name) if name in here else None)
+    monkeypatch.setattr(weights, "model_path", lambda name: Path(name) if name in here else None)
     async with running(engine, tmp_path / "s"), talking(tmp_path / "s", opening=Open(model="medium")) as talker:
         assert await talker.hear() == Ready(model=serves)
         final = await words(talker)

@@ -21,7 +21,7 @@ from agent_runtime.speech.server import SpeechServer
 from agent_runtime.speech.stream import quietest
 from agent_runtime.speech.transcript import Transcript
 from molts.errors import BadConfiguration, Busy
-from projects.providers.speech_protocol import Cancel, End, Final, Open, Partial, Pause, Ready, Refused, Start
+from projects.providers.faster_whisper.protocol import Cancel, End, Final, Open, Partial, Pause, Ready, Refused, Start
 from tests.agent_runtime.speech.live_server import serving, talking, until
 from tests.agent_runtime.speech.voices import SENTENCES, say, silence
 from tests.agent_runtime.stack import MICRO_WHISPER, free_port

@@ -8,7 +8,7 @@ from tests.e2e.page_harness.server import RoomServer
 
 MICROPHONE = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
 
-expect.set_options(timeout=10_000)
+expect.set_options(timeout=30_000)
 
 
 def talk(page: Page, room: RoomServer, name: str = "Anna") -> None:

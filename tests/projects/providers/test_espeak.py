@@ -9,9 +9,10 @@ from livekit.agents import APIError
 from livekit.agents.types import APIConnectOptions
 
 from molts.errors import BadConfiguration
-from projects.providers import espeak, get_provider
+from projects.providers import get_provider
 from projects.providers.base import Credentials, Kind
-from projects.providers.components.espeak import _speak
+from projects.providers.espeak.program import MEND, SAMPLE_RATE, default_voice, espeak_command
+from projects.providers.espeak.tts import _speak
 from tests.projects.providers.conftest import Speak, build, resampled
 
 ONCE = APIConnectOptions(max_retry=0, timeout=10)
@@ -24,7 +25,7 @@ LONG_TEXT = "The harbour lies in the morning light and the boats go out to sea. 
 async def test_it_speaks_words_a_recogniser_understands(speak: Speak, micro_whisper: object, text: str) -> None:
     frame = await speak(text)
 
-    assert frame.sample_rate == espeak.SAMPLE_RATE
+    assert frame.sample_rate == SAMPLE_RATE
     heard = await build("faster_whisper", Kind.STT).recognize(frame)
     assert heard.alternatives[0].text == text
 
@@ -58,7 +59,7 @@ async def test_it_speaks_from_the_wheel_when_the_program_is_missing(
 ) -> None:
     pytest.importorskip("espeakng_loader")
     monkeypatch.setattr("shutil.which", lambda name: None)
-    command = espeak.espeak_command(voice="en-us", rate=150, pitch=50)
+    command = espeak_command(voice="en-us", rate=150, pitch=50)
     assert command[0] == sys.executable
 
     heard = await build("faster_whisper", Kind.STT).recognize(await speak("what is the price"))
@@ -71,7 +72,7 @@ async def test_it_says_how_to_get_it_when_nothing_is_there(monkeypatch: pytest.M
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     provider = get_provider("espeak")
 
-    assert provider.readiness(Kind.TTS, provider.parse_options(Kind.TTS, {})).mend == espeak.MEND
+    assert provider.readiness(Kind.TTS, provider.parse_options(Kind.TTS, {})).mend == MEND
     with pytest.raises(APIError, match="apt install espeak-ng"):
         await build("espeak", Kind.TTS).synthesize("hello", conn_options=ONCE).collect()
 
@@ -109,9 +110,9 @@ def test_it_refuses_bad_options_by_name(options: dict[str, object]) -> None:
 
 
 def test_its_voice_follows_the_language() -> None:
-    assert espeak.default_voice("en") == "en-us"
-    assert espeak.default_voice("pt_BR") == "pt-br"
-    assert espeak.default_voice("de") == "de"
+    assert default_voice("en") == "en-us"
+    assert default_voice("pt_BR") == "pt-br"
+    assert default_voice("de") == "de"
 
 
 async def test_it_probes_by_speaking() -> None:

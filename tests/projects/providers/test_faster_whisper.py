@@ -18,17 +18,15 @@ from pytest_django import Settings
 
 from agent_runtime.speech.engine import Engine
 from molts.errors import BadConfiguration
-from projects.providers import faster_whisper, get_provider
-from projects.providers.audio import mono_16k
+from projects.providers import get_provider
 from projects.providers.base import Credentials, Kind, Persona
-from projects.providers.faster_whisper import (
-    WhisperOptions,
-    is_credible,
-    is_loop,
-    load_model,
-    model_path,
-    prompt_tokens,
-)
+from projects.providers.faster_whisper import model
+from projects.providers.faster_whisper.credibility import is_credible, is_loop
+from projects.providers.faster_whisper.languages import whisper_language
+from projects.providers.faster_whisper.model import load_model, prewarm, prompt_tokens
+from projects.providers.faster_whisper.options import WhisperOptions
+from projects.providers.faster_whisper.weights import model_path, repository
+from projects.providers.shared.audio import mono_16k
 from tests.projects.providers.conftest import MICRO_WHISPER, Speak, build, resampled
 
 ONCE = APIConnectOptions(max_retry=0)
@@ -111,7 +109,7 @@ async def test_calls_at_once_do_not_mix_their_words(speak: Speak, micro_whisper:
 def test_one_process_loads_a_model_once(micro_whisper: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import faster_whisper as library
 
-    monkeypatch.setattr(faster_whisper, "_models", {})
+    monkeypatch.setattr(model, "_models", {})
     loads: list[str] = []
     real = library.WhisperModel
 
@@ -120,7 +118,7 @@ def test_one_process_loads_a_model_once(micro_whisper: Path, monkeypatch: pytest
         return real(folder, **settings)
 
     monkeypatch.setattr(library, "WhisperModel", load)
-    threads = [threading.Thread(target=faster_whisper.prewarm) for _ in range(4)]
+    threads = [threading.Thread(target=prewarm) for _ in range(4)]
 
     for thread in threads:
         thread.start()
@@ -206,7 +204,7 @@ def test_it_says_what_to_do_when_the_model_is_not_there(own_data_folder: Path) -
     assert "MOLTS_WHISPER_MODEL" in readiness.mend
     with pytest.raises(BadConfiguration, match="base is not on this machine"):
         build("faster_whisper", Kind.STT)
-    faster_whisper.prewarm()  # does nothing, raises nothing
+    prewarm()  # does nothing, raises nothing
 
 
 @pytest.mark.parametrize("damaged", ["model.bin", "config.json", "tokenizer.json", "vocabulary.json"])
@@ -250,16 +248,16 @@ async def test_while_the_chosen_model_is_fetched_the_next_smaller_one_hears(
 
 
 def test_it_knows_repositories_and_refuses_unknown_names() -> None:
-    assert faster_whisper.repository("base") == "Systran/faster-whisper-base"
-    assert faster_whisper.repository("someone/model") == "someone/model"
+    assert repository("base") == "Systran/faster-whisper-base"
+    assert repository("someone/model") == "someone/model"
     for name in ("bsae", "/no/folder", "../x/y"):
         with pytest.raises(BadConfiguration, match="neither a folder"):
-            faster_whisper.repository(name)
+            repository(name)
 
 
 @pytest.mark.parametrize(("tag", "code"), [("en-US", "en"), ("nb-NO", "no"), ("auto", None), ("xx", None), ("", None)])
 def test_it_reads_language_tags(tag: str, code: str | None) -> None:
-    assert faster_whisper.whisper_language(tag, ["en", "no"]) == code
+    assert whisper_language(tag, ["en", "no"]) == code
 
 
 async def test_it_probes_by_decoding(micro_whisper: Path) -> None:

@@ -22,8 +22,8 @@ from molts.http import guarded_session
 from projects.probes import probe_connection
 from projects.providers import get_provider, providers_for
 from projects.providers.base import Credentials, Kind, Options
-from projects.providers.hosted_faces import HostedFace
-from projects.providers.livekit_private import calls_through
+from projects.providers.hosted.face import HostedFace
+from projects.providers.shared.livekit_private import calls_through
 
 KEY = "vendor-key-123456"
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -304,7 +304,7 @@ def test_a_media_server_that_no_vendor_can_reach_is_found_before_the_talk(settin
 def test_a_missing_plugin_is_found_and_said(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.LIVEKIT_PUBLIC_URL = "wss://media.example.com"
     provider = hosted("tavus")
-    monkeypatch.setattr("projects.providers.hosted_faces.find_spec", lambda _: None)
+    monkeypatch.setattr("projects.providers.hosted.face.find_spec", lambda _: None)
 
     found = provider.check(Kind.AVATAR, options=options_of(provider), credentials=Credentials(KEY))
 

@@ -20,7 +20,9 @@ import pytest
 from pytest_django import Settings
 
 from molts.errors import BadConfiguration, Unavailable
-from projects.providers import faster_whisper, hub, supertonic
+from projects.providers.faster_whisper import weights as whisper_weights
+from projects.providers.shared import hub
+from projects.providers.supertonic import weights as voice_weights
 
 COMMIT = "a" * 40
 REPO = "someone/model"
@@ -229,7 +231,7 @@ def test_it_notices_within_5_s_that_names_do_not_resolve(
     started = time.monotonic()
 
     with pytest.raises(Unavailable, match="MOLTS_WHISPER_MODEL to a folder"):
-        faster_whisper.download("base")
+        whisper_weights.download("base")
 
     assert time.monotonic() - started < 5.5
 
@@ -266,14 +268,14 @@ def test_whisper_is_fetched_into_the_data_folder(
         "x.md": b"",
     }
     real = hub.fetch_snapshot
-    monkeypatch.setattr(faster_whisper, "fetch_snapshot", lambda repo, **kw: real(repo, endpoint=fake_hub.url, **kw))
+    monkeypatch.setattr(whisper_weights, "fetch_snapshot", lambda repo, **kw: real(repo, endpoint=fake_hub.url, **kw))
 
-    folder = faster_whisper.download(REPO)
+    folder = whisper_weights.download(REPO)
 
     assert folder == own_data_folder / "models" / "whisper" / "someone--model"
     assert {path.name for path in folder.iterdir()} == {"model.bin", "config.json", "tokenizer.json", "vocabulary.txt"}
     fake_hub.fetched.clear()
-    assert faster_whisper.download(REPO) == folder
+    assert whisper_weights.download(REPO) == folder
     assert fake_hub.fetched == []
 
 
@@ -287,14 +289,14 @@ def test_the_voice_is_not_fetched_before_its_terms_are_accepted(
         calls.append(repo)
         return Path("there")
 
-    monkeypatch.setattr(supertonic, "fetch_snapshot", fetch)
+    monkeypatch.setattr(voice_weights, "fetch_snapshot", fetch)
 
     with pytest.raises(BadConfiguration, match=r"OpenRAIL-M.*MOLTS_ACCEPT_VOICE_TERMS=1"):
-        supertonic.download()
+        voice_weights.download()
     assert calls == []
 
     settings.MOLTS_ACCEPT_VOICE_TERMS = True
-    assert supertonic.download() == Path("there")
+    assert voice_weights.download() == Path("there")
     assert calls == ["Supertone/supertonic-3"]
 
 

@@ -27,11 +27,12 @@ from agent_runtime.speech.places import Places
 from agent_runtime.speech.scheduler import Rank
 from projects.providers.base import KeyedRung, Kind, Persona
 from projects.providers.chains import AvailabilityChange, Chain, build_chain
-from projects.providers.components import faster_whisper, speech_link
-from projects.providers.components.faster_whisper import WhisperSTT
-from projects.providers.components.speech_link import SpeechLink
-from projects.providers.faster_whisper import load_model
-from projects.providers.speech_protocol import Open
+from projects.providers.faster_whisper import link as speech_link
+from projects.providers.faster_whisper import stt as whisper_stt
+from projects.providers.faster_whisper.link import SpeechLink
+from projects.providers.faster_whisper.model import load_model
+from projects.providers.faster_whisper.protocol import Open
+from projects.providers.faster_whisper.stt import WhisperSTT
 from tests.agent_runtime.speech import micro_server
 from tests.agent_runtime.speech.live_server import serving, until
 from tests.agent_runtime.stack import ROOT, end, free_port
@@ -67,7 +68,7 @@ class Ear:
             self.stream.push_frame(rtc.AudioFrame(samples[begin : begin + size].tobytes(), RATE, 1, size))
             await asyncio.sleep(0.05)
 
-    async def final(self, number: int = 1, *, seconds: float = 15) -> stt.SpeechEvent:
+    async def final(self, number: int = 1, *, seconds: float = 30) -> stt.SpeechEvent:
         await until(lambda: len(self.finals) >= number, seconds=seconds)
         return self.finals[number - 1]
 
@@ -208,7 +209,7 @@ async def test_in_a_chain_the_first_rung_hears_live_and_comes_back_by_itself(
     monkeypatch.setattr(speech_link, "PATIENCE_SECONDS", 0.5)
     ear = listen(KeyedRung("faster_whisper"), KeyedRung("pocketsphinx"))
     settings.MOLTS_WHISPER_MODEL = "base"  # the server's fault alone shall count
-    monkeypatch.setattr("projects.providers.components.faster_whisper.model_path", lambda name: None)
+    monkeypatch.setattr("projects.providers.faster_whisper.stt.model_path", lambda name: None)
     await ear.say(await speak(TABLE))
     await ear.final(seconds=30)
     assert [change.available for change in ear.changes] == [False]
@@ -217,10 +218,12 @@ async def test_in_a_chain_the_first_rung_hears_live_and_comes_back_by_itself(
     await until(lambda: server.streams >= 1)
     await ear.say(await speak(TABLE))  # the second rung answers, the first one shows that it is back
     await until(lambda: [change.available for change in ear.changes] == [False, True])
-    await ear.say(await speak(TIME))
-    await ear.final(3)
-    assert ear.texts[-1] == TIME
-    assert any(event.type is SpeechEventType.INTERIM_TRANSCRIPT for event in ear.events)
+    heard = 2
+    async with asyncio.timeout(60):  # a server that is short of processor time leaves words out that are not settled
+        while not any(event.type is SpeechEventType.INTERIM_TRANSCRIPT for event in ear.events):
+            await ear.say(await speak(TIME))
+            await ear.final(heard := heard + 1)
+            assert ear.texts[-1] == TIME
 
 
 async def test_the_model_is_loaded_here_once_the_server_is_known_to_be_away(
@@ -234,7 +237,7 @@ async def test_the_model_is_loaded_here_once_the_server_is_known_to_be_away(
         loaded.append(threading.current_thread().name)
         return load_model(*key)
 
-    monkeypatch.setattr(faster_whisper, "load_model", noting)
+    monkeypatch.setattr(whisper_stt, "load_model", noting)
     server = await box.start()
     ear = listen()
     ear.whisper.prewarm()

@@ -14,7 +14,7 @@ from livekit.agents import llm, stt, tts, vad
 from livekit.plugins.liveavatar import AvatarSession
 
 from projects.providers.base import Kind
-from projects.providers.livekit_private import (
+from projects.providers.shared.livekit_private import (
     active_component,
     close_liveavatar,
     components_of,

@@ -4,8 +4,10 @@ import time
 
 import pytest
 
-from projects.providers.meaning import (
+from projects.providers.scripted import meaning
+from projects.providers.scripted.meaning import (
     Matcher,
+    Term,
     knowledge_sentences,
     likeness,
     stem,
@@ -223,3 +225,34 @@ def test_it_stays_fast_with_much_knowledge() -> None:
     started = time.perf_counter()
     matcher.best("tell me about the price of item seven please")
     assert time.perf_counter() - started < 2  # far above what it takes; guards against a change of order
+
+
+PROSE = "The museum opens at nine, e.g. for visitors who come early. On Sundays it opens at ten. "
+
+
+@pytest.mark.parametrize(
+    "piece", [PROSE, "!", "?!", "...", "*b ", "_b ", "`b `", "**", "z. B. ", "\u201d", "! ", "。"], ids=repr
+)
+def test_a_paragraph_without_end_is_read_once(piece: str) -> None:
+    """What an agent knows may be 200,000 letters, pasted without a line's end. Read anew for each sentence it took
+    longer than a conversation waits for its agent, and stood the web part still when a question was tried."""
+    text = (piece * (100_000 // len(piece) + 1))[:100_000]
+    began = time.thread_time()
+    sentences = knowledge_sentences(text)
+    assert time.thread_time() - began < 3, "minutes, where it is read anew for each sentence"
+    assert sentences
+
+
+def test_an_answer_is_read_once_however_many_wordings_its_question_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def noted(text: str, language: str = "en") -> list[Term]:
+        read.append(text)
+        return terms(text, language)
+
+    monkeypatch.setattr(meaning, "terms", noted)
+    matcher = Matcher([("Are you open? | When do you open? | Opening hours", "From nine to five.")])
+    assert read.count("From nine to five.") == 1
+    found = matcher.best("when are you open")
+    assert found
+    assert found.text == "From nine to five."

@@ -18,7 +18,7 @@ from pytest_django import Settings
 from molts.errors import HIDDEN, BadConfiguration
 from projects.providers import get_provider
 from projects.providers.base import PIPELINE, Credentials, Kind, Persona, ProbeResult
-from projects.providers.openai_compatible import Ollama, find_ollama
+from projects.providers.ollama import Ollama, find_ollama
 from tests.projects.providers.conftest import FakeVendor, Speak, build, resampled
 from tests.projects.providers.sounds import NOT_SOUND, SOUNDS, pcm
 

@@ -18,7 +18,7 @@ ONCE = APIConnectOptions(max_retry=0)
 
 
 def children() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "pocketsphinx_child" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process().children() if "pocketsphinx/child" in " ".join(child.cmdline())]
 
 
 async def test_it_hears_words_and_the_loop_runs_on(speak: Speak) -> None:

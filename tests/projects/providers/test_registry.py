@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
+from avatars.services import default_pipeline
 from molts.errors import BadConfiguration
-from projects.providers import PROVIDERS, get_provider, providers_for
+from projects.providers import PROVIDERS, get_provider, last_resort, providers_for
 from projects.providers.base import PIPELINE, Credentials, Kind, Options, Provider
 
 
@@ -35,6 +36,20 @@ def test_each_kind_has_a_provider_that_needs_no_account() -> None:
     for kind in PIPELINE:
         assert any(provider.local for provider in providers_for(kind))
         assert all(kind in provider.kinds for provider in providers_for(kind))
+
+
+@pytest.mark.parametrize("kind", PIPELINE)
+def test_each_kind_has_one_last_resort_and_the_default_chain_ends_with_it(kind: Kind) -> None:
+    assert [provider for provider in providers_for(kind) if provider.last_resort] == [last_resort(kind)]
+    assert default_pipeline()[kind][-1].provider == last_resort(kind).key
+
+
+def test_who_has_an_address_of_its_own_takes_another() -> None:
+    providers = list(map(get_provider, PROVIDERS))
+    assert not [provider.key for provider in providers if provider.default_base_url and not provider.takes_base_url]
+    assert [provider.key for provider in providers if not provider.takes_key] == [
+        *("faster_whisper", "pocketsphinx", "scripted", "supertonic", "espeak"),
+    ]
 
 
 def test_a_provider_refuses_kinds_it_does_not_serve() -> None:

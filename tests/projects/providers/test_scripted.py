@@ -11,10 +11,10 @@ from livekit.agents import llm
 from molts.errors import BadConfiguration
 from projects.providers import get_provider
 from projects.providers.base import Credentials, Kind, Persona
-from projects.providers.components.scripted import pieces_of
-from projects.providers.phrases import PHRASES, date_in_words, number_in_words, ordinal_in_words, time_in_words
-from projects.providers.scripted import Responder, Said
-from projects.providers.small_talk import Intent, listed, topic_of, understand
+from projects.providers.scripted.llm import pieces_of
+from projects.providers.scripted.phrases import PHRASES, date_in_words, number_in_words, ordinal_in_words, time_in_words
+from projects.providers.scripted.responder import Responder, Said
+from projects.providers.scripted.small_talk import Intent, listed, topic_of, understand
 from tests.projects.providers.conftest import build
 
 NOON = datetime(2026, 11, 21, 15, 5)

@@ -8,8 +8,8 @@ import pytest
 
 from projects.providers.base import Credentials, KeyedRung, Kind, Persona
 from projects.providers.chains import build_chain
-from projects.providers.components.sentences import PieceTokenizer
-from projects.providers.sentences import FIRST, LATER, Lengths, split_pieces, split_sentences, spoken_size
+from projects.providers.shared.pieces import PieceTokenizer
+from projects.providers.shared.sentences import FIRST, LATER, Lengths, split_pieces, split_sentences, spoken_size
 from tests.projects.providers.conftest import FakeVendor
 from tests.projects.providers.first_words import ANSWERS, LIMIT, first_piece
 from tests.projects.providers.test_openai_compatible import wav

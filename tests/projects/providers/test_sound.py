@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from projects.providers.components.sound import SoundReader
-from projects.providers.sound import (
+from projects.providers.shared.sound import (
     RAW_SAMPLES,
     UnusableSound,
     choose_form,
@@ -16,6 +15,7 @@ from projects.providers.sound import (
     is_noise,
     recognise,
 )
+from projects.providers.shared.sound_reader import SoundReader
 from tests.projects.providers.conftest import Speak
 from tests.projects.providers.sounds import NOT_SOUND, SOUNDS, TONE, WAV_HEADER, encoded, pcm, riff, tone
 

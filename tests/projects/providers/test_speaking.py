@@ -10,7 +10,7 @@ import pytest
 
 from molts.errors import BadConfiguration, Unavailable
 from projects.providers.base import Credentials, Persona
-from projects.providers.speaking import speak
+from projects.providers.shared.speaking import speak
 from tests.projects.providers.conftest import FakeVendor
 
 KEY = "sk-canary-1234567890"

@@ -13,8 +13,12 @@ from livekit.agents.types import APIConnectOptions
 from pytest_django import Settings
 
 from molts.errors import BadConfiguration
-from projects.providers import get_provider, supertonic
+from projects.providers import get_provider
 from projects.providers.base import Kind, Persona
+from projects.providers.supertonic import voice as supertonic_voice
+from projects.providers.supertonic.options import MODEL
+from projects.providers.supertonic.voice import SAMPLE_RATE, LoadedVoice, prewarm, voice_language
+from projects.providers.supertonic.weights import ask_terms, terms_accepted
 from tests.projects.providers.conftest import build
 
 pytest.importorskip("supertonic")
@@ -22,7 +26,7 @@ ONCE = APIConnectOptions(max_retry=0)
 
 
 class HummingEngine:
-    sample_rate = supertonic.SAMPLE_RATE
+    sample_rate = SAMPLE_RATE
 
     def __init__(self) -> None:
         self.spoken: list[tuple[str, str]] = []
@@ -46,13 +50,13 @@ class HummingEngine:
 
 @pytest.fixture
 def engine(own_data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> HummingEngine:
-    folder = own_data_folder / "models" / "supertonic" / supertonic.MODEL
+    folder = own_data_folder / "models" / "supertonic" / MODEL
     (folder / "onnx").mkdir(parents=True)
     (folder / "voice_styles").mkdir()
     for name in ("tts.json", "vocoder.onnx", "vector_estimator.onnx"):
         (folder / "onnx" / name).write_text("")
     engine = HummingEngine()
-    monkeypatch.setattr(supertonic, "_voice", supertonic.LoadedVoice(engine))
+    monkeypatch.setattr(supertonic_voice, "_voice", LoadedVoice(engine))
     return engine
 
 
@@ -92,27 +96,27 @@ def test_it_is_not_ready_without_weights_and_says_what_to_do(own_data_folder: Pa
     assert "MOLTS_ACCEPT_VOICE_TERMS=1" in readiness.mend
     with pytest.raises(BadConfiguration, match="weights of Supertonic are not here"):
         build("supertonic", Kind.TTS)
-    supertonic.prewarm()  # does nothing, raises nothing
+    prewarm()  # does nothing, raises nothing
 
 
 def test_an_answer_on_the_terminal_is_remembered(
     own_data_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], settings: Settings
 ) -> None:
-    assert not supertonic.ask_terms()  # no terminal: not asked, not accepted
+    assert not ask_terms()  # no terminal: not asked, not accepted
 
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda prompt: "no")
-    assert not supertonic.ask_terms()
+    assert not ask_terms()
     assert "OpenRAIL-M" in capsys.readouterr().out
-    assert not supertonic.terms_accepted()
+    assert not terms_accepted()
 
     monkeypatch.setattr("builtins.input", lambda prompt: "Yes")
-    assert supertonic.ask_terms()
-    assert supertonic.terms_accepted()
+    assert ask_terms()
+    assert terms_accepted()
     assert "Accepted on" in (own_data_folder / "models" / "supertonic" / "terms-accepted.txt").read_text()
 
 
 @pytest.mark.parametrize(("tag", "code"), [("en", "en"), ("pt-BR", "pt"), ("zh", "na"), ("", "na")])
 def test_it_reads_language_tags(tag: str, code: str) -> None:
-    assert supertonic.voice_language(tag) == code
+    assert voice_language(tag) == code

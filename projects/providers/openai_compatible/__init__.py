@@ -1,0 +1,1 @@
+"""Servers that speak OpenAI's protocol. A vendor of them is a class that derives from `provider.OpenAICompatible`."""
