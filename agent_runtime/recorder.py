@@ -34,6 +34,7 @@ from agent_runtime.db import DatabaseThread
 from agent_runtime.latency import split_spoken_turn, split_typed_turn
 from agent_runtime.writing import RowWriter
 from molts.text import clean_text
+from projects.usage.services import Usage
 from sessions import events, lines, services
 from sessions.choices import Role
 from sessions.publish import apublish
@@ -354,18 +355,8 @@ class SessionRecorder:
         if not quantity or self._usage.get(source) == quantity:
             return
         self._usage[source] = quantity
-        self._write(
-            partial(
-                services.record_usage,
-                session_id=self._spec.session_id,
-                source_id=source[:120],
-                kind=kind,
-                provider=provider[:50],
-                model=model[:100],
-                unit=unit,
-                quantity=quantity,
-            )
-        )
+        used = Usage(source[:120], kind, provider[:50], model[:100], unit, quantity)
+        self._write(partial(services.record_session_usage, session_id=self._spec.session_id, usage=used))
 
     # -- notices and states --------------------------------------------------------------------------------------------
     def note_ready(self, identity: str) -> None:

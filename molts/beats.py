@@ -6,6 +6,7 @@ are hints: losing Redis makes everyone look absent, and callers must treat `Unav
 
     <instance>:worker:<worker id>     JSON about an agent worker: {"host", "slots", "used", "pid"}
     <instance>:avatar-worker:<id>     the same of an avatar worker
+    <instance>:render-worker:<id>     the same of a worker that makes videos
     <instance>:lock:<name>            held by one process for a moment
 """
 
@@ -95,6 +96,7 @@ class WorkerKind(StrEnum):
 
     AGENT = "worker"
     AVATAR = "avatar-worker"
+    RENDER = "render-worker"
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from django.db import DatabaseError, connection, connections
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
+from avatars.videos.queue import RENDER_COMMAND
 from molts import beats, crypto
 from molts.beats import WorkerKind
 from molts.database import DatabaseUnavailable, check_writable
@@ -190,12 +191,23 @@ def check_jobs() -> Finding:
     from molts.celery import app
 
     try:
-        answers = app.control.ping(timeout=1.5)
+        queues = app.control.inspect(timeout=1.5).active_queues() or {}
     except OperationalError as error:
         return failed(f"their queue is out of reach ({short(error)})", START_IT)
-    if not answers:
-        return failed("no job worker answers", f"{START_IT}, or: celery -A molts worker -Q default,media")
-    return ok(", ".join(sorted(name for answer in answers for name in answer)))
+    wanted = app.conf.task_default_queue
+    workers = [name for name, taken in queues.items() if any(queue["name"] == wanted for queue in taken)]
+    if not workers:
+        return failed("no job worker answers", f"{START_IT}, or: celery -A molts worker -Q default")
+    return ok(", ".join(sorted(workers)))
+
+
+def check_render() -> Finding:
+    """Never a fault: conversations need no videos."""
+    workers = beats.workers(WorkerKind.RENDER)
+    if not workers:
+        return warning("no worker makes videos: avatars have no previews", f"{START_IT}, or: {RENDER_COMMAND}")
+    slots, used = beats.slots_of(workers)
+    return ok(f"{len(workers)} registered, {used} of {slots} slots in use")
 
 
 def check_clock() -> Finding:
@@ -255,6 +267,7 @@ CHECKS: dict[str, Callable[[], Finding]] = {
     "agent workers": check_workers,
     "avatar workers": check_avatar_workers,
     "jobs": check_jobs,
+    "render": check_render,
     "clock": check_clock,
     "clock skew": check_clock_skew,
     "recogniser": speech.check_recogniser,

@@ -13,6 +13,8 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from avatars.videos.choices import LIVE_STATES as VIDEO_STATES
+from avatars.videos.models import VideoJob
 from molts import beats
 from molts.admin.speech_figures import State, read_figures
 from molts.beats import WorkerKind
@@ -58,6 +60,7 @@ class MoltsCollector(Collector):
         yield session_metric()
         yield from agent_metrics()
         yield from avatar_metrics()
+        yield from video_metrics()
         yield from speech_metrics()
 
 
@@ -117,6 +120,23 @@ def avatar_metrics() -> Iterator[Metric]:
     yield _metric("molts_avatar_audio_gaps", "Gaps in their voices.", total("gaps"))
     for name, text in AVATAR_SUMS.items():
         yield _metric(f"molts_avatar_{name}_total", text, sums.get(name, 0.0))
+
+
+def video_metrics() -> Iterator[Metric]:
+    live = VideoJob.objects.filter(state__in=VIDEO_STATES).order_by()
+    counts = dict(live.values_list("state").annotate(count=Count("pk")))
+    jobs = GaugeMetricFamily("molts_video_jobs", "Videos and previews that are not over, by state.", labels=["state"])
+    for state in VIDEO_STATES:
+        jobs.add_metric([state.value], counts.get(state, 0))
+    yield jobs
+    try:
+        workers = beats.workers(WorkerKind.RENDER)
+    except MoltsError:
+        return
+    slots, used = beats.slots_of(workers)
+    yield _metric("molts_render_workers", "Workers of videos that beat.", len(workers))
+    yield _metric("molts_render_slots", "Videos that the workers can make at once.", slots)
+    yield _metric("molts_render_slots_used", "Videos that the workers make.", used)
 
 
 def speech_metrics() -> Iterator[Metric]:

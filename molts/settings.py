@@ -194,13 +194,16 @@ CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
     # Expires before the next tick, so a stopped worker does not come back to a pile of them.
     "reconcile": {"task": "sessions.tasks.reconcile", "schedule": 5.0, "options": {"expires": 4.0}},
+    "videos": {"task": "avatars.videos.tasks.sweep", "schedule": 10.0, "options": {"expires": 9.0}},
 }
 
 # -- Apps ------------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
     "molts",
     "projects",
+    "projects.usage",
     "avatars",
+    "avatars.videos",
     "sessions",
     "agent_runtime",
     "channels",

@@ -6,6 +6,7 @@ import secrets
 import uuid
 
 from django.conf import settings
+from django.contrib.contenttypes.fields import GenericRelation
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import Q
@@ -16,6 +17,7 @@ from django.utils.formats import date_format
 from avatars.models import Agent, AgentRevision
 from avatars.snapshots import AgentSnapshot
 from projects.models import Project, ScopedQuerySet
+from projects.usage.models import UsageRecord
 from sessions.choices import (
     LIVE_STATES,
     AgentStateName,
@@ -128,6 +130,7 @@ class LiveSession(models.Model):
     visitor_joined_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
     room_closed_at = models.DateTimeField(null=True)
+    usage_records = GenericRelation(UsageRecord, "owner_id", "owner_type")
 
     objects = LiveSessionQuerySet.as_manager()
 
@@ -244,32 +247,6 @@ class Turn(models.Model):
 
     def __str__(self) -> str:
         return f"turn {self.index}"
-
-
-class UsageRecord(models.Model):
-    """What a provider was used for. `cost` is null until priced."""
-
-    project_path = "session__project"
-
-    session = models.ForeignKey(LiveSession, on_delete=models.CASCADE, related_name="usage_records")
-    source_id = models.CharField(max_length=120)
-    kind = models.CharField(max_length=10)
-    provider = models.CharField(max_length=50)
-    model = models.CharField(max_length=100, blank=True)
-    unit = models.CharField(max_length=20)
-    quantity = models.DecimalField(max_digits=18, decimal_places=4)
-    cost = models.DecimalField(max_digits=18, decimal_places=8, null=True)
-    currency = models.CharField(max_length=3, default="USD")
-    created_at = models.DateTimeField(auto_now_add=True)
-
-    objects = ScopedQuerySet["UsageRecord"].as_manager()
-
-    class Meta:
-        constraints = (models.UniqueConstraint(fields=("session", "source_id"), name="usage_recorded_once"),)
-        ordering = ("pk",)
-
-    def __str__(self) -> str:
-        return f"{self.provider} {self.quantity} {self.unit}"
 
 
 class SessionNotice(models.Model):

@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import AbstractBaseUser
@@ -23,6 +22,8 @@ from molts.errors import BadInput, Busy, Conflict, Gone, MoltsError
 from molts.redact import hide_secrets
 from molts.text import clean_line, clean_text
 from projects.models import Project
+from projects.usage.models import UsageRecord
+from projects.usage.services import Usage, record_usage
 from sessions import events, rooms
 from sessions.choices import (
     FAILURES,
@@ -40,7 +41,6 @@ from sessions.models import (
     Segment,
     SessionNotice,
     Turn,
-    UsageRecord,
 )
 from sessions.publish import publish, publish_on_commit
 
@@ -370,23 +370,11 @@ def record_turn(
     return turn
 
 
-def record_usage(
-    *,
-    session_id: uuid.UUID,
-    source_id: str,
-    kind: str,
-    provider: str,
-    model: str,
-    unit: str,
-    quantity: Decimal,
-) -> UsageRecord:
-    """Write what a provider was used for. `source_id` names the source; a later, larger sum replaces the earlier."""
-    record, _ = UsageRecord.objects.update_or_create(
-        session_id=session_id,
-        source_id=source_id,
-        defaults={"kind": kind, "provider": provider, "model": model, "unit": unit, "quantity": quantity},
-    )
-    return record
+def record_session_usage(*, session_id: uuid.UUID, usage: Usage) -> UsageRecord:
+    """Write what a provider was used for in a conversation, which nobody deletes meanwhile."""
+    with transaction.atomic():
+        session = LiveSession.objects.select_for_update().only("project_id").get(pk=session_id)
+        return record_usage(owner=session, usage=usage)
 
 
 def add_notice(

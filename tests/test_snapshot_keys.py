@@ -38,6 +38,7 @@ OTHERS = {
     ("avatars/admin/rungs.py", "spec"): "JSON schema of an option",
     ("avatars/characters/svg.py", "match"): "group of a pattern",
     ("avatars/languages.py", "info"): "Django's table of languages",
+    ("molts/doctor.py", "queue"): "a queue of Celery",
     ("molts/management/commands/speech_models.py", "model"): "a speech model",
     ("molts/management/commands/speech_models.py", "options"): "options of a command",
     ("molts/management/commands/up.py", "said"): "a finding of doctor",

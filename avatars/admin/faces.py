@@ -50,11 +50,11 @@ from avatars.listening import MAX_TEXT
 from avatars.media import clean_portrait
 from avatars.models import Agent, Avatar, AvatarVersion
 from avatars.portraits import picture_url
-from avatars.previews import preview_clip, preview_is_current, preview_state, start_preview
 from avatars.revisions import Change
 from avatars.services import resolve_pipeline, snapshot_agent, snapshot_avatar
 from avatars.snapshots import Rung
 from avatars.throttling import check_preview_rate
+from avatars.videos.previews import preview_clip, preview_is_current, preview_state, start_preview
 from molts.errors import BadInput, MoltsError, NotFound
 from projects.audit import record_action
 from projects.choices import Action
@@ -297,6 +297,7 @@ class AvatarAdmin(ScopedAdmin):
                 language=language,
                 voice=voice,
                 keep_for=form.instance.pk if keep else None,
+                project_id=form.instance.project_id,
             )
         return JsonResponse({"news": reverse("admin:avatars_avatar_preview_news", args=[ticket])}, status=202)
 

@@ -15,6 +15,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 import wave
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -257,8 +259,16 @@ def _print(line: Mapping[str, Any]) -> None:
 _answers: IO[str] = sys.stdout
 
 
+def end_with_parent(parent: int) -> None:
+    """End this process once the one that started it is gone: nobody would read its answer or end it."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
 def main() -> int:
     global _answers
+    threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
     # What a library prints must not get between the lines of the answer.
     _answers, sys.stdout = sys.stdout, sys.stderr
     os.nice(10)  # conversations go first

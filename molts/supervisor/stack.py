@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from molts.life import life_folder
 from molts.supervisor.given import Given, Keys, local_url
-from molts.supervisor.names import AGENT, AVATAR, CLOCK, JOBS, MEDIA, PART_NAMES, REDIS, SPEECH, WEB
+from molts.supervisor.names import AGENT, AVATAR, CLOCK, JOBS, MEDIA, PART_NAMES, REDIS, RENDER, SPEECH, WEB
 from molts.supervisor.ports import NoFreePort, PortBook, is_free
 from molts.supervisor.process import Part, PartFailed
 from molts.supervisor.servers import own_media_server, own_redis, redis_lives
@@ -203,7 +203,7 @@ def _django_parts(stack: Stack, given: Given) -> list[Part]:
                 *celery,
                 "worker",
                 "-Q",
-                "default,media",
+                "default",
                 "--pool",
                 "threads",
                 "--concurrency",
@@ -219,6 +219,30 @@ def _django_parts(stack: Stack, given: Given) -> list[Part]:
             env=light,
             alive=Touched(stack.data_dir, JOBS, needs=lives),
             stop_seconds=5,
+            layer=3,
+        ),
+        Part(
+            RENDER,
+            (
+                *celery,
+                "worker",
+                "-Q",
+                "media",
+                "--pool",
+                "prefork",
+                "--concurrency",
+                "1",
+                "-n",
+                "render@%h",
+                "--loglevel",
+                "INFO",
+                "--without-gossip",
+                "--without-mingle",
+                "--without-heartbeat",
+            ),
+            env=light,
+            alive=Touched(stack.data_dir, RENDER, needs=lives),
+            stop_seconds=3,
             layer=3,
         ),
         Part(

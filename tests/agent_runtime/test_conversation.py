@@ -13,7 +13,7 @@ from avatars.models import Agent, PipelineStep
 from molts import beats
 from projects.models import ProviderKey
 from sessions import lines, orders, rooms, services
-from sessions.models import LiveSession, Segment, UsageRecord
+from sessions.models import LiveSession, Segment
 from tests.agent_runtime.stack import Stack, free_port
 from tests.agent_runtime.talk import (
     ANSWERS,
@@ -75,9 +75,7 @@ async def test_it_records_when_words_were_spoken_and_what_was_used(desk: Desk) -
     assert abs(begun + spoken.start_ms / 1000 - (end - len(words) / 48_000)) < 0.5
     await desk.query(lambda: services.end_session(session_id=session.pk, reason="ended_by_user"))
     await desk.until("all jobs gone", lambda: not desk.stack.busy_jobs())
-    used = await desk.query(
-        lambda: {(u.kind, u.provider, u.unit): u.quantity for u in UsageRecord.objects.filter(session=session)}
-    )
+    used = await desk.query(lambda: {(u.kind, u.provider, u.unit): u.quantity for u in session.usage_records.all()})
     spoken_characters = len(GREETING[1]) + len(ANSWERS[TABLE])
     assert used["tts", "espeak", "characters"] == spoken_characters
     assert used["llm", "scripted", "tokens_out"] == len(ANSWERS[TABLE].split())

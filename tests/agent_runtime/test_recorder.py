@@ -30,9 +30,10 @@ from agent_runtime import writing
 from agent_runtime.db import DatabaseThread
 from agent_runtime.recorder import SessionRecorder
 from avatars.models import Agent
+from projects.usage.models import UsageRecord
 from sessions import events, services
 from sessions.choices import Role
-from sessions.models import LiveSession, Segment, SessionNotice, Turn, UsageRecord
+from sessions.models import LiveSession, Segment, SessionNotice, Turn
 from sessions.publish import group_name
 from sessions.spec import build_spec
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -14,14 +13,14 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 from pytest_django import Settings
 
-from avatars import previews
 from avatars.admin.faces import SAMPLE
 from avatars.engines import ENGINES, get_engine
 from avatars.faces import save_avatar_version
 from avatars.listening import MAX_TEXT
 from avatars.models import Agent, Avatar
+from avatars.videos import previews, queue
 from tests.avatars.stand_in import HERE
-from tests.avatars.test_previews import tone
+from tests.avatars.videos.stand_ins import Worker, tone
 from tests.axe import violations
 from tests.forms import admin_url
 
@@ -35,13 +34,11 @@ def _stand_ins(monkeypatch: pytest.MonkeyPatch, settings: Settings, tmp_path: Pa
     }
     monkeypatch.setitem(ENGINES, "puppet", f"{HERE}.Round")
     monkeypatch.setattr(previews, "speak_sample", lambda **_: tone())
+    worker = Worker()
+    monkeypatch.setattr(queue, "send", worker.send)
     get_engine.cache_clear()
     yield
-    for job in list(previews._jobs.values()):  # a clip in the making when the page is closed
-        job.dropped.set()
-    until = time.monotonic() + 10
-    while previews._jobs and time.monotonic() < until:
-        time.sleep(0.05)
+    worker.close()  # also a clip in the making when the page is closed
     get_engine.cache_clear()
 
 

@@ -156,7 +156,8 @@ class Molts:
             **(env or {}),
         }
         self.started_at = time.monotonic()
-        self.up = Program("up", *arguments, env=self.env)
+        # No test here looks at previews; who makes them is tested where they are.
+        self.up = Program("up", *arguments, "--without", "render", env=self.env)
         self.url = f"http://127.0.0.1:{self.port}"
 
     def wait_until_ready(self, line: str = r"^molts is ready: ") -> float:
@@ -255,9 +256,12 @@ class Molts:
         return [Row(**row) for row in found]
 
     def related(self, table: str, session_id: str) -> list[dict[str, Any]]:
-        """Rows of `turn`, `usagerecord`, `sessionnotice` or `participant`."""
+        """Rows of `turn`, `sessionnotice` or `participant`."""
         sql = f"SELECT * FROM live_sessions_{table} WHERE session_id = ? ORDER BY id"  # noqa: S608 - names of ours
         return self.query(sql, uuid.UUID(session_id).hex)
+
+    def usage(self, session_id: str) -> list[dict[str, Any]]:
+        return self.query("SELECT * FROM usage_usagerecord WHERE owner_id = ?", uuid.UUID(session_id).hex)
 
     # -- its media server ----------------------------------------------------------------------------------------------
     def ask_media_server(self, ask: Callable[[api.LiveKitAPI], Any]) -> Any:

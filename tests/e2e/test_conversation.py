@@ -54,7 +54,7 @@ def test_it_holds_a_spoken_conversation(molts: Molts, rooms: Rooms, enter: Enter
     visitor.leave()
     wait_for(
         "usage of every kind",
-        lambda: {row["kind"] for row in molts.related("usagerecord", session)} >= USED,
+        lambda: {row["kind"] for row in molts.usage(session)} >= USED,
         seconds=10,
     )
 

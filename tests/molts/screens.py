@@ -17,7 +17,8 @@ from projects.audit import record_action
 from projects.choices import MemberRole
 from projects.models import ApiKey, AuditEntry, Project, ProviderKey
 from projects.services import add_member, create_api_key, create_project
-from sessions.models import LiveSession, Participant, RoomLink, Segment, SessionNotice, Turn, UsageRecord
+from projects.usage.models import UsageRecord
+from sessions.models import LiveSession, Participant, RoomLink, Segment, SessionNotice, Turn
 from tests.forms import admin_url
 
 AGENT_TABS = ("who", "pipeline", "turns", "knowledge", "limits", "links", "revisions")
@@ -157,7 +158,8 @@ def _talk(agent: Agent, link: RoomLink, *, name: str, state: str) -> LiveSession
         ("stt", "faster_whisper", "audio_seconds"),
     ):
         UsageRecord.objects.create(
-            session=talk,
+            project=talk.project,
+            owner=talk,
             source_id=kind,
             kind=kind,
             provider=provider,

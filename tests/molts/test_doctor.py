@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from celery.app.control import Inspect
 from cryptography.fernet import Fernet
 from django.core.management import call_command
 from pytest_django import Settings
@@ -54,6 +55,16 @@ def redis_of() -> Iterator[StartRedis]:
     yield start
     for each in started:
         each.stop()
+
+
+@pytest.mark.parametrize(("queues", "level"), [(["media"], Level.FAILED), (["media", "default"], Level.OK)])
+def test_a_worker_of_videos_is_no_worker_of_jobs(
+    queues: list[str], level: Level, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers = {f"{queue}@host": [{"name": queue}] for queue in queues}
+    monkeypatch.setattr(Inspect, "active_queues", lambda self: workers)
+
+    assert doctor.check_jobs().level == level
 
 
 def examined(*names: str) -> dict[str, Row]:

@@ -100,7 +100,7 @@ def test_it_counts_conversations_and_slots(
     presence.count_avatar(joins=1, join_seconds=2)
     presence.count_avatar(joins=1, join_seconds=1, answers=1)
     presence.beat_clock()
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):  # conversations, videos
         text = client.get("/metrics").content.decode()
     values = dict(re.findall(r"^(molts_\S+) (\d+)(?:\.0)?$", text, re.M))
     assert values == {
@@ -111,6 +111,11 @@ def test_it_counts_conversations_and_slots(
         "molts_agent_workers": "2",
         "molts_agent_slots": "12",
         "molts_agent_slots_used": "3",
+        'molts_video_jobs{state="queued"}': "0",
+        'molts_video_jobs{state="running"}': "0",
+        "molts_render_workers": "0",
+        "molts_render_slots": "0",
+        "molts_render_slots_used": "0",
         "molts_avatar_workers": "1",
         "molts_avatar_slots": "2",
         "molts_avatar_slots_used": "1",

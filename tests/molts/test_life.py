@@ -18,7 +18,7 @@ from pytest_django import Settings
 from molts.celery import Clock, WorkerLife, app
 from molts.life import SignOfLife, life_file
 from molts.redact import Redactor
-from molts.supervisor.names import CLOCK, JOBS, MEDIA, PART_NAMES, REDIS
+from molts.supervisor.names import CLOCK, JOBS, MEDIA, PART_NAMES, REDIS, RENDER
 from molts.supervisor.process import Supervisor
 from molts.supervisor.signs import Touched
 from molts.supervisor.stack import Stack
@@ -198,7 +198,8 @@ async def test_processes_of_celery_that_stand_still_are_replaced(
     assert await migrate.wait() == 0
     await supervisor.start(part_of(stack, REDIS))
     await supervisor.wait_ready(REDIS, deadline=60)
-    for name in (JOBS, CLOCK):  # the web: tests/e2e/test_web_frozen.py; every part while somebody talks: make soak
+    # The web: tests/e2e/test_web_frozen.py; every part while somebody talks: make soak.
+    for name in (JOBS, CLOCK, RENDER):
         first = await start_and_freeze(supervisor, stack, name)
         await until(partial(is_replaced, supervisor, name, first), seconds=60)
         second = supervisor.pid(name)

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_django import Settings
 
 from avatars.models import Agent
+from avatars.videos.models import VideoJob
 from molts import beats
 from molts.beats import WorkerInfo, WorkerKind
 from sessions import presence
@@ -41,6 +42,9 @@ def at_work(agent: Agent, live_servers: MediaServer, request: pytest.FixtureRequ
     beats.beat_worker(WorkerInfo("one", "host", 1, 4, 1))
     beats.beat_worker(WorkerInfo("two", "host", 2, 8, 2))
     beats.beat_worker(WorkerInfo("three", "host", 3, 2, 1), WorkerKind.AVATAR)
+    beats.beat_worker(WorkerInfo("four", "host", 4, 1, 1), WorkerKind.RENDER)
+    for state in ("queued", "queued", "running", "done"):
+        VideoJob.objects.create(kind="preview", state=state, order={})
     presence.beat_avatar("avatar-1", {"frames": 900, "dropped": 2, "gaps": 1, "interval_p99_ms": 44.5})
     presence.beat_avatar("avatar-2", {"frames": 100, "interval_p99_ms": 52, "skew_p99_ms": 7.25})
     presence.count_avatar(joins=2, join_seconds=2.5, answers=1, playback_seconds=0.3)

@@ -20,12 +20,15 @@ from typing import Any
 import psutil
 import pytest
 import redis
+from django.conf import settings
 
+from avatars.videos import queue
 from molts.errors import HIDDEN
 from molts.redact import Redactor
 from molts.supervisor import guardian
 from molts.supervisor.given import Given, Keys, is_loopback, local_url
 from molts.supervisor.logs import LineSplitter, PartLog
+from molts.supervisor.names import JOBS, RENDER
 from molts.supervisor.ports import HIGHEST, LOWEST, PortBook, is_free
 from molts.supervisor.process import MISSES_AT_MOST, Part, PartFailed, Supervisor
 from molts.supervisor.servers import find_redis_server, livekit_config
@@ -536,9 +539,20 @@ def test_given_servers_are_used_instead_of_own_ones(tmp_path: Path) -> None:
     stack = make_stack(tmp_path, asked)
 
     assert "MOLTS_SPEECH_URL" not in stack.env
-    assert [part.name for part in stack.parts] == ["web", "jobs", "clock", "agent", "avatar"]
+    assert [part.name for part in stack.parts] == ["web", "jobs", "clock", "render", "agent", "avatar"]
     assert stack.redis_url == "redis://:there@redis.example:6380/3"
     assert stack.livekit_url == "wss://media.example"
+
+
+def test_renders_starve_nothing_else(tmp_path: Path) -> None:
+    """Each worker has its queue."""
+    stack = make_stack(tmp_path)
+    taken = {name: part_of(stack, name).command for name in (JOBS, RENDER)}
+    queues = {name: command[command.index("-Q") + 1] for name, command in taken.items()}
+
+    assert queues == {JOBS: "default", RENDER: "media"}
+    assert settings.CELERY_TASK_DEFAULT_QUEUE == "default"
+    assert queue.QUEUE == "media"
 
 
 def test_conversations_find_the_speech_server_on_a_socket_and_programs_on_loopback(tmp_path: Path) -> None:

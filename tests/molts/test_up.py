@@ -25,7 +25,7 @@ from molts.supervisor.guardian import MARK
 
 BASE_DIR = Path(__file__).resolve().parents[2]
 WHISPER = BASE_DIR / "tests" / "fixtures" / "micro-whisper"
-LIGHT = ("--without", "jobs,clock,agent,avatar")
+LIGHT = ("--without", "jobs,clock,render,agent,avatar")
 
 
 class RunningUp:
@@ -225,6 +225,7 @@ def test_another_terminal_talks_to_the_running_copy(light: RunningUp) -> None:
         assert levels[name] == "ok", result.stdout
     for name in ("agent workers", "jobs", "clock"):  # left out
         assert levels[name] == "failed"
+    assert levels["render"] == "warning"
     assert result.returncode == 1
 
 
@@ -258,7 +259,7 @@ def test_a_killed_part_is_running_again_soon(light: RunningUp) -> None:
 
 
 def test_two_copies_run_side_by_side_and_end_when_asked(light: RunningUp, tmp_path: Path) -> None:
-    with running_up(tmp_path, "--without", "jobs,clock,agent") as other:
+    with running_up(tmp_path, "--without", "jobs,clock,render,agent") as other:
         other.wait_for("^molts runs without")
         assert other.part("run_avatar").is_running()
         with pytest.raises(AssertionError, match="no part"):
@@ -317,7 +318,13 @@ def test_ready_means_that_it_has_talked_and_it_talks_again_after_kills(tmp_path:
         }
         assert sorted(at.values()) == list(at.values())
 
-        for words in (("redis-server",), ("livekit-server",), ("run_agent",), ("celery", "worker"), ("celery", "beat")):
+        for words in (
+            ("redis-server",),
+            ("livekit-server",),
+            ("run_agent",),
+            ("worker", "default"),
+            ("celery", "beat"),
+        ):
             up.part(*words).kill()
         deadline = time.monotonic() + 90
         while (check := manage(tmp_path, "check_conversation")).returncode:

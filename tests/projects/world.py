@@ -10,7 +10,8 @@ from django.db.models import Model
 from avatars.models import Agent, AgentRevision, Avatar, Voice
 from projects.models import ApiKey, AuditEntry, Project, ProviderKey
 from projects.services import create_api_key
-from sessions.models import LiveSession, Participant, RoomLink, Segment, SessionNotice, Turn, UsageRecord
+from projects.usage.models import UsageRecord
+from sessions.models import LiveSession, Participant, RoomLink, Segment, SessionNotice, Turn
 from tests.conftest import make_agent
 
 SECRET = "sk-canary-of-the-world-0123456789"
@@ -53,7 +54,13 @@ def make_session(agent: Agent, *, lines: int = 2, link: RoomLink | None = None) 
     )
     Turn.objects.create(session=session, index=1, endpointing_ms=400, stt_ms=50, llm_ms=7, tts_ms=90, total_ms=547)
     UsageRecord.objects.create(
-        session=session, source_id="u1", kind="tts", provider="espeak", unit="characters", quantity=42
+        project=agent.project,
+        owner=session,
+        source_id="u1",
+        kind="tts",
+        provider="espeak",
+        unit="characters",
+        quantity=42,
     )
     SessionNotice.objects.create(session=session, level="warning", code="agent_late", text="The agent is late.")
     return session

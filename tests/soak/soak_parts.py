@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import psutil
 import pytest
 
-from molts.supervisor.names import AGENT, AVATAR, MEDIA, PART_NAMES, REDIS, WEB
+from molts.supervisor.names import AGENT, AVATAR, MEDIA, REDIS, WEB
 from tests.e2e.browser import Visitor
 from tests.e2e.conftest import Enter, enter, molts, playwright, pytest_runtest_makereport, rooms
 from tests.e2e.rooms import MEETING, PRICE, TABLE, Rooms
@@ -22,23 +22,24 @@ from tests.e2e.stack import Molts, wait_for
 __all__ = ["enter", "molts", "playwright", "pytest_runtest_makereport", "rooms"]  # fixtures and a hook
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(600)]
-PARTS = [name for name in os.environ.get("MOLTS_SOAK_PARTS", ",".join(PART_NAMES)).split(",") if name]
+COMMANDS = {
+    "redis": "redis-server",
+    "media": "livekit-server",
+    "web": "molts.asgi:application",
+    "jobs": "worker -Q default",
+    "clock": "celery -A molts beat",
+    "speech": "run_speech",
+    "agent": "run_agent",
+    "avatar": "run_avatar",
+}
+"""What stands in the command line of each part; `render` is left out of the tests' copies."""
+PARTS = [name for name in os.environ.get("MOLTS_SOAK_PARTS", ",".join(COMMANDS)).split(",") if name]
 ROUNDS = int(os.environ.get("MOLTS_SOAK_ROUNDS", "1"))
 BACK_SECONDS = 20.0
 TOLD_SECONDS = 10.0
 # Without these nothing that is said is heard, or nothing that is answered is seen. The face has a notice of its own;
 # jobs, clock and speech are missed by nobody who types.
 MUST_BE_TOLD = (MEDIA, WEB, AGENT, AVATAR)
-COMMANDS = {
-    "redis": "redis-server",
-    "media": "livekit-server",
-    "web": "molts.asgi:application",
-    "jobs": "celery -A molts worker",
-    "clock": "celery -A molts beat",
-    "speech": "run_speech",
-    "agent": "run_agent",
-    "avatar": "run_avatar",
-}
 
 
 @dataclass

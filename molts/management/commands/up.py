@@ -29,7 +29,7 @@ from molts.redact import Redactor
 from molts.supervisor import stack as stack_of
 from molts.supervisor.console import Console
 from molts.supervisor.given import Given, Keys, write_private
-from molts.supervisor.names import AGENT, AVATAR, CLOCK, JOBS, MEDIA, PART_NAMES, REDIS, SPEECH, WEB
+from molts.supervisor.names import AGENT, AVATAR, CLOCK, JOBS, MEDIA, PART_NAMES, REDIS, RENDER, SPEECH, WEB
 from molts.supervisor.process import Part, PartFailed, Supervisor
 from molts.supervisor.stack import Stack
 from projects.providers import providers_for
@@ -301,7 +301,7 @@ class Up:
                 await self._wait_for(name)
         if AGENT in parts:
             await self._wait_for_worker(AGENT)
-        for name in (JOBS, CLOCK, AVATAR):
+        for name in (JOBS, CLOCK, RENDER, AVATAR):
             if name in parts:
                 await self._supervisor.start(parts[name])
 

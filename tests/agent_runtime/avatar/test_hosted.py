@@ -12,7 +12,7 @@ import pytest_asyncio
 from avatars.models import Agent, Avatar
 from projects.models import Project, ProviderKey
 from projects.services import save_provider_key
-from sessions.models import LiveSession, SessionNotice, UsageRecord
+from sessions.models import LiveSession, SessionNotice
 from tests.agent_runtime.avatar.vendor import Vendor, VendorFace, open_vendor
 from tests.agent_runtime.talk import ANSWERS, STORY, TABLE, Desk, matches
 from tests.visitor import Visitor
@@ -80,7 +80,7 @@ async def test_the_visitor_hears_and_sees_the_vendors_face(desk: Desk, vendor: V
         await desk.until("the turn", lambda: session.turns.exists())
     await desk.end(session)
     (turn,) = await desk.turns(session)
-    face_time = UsageRecord.objects.filter(session=session, kind="avatar")
+    face_time = session.usage_records.filter(kind="avatar")
     await desk.until("the face's seconds", face_time.exists)
     used = await desk.query(face_time.get)
     assert matches(said, [GREETING, ("user", TABLE), ("agent", ANSWERS[TABLE])])

@@ -1,0 +1,23 @@
+"""The way of a job to the workers. Losing a message loses no job: rows are the truth (`services.resend_waiting`)."""
+
+from __future__ import annotations
+
+import uuid
+
+from celery import current_app
+from kombu.exceptions import OperationalError
+
+from molts.errors import Unavailable
+
+QUEUE = "media"
+RENDER_COMMAND = f"celery -A molts worker -Q {QUEUE} --concurrency 1"
+"""What starts a worker by hand."""
+RUN_TASK = "avatars.videos.tasks.run"
+
+
+def send(job_id: uuid.UUID) -> None:
+    """Have a worker look at this job. Raises Unavailable when the queue is out of reach."""
+    try:
+        current_app.send_task(RUN_TASK, args=(str(job_id),), queue=QUEUE, retry=False)
+    except OperationalError as error:
+        raise Unavailable("Redis is out of reach, so no video can be made.") from error

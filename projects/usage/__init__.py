@@ -1,0 +1,1 @@
+"""What providers were used for, whoever ordered it."""
