@@ -30,7 +30,7 @@ class RungState:
     details: str
     state: str
     reason: str = ""
-    mend: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,10 @@ def _states(kind: Kind, rungs: Iterable[Rung], keys: Mapping[str, ProviderKey]) 
     names = {key_id: key.name for key_id, key in keys.items()}
     served = False
     for rung in rungs:
-        reason, mend = _trouble(kind, rung, keys)
+        reason, fix = _trouble(kind, rung, keys)
         state = "skipped" if reason else "next" if served else "serves"
         served = served or state == "serves"
-        yield RungState(provider_label(rung.provider), rung_details(kind, rung, names), state, reason, mend)
+        yield RungState(provider_label(rung.provider), rung_details(kind, rung, names), state, reason, fix)
 
 
 def _trouble(kind: Kind, rung: Rung, keys: Mapping[str, ProviderKey]) -> tuple[str, str]:
@@ -99,7 +99,7 @@ def _trouble(kind: Kind, rung: Rung, keys: Mapping[str, ProviderKey]) -> tuple[s
         return "", ""
     # What a program on this machine lacks is in the operator's hands, and `manage.py doctor` has the words for them.
     on_this_machine = provider.local and not provider.takes_base_url
-    return readiness.text, OPERATOR_MENDS if on_this_machine else readiness.mend
+    return readiness.text, OPERATOR_MENDS if on_this_machine else readiness.fix
 
 
 def _credentials(rung: Rung, keys: Mapping[str, ProviderKey]) -> Credentials:
@@ -125,10 +125,10 @@ def rung_details(kind: Kind, rung: Rung, names: KeyNames) -> str:
     """ "model small, temperature 0.5, key Vendor": what is chosen, and the model or voice that is taken otherwise."""
     options = dict(rung.options)
     try:
-        usual = get_provider(rung.provider).usual(kind)
+        defaults = get_provider(rung.provider).defaults(kind)
     except MoltsError:
-        usual = {}
-    shown = {name: options.pop(name, "") or usual.get(name, "") for name in ("model", "voice")} | options
+        defaults = {}
+    shown = {name: options.pop(name, "") or defaults.get(name, "") for name in ("model", "voice")} | options
     parts = [
         f"{option_label(name).lower()} {_value(value)}" for name, value in shown.items() if value not in ("", None)
     ]

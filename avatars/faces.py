@@ -124,7 +124,7 @@ def _hosted_choice(provider: Provider) -> FaceChoice:
         key=provider.key,
         label=provider.label,
         description="A face that the vendor renders and sends into the conversation.",
-        health=EngineHealth(readiness.ready, readiness.text, readiness.mend),
+        health=EngineHealth(readiness.ready, readiness.text, readiness.fix),
         needs=(
             Need("a key of the vendor"),
             Need("the name of a face there"),

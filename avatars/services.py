@@ -151,7 +151,7 @@ def resolve_pipeline(*, snapshot: AgentSnapshot) -> dict[Kind, tuple[Rung, ...]]
     the last default rung.
     """
     has_voice = snapshot.voice is not None
-    chains = {kind: snapshot.steps(kind) or _usual_rungs(kind, has_voice=has_voice) for kind in PIPELINE}
+    chains = {kind: snapshot.steps(kind) or _default_rungs(kind, has_voice=has_voice) for kind in PIPELINE}
     if snapshot.voice:
         spoken = snapshot.voice.rung
         chains[Kind.TTS] = (spoken, *(rung for rung in chains[Kind.TTS] if not _repeats(rung, spoken)))
@@ -164,7 +164,7 @@ def resolve_snapshot(snapshot: AgentSnapshot) -> AgentSnapshot:
     return snapshot.model_copy(update={"pipeline": {**snapshot.pipeline, **chains}})
 
 
-def _usual_rungs(kind: Kind, *, has_voice: bool) -> tuple[Rung, ...]:
+def _default_rungs(kind: Kind, *, has_voice: bool) -> tuple[Rung, ...]:
     default = default_pipeline()[kind]
     # A chosen voice replaces the default one, not the last rung below it.
     return default[-1:] if kind is Kind.TTS and has_voice else default
@@ -179,8 +179,8 @@ def keep_usual_rungs(*, agent: Agent, kinds: Iterable[Kind]) -> list[PipelineSte
     for kind in kinds:
         steps = list(agent.pipeline_steps.filter(kind=kind))
         chosen = [snapshot_step(step) for step in steps]
-        usual = _usual_rungs(kind, has_voice=agent.voice_id is not None)
-        below = [rung for rung in usual if not any(_repeats(rung, one) for one in chosen)]
+        defaults = _default_rungs(kind, has_voice=agent.voice_id is not None)
+        below = [rung for rung in defaults if not any(_repeats(rung, one) for one in chosen)]
         last = max((step.position for step in steps), default=0)
         made += [
             PipelineStep(agent=agent, kind=kind, position=last + place, provider=rung.provider)

@@ -26,10 +26,10 @@ PROBE_SECONDS = 2.0
 class DatabaseUnavailable(Unavailable):
     """`trouble` and `mend` are for operators."""
 
-    def __init__(self, trouble: str, mend: str) -> None:
+    def __init__(self, trouble: str, fix: str) -> None:
         super().__init__("The data cannot be written at the moment. Try again in a moment.")
         self.trouble = trouble
-        self.mend = mend
+        self.fix = fix
 
 
 def unavailable(error: BaseException | None) -> DatabaseUnavailable | None:
@@ -41,14 +41,14 @@ def unavailable(error: BaseException | None) -> DatabaseUnavailable | None:
     trouble = " ".join(str(error).split())[:160] or type(error).__name__
     kind = _sqlite_kind(error)
     if kind is not None:
-        return DatabaseUnavailable(trouble, _sqlite_mend(kind)) if kind in PASSING else None
+        return DatabaseUnavailable(trouble, _sqlite_fix(kind)) if kind in PASSING else None
     state = getattr(error.__cause__, "sqlstate", None)
     if state == PG_READ_ONLY:
-        mend = "Let the server accept writes (default_transaction_read_only, or a standby), or check DATABASE_URL"
-        return DatabaseUnavailable(trouble, mend)
+        fix = "Let the server accept writes (default_transaction_read_only, or a standby), or check DATABASE_URL"
+        return DatabaseUnavailable(trouble, fix)
     passing = isinstance(error, OperationalError | InterfaceError) if state is None else state.startswith(PG_PASSING)
-    mend = "Check DATABASE_URL, and that its server runs, lets us in and has room on its disk"
-    return DatabaseUnavailable(trouble, mend) if passing else None
+    fix = "Check DATABASE_URL, and that its server runs, lets us in and has room on its disk"
+    return DatabaseUnavailable(trouble, fix) if passing else None
 
 
 def check_writable() -> None:
@@ -88,7 +88,7 @@ def _sqlite_kind(error: BaseException) -> str | None:
     return name.split("_")[1] if name else None
 
 
-def _sqlite_mend(kind: str) -> str:
+def _sqlite_fix(kind: str) -> str:
     path = Path(connection.settings_dict["NAME"])
     if kind in FULL:
         return f"Make room on the disk of {path.parent}"

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -55,10 +55,11 @@ class Row:
     name: str
     level: Level
     text: str
-    mend: str
+    fix: str
 
     def as_dict(self) -> dict[str, str]:
-        return {key: str(value) for key, value in asdict(self).items()}
+        """As programs read it; the words of `fix` have had the name `mend` there from the beginning."""
+        return {"name": self.name, "level": str(self.level), "text": self.text, "mend": self.fix}
 
 
 def examine(*, deadline: float = DEADLINE_SECONDS) -> list[Row]:
@@ -76,7 +77,7 @@ def examine(*, deadline: float = DEADLINE_SECONDS) -> list[Row]:
         thread.join(max(0.0, end - time.monotonic()))
     silent = failed(f"no answer within {deadline:.0f} s", "Look into the logs of this part, or start molts again")
     findings = {name: found.get(name, silent) for name in CHECKS}
-    return [Row(name, finding.level, finding.text, finding.mend) for name, finding in findings.items()]
+    return [Row(name, finding.level, finding.text, finding.fix) for name, finding in findings.items()]
 
 
 def _run(name: str, check: Callable[[], Finding], found: dict[str, Finding]) -> None:
@@ -96,7 +97,7 @@ def check_database() -> Finding:
     try:
         check_writable()
     except DatabaseUnavailable as error:
-        return failed(f"{place}: {error.trouble}", error.mend)
+        return failed(f"{place}: {error.trouble}", error.fix)
     except Exception as error:
         return failed(f"{place}: {short(error)}", "Check DATABASE_URL, and that the server runs and lets us in")
     return ok(place)
@@ -127,12 +128,12 @@ def check_disk() -> Finding:
     folder = _existing(settings.MOLTS_DATA_DIR)
     free = shutil.disk_usage(folder).free
     text = f"{free / 1024**3:.1f} GiB free in {folder}"
-    mend = f"Make room in {folder}, or choose another folder with MOLTS_DATA_DIR"
+    fix = f"Make room in {folder}, or choose another folder with MOLTS_DATA_DIR"
     if not os.access(folder, os.W_OK):
         return failed(f"{folder} cannot be written", "Give the user that runs molts the right to write there")
     if free < NO_DISK:
-        return failed(text, mend)
-    return warning(text, mend) if free < LITTLE_DISK else ok(text)
+        return failed(text, fix)
+    return warning(text, fix) if free < LITTLE_DISK else ok(text)
 
 
 def check_secrets() -> Finding:
@@ -155,8 +156,8 @@ def check_media_server() -> Finding:
     try:
         async_to_sync(rooms.list_room_names)(settings.MOLTS_INSTANCE)
     except MoltsError as error:
-        mend = f"{START_IT}, or check LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET"
-        return failed(f"{settings.LIVEKIT_URL}: {error.detail}", mend)
+        fix = f"{START_IT}, or check LIVEKIT_URL, LIVEKIT_API_KEY and LIVEKIT_API_SECRET"
+        return failed(f"{settings.LIVEKIT_URL}: {error.detail}", fix)
     return ok(f"{settings.LIVEKIT_URL} takes our key")
 
 
@@ -176,8 +177,8 @@ def check_avatar_workers() -> Finding:
         return warning("no avatar worker is registered: voice only", f"{START_IT}, or: manage.py run_avatar")
     slots, used = beats.slots_of(workers)
     text = f"{len(workers)} registered, {used} of {slots} slots in use"
-    mend = "All slots are taken, so new conversations have no moving face: start another worker on another machine"
-    return ok(text) if used < slots else warning(text, mend)
+    fix = "All slots are taken, so new conversations have no moving face: start another worker on another machine"
+    return ok(text) if used < slots else warning(text, fix)
 
 
 def check_page() -> Finding:
@@ -223,10 +224,10 @@ def check_clock_skew() -> Finding:
         return warning("nobody to compare with", START_IT)
     worst = max(skews)
     text = f"{worst:.1f} s at most"
-    mend = "Let a time service (chrony, systemd-timesyncd) set the clock of every machine"
+    fix = "Let a time service (chrony, systemd-timesyncd) set the clock of every machine"
     if worst > SKEW_HARMFUL:
-        return failed(text, mend)
-    return warning(text, mend) if worst > SKEW_NOTICED else ok(text)
+        return failed(text, fix)
+    return warning(text, fix) if worst > SKEW_NOTICED else ok(text)
 
 
 def check_conversations() -> Finding:
@@ -240,8 +241,8 @@ def check_conversations() -> Finding:
     troubles = {(str(notice.session.agent), notice.code): notice for notice in reversed(latest)}
     texts = [f"{agent}: {TOLD.get(code, code)} ({each.reason})" for (agent, code), each in troubles.items()]
     more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
-    mend = "Look at the agent's page in the admin, and use Test connection on the key"
-    return warning(f"in the last hours: {'; '.join(texts[-3:])}{more}", mend)
+    fix = "Look at the agent's page in the admin, and use Test connection on the key"
+    return warning(f"in the last hours: {'; '.join(texts[-3:])}{more}", fix)
 
 
 def check_ffmpeg() -> Finding:

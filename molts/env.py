@@ -184,7 +184,7 @@ def read_or_make_secret(path: Path, make: Callable[[], str]) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
     except FileNotFoundError:
-        make_folder(path.parent, mend="choose another place with MOLTS_DATA_DIR", mode=0o700)
+        make_folder(path.parent, fix="choose another place with MOLTS_DATA_DIR", mode=0o700)
     except OSError as error:
         raise unusable(path, error, "let our user read it, or choose another place with MOLTS_DATA_DIR") from error
     # Written whole under another name first: a process that starts beside us must never read half a secret.
@@ -203,16 +203,16 @@ def read_or_make_secret(path: Path, make: Callable[[], str]) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
-def make_folder(path: Path, *, mend: str, mode: int = 0o777) -> None:
+def make_folder(path: Path, *, fix: str, mode: int = 0o777) -> None:
     """Makes the folder where it is missing. Raises ImproperlyConfigured with `mend` when it cannot be made."""
     try:
         path.mkdir(parents=True, exist_ok=True, mode=mode)
     except OSError as error:
-        raise unusable(path, error, mend) from error
+        raise unusable(path, error, fix) from error
 
 
-def unusable(path: Path, error: OSError, mend: str) -> ImproperlyConfigured:
-    return ImproperlyConfigured(f"{path} cannot be used ({error.strerror}): {mend}.")
+def unusable(path: Path, error: OSError, fix: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(f"{path} cannot be used ({error.strerror}): {fix}.")
 
 
 def read_env_file(path: Path) -> dict[str, str]:

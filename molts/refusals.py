@@ -24,7 +24,7 @@ class ShortRefusals(logging.Filter):
             if record.levelno > logging.WARNING:
                 record.levelno, record.levelname = logging.WARNING, "WARNING"
         elif trouble := unavailable(error):
-            record.msg, record.args = f"{record.getMessage()}: {trouble.trouble}. {trouble.mend}.", None
+            record.msg, record.args = f"{record.getMessage()}: {trouble.trouble}. {trouble.fix}.", None
             record.exc_info = record.exc_text = None
         return True
 

@@ -161,7 +161,7 @@ if _database["ENGINE"].endswith("sqlite3"):
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA journal_size_limit=67108864;",
     }
-    make_folder(Path(_database["NAME"]).parent, mend="choose another place with MOLTS_DATA_DIR or DATABASE_URL")
+    make_folder(Path(_database["NAME"]).parent, fix="choose another place with MOLTS_DATA_DIR or DATABASE_URL")
 else:
     _database.setdefault("OPTIONS", {}).setdefault("connect_timeout", 5)
 DATABASES = {"default": _database}

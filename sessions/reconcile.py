@@ -80,7 +80,7 @@ def reconcile_session(session_id: uuid.UUID) -> None:
             if session.room_closed_at is None:
                 services.close_room(session=session)
             return
-        _mend(session, _look(session), timezone.now())
+        _fix(session, _look(session), timezone.now())
 
 
 def _look(session: LiveSession) -> Seen:
@@ -94,7 +94,7 @@ def _look(session: LiveSession) -> Seen:
     )
 
 
-def _mend(session: LiveSession, seen: Seen, now: datetime) -> None:
+def _fix(session: LiveSession, seen: Seen, now: datetime) -> None:
     reason = _reason_to_end(session, seen, now)
     if reason is not None:
         services.end_session(session_id=session.pk, reason=reason)

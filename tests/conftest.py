@@ -36,6 +36,7 @@ COPIES = ("stack", "molts", "bare", "blank")
 """Fixtures of a whole session that are running copies of molts."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before the names of groups are read
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks talks as `live`: they run apart from those that compute (scripts/test.py), which would make them late.
 

@@ -28,15 +28,15 @@ CHOOSE = "Choose a provider"
 def option_fields(provider: Provider, kind: Kind) -> dict[str, forms.Field]:
     """One form field for each option of the provider, by its name with PREFIX. Empty means: the default."""
     schema = provider.options.get(kind, Options).model_json_schema().get("properties", {})
-    usual = provider.usual(kind)
-    return {f"{PREFIX}{name}": schema_field(name, spec, usual.get(name)) for name, spec in schema.items()}
+    defaults = provider.defaults(kind)
+    return {f"{PREFIX}{name}": schema_field(name, spec, defaults.get(name)) for name, spec in schema.items()}
 
 
-def schema_field(name: str, spec: Mapping[str, Any], usual: str | None) -> forms.Field:
-    """The field for one option of a JSON schema; `usual` is what is taken when it stays empty."""
+def schema_field(name: str, spec: Mapping[str, Any], taken: str | None) -> forms.Field:
+    """The field for one option of a JSON schema; `taken` is what is taken when it stays empty."""
     # "number or nothing" is a number that may be left empty.
     spec = {**spec, **next((part for part in spec.get("anyOf", ()) if part.get("type") != "null"), {})}
-    default = usual or spec.get("default")
+    default = taken or spec.get("default")
     placeholder = "" if default in (None, "") else str(default)
     given: dict[str, Any] = {"label": option_label(name), "help_text": _help(spec), "required": False}
     attrs = INPUT | {"placeholder": placeholder, "autocomplete": "off"}

@@ -145,7 +145,7 @@ class EngineHealth:
 
     ready: bool
     text: str
-    mend: str = ""  # what to do when it is not ready
+    fix: str = ""  # what to do when it is not ready
     slots: int | None = None  # faces at once on this machine, measured; None: not measured yet
 
 

@@ -22,19 +22,19 @@ class Finding:
 
     level: Level
     text: str
-    mend: str = ""
+    fix: str = ""
 
 
 def ok(text: str) -> Finding:
     return Finding(Level.OK, text)
 
 
-def warning(text: str, mend: str) -> Finding:
-    return Finding(Level.WARNING, text, mend)
+def warning(text: str, fix: str) -> Finding:
+    return Finding(Level.WARNING, text, fix)
 
 
-def failed(text: str, mend: str) -> Finding:
-    return Finding(Level.FAILED, text, mend)
+def failed(text: str, fix: str) -> Finding:
+    return Finding(Level.FAILED, text, fix)
 
 
 def short(error: object) -> str:

@@ -94,17 +94,17 @@ def check_node_ip() -> Finding:
     told = sorted({each.address for each in _offer().candidates})
     page = urlsplit(settings.MOLTS_PUBLIC_URL).hostname
     text = f"visitors are told {', '.join(told)}"
-    mend = "Set MOLTS_NODE_IP to the address at which visitors reach the media server, and start again"
+    fix = "Set MOLTS_NODE_IP to the address at which visitors reach the media server, and start again"
     if not told:
-        return failed("visitors are told no address for voice", f"{mend}; look into the media server's logs")
+        return failed("visitors are told no address for voice", f"{fix}; look into the media server's logs")
     if _is_loopback(page):
         return ok(f"{text}: this machine only")
     if all(_is_loopback(address) for address in told):
-        return failed(f"{text}, which is their own machine", mend)
+        return failed(f"{text}, which is their own machine", fix)
     if settings.MOLTS_NODE_IP and settings.MOLTS_NODE_IP not in told:
         return warning(f"{text}, not MOLTS_NODE_IP={settings.MOLTS_NODE_IP}", START_IT)
     if all(_is_private(address) for address in told) and not _is_private(page):
-        return warning(f"{text}: reachable from the same network only", mend)
+        return warning(f"{text}: reachable from the same network only", fix)
     return ok(text)
 
 

@@ -16,8 +16,8 @@ def check_recogniser() -> Finding:
     if best.ready:
         return ok(f"{name}: {best.text}")
     if last.ready:
-        return warning(f"{best.text}; until then the offline recogniser serves, which often errs", best.mend)
-    return failed(f"{best.text}; {last.text}", f"{best.mend} {last.mend}")
+        return warning(f"{best.text}; until then the offline recogniser serves, which often errs", best.fix)
+    return failed(f"{best.text}; {last.text}", f"{best.fix} {last.fix}")
 
 
 def check_speech_server() -> Finding:
@@ -40,11 +40,11 @@ def check_speech_server() -> Finding:
     if ladder.get("error"):
         text += f", the last one failed: {ladder['error']}"
     if ladder.get("reason"):
-        mend = (
+        fix = (
             f"Let less run on this machine, choose a smaller model with MOLTS_WHISPER_MODEL, or, where it is not here: "
             f"manage.py speech_models download {state['wanted']}"
         )
-        return warning(f"{text}; instead of {state['wanted']}: {ladder['reason']}", mend)
+        return warning(f"{text}; instead of {state['wanted']}: {ladder['reason']}", fix)
     return ok(text)
 
 
@@ -53,8 +53,8 @@ def check_voices() -> Finding:
     if best.ready:
         return ok(name + (f" and {simplest}" if last.ready else ""))
     if last.ready:
-        return warning(f"{best.text}; {simplest} speaks", best.mend)
-    return failed(f"{best.text}; {last.text}", last.mend)
+        return warning(f"{best.text}; {simplest} speaks", best.fix)
+    return failed(f"{best.text}; {last.text}", last.fix)
 
 
 def check_language_models() -> Finding:

@@ -110,7 +110,7 @@ class Readiness:
 
     ready: bool
     text: str
-    mend: str = ""  # what to do when it is not ready
+    fix: str = ""  # what to do when it is not ready
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ class Provider:
         """A server of this provider on this machine, or None when none answers. Blocks for half a second at most."""
         return None
 
-    def usual(self, kind: Kind) -> Mapping[str, str]:
+    def defaults(self, kind: Kind) -> Mapping[str, str]:
         """What is taken for options of `kind` that are left empty, where the schema's own default does not say it."""
         return {}
 

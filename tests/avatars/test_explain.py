@@ -41,7 +41,7 @@ def test_the_first_rung_that_can_serve_does(agent: Agent) -> None:
         ("serves", "PocketSphinx"),
     ]
     assert hears.rungs[0].reason == "Whisper model base is not here"
-    assert hears.rungs[0].mend == "Ask whoever runs this server to set it up.", "editors set no variables"
+    assert hears.rungs[0].fix == "Ask whoever runs this server to set it up.", "editors set no variables"
     assert "usual parts" in hears.why
 
 

@@ -128,7 +128,7 @@ def test_a_hosted_face_says_when_no_vendor_can_reach_the_media_server(
     (choice,) = [choice for choice in face_choices() if choice.key == "tavus"]
 
     assert choice.health.ready is ready
-    assert ("LIVEKIT_PUBLIC_URL" in choice.health.mend) is not ready
+    assert ("LIVEKIT_PUBLIC_URL" in choice.health.fix) is not ready
 
 
 @pytest.mark.usefixtures("shipped_engines")

@@ -33,7 +33,7 @@ class Proxy:
     def cut(self) -> None:
         self._call(self._cut)
 
-    def mend(self) -> None:
+    def fix(self) -> None:
         self._is_cut = False
 
     @property

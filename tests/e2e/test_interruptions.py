@@ -53,7 +53,7 @@ def test_it_misses_nothing_while_its_socket_is_cut(molts: Molts, rooms: Rooms, e
     visitor.page.wait_for_timeout(max(0.0, CUT_SECONDS - (time.monotonic() - cut_at)) * 1000)
     assert proxy.refused, "the page tried to come back while it was cut"
     before = len(visitor.sockets)
-    proxy.mend()
+    proxy.fix()
 
     visitor.page.wait_for_selector("#room[data-socket=open]", timeout=30_000)
     visitor.page.wait_for_selector(".notice[data-key=words]", state="detached", timeout=30_000)

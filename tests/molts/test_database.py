@@ -178,7 +178,7 @@ def test_readyz_and_doctor_name_it(cannot_write: Any, client: Client) -> None:
     assert answer.json()["checks"]["database"] == said
     assert row.level == Level.FAILED
     assert said in row.text
-    assert row.mend
+    assert row.fix
     assert client.get("/readyz").json()["checks"]["database"] == "ok"
     assert doctor.check_database().level == Level.OK
 
@@ -197,7 +197,7 @@ def test_a_full_disk_is_told(agent: Agent) -> None:
 
     told = unavailable(error.value)
     assert told is not None
-    assert (told.trouble, told.mend[:22]) == ("database or disk is full", "Make room on the disk ")
+    assert (told.trouble, told.fix[:22]) == ("database or disk is full", "Make room on the disk ")
 
 
 def test_a_disk_that_takes_nothing_more_is_found_by_asking() -> None:
@@ -212,7 +212,7 @@ def test_a_disk_that_takes_nothing_more_is_found_by_asking() -> None:
             check_writable()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert error.value.mend
+    assert error.value.fix
     check_writable()
 
 
@@ -236,7 +236,7 @@ def test_the_hint_names_each_file_that_is_closed(tmp_path: Path, monkeypatch: py
     assert unwritable(path) == [path.with_name("molts.sqlite3-shm")]
     told = unavailable(sqlite_error("SQLITE_READONLY_CANTINIT"))
     assert told is not None
-    assert told.mend == f"Let the user that runs molts write {path}-shm"
+    assert told.fix == f"Let the user that runs molts write {path}-shm"
     closed.add(tmp_path)
     assert [each.name for each in unwritable(path)] == ["molts.sqlite3-shm", tmp_path.name]
     assert f"{path}-shm and {tmp_path}" in database_trouble(sqlite_error("SQLITE_CANTOPEN"))

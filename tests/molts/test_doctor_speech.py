@@ -22,7 +22,7 @@ def test_it_says_which_recogniser_serves(settings: Settings) -> None:
 
     assert found.level == Level.WARNING
     assert "offline recogniser" in found.text
-    assert "MOLTS_WHISPER_MODEL" in found.mend
+    assert "MOLTS_WHISPER_MODEL" in found.fix
 
 
 def test_it_says_what_the_speech_server_has_loaded(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,7 +31,7 @@ def test_it_says_what_the_speech_server_has_loaded(settings: Settings, monkeypat
 
     settings.MOLTS_SPEECH_URL = "unix:///nowhere/speech.sock"
     found = speech.check_speech_server()
-    assert (found.level, "run_speech" in found.mend) == (Level.WARNING, True)
+    assert (found.level, "run_speech" in found.fix) == (Level.WARNING, True)
 
     state = {"ready": True, "model": "base", "wanted": "base", "device": "cpu", "compute_type": "int8", "streams": 2}
     monkeypatch.setattr(speech, "read_state", lambda *_, **__: state)
@@ -61,7 +61,7 @@ def test_it_says_which_voice_speaks() -> None:
 
     assert found.level == Level.WARNING  # the natural voice is never fetched in tests
     assert "espeak-ng speaks" in found.text
-    assert found.mend
+    assert found.fix
 
 
 def test_it_names_the_models_of_an_ollama_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,7 @@ def as_health(state: Mapping[str, Any]) -> EngineHealth:
     return EngineHealth(
         ready=bool(state.get("ready")),
         text=str(state.get("text", "")),
-        mend="Try again in a moment." if state.get("loading") else "",
+        fix="Try again in a moment." if state.get("loading") else "",
         slots=slots if isinstance(slots, int) else None,
     )
 

@@ -39,8 +39,8 @@ def as_text(rows: list[Row]) -> str:
     lines = []
     for row in rows:
         lines.append(f"{row.level.value:<8} {row.name + ':':<15} {row.text}")
-        if row.mend:
-            lines.append(f"{'':<8} {'':<15} -> {row.mend}")
+        if row.fix:
+            lines.append(f"{'':<8} {'':<15} -> {row.fix}")
     return "\n".join(lines)
 
 
@@ -54,5 +54,5 @@ def show_table(rows: list[Row]) -> None:
         table.add_column(heading)
     for row in rows:
         # Text objects: square brackets in a path or an error are not markup.
-        table.add_row(Text(row.level.value, style=COLOURS[row.level]), Text(row.name), Text(row.text), Text(row.mend))
+        table.add_row(Text(row.level.value, style=COLOURS[row.level]), Text(row.name), Text(row.text), Text(row.fix))
     Console().print(table)

@@ -183,7 +183,7 @@ def seed_demo() -> Welcome:
 
 def database_trouble(error: DatabaseError | DatabaseUnavailable) -> str:
     if away := unavailable(error):
-        return f"the database does not work ({away.trouble}): {away.mend[:1].lower()}{away.mend[1:]}"
+        return f"the database does not work ({away.trouble}): {away.fix[:1].lower()}{away.fix[1:]}"
     reason = " ".join(str(error).split())
     return f"the database does not work ({reason}): check DATABASE_URL, its server and its rights"
 

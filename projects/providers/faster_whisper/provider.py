@@ -61,7 +61,7 @@ class FasterWhisper(Provider):
             return None
         return Weights(f"recogniser ({name})", lambda progress: weights.download(name, progress))
 
-    def usual(self, kind: Kind) -> Mapping[str, str]:
+    def defaults(self, kind: Kind) -> Mapping[str, str]:
         name = default_model()
         return {"model": Path(name).name if Path(name).is_absolute() else name}
 

@@ -48,7 +48,7 @@ def download(name: str, progress: Progress | None = None) -> Path:
         target=_download_folder(name),
         patterns=_MODEL_FILES,
         progress=progress,
-        mend="Check the network, or set MOLTS_WHISPER_MODEL to a folder with a CTranslate2 Whisper model.",
+        fix="Check the network, or set MOLTS_WHISPER_MODEL to a folder with a CTranslate2 Whisper model.",
     )
 
 

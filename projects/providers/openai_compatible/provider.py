@@ -108,7 +108,7 @@ class OpenAICompatible(Provider):
             return Readiness(False, "no model is chosen", "Name a model that the server has.")
         return super().check(kind, options=options, credentials=credentials)
 
-    def usual(self, kind: Kind) -> Mapping[str, str]:
+    def defaults(self, kind: Kind) -> Mapping[str, str]:
         found = {"model": self.default_models.get(kind, "")}
         if kind is Kind.TTS:
             found |= {"voice": self.default_voice, "response_format": self.default_response_format}

@@ -50,7 +50,7 @@ def fetch_snapshot(
     *,
     target: Path,
     patterns: Sequence[str],
-    mend: str,
+    fix: str,
     revision: str = "main",
     progress: Progress | None = None,
     endpoint: str | None = None,
@@ -61,8 +61,8 @@ def fetch_snapshot(
     no room for them or another process fetches them already; BadConfiguration when the repository does not exist or
     holds none of the files.
     """
-    _refuse_when_offline(repo_id, mend)
-    commit, files = _list_files(repo_id, revision, patterns, endpoint, mend)
+    _refuse_when_offline(repo_id, fix)
+    commit, files = _list_files(repo_id, revision, patterns, endpoint, fix)
     partial = target.with_name(f".{target.name}.partial")
     report = _Reporter(sum(file.size for file in files), progress)
     with _alone_in(partial, repo_id):
@@ -72,7 +72,7 @@ def fetch_snapshot(
         for file in files:
             destination = partial / file.name
             if not (destination.is_file() and destination.stat().st_size == file.size):
-                _fetch_file(repo_id, commit, file, destination, report, endpoint, mend)
+                _fetch_file(repo_id, commit, file, destination, report, endpoint, fix)
             report.file_done(file.size)
         os.replace(partial, target)
     return target
@@ -110,15 +110,15 @@ def _require_room(repo_id: str, files: Sequence[RemoteFile], partial: Path) -> N
         )
 
 
-def _refuse_when_offline(repo_id: str, mend: str) -> None:
+def _refuse_when_offline(repo_id: str, fix: str) -> None:
     from django.conf import settings
 
     if getattr(settings, "MOLTS_OFFLINE", False):
-        raise Unavailable(f"{repo_id} is not on this machine, and MOLTS_OFFLINE forbids fetching it. {mend}")
+        raise Unavailable(f"{repo_id} is not on this machine, and MOLTS_OFFLINE forbids fetching it. {fix}")
 
 
 def _list_files(
-    repo_id: str, revision: str, patterns: Sequence[str], endpoint: str | None, mend: str
+    repo_id: str, revision: str, patterns: Sequence[str], endpoint: str | None, fix: str
 ) -> tuple[str, list[RemoteFile]]:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
@@ -132,18 +132,18 @@ def _list_files(
     try:
         commit, siblings = _within(REACH_SECONDS, ask_hub)
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise BadConfiguration(f"The hub has no model {repo_id} at revision {revision}. {mend}") from error
+        raise BadConfiguration(f"The hub has no model {repo_id} at revision {revision}. {fix}") from error
     except HfHubHTTPError as error:
-        raise Unavailable(f"The Hugging Face hub refused {repo_id}: {_first_line(error)}. {mend}") from error
+        raise Unavailable(f"The Hugging Face hub refused {repo_id}: {_first_line(error)}. {fix}") from error
     except Exception as error:
-        raise Unavailable(f"The Hugging Face hub is out of reach, so {repo_id} cannot be fetched. {mend}") from error
+        raise Unavailable(f"The Hugging Face hub is out of reach, so {repo_id} cannot be fetched. {fix}") from error
     files = [
         RemoteFile(entry.rfilename, entry.size or 0, (entry.lfs.sha256 if entry.lfs else "") or "")
         for entry in siblings
         if any(fnmatch(entry.rfilename, pattern) for pattern in patterns) and ".." not in Path(entry.rfilename).parts
     ]
     if not files:
-        raise BadConfiguration(f"The repository {repo_id} holds none of {', '.join(patterns)}. {mend}")
+        raise BadConfiguration(f"The repository {repo_id} holds none of {', '.join(patterns)}. {fix}")
     return commit, files
 
 
@@ -154,7 +154,7 @@ def _fetch_file(
     destination: Path,
     report: _Reporter,
     endpoint: str | None,
-    mend: str,
+    fix: str,
 ) -> None:
     from huggingface_hub import hf_hub_url
     from huggingface_hub.file_download import http_get
@@ -179,13 +179,13 @@ def _fetch_file(
             )
     except Exception as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            mend = f"Make room in {destination.parent}."
+            fix = f"Make room in {destination.parent}."
         raise Unavailable(
-            f"Fetching {file.name} of {repo_id} broke off: {_first_line(error)}. Start again to go on there. {mend}"
+            f"Fetching {file.name} of {repo_id} broke off: {_first_line(error)}. Start again to go on there. {fix}"
         ) from error
     if file.sha256 and _sha256(incomplete) != file.sha256:
         incomplete.unlink()
-        raise Unavailable(f"{file.name} of {repo_id} arrived damaged. Start again to fetch it anew. {mend}")
+        raise Unavailable(f"{file.name} of {repo_id} arrived damaged. Start again to fetch it anew. {fix}")
     os.replace(incomplete, destination)
 
 

@@ -42,7 +42,7 @@ class Supertonic(Provider):
         assert isinstance(options, SupertonicOptions)
         readiness = self.readiness(Kind.TTS, options)
         if not readiness.ready:
-            raise BadConfiguration(f"{readiness.text}. {readiness.mend}")
+            raise BadConfiguration(f"{readiness.text}. {readiness.fix}")
         return SupertonicTTS(options=options, language=options.language or persona.language)
 
     def readiness(self, kind: Kind, options: Options) -> Readiness:

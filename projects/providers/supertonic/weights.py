@@ -71,7 +71,7 @@ def download(progress: Progress | None = None) -> Path:
         target=_download_folder(),
         patterns=_FILES,
         progress=progress,
-        mend="Check the network; until then the espeak-ng voice speaks.",
+        fix="Check the network; until then the espeak-ng voice speaks.",
     )
 
 

@@ -489,7 +489,7 @@ def test_a_broken_model_is_named_and_tried_again_when_it_was_changed(own_host: P
     assert len(tried) == 1
     health = engine.health()
     assert (health.ready, "is no ONNX model" in health.text) == (False, True)
-    assert "MOLTS_WAV2LIP_MODEL" in health.mend
+    assert "MOLTS_WAV2LIP_MODEL" in health.fix
 
     model.write_bytes(good)
     assert engine.health().text == "starts with the first conversation"

@@ -46,7 +46,7 @@ def test_without_weights_it_says_how_to_get_them() -> None:
     health = Wav2Lip().health()
     assert not health.ready
     assert health.text == "has no weights"
-    assert "MOLTS_WAV2LIP_MODEL" in health.mend
+    assert "MOLTS_WAV2LIP_MODEL" in health.fix
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_an_engine_whose_host_is_not_there_says_how_to_start_it(key: str) -> None:
     health = get_engine(key).health()
     assert not health.ready
-    assert f"python -m molts_engine_adapter {key} --listen unix:" in health.mend
+    assert f"python -m molts_engine_adapter {key} --listen unix:" in health.fix
 
 
 def test_only_sadtalker_is_too_slow_for_conversations() -> None:

@@ -72,7 +72,7 @@ async def test_it_says_how_to_get_it_when_nothing_is_there(monkeypatch: pytest.M
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     provider = get_provider("espeak")
 
-    assert provider.readiness(Kind.TTS, provider.parse_options(Kind.TTS, {})).mend == MEND
+    assert provider.readiness(Kind.TTS, provider.parse_options(Kind.TTS, {})).fix == MEND
     with pytest.raises(APIError, match="apt install espeak-ng"):
         await build("espeak", Kind.TTS).synthesize("hello", conn_options=ONCE).collect()
 

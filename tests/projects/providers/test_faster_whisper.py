@@ -201,7 +201,7 @@ def test_it_says_what_to_do_when_the_model_is_not_there(own_data_folder: Path) -
 
     readiness = provider.readiness(Kind.STT, provider.parse_options(Kind.STT, {}))
     assert not readiness.ready
-    assert "MOLTS_WHISPER_MODEL" in readiness.mend
+    assert "MOLTS_WHISPER_MODEL" in readiness.fix
     with pytest.raises(BadConfiguration, match="base is not on this machine"):
         build("faster_whisper", Kind.STT)
     prewarm()  # does nothing, raises nothing

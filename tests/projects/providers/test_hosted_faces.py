@@ -296,7 +296,7 @@ def test_a_media_server_that_no_vendor_can_reach_is_found_before_the_talk(settin
     found = provider.check(Kind.AVATAR, options=options_of(provider), credentials=Credentials(KEY))
 
     assert not found.ready
-    assert "LIVEKIT_PUBLIC_URL" in found.mend
+    assert "LIVEKIT_PUBLIC_URL" in found.fix
     settings.LIVEKIT_PUBLIC_URL = "wss://media.example.com"
     assert provider.check(Kind.AVATAR, options=options_of(provider), credentials=Credentials(KEY)).ready
 
@@ -309,4 +309,4 @@ def test_a_missing_plugin_is_found_and_said(settings: Settings, monkeypatch: pyt
     found = provider.check(Kind.AVATAR, options=options_of(provider), credentials=Credentials(KEY))
 
     assert not found.ready
-    assert "molts[hosted-faces]" in found.mend
+    assert "molts[hosted-faces]" in found.fix

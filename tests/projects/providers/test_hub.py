@@ -106,7 +106,7 @@ def fake_hub(own_data_folder: Path) -> Iterator[FakeHub]:
 
 def fetch(fake_hub: FakeHub, target: Path, **options: Any) -> Path:
     return hub.fetch_snapshot(
-        REPO, target=target, patterns=["*.bin", "*.json"], mend="Mend it so.", endpoint=fake_hub.url, **options
+        REPO, target=target, patterns=["*.bin", "*.json"], fix="Mend it so.", endpoint=fake_hub.url, **options
     )
 
 
@@ -241,7 +241,7 @@ def test_it_says_that_a_repository_does_not_exist(fake_hub: FakeHub, tmp_path: P
     with pytest.raises(BadConfiguration, match="holds none of"):
         fetch(fake_hub, tmp_path / "m")
     with pytest.raises(BadConfiguration, match="has no model someone/other"):
-        hub.fetch_snapshot("someone/other", target=tmp_path / "m", patterns=["*"], mend="", endpoint=fake_hub.url)
+        hub.fetch_snapshot("someone/other", target=tmp_path / "m", patterns=["*"], fix="", endpoint=fake_hub.url)
 
 
 def test_it_fetches_nothing_when_offline(fake_hub: FakeHub, settings: Settings, tmp_path: Path) -> None:

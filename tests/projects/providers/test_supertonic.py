@@ -93,7 +93,7 @@ def test_it_is_not_ready_without_weights_and_says_what_to_do(own_data_folder: Pa
     readiness = provider.readiness(Kind.TTS, provider.parse_options(Kind.TTS, {}))
 
     assert not readiness.ready
-    assert "MOLTS_ACCEPT_VOICE_TERMS=1" in readiness.mend
+    assert "MOLTS_ACCEPT_VOICE_TERMS=1" in readiness.fix
     with pytest.raises(BadConfiguration, match="weights of Supertonic are not here"):
         build("supertonic", Kind.TTS)
     prewarm()  # does nothing, raises nothing
