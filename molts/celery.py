@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
@@ -113,11 +114,26 @@ class RenderLife(bootsteps.StartStopStep):
 class Clock(PersistentScheduler):
     """The clock's scheduler: each look at what is due is a round."""
 
+    is_over = threading.Event()
+    """A signal has asked this process to end."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._life = SignOfLife("clock", hung_seconds=HUNG_SECONDS)
         super().__init__(*args, **kwargs)
 
+    @classmethod
+    def end(cls, *_: object) -> None:
+        """Handles the signals that end the clock. Raises SystemExit, on which Celery puts the schedule away.
+
+        Celery's own handler puts it away itself, in the midst of whatever it interrupts: a round that goes on after
+        that, since the exit was raised where Python throws exceptions away, finds files and connections closed.
+        """
+        cls.is_over.set()
+        raise SystemExit
+
     def tick(self, *args: Any, **kwargs: Any) -> float:
+        if self.is_over.is_set():
+            raise SystemExit
         self._life.came_round()
         return float(super().tick(*args, **kwargs))
 
@@ -134,6 +150,13 @@ app = Celery("molts")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["projects", "avatars", "avatars.videos", "sessions"])
 app.steps["worker"] |= {WorkerLife, RenderLife}
+
+
+@beat_init.connect
+def end_between_rounds(**_: Any) -> None:
+    """Put our handlers in the place of Celery's, which are there by now."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, Clock.end)
 
 
 @beat_init.connect

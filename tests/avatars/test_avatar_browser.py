@@ -222,7 +222,7 @@ def test_progress_is_drawn_in_the_colours_of_the_page(
     looks = page.locator("[data-progress] progress").evaluate(
         """(bar) => {
             const card = document.createElement("i");
-            card.style.color = "var(--frame-card)";
+            card.style.color = "var(--card)";
             bar.after(card);
             bar.value = 0.5;
             const { appearance, backgroundColor } = getComputedStyle(bar);

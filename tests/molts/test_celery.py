@@ -7,13 +7,16 @@ import shelve
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
+from pytest_django import Settings
 
+from molts.celery import Clock, app
 from tests.agent_runtime.stack import ROOT, end, wait_for
 
 # What Python would still clear up at its end says so.
@@ -66,10 +69,24 @@ def test_the_clock_keeps_its_schedule_and_ends(start: Start, tmp_path: Path) -> 
     wait_for("a round", lambda: b"Sending due task reconcile" in log.read_bytes())
     clock.send_signal(signal.SIGTERM)
 
-    assert clock.wait(60) == 0
+    assert clock.wait(60) == 0, log.read_text()
     assert b"cleared up" not in log.read_bytes()
     with shelve.open(str(schedule), "r") as kept:  # noqa: S301 - written a moment ago by this test
         assert kept["entries"]["reconcile"].total_run_count >= 1
+
+
+def test_a_clock_ends_with_its_round_when_the_exit_of_a_signal_got_lost(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.MOLTS_DATA_DIR = tmp_path
+    monkeypatch.setattr(Clock, "is_over", threading.Event())
+    clock = Clock(app, schedule_filename=str(tmp_path / "schedule"))
+    with pytest.raises(SystemExit):
+        clock.end(signal.SIGTERM, None)
+    with pytest.raises(SystemExit):
+        clock.tick()
+    assert clock.schedule, "what was kept is put away by the service, once"
+    clock.close()
 
 
 def test_a_job_that_runs_is_finished_first(start: Start) -> None:
@@ -81,6 +98,6 @@ def test_a_job_that_runs_is_finished_first(start: Start) -> None:
     wait_for("the job", lambda: b"slow began" in log.read_bytes())
     jobs.send_signal(signal.SIGTERM)
 
-    assert jobs.wait(60) == 0
+    assert jobs.wait(60) == 0, log.read_text()
     assert b"slow done" in log.read_bytes()
     assert b"cleared up" not in log.read_bytes()

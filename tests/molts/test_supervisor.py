@@ -689,8 +689,9 @@ def test_it_knows_how_to_reach_what_it_binds(host: str, url: str, loopback: bool
 
 
 def test_free_means_free_for_that_kind(tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as first:
+        port = first.getsockname()[1]  # nobody else's for TCP either
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as other:
-        other.bind(("127.0.0.1", 0))
-        port = other.getsockname()[1]
+        other.bind(("127.0.0.1", port))
         assert not is_free("127.0.0.1", port, "udp")
         assert is_free("127.0.0.1", port, "tcp")
