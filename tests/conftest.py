@@ -11,6 +11,8 @@ from django.contrib.auth.models import User
 from django.db import connections
 from django.test import Client
 from pytest_django import Settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 import molts.urls  # noqa: F401 - the admin's pages, which tests look through
 from avatars.models import Agent, AgentAnswer
@@ -34,9 +36,37 @@ LIVE = ("tests/e2e/", "tests/molts/test_up.py")
 """Tests in which somebody talks in real time, with a whole copy of molts: these, and those that use a `stack`."""
 COPIES = ("stack", "molts", "bare", "blank")
 """Fixtures of a whole session that are running copies of molts."""
+SHARED_BY = {
+    "stack": ("agent_runtime/",),
+    "molts": (
+        "e2e/test_admin_looks.py",
+        "e2e/test_after_the_talk.py",
+        "e2e/test_check_page.py",
+        "e2e/test_conversation.py",
+        "e2e/test_docs_examples.py",
+        "e2e/test_embed.py",
+        "e2e/test_interruptions.py",
+        "e2e/test_live_view.py",
+        "e2e/test_security.py",
+        "e2e/test_web_frozen.py",
+    ),
+}
+"""Which files use the copies that take longest to start."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before the names of groups are read
+class TogetherByCopy(LoadScopeScheduling):
+    """Files that share a copy are tested by one process; other files by whichever is free."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0].removeprefix("tests/")
+        return next((copy for copy, files in SHARED_BY.items() if file.startswith(files)), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
+    return TogetherByCopy(config, log) if config.getoption("dist") == "loadfile" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks talks as `live`: they run apart from those that compute (scripts/test.py), which would make them late.
 
@@ -47,7 +77,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         copy = _copy_of(item)
         if copy == "stack" or any(part in item.path.as_posix() for part in LIVE):
             item.add_marker(pytest.mark.live)
-            item.add_marker(pytest.mark.xdist_group(copy or item.path.stem))
 
 
 @pytest.hookimpl(wrapper=True)

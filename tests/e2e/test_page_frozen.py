@@ -93,6 +93,7 @@ def test_a_line_that_hangs_on_its_way_to_the_server_is_offered_again(page: Page,
         page.wait_for_timeout(50)
     assert len({line for line, _text in room.orders}) == 1
     room.final("user", "Can you read this?")
+    expect(page.locator("li.segment.final")).to_have_count(1)
     expect(page.locator("li.segment")).to_have_count(1)
     assert lines(page) == kept(room)
 

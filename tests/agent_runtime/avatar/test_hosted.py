@@ -80,9 +80,8 @@ async def test_the_visitor_hears_and_sees_the_vendors_face(desk: Desk, vendor: V
         await desk.until("the turn", lambda: session.turns.exists())
     await desk.end(session)
     (turn,) = await desk.turns(session)
-    face_time = session.usage_records.filter(kind="avatar")
-    await desk.until("the face's seconds", face_time.exists)
-    used = await desk.query(face_time.get)
+    await desk.until("the face's seconds", lambda: session.usage_records.filter(kind="avatar").exists())
+    used = await desk.query(lambda: session.usage_records.get(kind="avatar"))
     assert matches(said, [GREETING, ("user", TABLE), ("agent", ANSWERS[TABLE])])
     assert vendor.faces[0].played > greeted + 0.5
     if came_in_time:  # on a machine that is too busy for it the greeting is spoken without a face, and that is told
