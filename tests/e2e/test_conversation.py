@@ -104,6 +104,9 @@ def test_it_does_not_hear_a_muted_microphone(molts: Molts, rooms: Rooms, enter: 
     visitor.leave()
 
 
+WAITING = "One moment, please."
+
+
 def test_it_keeps_three_conversations_apart(molts: Molts, rooms: Rooms, enter: Enter) -> None:
     visitors = [enter((10, question)) for question, _, _ in (MEETING, TABLE, PRICE)]
     sessions = [visitor.talk(rooms.quiet) for visitor in visitors]
@@ -116,7 +119,8 @@ def test_it_keeps_three_conversations_apart(molts: Molts, rooms: Rooms, enter: E
         assert [(row.role, row.text) for row in molts.rows(session)] == [(line.role, line.text) for line in lines]
         foreign = {word for _, _, others in (MEETING, TABLE, PRICE) if others != words for word in others}
         said = {role: {word for line in lines if line.role == role for word in line.text.split()} for role in ROLES}
-        assert said["agent"] == set(answer.split())
+        # Three at once may keep one waiting for so long that it is told so.
+        assert said["agent"] - set(WAITING.split()) == set(answer.split()) - set(WAITING.split())
         # On a busy machine a recogniser may mistake a word; what was said in another room it must not hear.
         assert said["user"] & set(question.split())
         assert not said["user"] & foreign

@@ -164,10 +164,11 @@ async def test_a_face_that_stays_and_falls_silent_is_found_out(desk: Desk, vendo
         face.go_silent()
         again = await visitor.wait_for_sound(silent_at + 0.8, timeout=60)
         await until_notice(desk, session, "avatar_lost")
-        said = await desk.until_said(session, 2, seconds=30)
+        await desk.until("the tale", session.segments.filter(role="agent").exists, seconds=30)
         heard = len(visitor.heard.samples(again)) / 16_000
         await desk.until("the face put out", lambda: face.room.connection_state == 0)
-    segments = await desk.segments(session)
-    assert said[1] == ("agent", TALE)
-    assert not segments[1].interrupted
+    # On a busy machine the visitor's own sentence may be heard in two pieces.
+    told = [segment for segment in await desk.segments(session) if segment.role == "agent"]
+    assert [segment.text for segment in told] == [TALE]
+    assert not told[0].interrupted
     assert heard > 3
