@@ -54,7 +54,7 @@ SHARED_BY = {
 """Which files use the copies that take longest to start."""
 
 
-class TogetherByCopy(LoadScopeScheduling):
+class TogetherByCopy(LoadScopeScheduling):  # type: ignore[misc]
     """Files that share a copy are tested by one process; other files by whichever is free."""
 
     def _split_scope(self, nodeid: str) -> str:
