@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 
 OTHERS = "not bench and not soak and not pictures"
 TALKS = ("-n", "2", "--dist", "loadfile")
-"""By the file, and files that share a running copy together (tests/conftest.py)."""
+"""By the file; all that talks with a running copy is tested by one process (tests/conftest.py)."""
 COMPUTING = ("-n", "2", "--dist", "worksteal")
 """By the test, not by the file: a long file would keep one processor waiting at the end."""
 NOTHING_CHOSEN = 5  # pytest's exit status when no test fits the arguments

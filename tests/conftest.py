@@ -36,35 +36,34 @@ LIVE = ("tests/e2e/", "tests/molts/test_up.py")
 """Tests in which somebody talks in real time, with a whole copy of molts: these, and those that use a `stack`."""
 COPIES = ("stack", "molts", "bare", "blank")
 """Fixtures of a whole session that are running copies of molts."""
-SHARED_BY = {
-    "stack": ("agent_runtime/",),
-    "molts": (
-        "e2e/test_admin_looks.py",
-        "e2e/test_after_the_talk.py",
-        "e2e/test_check_page.py",
-        "e2e/test_conversation.py",
-        "e2e/test_docs_examples.py",
-        "e2e/test_embed.py",
-        "e2e/test_interruptions.py",
-        "e2e/test_live_view.py",
-        "e2e/test_security.py",
-        "e2e/test_web_frozen.py",
-    ),
-}
-"""Which files use the copies that take longest to start."""
+WITH_COPIES = (
+    "agent_runtime/",
+    "e2e/test_admin_first_talk.py",
+    "e2e/test_admin_looks.py",
+    "e2e/test_after_the_talk.py",
+    "e2e/test_check_page.py",
+    "e2e/test_conversation.py",
+    "e2e/test_docs_examples.py",
+    "e2e/test_embed.py",
+    "e2e/test_interruptions.py",
+    "e2e/test_live_view.py",
+    "e2e/test_security.py",
+    "e2e/test_web_frozen.py",
+)
+"""Files whose talks use them."""
 
 
-class TogetherByCopy(LoadScopeScheduling):  # type: ignore[misc]
-    """Files that share a copy are tested by one process; other files by whichever is free."""
+class CopiesInOneProcess(LoadScopeScheduling):  # type: ignore[misc]
+    """One process tests all that talks with a copy, so that no two copies are in each other's way; others the rest."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0].removeprefix("tests/")
-        return next((copy for copy, files in SHARED_BY.items() if file.startswith(files)), file)
+        return "copies" if file.startswith(WITH_COPIES) else file
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
-    return TogetherByCopy(config, log) if config.getoption("dist") == "loadfile" else None
+    return CopiesInOneProcess(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
