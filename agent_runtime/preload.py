@@ -18,7 +18,7 @@ for _key in PROVIDERS:
     for _library in get_provider(_key).libraries():
         import_module(_library)
 for _module in walk_packages(providers.__path__, f"{providers.__name__}."):
-    _room, _, _part = _module.name.rpartition(".")
-    if _part in PIPELINE or _room == f"{providers.__name__}.shared":  # the parts that a conversation is built from
+    _home, _, _part = _module.name.rpartition(".")
+    if _part in PIPELINE or _home == f"{providers.__name__}.shared":  # the parts that a conversation is built from
         import_module(_module.name)
 basic.hyphenate_word("preloading")  # builds its table, which would hold up the first answer's words

@@ -234,11 +234,11 @@ def _speech(order: PreviewOrder) -> bytes:
             text=order.text,
             language=order.language,
         )
-    return _usual_speech(order.text, order.language)
+    return _default_speech(order.text, order.language)
 
 
 @lru_cache(maxsize=16)
-def _usual_speech(text: str, language: str) -> bytes:
+def _default_speech(text: str, language: str) -> bytes:
     *better, last = default_pipeline()[Kind.TTS]
     for rung in better:
         with suppress(MoltsError):

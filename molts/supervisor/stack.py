@@ -199,23 +199,7 @@ def _django_parts(stack: Stack, given: Given) -> list[Part]:
         ),
         Part(
             JOBS,
-            (
-                *celery,
-                "worker",
-                "-Q",
-                "default",
-                "--pool",
-                "threads",
-                "--concurrency",
-                "4",
-                "-n",
-                "jobs@%h",
-                "--loglevel",
-                "INFO",
-                "--without-gossip",
-                "--without-mingle",
-                "--without-heartbeat",
-            ),
+            (*celery, "worker", *_worker_arguments(JOBS, queue="default", pool="threads", slots=4)),
             env=light,
             alive=Touched(stack.data_dir, JOBS, needs=lives),
             stop_seconds=5,
@@ -223,23 +207,7 @@ def _django_parts(stack: Stack, given: Given) -> list[Part]:
         ),
         Part(
             RENDER,
-            (
-                *celery,
-                "worker",
-                "-Q",
-                "media",
-                "--pool",
-                "prefork",
-                "--concurrency",
-                "1",
-                "-n",
-                "render@%h",
-                "--loglevel",
-                "INFO",
-                "--without-gossip",
-                "--without-mingle",
-                "--without-heartbeat",
-            ),
+            (*celery, "worker", *_worker_arguments(RENDER, queue="media", pool="prefork", slots=1)),
             env=light,
             alive=Touched(stack.data_dir, RENDER, needs=lives),
             stop_seconds=3,
@@ -285,6 +253,14 @@ def _django_parts(stack: Stack, given: Given) -> list[Part]:
             layer=3,
         ),
     ]
+
+
+def _worker_arguments(name: str, *, queue: str, pool: str, slots: int) -> tuple[str, ...]:
+    """What Celery is told of a worker that takes one queue and asks nothing of other workers."""
+    return (
+        *("-Q", queue, "--pool", pool, "--concurrency", str(slots), "-n", f"{name}@%h", "--loglevel", "INFO"),
+        *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+    )
 
 
 def _speech_part(stack: Stack, env: Mapping[str, str]) -> Part:
