@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
@@ -249,6 +250,12 @@ def agents_in(room: rtc.Room) -> list[rtc.RemoteParticipant]:
 def dense(segments: Sequence[Segment]) -> bool:
     """Whether the numbers are 1, 2, 3 without a gap or a repetition."""
     return [segment.seq for segment in segments] == list(range(1, len(segments) + 1))
+
+
+def in_whole_turns(segments: Sequence[Segment]) -> list[tuple[str, str]]:
+    """(role, text) of every turn: on a busy machine one sentence of a visitor may be heard in two pieces."""
+    turns = groupby(segments, lambda segment: segment.role)
+    return [(role, " ".join(piece.text for piece in pieces)) for role, pieces in turns]
 
 
 def same_words(heard: str, spoken: str) -> bool:

@@ -15,7 +15,7 @@ from molts.errors import MoltsError
 from sessions import lines, presence
 from sessions.models import LiveSession
 from tests.agent_runtime.stack import RedisServer, kill
-from tests.agent_runtime.talk import ANSWERS, MEETING, PHONE, TABLE, Desk, dense, same_words
+from tests.agent_runtime.talk import ANSWERS, MEETING, PHONE, TABLE, Desk, dense, in_whole_turns, same_words
 from tests.visitor import Visitor
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("clock")]
@@ -59,7 +59,7 @@ async def test_a_killed_job_is_replaced_by_one_that_knows_what_was_said(desk: De
         segments = await desk.segments(session)
         turns = await desk.turns(session)
     print(f"loss noticed after {noticed:.1f} s, agent back after {returned:.1f} s")
-    said = [(segment.role, segment.text) for segment in segments]
+    said = in_whole_turns(segments)
     # Nothing is greeted twice, lost or told twice.
     assert said[0] == GREETING
     assert [role for role, _ in said] == ["agent", "user", "agent", "user", "agent"]

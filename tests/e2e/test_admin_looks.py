@@ -15,7 +15,7 @@ from tests.e2e.desk import DESKTOP, PHONE, SIZES, Desk, crowding
 from tests.e2e.rooms import Rooms
 from tests.e2e.stack import Molts
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
 TABS = ("Who it is", "Pipeline", "Turn-taking", "Knowledge", "Limits", "Links", "Revisions")
 LISTS = (

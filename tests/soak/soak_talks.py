@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.test import OTHERS, TALKS
+from scripts.test import TALKS
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(0)]
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +22,7 @@ def test_the_talks_hold_beside_each_other(tmp_path: Path) -> None:
     failed: list[str] = []
     for number in range(1, ROUNDS + 1):
         began = time.monotonic()
-        command = [sys.executable, "-m", "pytest", "tests", "-q", "-m", f"{OTHERS} and live", *TALKS]
+        command = [sys.executable, "-m", "pytest", *TALKS.files, "-q", *TALKS.options]
         cache = ("-o", f"cache_dir={tmp_path / 'cache'}")
         done = subprocess.run(
             [*command, *cache], cwd=ROOT, capture_output=True, text=True, timeout=ROUND_SECONDS, check=False
