@@ -282,10 +282,10 @@ def _wake_reconciler(session_id: str = "", identity: str = "") -> None:
     from sessions import tasks
 
     try:
-        with beats.broker() as connection:
+        with beats.sending() as sending:
             if session_id:
-                tasks.report_agent_exit.apply_async((session_id, identity), retry=False, connection=connection)
+                tasks.report_agent_exit.apply_async((session_id, identity), **sending)
             else:
-                tasks.reconcile.apply_async(retry=False, connection=connection)
+                tasks.reconcile.apply_async(**sending)
     except Exception:  # the broker is away: the clock's own rounds find it a little later
         logger.warning("reconciler not woken", exc_info=True)

@@ -19,16 +19,13 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import redis
 import redis.asyncio
 from django.conf import settings
 
 from molts.errors import Unavailable
-
-if TYPE_CHECKING:
-    from kombu import Connection
 
 BEAT_SECONDS = 1.0
 WORKER_GONE_AFTER_MS = 4_000
@@ -75,20 +72,21 @@ def reachable() -> Iterator[None]:
 
 
 @contextmanager
-def broker() -> Iterator[Connection]:
-    """A connection to send a task by, to be given to Celery with `retry=False`: with the deadline of every client of
+def sending() -> Iterator[dict[str, Any]]:
+    """What to give to Celery where a task is sent, so that it is sent with the deadline of every client of
     Redis, while Celery's own would wait for ever. What goes wrong becomes `Unavailable`."""
     from celery import current_app
     from kombu.exceptions import OperationalError
 
     try:
         with current_app.connection_for_write() as connection:
-            connection.transport_options |= {
+            connection.transport_options = {
+                **(connection.transport_options or {}),
                 "socket_timeout": ANSWER_SECONDS,
                 "socket_connect_timeout": ANSWER_SECONDS,
                 "max_retries": 0,
             }
-            yield connection
+            yield {"connection": connection, "retry": False}
     except (OperationalError, redis.RedisError, OSError) as error:
         raise Unavailable("Redis is out of reach.") from error
 

@@ -67,7 +67,7 @@ def _wake(event: str, room_name: str, identity: str, reason: int) -> None:
 
 def _look_at(session: LiveSession, *, seconds: float) -> None:
     try:
-        with beats.broker() as connection:
-            reconcile_one.apply_async(args=(str(session.pk),), countdown=seconds, retry=False, connection=connection)
+        with beats.sending() as sending:
+            reconcile_one.apply_async(args=(str(session.pk),), countdown=seconds, **sending)
     except Unavailable:
         logger.warning("reconciler not woken: the broker is out of reach")  # its own rounds find it a little later

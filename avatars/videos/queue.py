@@ -18,7 +18,7 @@ RUN_TASK = "avatars.videos.tasks.run"
 def send(job_id: uuid.UUID) -> None:
     """Have a worker look at this job. Raises Unavailable when the queue is out of reach."""
     try:
-        with beats.broker() as connection:
-            current_app.send_task(RUN_TASK, args=(str(job_id),), queue=QUEUE, retry=False, connection=connection)
+        with beats.sending() as sending:
+            current_app.send_task(RUN_TASK, args=(str(job_id),), queue=QUEUE, **sending)
     except Unavailable as error:
         raise Unavailable("Redis is out of reach, so no video can be made.") from error

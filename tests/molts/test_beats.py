@@ -77,8 +77,8 @@ def frozen_redis(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterato
 def test_whoever_sends_a_task_waits_no_longer_than_for_anything_of_redis() -> None:
     with pytest.raises(Unavailable, match="no video can be made"):
         queue.send(uuid.uuid4())
-    with pytest.raises(Unavailable), beats.broker() as connection:
-        reconcile.apply_async(retry=False, connection=connection)
+    with pytest.raises(Unavailable), beats.sending() as sending:
+        reconcile.apply_async(**sending)
 
 
 @pytest.mark.usefixtures("frozen_redis")

@@ -112,9 +112,19 @@ def test_the_settings_own_secrets_are_not_forgotten_for_others(monkeypatch: pyte
     assert shown == f"{HIDDEN} {HIDDEN} typed-by-somebody-00 {HIDDEN}"
 
 
-WORDS = ("conversation", "conversation-started", "session not reconciled", "agent_runtime.entrypoint", "changeme123")
+WORDS: tuple[str, ...] = (
+    "conversation",
+    "conversation-started",
+    "session not reconciled",
+    "agent_runtime.entrypoint",
+    "changeme123",
+)
 WORDS += ("2026-11-30T23:36:00", "ConversationStarted", "a line\nprovider availability changed", "2.3.4 2026-11-30")
-KEYS = ("sk-proj-a8Fk20dLqpX91Zt", "0f8fad5bd9cb469fa16570867728950e", "f47ac10b-58cc-4372-a567-0e02b2c3d479")
+KEYS: tuple[str, ...] = (
+    "sk-proj-a8Fk20dLqpX91Zt",
+    "0f8fad5bd9cb469fa16570867728950e",
+    "f47ac10b-58cc-4372-a567-0e02b2c3d479",
+)
 KEYS += ("AIzaSyD4fG7hJ2kL9mN1pQ", "aKeYwiThOutAnyDiGitsInIt", "8812345678901234", "live-canary-4711")
 
 

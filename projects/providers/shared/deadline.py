@@ -181,9 +181,9 @@ async def sound_within(
         await aio.cancel_and_wait(speaking)
 
 
-async def _done_before_silence(speaking: asyncio.Future[None], heard: asyncio.Event, seconds: float) -> bool:
+async def _done_before_silence(speaking: asyncio.Future[Any], heard: asyncio.Event, seconds: float) -> bool:
     """Wait for the next sound, for at most `seconds`; whether all has been said."""
-    waiting = asyncio.ensure_future(heard.wait())
+    waiting: asyncio.Future[Any] = asyncio.ensure_future(heard.wait())
     try:
         await asyncio.wait({speaking, waiting}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         return speaking.done()
