@@ -29,7 +29,7 @@ from agent_runtime.pipeline import build_pipeline, load_vad
 from agent_runtime.spoken import Words
 from avatars.languages import CODES
 from projects.providers.base import Credentials, KeyedRung, Kind
-from projects.providers.shared.answers import without_thoughts
+from projects.providers.shared.answers import Opened, Thoughts, without_thoughts
 from tests.agent_runtime import broken_vendor as broken
 from tests.agent_runtime.broken_vendor import ANSWER, AT_ONCE, KEY, SOUNDLESS, BrokenVendor
 from tests.agent_runtime.test_pipeline import LOCAL, PERSONA, make_spec
@@ -344,6 +344,14 @@ async def test_thoughts_are_never_spoken(vendor: BrokenVendor) -> None:
     vendor.answer = ["Is 3 <", " 4? Yes: 3 < 4, and <b>."]
     async with Stage(llm=(afar(vendor),)) as stage:
         assert await stage.ask() == "Is 3 < 4? Yes: 3 < 4, and <b>."
+
+
+def test_an_ordinary_answer_is_waited_for_by_no_letter() -> None:
+    thoughts = Thoughts()
+    pieces = ["We ", "open ", "at 3 < 4 ", "o'clock."]
+    assert [thoughts.strip(piece) for piece in pieces] == pieces
+    assert thoughts.rest() == ""
+    assert thoughts.opens() is Opened.NO
 
 
 # -- the voice ---------------------------------------------------------------------------------------------------------
