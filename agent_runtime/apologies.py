@@ -7,6 +7,8 @@ from dataclasses import astuple, dataclass
 
 from livekit.agents.llm import ChatContext, ChatItem, ChatMessage
 
+from projects.providers.shared.answers import without_thoughts
+
 
 @dataclass(frozen=True)
 class Apologies:
@@ -326,7 +328,8 @@ def without_apologies(context: ChatContext, apologies: Apologies) -> ChatContext
 def _cleaned(item: ChatItem, apologies: Apologies) -> ChatItem | None:
     if not isinstance(item, ChatMessage) or item.role != "assistant":
         return item
-    text = said = item.text_content or ""
+    text = item.text_content or ""
+    said = without_thoughts(text)
     for sentence in astuple(apologies):
         said = said.replace(sentence, " ")
     if said == text:

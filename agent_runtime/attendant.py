@@ -24,8 +24,10 @@ from agent_runtime.apologies import apologies_for, without_apologies
 from agent_runtime.incoming import Incoming, Over
 from agent_runtime.local_voice import say_locally
 from agent_runtime.outages import Outages, Teller
+from agent_runtime.spoken import TYPICAL_PACE, Spoken, Words
 from projects.providers.base import Kind
 from projects.providers.chains import AvailabilityChange, Chain
+from projects.providers.shared.sentences import LATER, piece_end
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ class Attendant:
         self._asked_at = 0.0
         self._filled_at = 0.0
         self._voices_lost = 0
+        self._paces: dict[int | None, float] = {}  # by the voice's place
         self._hearing: asyncio.TimerHandle | None = None
         self._speeches: dict[str, SpeechHandle] = {}
         if hasattr(recogniser := chains[Kind.STT].component, "on_waiting"):
@@ -178,16 +181,34 @@ class Attendant:
     async def speak(
         self, text: AsyncIterable[str], voice: Callable[[AsyncIterable[str]], AsyncIterable[rtc.AudioFrame]]
     ) -> AsyncGenerator[rtc.AudioFrame, None]:
-        """`text` by `voice`, with what is to be heard while it gives no sound, or instead of it."""
-        words = _Words(text)
-        incoming = Incoming(voice(words))
-        words.on_first = incoming.wake
-        lost_before: int | None = None  # voices, when this utterance began to be heard
+        """`text` by `voice`, with what is to be heard while it gives no sound, or instead of it. What a voice leaves
+        when it breaks off, the next one says."""
+        utterance = _Utterance(Words(text))
+        try:
+            for _ in self._chains[Kind.TTS].rungs:
+                async with aclosing(self._speak_rest(utterance, voice)) as frames:
+                    async for frame in frames:
+                        utterance.note_heard(frame)
+                        yield frame
+                if not utterance.goes_on:
+                    break
+        finally:
+            await utterance.words.aclose()
+
+    async def _speak_rest(
+        self, utterance: _Utterance, voice: Callable[[AsyncIterable[str]], AsyncIterable[rtc.AudioFrame]]
+    ) -> AsyncGenerator[rtc.AudioFrame, None]:
+        """What is left of `utterance`, by the voice that serves now."""
+        words, lost_before = utterance.words, self._voices_lost
+        spoken = utterance.spoken = Spoken(utterance.place, pace=self._paces.get(self._voice(), TYPICAL_PACE))
+        incoming = Incoming(voice(words.after(utterance.place)))
+        words.on_change = incoming.wake
+        utterance.goes_on = False
         try:
             while True:
-                if not await incoming.ready(self._until_sound(words) if lost_before is None else None):
-                    if lost_before is None and self._until_sound(words) == 0:
-                        self._filled_at = words.filled_at = time.monotonic()
+                if not await incoming.ready(self._until_sound(utterance)):
+                    if self._until_sound(utterance) == 0:
+                        self._filled_at = utterance.filled_at = time.monotonic()
                         async for frame in self._aside(self._says.one_moment):
                             yield frame
                     continue
@@ -200,27 +221,35 @@ class Attendant:
                     async for frame in self._without_voice():
                         yield frame
                     return
-                if lost_before is None:
+                if not spoken.seconds:
                     lost_before = self._voices_lost
                     if self._on_spare_voice() and not self._outages.has(Kind.TTS):
                         async for aside in self._without_voice():
                             yield aside
+                spoken.note(frame)
                 yield frame
-            async for frame in self._after(words, lost_before):
+            async for frame in self._after(utterance, broke_off=self._voices_lost > lost_before):
                 yield frame
         finally:
             await incoming.aclose()
 
-    async def _after(self, words: _Words, lost_before: int | None) -> AsyncIterator[rtc.AudioFrame]:
+    async def _after(self, utterance: _Utterance, *, broke_off: bool) -> AsyncIterator[rtc.AudioFrame]:
         """What is still to be heard when the voice has ended without an error."""
-        if lost_before is None:
-            if any(character.isalnum() for character in words.text):
+        words, spoken = utterance.words, utterance.spoken
+        if not spoken.seconds:
+            if _is_spoken(words.text[utterance.place :]):
                 async for frame in self._without_voice():
                     yield frame
-        elif self._voices_lost > lost_before:  # LiveKit's adapter keeps quiet about a voice that broke off
-            async for frame in self._aside(self._says.broke_off):
-                yield frame
+        elif broke_off:  # LiveKit's adapter keeps quiet about a voice that broke off
+            utterance.place = spoken.rest_of(words.text)
+            if self._chains[Kind.TTS].active is None:
+                async for frame in self._aside(self._says.broke_off):
+                    yield frame
+            else:
+                utterance.goes_on = not words.is_whole or _is_spoken(words.text[utterance.place :])
         else:
+            if pace := spoken.pace():
+                self._paces[self._voice()] = pace
             self._chains[Kind.TTS].note_served()
             if not self._on_spare_voice():
                 self._outages.end(Kind.TTS)
@@ -237,18 +266,33 @@ class Attendant:
             async for frame in frames:
                 yield frame
 
-    def _on_spare_voice(self) -> bool:
+    def _voice(self) -> int | None:
+        """The place of the voice that serves now."""
         active = self._chains[Kind.TTS].active
-        return active is not None and active.index == self._spare_voice
+        return active.index if active else None
 
-    def _until_sound(self, words: _Words) -> float | None:
+    def _on_spare_voice(self) -> bool:
+        return self.spare_serves(Kind.TTS)
+
+    def spare_serves(self, kind: Kind) -> bool:
+        """Whether the local voice speaks that nobody chose: then the agent's own is out of service."""
+        return kind is Kind.TTS and self._spare_voice is not None and self._voice() == self._spare_voice
+
+    def _until_sound(self, utterance: _Utterance) -> float | None:
         """Seconds until "One moment" is due; None while there is nothing to speak."""
+        words = utterance.words
         if words.began_at is None:
             return None
-        waited = words.began_at - self._asked_at
-        due = words.began_at + VOICE_SECONDS if waited > SOUND_SECONDS - 1 else self._asked_at + SOUND_SECONDS
-        if words.filled_at is not None:
-            due = words.filled_at + AGAIN_SECONDS
+        if utterance.heard_until:
+            if not utterance.is_owed:
+                return None
+            due = utterance.heard_until + PAUSE_SECONDS
+        elif words.began_at - self._asked_at > SOUND_SECONDS - 1:
+            due = words.began_at + VOICE_SECONDS
+        else:
+            due = self._asked_at + SOUND_SECONDS
+        if utterance.filled_at is not None:
+            due = max(utterance.heard_until + PAUSE_SECONDS, utterance.filled_at + AGAIN_SECONDS)
         return max(0.0, due - time.monotonic())
 
 
@@ -270,20 +314,26 @@ class _Said:
             self.heard_until = max(self.heard_until, now) + len(piece) / CHARACTERS_A_SECOND
 
 
-class _Words:
-    """Text on its way to a voice."""
+class _Utterance:
+    """What is to be spoken, and how far it has been heard, by whichever voice."""
 
-    def __init__(self, source: AsyncIterable[str]) -> None:
-        self._source = source
-        self.text = ""
-        self.began_at: float | None = None
+    def __init__(self, words: Words) -> None:
+        self.words = words
+        self.place = 0
+        """Characters of the text that need no other voice."""
+        self.spoken = Spoken()
+        self.goes_on = False
+        self.heard_until = 0.0
         self.filled_at: float | None = None
-        self.on_first: Callable[[], None] = lambda: None
 
-    async def __aiter__(self) -> AsyncIterator[str]:
-        async for piece in self._source:
-            self.text += piece
-            if self.began_at is None and piece.strip():
-                self.began_at = time.monotonic()
-                self.on_first()
-            yield piece
+    def note_heard(self, frame: rtc.AudioFrame) -> None:
+        self.heard_until = max(self.heard_until, time.monotonic()) + frame.duration
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether a voice has words that it could speak. One that waits for the end of a sentence has not."""
+        return self.words.is_whole or piece_end(self.spoken.awaits_piece(self.words.text), LATER) > 0
+
+
+def _is_spoken(text: str) -> bool:
+    return any(character.isalnum() for character in text)

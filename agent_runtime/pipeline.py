@@ -30,7 +30,7 @@ from agent_runtime.outages import Teller
 from molts.text import clean_line, clean_text
 from projects.providers import get_provider, last_resort
 from projects.providers.base import PIPELINE, KeyedRung, Kind
-from projects.providers.chains import AvailabilityChange, Chain, build_chain
+from projects.providers.chains import AvailabilityChange, BuiltRung, Chain, build_chain
 from projects.providers.shared.audio import RECOGNISER_RATE
 from sessions.spec import SessionSpec
 
@@ -154,6 +154,7 @@ def build_pipeline(
         teller=teller,
         spare_voice=len(spec.chains[Kind.TTS]) if len(rungs[Kind.TTS]) > len(spec.chains[Kind.TTS]) else None,
     )
+    _tell_skipped(chains, attendant, teller)
     session: AgentSession[None] = AgentSession(
         stt=chains[Kind.STT].component,
         llm=chains[Kind.LLM].component,
@@ -224,10 +225,27 @@ def pace_words_lightly(room_io: RoomIO) -> None:
 
 def describe_change(change: AvailabilityChange) -> str:
     """One sentence for the visitor about a rung that fell out or came back."""
-    part = {Kind.STT: "Speech recognition", Kind.LLM: "The language model", Kind.TTS: "The voice"}[change.kind]
-    if change.active is None:
+    return _describe_active(change.kind, change.active)
+
+
+def _describe_active(kind: Kind, active: BuiltRung | None) -> str:
+    part = {Kind.STT: "Speech recognition", Kind.LLM: "The language model", Kind.TTS: "The voice"}[kind]
+    if active is None:
         return f"{part} is out of service."
-    return f"{part} changed to {get_provider(change.active.provider).label}."
+    return f"{part} changed to {get_provider(active.provider).label}."
+
+
+def _tell_skipped(chains: dict[Kind, Chain], attendant: Attendant, teller: Teller) -> None:
+    """A rung that cannot even begin is told as one that fails later, with its reason."""
+    for kind, chain in chains.items():
+        if chain.fell_back and not attendant.spare_serves(kind):  # that is told as an outage, once it speaks
+            teller.notice(
+                level="warning",
+                code=f"{kind.value}_fallback",
+                text=_describe_active(kind, chain.active),
+                reason=chain.reason,
+                once=True,
+            )
 
 
 def _turn_handling(spec: SessionSpec, chains: dict[Kind, Chain]) -> TurnHandlingOptions:

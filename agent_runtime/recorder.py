@@ -34,6 +34,7 @@ from agent_runtime.db import DatabaseThread
 from agent_runtime.latency import split_spoken_turn, split_typed_turn
 from agent_runtime.writing import RowWriter
 from molts.text import clean_text
+from projects.providers.shared.answers import without_thoughts
 from projects.usage.services import Usage
 from sessions import events, lines, services
 from sessions.choices import Role
@@ -244,7 +245,7 @@ class SessionRecorder:
                 return  # the rest of an answer that is settled already
             self._begin_answer()
         self._agent_text += text
-        self._hint(self._partial(Role.AGENT, self._agent_segment_id, self._agent_text.strip()))
+        self._hint(self._partial(Role.AGENT, self._agent_segment_id, without_thoughts(self._agent_text).strip()))
 
     def note_agent_words_end(self) -> None:
         """The words of one answer have all come. On a busy machine that may be after the answer was settled."""
@@ -289,7 +290,7 @@ class SessionRecorder:
             self._on_answer(item)
 
     def _on_answer(self, item: ChatMessage) -> None:
-        text = (item.text_content or "").strip()
+        text = without_thoughts(item.text_content or "").strip()
         if not self._agent_segment_id:
             self._begin_answer()
         segment_id, self._agent_segment_id = self._agent_segment_id, ""

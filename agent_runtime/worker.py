@@ -282,9 +282,10 @@ def _wake_reconciler(session_id: str = "", identity: str = "") -> None:
     from sessions import tasks
 
     try:
-        if session_id:
-            tasks.report_agent_exit.delay(session_id, identity)
-        else:
-            tasks.reconcile.delay()
+        with beats.sending() as sending:
+            if session_id:
+                tasks.report_agent_exit.apply_async((session_id, identity), **sending)
+            else:
+                tasks.reconcile.apply_async(**sending)
     except Exception:  # the broker is away: the clock's own rounds find it a little later
         logger.warning("reconciler not woken", exc_info=True)

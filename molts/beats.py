@@ -29,6 +29,8 @@ from molts.errors import Unavailable
 
 BEAT_SECONDS = 1.0
 WORKER_GONE_AFTER_MS = 4_000
+ANSWER_SECONDS = 2
+"""So long Redis may take to answer."""
 
 
 # -- Redis -------------------------------------------------------------------------------------------------------------
@@ -38,7 +40,9 @@ def redis_key(*parts: object) -> str:
 
 @lru_cache(maxsize=4)
 def _client_for(url: str) -> redis.Redis:
-    return redis.Redis.from_url(url, decode_responses=True, socket_timeout=2, socket_connect_timeout=2)
+    return redis.Redis.from_url(
+        url, decode_responses=True, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=ANSWER_SECONDS
+    )
 
 
 def client() -> redis.Redis:
@@ -52,8 +56,8 @@ def async_client(*, endless: bool = False) -> redis.asyncio.Redis:
     return redis.asyncio.Redis.from_url(
         settings.REDIS_URL,
         decode_responses=True,
-        socket_timeout=None if endless else 2,
-        socket_connect_timeout=2,
+        socket_timeout=None if endless else ANSWER_SECONDS,
+        socket_connect_timeout=ANSWER_SECONDS,
         health_check_interval=10 if endless else 0,
     )
 
@@ -64,6 +68,26 @@ def reachable() -> Iterator[None]:
     try:
         yield
     except redis.RedisError as error:
+        raise Unavailable("Redis is out of reach.") from error
+
+
+@contextmanager
+def sending() -> Iterator[dict[str, Any]]:
+    """What to give to Celery where a task is sent, so that it is sent with the deadline of every client of
+    Redis, while Celery's own would wait for ever. What goes wrong becomes `Unavailable`."""
+    from celery import current_app
+    from kombu.exceptions import OperationalError
+
+    try:
+        with current_app.connection_for_write() as connection:
+            connection.transport_options = {
+                **(connection.transport_options or {}),
+                "socket_timeout": ANSWER_SECONDS,
+                "socket_connect_timeout": ANSWER_SECONDS,
+                "max_retries": 0,
+            }
+            yield {"connection": connection, "retry": False}
+    except (OperationalError, redis.RedisError, OSError) as error:
         raise Unavailable("Redis is out of reach.") from error
 
 

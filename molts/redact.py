@@ -1,8 +1,8 @@
 """Secrets kept out of texts: out of every line that any process logs, and of what is stored or shown.
 
 What is secret is registered where it comes to light (`remember_secret`: settings, and each key that is decrypted or
-typed) and then blacked out wherever it appears, also as it stands in URLs, in JSON, in HTML and in base64. Whatever has
-the looks of a key goes too.
+saved; `remember_here`: one that is typed to be tried) and then blacked out wherever it appears, also as it stands in
+URLs, in JSON, in HTML and in base64. Whatever has the looks of a key goes too.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import threading
 import traceback
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from functools import lru_cache
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -24,6 +26,9 @@ from urllib.parse import quote, urlsplit
 from molts.errors import HIDDEN
 
 SHORTEST_SECRET = 6
+SHORTEST_MIXED = 12
+MOST_HERE = 20
+"""Of what one request or task keeps out of its texts; a thread that lives on may do many tasks."""
 MOST_SECRETS = 500
 # What nobody told us about but what is a secret by its looks: bearer tokens, JSON web tokens, vendors' keys, passwords
 # inside URLs. Strangers choose what is read: however long, it is gone through once. So what begins like a web token is
@@ -80,11 +85,44 @@ class Redactor:
 
 
 _live = Redactor()
+_here: ContextVar[tuple[str, ...]] = ContextVar("secrets_here", default=())
 
 
 def remember_secret(secret: str, *, keep: bool = False) -> None:
-    """Keep `secret` out of every text from now on, in this process. `keep`: however many others follow."""
-    _live.add(secret, keep=keep)
+    """Keep `secret` out of every text from now on, in this process. `keep`: however many others follow.
+
+    One that could be a word is kept out of this request's or task's texts alone, unless it is to be kept: whoever may
+    save a key chooses it, and would black out that word for all others.
+    """
+    if keep or looks_random(secret):
+        _live.add(secret, keep=keep)
+    else:
+        remember_here(secret)
+
+
+def remember_here(secret: str) -> None:
+    """Keep `secret` out of the texts of this request or task, and of what it starts from now on. For keys that are
+    only tried, and where a key that came from elsewhere is about to be used."""
+    if len(secret) >= SHORTEST_SECRET:
+        _here.set((*(each for each in _here.get() if each != secret), secret)[-MOST_HERE:])
+
+
+def looks_random(secret: str) -> bool:
+    """Whether `secret` is more than words: something in it has letters and digits mixed, as keys have, or is a long
+    number. No word, phrase, name or date is."""
+    return any(_is_mixed(part) for part in secret.split())
+
+
+def _is_mixed(part: str) -> bool:
+    letters, digits = len(re.findall(r"[^\W\d_]", part)), len(re.findall(r"\d", part))
+    if len(part) >= SHORTEST_MIXED and letters >= 4 and digits >= 2:
+        return True
+    return (part.isdigit() and digits >= 16) or any(map(_is_uneven, re.findall(r"[A-Za-z]{20,}", part)))
+
+
+def _is_uneven(letters: str) -> bool:
+    """Whether capitals come and go as in no word, and hardly in a name of several."""
+    return len(letters) >= 20 and len(re.findall(r"[a-z][A-Z]", letters)) >= len(letters) / 6
 
 
 def remember_own_secrets(name: str, value: Any) -> None:
@@ -104,7 +142,10 @@ def remember_own_secrets(name: str, value: Any) -> None:
 
 
 def hide_secrets(text: str) -> str:
-    """`text` without any secret that this process knows."""
+    """`text` without any secret that this process knows, or this request or task."""
+    for secret in _here.get():
+        for form in _forms_once(secret):
+            text = text.replace(form, HIDDEN)
     return _live(text)
 
 
@@ -187,7 +228,7 @@ def _hidden_if_whole(found: re.Match[str]) -> str:
 
 def _forms(secret: str) -> Iterator[str]:
     """`secret` as it may stand in a text."""
-    for plain in {secret, *(line for line in map(str.strip, secret.splitlines()) if len(line) >= 16)}:
+    for plain in {secret, *(line for line in map(str.strip, secret.splitlines()) if looks_random(line))}:
         yield plain
         for encoded in (quote(plain, safe=""), quote(plain), quote(quote(plain, safe=""), safe="")):
             yield encoded
@@ -196,6 +237,11 @@ def _forms(secret: str) -> Iterator[str]:
         if len(plain) >= SHORTEST_SECRET * 2:
             yield from _in_base64(plain.encode("utf-8", "replace"))
             yield plain.encode("utf-8", "replace").hex()
+
+
+@lru_cache(maxsize=MOST_HERE * 4)
+def _forms_once(secret: str) -> tuple[str, ...]:
+    return tuple(sorted(set(_forms(secret)), key=len, reverse=True))
 
 
 def _in_base64(secret: bytes) -> Iterator[str]:

@@ -9,6 +9,7 @@ import threading
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from contextvars import copy_context
 
 from django.core.cache import cache
 from django.core.exceptions import PermissionDenied
@@ -78,7 +79,7 @@ def _ask(provider: Provider, kind: Kind, key: ProviderKey | None) -> dict[str, l
             found.append({name: list(values) for name, values in offers.items()})
 
     # In a thread of its own: whatever hangs in there, the caller goes on.
-    thread = threading.Thread(target=asyncio.run, args=(ask(),), name="offers", daemon=True)
+    thread = threading.Thread(target=copy_context().run, args=(asyncio.run, ask()), name="offers", daemon=True)
     thread.start()
     thread.join(ALL_SECONDS)
     return found[0] if found else None

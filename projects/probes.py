@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -61,7 +62,10 @@ def probe_connection(*, provider: Provider, credentials: Credentials) -> list[Ki
         await asyncio.gather(*map(try_one, kinds))
 
     # In a thread of its own: whatever hangs in there, the caller goes on.
-    thread = threading.Thread(target=asyncio.run, args=(try_all(),), name="test-connection", daemon=True)
+    # It knows the key as this request does, and keeps it out of its logs.
+    thread = threading.Thread(
+        target=copy_context().run, args=(asyncio.run, try_all()), name="test-connection", daemon=True
+    )
     thread.start()
     thread.join(ALL_SECONDS)
     return [KindProbe(kind, found.get(kind) or _too_late(provider)) for kind in kinds]

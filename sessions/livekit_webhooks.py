@@ -12,9 +12,10 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
-from kombu.exceptions import OperationalError
 from livekit.api import DisconnectReason, TokenVerifier, WebhookReceiver
 
+from molts import beats
+from molts.errors import Unavailable
 from sessions import presence, services
 from sessions.models import LiveSession
 from sessions.tasks import reconcile_one
@@ -66,6 +67,7 @@ def _wake(event: str, room_name: str, identity: str, reason: int) -> None:
 
 def _look_at(session: LiveSession, *, seconds: float) -> None:
     try:
-        reconcile_one.apply_async(args=(str(session.pk),), countdown=seconds)
-    except OperationalError:
+        with beats.sending() as sending:
+            reconcile_one.apply_async(args=(str(session.pk),), countdown=seconds, **sending)
+    except Unavailable:
         logger.warning("reconciler not woken: the broker is out of reach")  # its own rounds find it a little later

@@ -20,6 +20,7 @@ from agent_runtime.avatar.route import tail_of
 from agent_runtime.avatar.source import CLOSE_SECONDS, WATCH_SECONDS, FaceMissing, FaceSource, LiveFace, until_seen
 from molts.errors import MoltsError
 from molts.http import Limits, guarded_session
+from molts.redact import remember_here
 from projects.providers import get_provider
 from projects.providers.base import Kind
 from projects.providers.shared.livekit_private import calls_through
@@ -41,6 +42,7 @@ class HostedFace(FaceSource):
         self.billed_as = (spec.engine, _vendors_name(spec.options))
 
     async def call(self) -> LiveFace:
+        remember_here(self._spec.credentials.api_key)  # it was opened in another thread
         provider = get_provider(self._spec.engine)
         options = provider.parse_options(Kind.AVATAR, self._spec.options)
         # Plugins repeat a call that ran out of time: none does so before it is given up here.

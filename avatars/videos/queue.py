@@ -5,8 +5,8 @@ from __future__ import annotations
 import uuid
 
 from celery import current_app
-from kombu.exceptions import OperationalError
 
+from molts import beats
 from molts.errors import Unavailable
 
 QUEUE = "media"
@@ -18,6 +18,7 @@ RUN_TASK = "avatars.videos.tasks.run"
 def send(job_id: uuid.UUID) -> None:
     """Have a worker look at this job. Raises Unavailable when the queue is out of reach."""
     try:
-        current_app.send_task(RUN_TASK, args=(str(job_id),), queue=QUEUE, retry=False)
-    except OperationalError as error:
+        with beats.sending() as sending:
+            current_app.send_task(RUN_TASK, args=(str(job_id),), queue=QUEUE, **sending)
+    except Unavailable as error:
         raise Unavailable("Redis is out of reach, so no video can be made.") from error

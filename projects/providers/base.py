@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from molts.errors import BadConfiguration
-from molts.redact import remember_secret
+from molts.redact import remember_here
 from molts.text import clean_text
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Credentials:
     base_url: str = ""
 
     def __post_init__(self) -> None:
-        remember_secret(self.api_key)  # be it stored or just typed
+        remember_here(self.api_key)  # be it stored, which is known everywhere, or typed to be tried
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from molts.errors import BadConfiguration, MoltsError
+from molts.redact import remember_here
 from projects.providers import get_provider
 from projects.providers.base import KeyedRung, Kind, Persona
 from projects.providers.shared.livekit_private import (
@@ -174,6 +175,7 @@ def _build(kind: Kind, rung: KeyedRung, persona: Persona) -> Component:
     options = provider.parse_options(kind, rung.options)
     if provider.needs_key and not rung.credentials.api_key:
         raise BadConfiguration(f"{provider.label} needs an API key. Add one to the project and choose it here.")
+    remember_here(rung.credentials.api_key)  # it may have been opened in another thread
     build = {Kind.STT: provider.build_stt, Kind.LLM: provider.build_llm, Kind.TTS: provider.build_tts}[kind]
     return build(options=options, credentials=rung.credentials, persona=persona)
 

@@ -21,6 +21,7 @@ FOREVER = 3600.0
 DEAD, REFUSED, LIMITED, BROKEN, PAGE = "dead", "refused", "limited", "broken", "page"
 EMPTY, DONE, BLANKS, THINK, THINK_CUT_UP, TOOL = "empty", "done", "blanks", "think", "think cut up", "tool"
 HANGS, HANGS_AFTER_HEADERS, HANGS_MIDWAY, CUT, SLOW = "hangs", "hangs after headers", "hangs midway", "cut", "slow"
+PAUSES = "pauses"
 AT_ONCE = (DEAD, REFUSED, LIMITED, BROKEN, PAGE, EMPTY, DONE, BLANKS, THINK, THINK_CUT_UP, TOOL)
 """Ways in which a model fails at once and without a word."""
 HEARD_SECONDS = 1.0  # until what was sent before a cut is being heard; cut at once, another voice would say it all
@@ -49,6 +50,9 @@ class BrokenVendor:
         self.slow_seconds = 12.0
         self.answer: Sequence[str] = [f"{word} " for word in ANSWER.split()]
         self.audio = b""
+        self.recordings: dict[str, bytes] = {}  # by what is said, where it is not `audio`
+        self.breaks_at = ""  # from what has this in it on a voice breaks midway; "": from the first
+        self.spoken: list[str] = []
         self.port = free_port()
         self.asked: list[list[dict[str, Any]]] = []
         self._runner: web.AppRunner | None = None
@@ -124,18 +128,23 @@ class BrokenVendor:
         return response
 
     async def _speak(self, request: web.Request) -> web.StreamResponse:
-        await request.read()
+        text = (await request.json())["input"]
+        self.spoken.append(text)
         if answer := await self._misbehave(request, "audio/wav"):
             return answer
-        if self.mood not in (HANGS_MIDWAY, CUT):
-            return web.Response(body=self.audio, content_type="audio/wav")
+        audio = self.recordings.get(text, self.audio)
+        if self.mood not in (HANGS_MIDWAY, CUT, PAUSES) or not any(self.breaks_at in said for said in self.spoken):
+            return web.Response(body=audio, content_type="audio/wav")
         response = web.StreamResponse(headers={"Content-Type": "audio/wav"})
-        response.content_length = len(self.audio)
+        response.content_length = len(audio)
         await response.prepare(request)
-        await response.write(self.audio[: len(self.audio) // 2])
+        await response.write(audio[: len(audio) // 2])
         if self.mood == HANGS_MIDWAY:
             await asyncio.sleep(FOREVER)
         await asyncio.sleep(HEARD_SECONDS)
+        if self.mood == PAUSES:
+            await response.write(audio[len(audio) // 2 :])
+            return response
         assert request.transport is not None
         request.transport.abort()
         return response

@@ -26,8 +26,10 @@ from agent_runtime import attendant, local_voice
 from agent_runtime.apologies import TABLE, apologies_for, without_apologies
 from agent_runtime.local_voice import say_locally, sound_of_trouble
 from agent_runtime.pipeline import build_pipeline, load_vad
+from agent_runtime.spoken import Words
 from avatars.languages import CODES
 from projects.providers.base import Credentials, KeyedRung, Kind
+from projects.providers.shared.answers import Opened, Thoughts, without_thoughts
 from tests.agent_runtime import broken_vendor as broken
 from tests.agent_runtime.broken_vendor import ANSWER, AT_ONCE, KEY, SOUNDLESS, BrokenVendor
 from tests.agent_runtime.test_pipeline import LOCAL, PERSONA, make_spec
@@ -162,6 +164,16 @@ async def vendor(settings: Settings) -> AsyncIterator[BrokenVendor]:
     vendor.audio = await spoken(ANSWER)
     yield vendor
     await vendor.stop()
+
+
+@pytest_asyncio.fixture
+async def other(vendor: BrokenVendor) -> AsyncIterator[BrokenVendor]:
+    """A second vendor."""
+    other = BrokenVendor()
+    await other.start()
+    other.audio = vendor.audio
+    yield other
+    await other.stop()
 
 
 @pytest.fixture
@@ -311,9 +323,35 @@ async def test_thoughts_are_never_spoken(vendor: BrokenVendor) -> None:
         ):
             vendor.answer = pieces
             assert await stage.ask() == ANSWER
+    for pieces in (
+        ["They ask for the train.", "</think>", ANSWER],
+        ["They ask for the ", "train.</th", "ink>\n\n", ANSWER],
+    ):
+        async with Stage(llm=(afar(vendor),)) as stage:
+            vendor.answer = pieces
+            assert without_thoughts(await stage.ask()).strip() == ANSWER  # heard, and no part of what is kept
+            assert await stage.ask() == ANSWER  # now it is known
+            assert [line["content"] for line in vendor.asked[-1] if line["role"] == "assistant"] == [ANSWER]
+            vendor.answer = ["They ask for", " the train."]  # and was cut before its end
+            assert await stage.ask() == SAYS.cannot_answer
+    for model in ("deepseek-r1:8b", "Qwen3-30B-A3B-Thinking-2507", "QwQ-32B"):
+        async with Stage(llm=(afar(vendor, model=model),)) as stage:
+            vendor.answer = ["They ask for", " the train.</think>", ANSWER]
+            assert await stage.ask() == ANSWER
+        async with Stage(llm=(afar(vendor, model=model),)) as stage:
+            vendor.answer = [ANSWER]  # the server takes thoughts out by itself
+            assert await stage.ask() == ANSWER
     vendor.answer = ["Is 3 <", " 4? Yes: 3 < 4, and <b>."]
     async with Stage(llm=(afar(vendor),)) as stage:
         assert await stage.ask() == "Is 3 < 4? Yes: 3 < 4, and <b>."
+
+
+def test_an_ordinary_answer_is_waited_for_by_no_letter() -> None:
+    thoughts = Thoughts()
+    pieces = ["We ", "open ", "at 3 < 4 ", "o'clock."]
+    assert [thoughts.strip(piece) for piece in pieces] == pieces
+    assert thoughts.rest() == ""
+    assert thoughts.opens() is Opened.NO
 
 
 # -- the voice ---------------------------------------------------------------------------------------------------------
@@ -360,13 +398,107 @@ async def test_a_sound_is_heard_when_no_voice_works(vendor: BrokenVendor, monkey
         assert stage.closed == []
 
 
-@pytest.mark.parametrize("others", [(), (KeyedRung("espeak"),)])
-async def test_a_voice_that_breaks_off_is_told_as_such(vendor: BrokenVendor, others: tuple[KeyedRung, ...]) -> None:
+PARTS = (
+    "The museum opens at nine every day.",
+    "The second picture was painted in a small house by the sea.",
+    "After that we go upstairs to the library.",
+)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("mood", [broken.CUT, broken.HANGS_MIDWAY])
+async def test_what_a_voice_leaves_the_next_one_says(vendor: BrokenVendor, other: BrokenVendor, mood: str) -> None:
+    text = " ".join(PARTS)
+    vendor.recordings, vendor.breaks_at = {part: await spoken(part) for part in PARTS}, "second"
+    await vendor.be(mood)
+    async with Stage(tts=(afar(vendor, first_audio_timeout=8), afar(other))) as stage:
+        await stage.say(text)
+        assert vendor.spoken[:2] == list(PARTS[:2])  # whatever is tried beside, unheard
+        rest = " ".join(other.spoken)
+        left = rest.removesuffix(PARTS[2]).split()
+        assert rest.endswith(PARTS[2])
+        assert other.spoken.count(PARTS[2]) == 1
+        words = PARTS[1].split()
+        assert left == words[-len(left) :]
+        assert 4 <= len(left) <= 8  # it broke off after half of the twelve
+        assert set(stage.told.asides) <= {SAYS.one_moment}
+        assert stage.told.asides or mood == broken.CUT  # the next one is asked at once after a cut
+        assert stage.fallbacks == [False]  # told as a fallback, with its reason
+        assert stage.said == [text]
+        assert stage.closed == []
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_voice_that_only_pauses_goes_on(vendor: BrokenVendor, other: BrokenVendor) -> None:
+    vendor.breaks_at, vendor.recordings = "second", {part: await spoken(part) for part in PARTS}
+    await vendor.be(broken.PAUSES)
+    async with Stage(tts=(afar(vendor), afar(other))) as stage:
+        await stage.say(" ".join(PARTS))
+        assert vendor.spoken == list(PARTS)
+        assert other.spoken == []
+        assert stage.fallbacks == []
+
+
+async def test_a_spare_voice_says_what_the_only_one_leaves(vendor: BrokenVendor) -> None:
     await vendor.be(broken.CUT)
-    async with Stage(tts=(afar(vendor), *others)) as stage:
-        await stage.say("Hello there.")
+    async with Stage(tts=(afar(vendor),)) as stage:
+        await stage.say(" ".join(PARTS))
+        assert stage.told.asides == [SAYS.cannot_speak]
+        assert stage.told.notices == [("warning", "tts_lost")]
+        assert stage.said == [" ".join(PARTS)]
+
+
+async def test_when_the_last_voice_breaks_off_it_is_told_as_such(
+    vendor: BrokenVendor, other: BrokenVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_voice, "is_ready", lambda: False)
+    await vendor.be(broken.CUT)
+    await other.be(broken.CUT)
+    async with Stage(tts=(afar(vendor), afar(other))) as stage:
+        await stage.say(" ".join(PARTS))
+        assert vendor.spoken[0] == PARTS[0]
+        assert len(other.spoken) == 1
         assert stage.told.asides == [SAYS.broke_off]
-        assert stage.said == ["Hello there."]
+
+
+async def test_a_text_can_be_gone_on_with_while_it_is_written() -> None:
+    written: asyncio.Queue[str | None] = asyncio.Queue()
+
+    async def source() -> AsyncIterator[str]:
+        while (piece := await written.get()) is not None:
+            yield piece
+
+    words = Words(source())
+    written.put_nowait("One two ")
+    first = words.after(0)
+    assert await anext(first) == "One two "
+    await first.aclose()  # type: ignore[attr-defined]
+    written.put_nowait("three.")
+    written.put_nowait(None)
+    assert "".join([piece async for piece in words.after(4)]) == "two three."
+    await words.aclose()
+
+
+# -- what cannot even begin --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("kind", "last"), [("stt", KeyedRung("pocketsphinx")), ("llm", KeyedRung("scripted")), ("tts", KeyedRung("espeak"))]
+)
+async def test_a_rung_that_cannot_begin_is_told_as_a_fallback(kind: str, last: KeyedRung) -> None:
+    without_address = KeyedRung("openai_compatible", {"model": "m"})
+    stage = Stage(**{kind: (without_address, last)})
+    try:
+        assert stage.told.notices == [("warning", f"{kind}_fallback")]
+        assert stage.told.reasons[0].startswith("OpenAI-compatible server: OpenAI-compatible server needs a base URL")
+    finally:
+        await stage.pipeline.aclose()
+
+
+async def test_a_reserve_that_cannot_begin_is_no_fallback() -> None:
+    stage = Stage(llm=(KeyedRung("scripted"), KeyedRung("openai_compatible", {"model": "m"})))
+    try:
+        assert stage.told.notices == []
+    finally:
+        await stage.pipeline.aclose()
 
 
 # -- the recogniser ----------------------------------------------------------------------------------------------------

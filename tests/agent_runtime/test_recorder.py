@@ -30,6 +30,7 @@ from agent_runtime import writing
 from agent_runtime.db import DatabaseThread
 from agent_runtime.recorder import SessionRecorder
 from avatars.models import Agent
+from projects.providers.shared.answers import THOUGHT_UNTIL_HERE
 from projects.usage.models import UsageRecord
 from sessions import events, services
 from sessions.choices import Role
@@ -218,6 +219,17 @@ async def test_an_interrupted_answer_stands_before_the_words_that_cut_it_short(t
     assert turns == [(1, True), (2, False)]
     linked = await talk.query(_linked)
     assert linked == [("tell me all", "Once upon"), ("stop", "Yes?")]
+
+
+async def test_what_turned_out_to_be_thought_is_no_part_of_the_answer(talk: Talk) -> None:
+    talk.hears("tell me all")
+    talk.begins("They want all. ", f"{THOUGHT_UNTIL_HERE}Once ", "upon ")
+    talk.ends(f"They want all. {THOUGHT_UNTIL_HERE}Once upon")
+    await talk.written()
+    assert await talk.query(lambda: segments(talk.session)) == [
+        (1, "user", "tell me all", False),
+        (2, "agent", "Once upon", False),
+    ]
 
 
 async def test_words_during_an_answer_that_goes_on_are_not_held_for_long(

@@ -127,7 +127,7 @@ async def test_it_reports_which_job_of_which_session_ended_and_that_a_slot_is_fr
     server = BusyServer(0)
     worker.server = server  # type: ignore[assignment]
     reported: list[tuple[str, ...]] = []
-    monkeypatch.setattr(tasks.report_agent_exit, "delay", lambda *arguments: reported.append(arguments))
+    monkeypatch.setattr(tasks.report_agent_exit, "apply_async", lambda arguments, **_: reported.append(arguments))
 
     class Ended:
         class running_job:  # noqa: N801 - LiveKit's name
@@ -149,11 +149,11 @@ async def test_it_reports_which_job_of_which_session_ended_and_that_a_slot_is_fr
 def test_a_broker_that_is_away_costs_only_a_line_in_the_log(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def away(*_: Any) -> None:
+    def away(*_: Any, **__: Any) -> None:
         raise ConnectionError("no broker")
 
-    monkeypatch.setattr(tasks.report_agent_exit, "delay", away)
-    monkeypatch.setattr(tasks.reconcile, "delay", away)
+    monkeypatch.setattr(tasks.report_agent_exit, "apply_async", away)
+    monkeypatch.setattr(tasks.reconcile, "apply_async", away)
     worker_module._wake_reconciler("a-session", "agent-one")
     worker_module._wake_reconciler()
     assert caplog.text.count("reconciler not woken") == 2

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import socket
 import uuid
+from collections.abc import Iterator
 
+import celery
 import pytest
 from pytest_django import Settings
 
+from agent_runtime import worker
+from avatars.videos import queue
 from molts import beats
 from molts.beats import WorkerInfo, WorkerKind
 from molts.errors import Unavailable
+from sessions import livekit_webhooks
+from sessions.models import LiveSession
+from sessions.tasks import reconcile
 from tests.agent_runtime.stack import free_port
 
 
@@ -51,3 +59,31 @@ def test_a_redis_that_is_away_is_not_taken_for_no_workers(settings: Settings) ->
     settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
     with pytest.raises(Unavailable, match="Redis is out of reach"):
         beats.workers()
+
+
+@pytest.fixture
+def frozen_redis(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A Redis that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+        settings.REDIS_URL = url
+        monkeypatch.setattr(beats, "ANSWER_SECONDS", 0.2)
+        monkeypatch.setattr(celery.current_app.conf, "broker_url", url)
+        monkeypatch.setattr(celery.current_app.conf, "broker_write_url", url)
+        yield
+
+
+@pytest.mark.usefixtures("frozen_redis")
+def test_whoever_sends_a_task_waits_no_longer_than_for_anything_of_redis() -> None:
+    with pytest.raises(Unavailable, match="no video can be made"):
+        queue.send(uuid.uuid4())
+    with pytest.raises(Unavailable), beats.sending() as sending:
+        reconcile.apply_async(**sending)
+
+
+@pytest.mark.usefixtures("frozen_redis")
+def test_whoever_only_wakes_somebody_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    livekit_webhooks._look_at(LiveSession(), seconds=0)
+    assert "the broker is out of reach" in caplog.text
+    worker._wake_reconciler("a-session", "agent-one")
+    assert "reconciler not woken" in caplog.text

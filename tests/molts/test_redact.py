@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import html
 import json
@@ -10,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from contextvars import copy_context
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,6 +20,9 @@ import pytest
 from molts import redact
 from molts.errors import HIDDEN
 from molts.redact import Redactor, SecretFilter, hide_secrets, remember_own_secrets, remember_secret
+from projects.probes import KindProbe, probe_connection
+from projects.providers.base import Credentials, Kind, ProbeResult
+from projects.providers.espeak.provider import Espeak
 
 SECRET = 'vk/9&"q+zz=Ä-canary-71'
 USER = b"api:"
@@ -105,6 +110,65 @@ def test_the_settings_own_secrets_are_not_forgotten_for_others(monkeypatch: pyte
         remember_secret(f"typed-by-somebody-{number:02d}")
     shown = hide_secrets("own-canary-key redis-canary-pw typed-by-somebody-00 typed-by-somebody-29")
     assert shown == f"{HIDDEN} {HIDDEN} typed-by-somebody-00 {HIDDEN}"
+
+
+WORDS: tuple[str, ...] = (
+    "conversation",
+    "conversation-started",
+    "session not reconciled",
+    "agent_runtime.entrypoint",
+    "changeme123",
+)
+WORDS += ("2026-11-30T23:36:00", "ConversationStarted", "a line\nprovider availability changed", "2.3.4 2026-11-30")
+KEYS: tuple[str, ...] = (
+    "sk-proj-a8Fk20dLqpX91Zt",
+    "0f8fad5bd9cb469fa16570867728950e",
+    "f47ac10b-58cc-4372-a567-0e02b2c3d479",
+)
+KEYS += ("AIzaSyD4fG7hJ2kL9mN1pQ", "aKeYwiThOutAnyDiGitsInIt", "8812345678901234", "live-canary-4711")
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_nobody_blacks_out_a_word_for_others(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may save or try a key chooses it."""
+    monkeypatch.setattr(redact, "_live", Redactor())
+
+    def own() -> None:
+        remember_secret(word)
+        Credentials(api_key=word)
+        assert hide_secrets(f"refused: {word}!") == f"refused: {HIDDEN}!"
+
+    copy_context().run(own)
+    for line in word.splitlines():
+        assert hide_secrets(f"refused: {line}!") == f"refused: {line}!"
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_stored_key_is_known_everywhere(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redact, "_live", Redactor(looks=()))
+    copy_context().run(remember_secret, key)
+    assert hide_secrets(f"refused: {key}!") == f"refused: {HIDDEN}!"
+
+
+@pytest.mark.parametrize("key", [*KEYS, "conversation"])
+def test_a_key_that_is_tried_is_known_to_its_own_test(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redact, "_live", Redactor(looks=()))
+    lines: list[str] = []
+
+    class Echo(Espeak):
+        kinds = frozenset({Kind.TTS})
+
+        async def probe(self, kind: Kind, *, options: object, credentials: Credentials) -> ProbeResult:
+            lines.append(await asyncio.to_thread(hide_secrets, f"vendor said {credentials.api_key}"))
+            return ProbeResult(False, f"wrong key {credentials.api_key}")
+
+    def test() -> list[KindProbe]:
+        return probe_connection(provider=Echo(), credentials=Credentials(api_key=key))
+
+    (tried,) = copy_context().run(test)
+    assert tried.result.text == f"wrong key {HIDDEN}"
+    assert lines == [f"vendor said {HIDDEN}"]
+    assert hide_secrets(f"a {key} of somebody else") == f"a {key} of somebody else"
 
 
 def test_the_settings_own_secrets_are_known() -> None:

@@ -28,7 +28,7 @@ def woken(monkeypatch: pytest.MonkeyPatch) -> Woken:
     monkeypatch.setattr(
         reconcile_one,
         "apply_async",
-        lambda args, countdown: calls.append((args[0], countdown)),
+        lambda args, countdown, **_: calls.append((args[0], countdown)),
     )
     return calls
 

@@ -18,15 +18,15 @@ from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS
 from livekit.plugins.openai import tts as openai_tts
 
 from projects.providers.openai_compatible.speech import SAMPLE_RATE, SpeechRequest, ask_for_speech
-from projects.providers.shared.deadline import first_audio_within
+from projects.providers.shared.deadline import sound_within
 from projects.providers.shared.probing import describe
 from projects.providers.shared.sound import UnusableSound
 from projects.providers.shared.sound_reader import SoundReader
 
 
 class CompatibleTTS(openai_tts.TTS):
-    """LiveKit's plugin with a request of our own, which has a deadline for the first sound (the plugin waits 30 s) and
-    plays what the server really sent (the plugin believes what it calls it)."""
+    """LiveKit's plugin with a request of our own, which has deadlines for the first sound and each after it (the plugin
+    waits 30 s) and plays what the server really sent (the plugin believes what it calls it)."""
 
     def __init__(self, *, key: str, seconds: float, request: SpeechRequest, client: openai.AsyncClient) -> None:
         super().__init__(model=request.model, voice=request.voice, client=client)
@@ -53,7 +53,7 @@ class _CompatibleSpeech(tts.ChunkedStream):
     async def _run(self, output_emitter: tts.AudioEmitter) -> None:
         assert isinstance(self._tts, CompatibleTTS)
         try:
-            await first_audio_within(self._tts.seconds, output_emitter, partial(self._speak, self._tts))
+            await sound_within(self._tts.seconds, output_emitter, partial(self._speak, self._tts))
         except APIError:
             raise
         except UnusableSound as error:

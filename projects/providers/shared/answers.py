@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from enum import Enum
 
 from livekit.agents import APIError, llm
 
@@ -13,37 +14,94 @@ _STRAY = re.compile(rf"</(?:{'|'.join(_TAGS)})>", re.IGNORECASE)
 _MARKS = tuple(f"<{slash}{tag}>" for tag in _TAGS for slash in ("", "/"))
 
 
-class Thoughts:
-    """Takes `<think>…</think>` and its like out of a text that comes in pieces, however they cut the marks."""
+THOUGHT_UNTIL_HERE = "\x1e"
+"""Stands in an answer whose words so far turn out to have been thought: they were said, and are no part of it."""
+# Whose chat templates begin the answer inside the block, so that only its end comes: DeepSeek R1 and what was distilled
+# from it, QwQ, and Qwen's and others' thinking models. A server that takes thoughts out by itself sends no end either.
+_OPENED_BY_TEMPLATE = re.compile(r"deepseek[-_]?r1|\br1[-_]distill|\bqwq\b|thinking|reasoner", re.IGNORECASE)
 
-    def __init__(self) -> None:
+
+class Opened(Enum):
+    """Whether answers begin inside a block of thoughts."""
+
+    NO = "no"
+    PERHAPS = "perhaps"
+    YES = "yes"
+
+
+def opened_by_template(model: str) -> Opened:
+    """What a model's name says of it. Its first answer tells more."""
+    return Opened.PERHAPS if _OPENED_BY_TEMPLATE.search(model) else Opened.NO
+
+
+def without_thoughts(said: str) -> str:
+    """What of the words that were said is the answer."""
+    return said.rpartition(THOUGHT_UNTIL_HERE)[2]
+
+
+class Thoughts:
+    """Takes `<think>…</think>` and its like out of a text that comes in pieces, however they cut the marks.
+
+    What begins inside is held back until the end of the thoughts comes. When it never comes, all of it was the answer,
+    or, where ends are known to come, a thought. In other texts an end without a beginning tells that all before it was
+    thought. Then it has been said: nobody waits for an end that ordinary models never send.
+    """
+
+    def __init__(self, opened: Opened = Opened.NO) -> None:
         self._text = ""
         self._until: re.Pattern[str] | None = None
+        self._opened = opened
+        self._holds = opened is not Opened.NO
+        self._shown = False
+        self._had_beginning = False
+        self.lone_end = False
+        """Whether an end came without a beginning."""
 
     def strip(self, piece: str) -> str:
         """What may be said of the text so far and was not given out yet."""
         self._text += piece
+        if self._holds:
+            if (end := _STRAY.search(self._text)) is None:
+                return ""
+            self._text, self._holds, self.lone_end = self._text[end.end() :], False, True
         shown = ""
         while True:
             if self._until is not None:
                 if (end := self._until.search(self._text)) is None:
                     self._text = self._text[-20:]  # the end may have come in part; longer than that it is not
-                    return shown
+                    return self._after_lone_end(shown)
                 self._text, self._until = self._text[end.end() :], None
-            self._text = self._text if _OPENS.search(self._text) else _STRAY.sub("", self._text)
             if (start := _OPENS.search(self._text)) is None:
                 break
-            shown += _STRAY.sub("", self._text[: start.start()])
-            self._text = self._text[start.end() :]
+            shown += self._text[: start.start()]
+            self._text, self._had_beginning = self._text[start.end() :], True
             self._until = re.compile(rf"</{re.escape(start[1])}>", re.IGNORECASE)
         kept = _begun_mark(self._text)
         shown, self._text = shown + self._text[: len(self._text) - kept], self._text[len(self._text) - kept :]
+        return self._after_lone_end(shown)
+
+    def _after_lone_end(self, shown: str) -> str:
+        """`shown` without what was thought. Only the first end tells: a beginning is known of all others."""
+        ends = list(_STRAY.finditer(shown))
+        if ends and not self._had_beginning and not self.lone_end:
+            self.lone_end = True
+            first = ends[0]
+            shown = (THOUGHT_UNTIL_HERE if self._shown else "") + shown[first.end() :]
+        shown = _STRAY.sub("", shown)
+        self._shown = self._shown or bool(shown.strip())
         return shown
 
     def rest(self) -> str:
-        """What looked like the beginning of a mark and was none."""
-        rest, self._text = ("" if self._until else self._text), ""
-        return rest
+        """What was held back and is no thought."""
+        rest, self._text = self._text, ""
+        is_thought = self._until or (self._holds and (self._opened is Opened.YES or _OPENS.match(rest.lstrip())))
+        return "" if is_thought else rest
+
+    def opens(self) -> Opened:
+        """What is to be expected of the next text, now that this one is over."""
+        if self.lone_end or self._opened is Opened.YES:
+            return Opened.YES
+        return Opened.NO
 
 
 def _begun_mark(text: str) -> int:
@@ -59,14 +117,18 @@ class Answer:
     Blanks before the first word are held back: a chain may go to its next rung only while nothing was sent.
     """
 
-    def __init__(self, tools: Sequence[llm.Tool]) -> None:
+    def __init__(self, tools: Sequence[llm.Tool], *, thoughts: Opened = Opened.NO) -> None:
         self._served = llm.ToolContext(list(tools)).function_tools
-        self._thoughts = Thoughts()
+        self._thoughts = Thoughts(thoughts)
         self._held: list[llm.ChatChunk] = []
         self._unserved: list[str] = []
         self._thought = False
         self._came = False
         self.has_begun = False
+
+    def thoughts_of_next(self) -> Opened:
+        """Whether the model's next answer begins inside its thoughts, once this one is over."""
+        return self._thoughts.opens()
 
     def take(self, chunk: llm.ChatChunk) -> list[llm.ChatChunk]:
         """What is to be passed on now that `chunk` has come."""

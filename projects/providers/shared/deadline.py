@@ -16,7 +16,7 @@ from livekit.agents import APIConnectionError, APIConnectOptions, APITimeoutErro
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import aio
 
-from projects.providers.shared.answers import Answer
+from projects.providers.shared.answers import Answer, opened_by_template
 
 if TYPE_CHECKING:
     from livekit.agents.llm import ChatContext, Tool, ToolChoice
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PAUSE_SECONDS = 8.0
 """A model that has begun to answer pauses no longer than that."""
+VOICE_PAUSE_SECONDS = 6.0
+"""The same of a voice. It speaks faster than it is heard, so most of such a pause goes unnoticed."""
 _SOCKET_SLACK_SECONDS = 5.0  # the deadline here comes before the socket's own
 
 
@@ -34,6 +36,8 @@ class DeadlineLLM(llm.LLM[Any]):
         super().__init__()
         self._wrapped = wrapped
         self._seconds = seconds
+        self.thoughts = opened_by_template(wrapped.model)
+        """Whether its answers begin inside a block of thoughts; each tells for the next."""
         wrapped.on("metrics_collected", self._forward_metrics)
 
     @property
@@ -113,6 +117,7 @@ class _DeadlineStream(llm.LLMStream):
         seconds: float,
     ) -> None:
         super().__init__(deadline_llm, chat_ctx=chat_ctx, tools=tools, conn_options=conn_options)
+        self._model = deadline_llm
         self._open_stream = open_stream
         self._seconds = seconds
         self._retry_on_chunk_sent = False  # what was said cannot be taken back
@@ -128,7 +133,8 @@ class _DeadlineStream(llm.LLMStream):
             await self._answer()  # a server may close a connection in the moment in which it is used again
 
     async def _answer(self) -> None:
-        answer, began = Answer(self._tools), time.monotonic()
+        answer = Answer(self._tools, thoughts=self._model.thoughts)
+        began = time.monotonic()
         async with self._open_stream() as stream:
             while True:
                 pause = min(self._seconds, PAUSE_SECONDS)
@@ -144,6 +150,7 @@ class _DeadlineStream(llm.LLMStream):
                         f"the language model sent nothing for {seconds:g} s", retryable=False
                     ) from None
                 self._send(answer.take(chunk))
+            self._model.thoughts = answer.thoughts_of_next()
             self._send(answer.end())
 
     def _send(self, chunks: Sequence[llm.ChatChunk]) -> None:
@@ -155,24 +162,37 @@ class _DeadlineStream(llm.LLMStream):
             pass
 
 
-async def first_audio_within(
+async def sound_within(
     seconds: float, emitter: tts.AudioEmitter, run: Callable[[tts.AudioEmitter], Awaitable[None]]
 ) -> None:
-    """Run `run(emitter)`; raise APITimeoutError when it has pushed no audio after `seconds`."""
+    """Run `run(emitter)`; raise APITimeoutError when it has pushed no audio after `seconds`, or none for a while after
+    it has begun."""
     heard = asyncio.Event()
     speaking = asyncio.ensure_future(run(_Watched(emitter, heard)))  # type: ignore[arg-type]  # passes all on
-    waiting = asyncio.ensure_future(heard.wait())
+    patience = seconds
     try:
-        await asyncio.wait({speaking, waiting}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if not heard.is_set() and not speaking.done():
-            raise APITimeoutError(f"the voice sent nothing for {seconds:g} s", retryable=False)
+        while not await _done_before_silence(speaking, heard, patience):
+            if not heard.is_set():
+                raise APITimeoutError(f"the voice sent nothing for {patience:g} s", retryable=False)
+            heard.clear()
+            patience = min(seconds, VOICE_PAUSE_SECONDS)
         await speaking
     finally:
-        await aio.cancel_and_wait(speaking, waiting)
+        await aio.cancel_and_wait(speaking)
+
+
+async def _done_before_silence(speaking: asyncio.Future[Any], heard: asyncio.Event, seconds: float) -> bool:
+    """Wait for the next sound, for at most `seconds`; whether all has been said."""
+    waiting: asyncio.Future[Any] = asyncio.ensure_future(heard.wait())
+    try:
+        await asyncio.wait({speaking, waiting}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        return speaking.done()
+    finally:
+        await aio.cancel_and_wait(waiting)
 
 
 class _Watched:
-    """An audio emitter that tells when the first sound passes through it."""
+    """An audio emitter that tells when sound passes through it."""
 
     def __init__(self, emitter: tts.AudioEmitter, heard: asyncio.Event) -> None:
         self._emitter = emitter

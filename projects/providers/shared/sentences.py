@@ -19,6 +19,8 @@ _STEPS = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
 _UNSPACED = rf"[{_STEPS}\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]"
 """Letters of the scripts that write no spaces between words. Those of _STEPS write one between clauses."""
 
+_STEP = re.compile(f"[{_STEPS}]")
+
 SENTENCE_END = re.compile(rf"(?:[。！？｡؟۔।॥༎།။៕។።፧፨։‼⁇⁈⁉]+{_CLOSING}|(?<![!?])[!?]+{_CLOSING}(?={_UNSPACED})|\n)\s*")
 # A comma of Latin scripts also stands inside numbers, and the colon inside times: there no space follows.
 CLAUSE_END = re.compile(
@@ -27,12 +29,31 @@ CLAUSE_END = re.compile(
 SPACE = re.compile(r"\s+")
 _AFTER_END = re.compile(rf"{_CLOSING}\s*")
 DENSE = re.compile(rf"{_UNSPACED}|[\uac00-\ud7af]")  # where a letter is about a token: those, and Korean
-# Vowels that Thai and Lao write in front of their syllable, and those that end one.
-SYLLABLE = re.compile(r"(?=[\u0e40-\u0e44\u0ec0-\u0ec4])|(?<=[\u0e30\u0e33\u0e45\u0e46\u0eb0\u0eb3\u0ec6])")
+# Where syllables are known to meet: before the vowels that Thai and Lao write in front of theirs, after those that end
+# one, and after what ends one in Burmese.
+SYLLABLE = re.compile(
+    r"(?=[\u0e40-\u0e44\u0ec0-\u0ec4])|(?<=[\u0e30\u0e33\u0e45\u0e46\u0eb0\u0eb3\u0ec6])|(?<=[\u1038\u103a])"
+)
 NOT_FIRST = (
     "、。，．！？；：・ー々ゝゞぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮ」』）】〉》〕］｝"
     "\u0e2f\u0e30\u0e32\u0e33\u0e45\u0e46"  # what in Thai belongs to the letter before
+    "\u0eaf\u0eb0\u0eb2\u0eb3\u0ebd\u0ec6"  # in Lao
+    "\u17d4\u17d5\u17d6\u17d7"  # in Khmer
+    "\u104a\u104b"  # in Burmese
+    "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"  # colours of a skin
 )
+_NOT_LAST = re.compile(
+    r"(?:[\u0e40-\u0e44\u0ec0-\u0ec4]"  # vowels of Thai and Lao that are written in front of their consonant
+    r"|[\u0e31\u0e37\u0e47][\u0e48-\u0e4b]?"  # those of Thai inside a syllable, which another letter ends
+    r"|[\u0eb1\u0ebb][\u0ec8-\u0ecb]?)$"  # and of Lao
+)
+_ENDS_SYLLABLE = re.compile(
+    r"[\u0e01-\u0e2e][\u0e34\u0e38]?\u0e4c"  # a letter that is silent in Thai
+    r"|[\u1780-\u17a2][\u17cb\u17cd]"  # one that is short or silent in Khmer
+    r"|[\u1000-\u1021\u103f][\u1037]?[\u103a\u1039]"  # the last consonant of a syllable in Burmese
+)
+_VIRAMA = 9  # the class of the marks that tie the next consonant to the one before
+_ASAT = "\u103a"  # is of that class, yet ends a syllable
 ABBREVIATION = re.compile(
     r"(?:^|[\s(])(?:(?:[^\W\d_]|\d{1,2}|e\.g|i\.e|etc|mr|mrs|ms|dr|prof|st|approx|vs|bzw|z\.\s?b|d\.\s?h|ca|str|sra?"
     r"|srta|uds?|mme|mlle|tzn|np|ul|tp|ул|डॉ|श्री)\.\s*\S?|(?:no|nr)\.\s*\d)$",
@@ -88,7 +109,8 @@ def piece_end(text: str, lengths: Lengths, size: Size = spoken_size) -> int:
     first = next((end for end in sentences if size(text[:end]) >= lengths.shortest), 0)
     if first and size(text[:first]) <= lengths.long:
         return first
-    if size(text) <= lengths.long:
+    known = text[:-2] if _STEP.search(text[-2:]) else text  # which letters a syllable has, the next ones tell
+    if size(known) <= lengths.long:
         return 0
     clauses = [*sentences, *(match.end() for match in CLAUSE_END.finditer(text))]
     if end := _last(text, clauses, lengths.shortest, lengths.long, size):
@@ -97,7 +119,7 @@ def piece_end(text: str, lengths: Lengths, size: Size = spoken_size) -> int:
         return end
     if first and size(text[:first]) <= lengths.longest:
         return first
-    if size(text) <= lengths.longest:
+    if size(known) <= lengths.longest:
         return 0
     spaces = [*clauses, *(match.end() for match in SPACE.finditer(text))]
     return _last(text, spaces, lengths.shortest, lengths.longest, size) or _last(
@@ -140,15 +162,39 @@ def _last_if_dense(text: str, lengths: Lengths, size: Size) -> int:
     return _last(text, words, lengths.shortest, lengths.long, size) or most
 
 
+def word_at(text: str, size: float) -> int:
+    """Where the word of `text` begins of which a voice that has said `size` of it is speaking; its length when it has
+    said all of it. In scripts without spaces: the last place for a cut."""
+    if spoken_size(text) <= size:
+        return len(text)
+    places = {match.end() for match in SPACE.finditer(text)} | (set(_characters(text)) if DENSE.search(text) else set())
+    return max((place for place in places if spoken_size(text[:place]) <= size), default=0)
+
+
 def _characters(text: str) -> list[int]:
-    """Where two characters meet that a reader sees as two and that may stand apart."""
-    return [
-        place
-        for place in range(1, len(text))
-        if not unicodedata.category(text[place]).startswith("M")
-        and text[place] not in NOT_FIRST
-        and "\u200d" not in text[place - 1 : place + 1]
-    ]
+    """Where two characters meet that a reader sees as two and that may stand apart: never inside a letter with its
+    marks, and inside no syllable as far as its letters tell. A word in Thai, Lao or Khmer may still be cut."""
+    return [place for place in range(1, len(text)) if _may_stand_apart(text, place)]
+
+
+def _may_stand_apart(text: str, place: int) -> bool:
+    before, after = text[place - 1], text[place]
+    if unicodedata.category(after).startswith("M") or after in NOT_FIRST or "\u200d" in (before, after):
+        return False
+    if unicodedata.combining(before) == _VIRAMA and before != _ASAT:
+        return False
+    if "\u1160" <= after <= "\u11ff" or _is_half_flag(text, place):  # a Korean letter in parts
+        return False
+    return not _NOT_LAST.search(text[max(0, place - 2) : place]) and not _ENDS_SYLLABLE.match(text, place)
+
+
+def _is_half_flag(text: str, place: int) -> bool:
+    """Whether two letters that make a flag meet here."""
+    flag = range(0x1F1E6, 0x1F200)
+    count = 0
+    while count < place and ord(text[place - 1 - count]) in flag:
+        count += 1
+    return count % 2 == 1 and ord(text[place]) in flag
 
 
 def _last(text: str, places: Iterable[int], shortest: int, most: int, size: Size) -> int:

@@ -3,13 +3,22 @@ from __future__ import annotations
 
 import asyncio
 import unicodedata
+from itertools import pairwise
 
 import pytest
 
 from projects.providers.base import Credentials, KeyedRung, Kind, Persona
 from projects.providers.chains import build_chain
 from projects.providers.shared.pieces import PieceTokenizer
-from projects.providers.shared.sentences import FIRST, LATER, Lengths, split_pieces, split_sentences, spoken_size
+from projects.providers.shared.sentences import (
+    FIRST,
+    LATER,
+    Lengths,
+    split_pieces,
+    split_sentences,
+    spoken_size,
+    word_at,
+)
 from tests.projects.providers.conftest import FakeVendor
 from tests.projects.providers.first_words import ANSWERS, LIMIT, first_piece
 from tests.projects.providers.test_openai_compatible import wav
@@ -104,6 +113,60 @@ def test_a_cut_never_tears_what_is_read_as_one(text: str) -> None:
     for piece in split_pieces(text)[1:]:
         assert not unicodedata.category(piece[0]).startswith("M")
         assert piece[0] not in "\u200dーっょ"
+
+
+UNSPACED = {
+    "th": "นักท่องเที่ยวเดินทางไปเชียงใหม่เพื่อเรียนรู้เรื่องพิพิธภัณฑ์และแม่น้ำใหญ่ที่ไหลผ่านเมืองเก่าโดยเฉพาะ",
+    "lo": "ນັກທ່ອງທ່ຽວເດີນທາງໄປຫຼວງພະບາງເພື່ອຮຽນຮູ້ເລື່ອງພິພິທະພັນແລະແມ່ນ້ຳໃຫຍ່ທີ່ໄຫຼຜ່ານເມືອງເກົ່າໂດຍສະເພາະ",
+    "km": "ភ្ញៀវទេសចរធ្វើដំណើរទៅសៀមរាបដើម្បីស្វែងយល់អំពីសារមន្ទីរនិងទន្លេធំដែលហូរកាត់ទីក្រុងចាស់ជាពិសេស",
+    "my": "ခရီးသွားများသည်မန္တလေးသို့သွားရောက်ပြီးပြတိုက်အကြောင်းနှင့်မြစ်ကြီးအကြောင်းကိုလေ့လာကြသည်သင်္ချိုင်း",
+}
+
+
+@pytest.mark.parametrize("language", UNSPACED)
+@pytest.mark.parametrize("most", [18, 21, 24, 27, 33, 45])
+async def test_no_cut_falls_inside_a_syllable_that_its_letters_show(language: str, most: int) -> None:
+    text = UNSPACED[language] * 3
+    pieces = split_pieces(text, first=Lengths(1, most, most), later=Lengths(1, most, most))
+    assert len(pieces) > 5
+    assert "".join(pieces) == text
+    for before, after in pairwise(pieces):
+        assert not unicodedata.category(after[0]).startswith("M")
+        assert after[0] not in "ะาำๅๆฯະາຳຽໆ"  # vowels and signs that follow their consonant
+        assert before[-1] not in "เแโใไເແໂໃໄ"  # vowels that stand in front of theirs
+        assert before[-1] not in "ัืັົ"  # vowels that another letter ends
+        assert before[-1] not in "\u17d2\u1039"  # what ties two consonants together
+        assert after[1:2] not in ("\u103a", "\u1039", "\u0e4c")  # the end of a syllable
+
+
+@pytest.mark.parametrize(
+    ("text", "firsts"),
+    [
+        ("क्षत्रिय", "कतय"),
+        (unicodedata.normalize("NFD", "한국어"), unicodedata.normalize("NFD", "하구어")),
+        ("🇩🇪🇫🇷", "🇩🇫"),
+        ("👍🏽", "👍"),
+    ],
+)
+def test_a_letter_is_never_cut_in_two(text: str, firsts: str) -> None:
+    for most in range(1, 40):
+        lengths = Lengths(1, most, most)
+        for piece in split_pieces(text * 8, first=lengths, later=lengths)[1:]:
+            assert piece[0] in firsts
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "word"),
+    [
+        ("One two three.", 0, 0),
+        ("One two three.", 5, 4),
+        ("One two three.", 14, 14),
+        ("今天开放。", 7, 2),
+        ("เชียงใหม่", 16, 5),
+    ],
+)
+def test_where_a_voice_is_after_it_has_said_so_much(text: str, size: int, word: int) -> None:
+    assert word_at(text, size) == word
 
 
 def test_it_reads_a_long_text_once() -> None:
