@@ -37,7 +37,7 @@ from agent_runtime.heartbeat import Heartbeat
 from agent_runtime.job_logs import log_through_parent
 from agent_runtime.listening import take_only_the_sound_of, wait_for_sound_of
 from agent_runtime.orders import Orders
-from agent_runtime.pace import Pace
+from agent_runtime.pace import RateLimit
 from agent_runtime.pipeline import Pipeline, build_pipeline, describe_change, load_vad, pace_words_lightly, room_options
 from agent_runtime.preconnect import limit_recordings
 from agent_runtime.recorder import SessionRecorder
@@ -131,8 +131,8 @@ class Conversation:
         self._face: FaceLink | None = None
         self._typed: TypedLines | None = None
         self._known_lines: set[str] = set()  # ids of lines and orders that were taken, by this job or one before it
-        self._typing = Pace(services.MOST_TYPED, services.TYPED_SECONDS)
-        self._telling_too_fast = Pace(1, services.TYPED_SECONDS)
+        self._typing = RateLimit(services.MOST_TYPED, services.TYPED_SECONDS)
+        self._telling_too_fast = RateLimit(1, services.TYPED_SECONDS)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def claim(self) -> bool:

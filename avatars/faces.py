@@ -218,12 +218,12 @@ def validate_face(
     if engine == "puppet" and options.get("character", USUAL_CHARACTER) not in CHARACTERS:
         raise BadInput(f"There is no such character. There are: {', '.join(CHARACTERS)}.", attr="options.character")
     face = make_face(engine=engine, options=options, portrait=portrait)
-    if refusal := _refusal(_Question(chosen, face.key, face)):
+    if refusal := _refusal(_FaceCheck(chosen, face.key, face)):
         raise BadInput(refusal.detail, attr=refusal.attr)
 
 
 @dataclass(frozen=True)
-class _Question:
+class _FaceCheck:
     """Whether an engine can use a face, which its key alone tells from others."""
 
     engine: LipSyncEngine
@@ -232,7 +232,7 @@ class _Question:
 
 
 @lru_cache(maxsize=64)
-def _refusal(question: _Question) -> BadInput | None:
+def _refusal(question: _FaceCheck) -> BadInput | None:
     """What is wrong with a face. Remembered: pages ask again for a face that they showed or refused a moment ago, and
     when they store it, they must not look for it again while they hold a lock."""
     try:

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils.text import slugify
 
 from avatars.models import Agent, AgentAnswer, AgentRevision, Avatar, PipelineStep, Voice
-from avatars.snapshots import AgentSnapshot, AvatarSnapshot, Limits, Rung, TurnSettings, VoiceSnapshot
+from avatars.snapshots import AgentSnapshot, AvatarSnapshot, ConversationLimits, Rung, TurnSettings, VoiceSnapshot
 from molts.errors import BadConfiguration, BadInput
 from projects.models import ProviderKey
 from projects.providers import get_provider
@@ -103,7 +103,7 @@ def snapshot_agent(agent: Agent) -> AgentSnapshot:
         avatar=snapshot_avatar(agent.avatar) if agent.avatar else None,
         pipeline={kind: tuple(rungs) for kind, rungs in pipeline.items()},
         turn=TurnSettings(**{name: getattr(agent, name) for name in TurnSettings.model_fields}),
-        limits=Limits(**{name: getattr(agent, name) for name in Limits.model_fields}),
+        limits=ConversationLimits(**{name: getattr(agent, name) for name in ConversationLimits.model_fields}),
     )
 
 

@@ -91,7 +91,7 @@ class SessionData(BaseModel):
     max_seconds: int | None
 
 
-class Snapshot(Event):
+class SnapshotEvent(Event):
     """First message of every connection: the session and the segments after `?after=`."""
 
     type: Literal["snapshot"] = "snapshot"
@@ -143,7 +143,7 @@ class TurnMetrics(Event):
     total_ms: int | None = None
 
 
-class Usage(Event):
+class UsageEvent(Event):
     """Cost so far; null until everything used is priced."""
 
     type: Literal["usage"] = "usage"
@@ -151,7 +151,7 @@ class Usage(Event):
     currency: str = "USD"
 
 
-class Notice(Event):
+class NoticeEvent(Event):
     type: Literal["notice"] = "notice"
     level: NoticeLevel
     code: NoticeCode
@@ -165,14 +165,14 @@ class Pong(Event):
 
 
 SessionEvent = Annotated[
-    Snapshot
+    SnapshotEvent
     | TranscriptPartial
     | TranscriptFinal
     | AgentStateEvent
     | SessionStateEvent
     | TurnMetrics
-    | Usage
-    | Notice
+    | UsageEvent
+    | NoticeEvent
     | Pong,
     Field(discriminator="type"),
 ]

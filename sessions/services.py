@@ -388,7 +388,7 @@ def add_notice(
         if once and SessionNotice.objects.filter(session=session, code=code).exists():
             return
         SessionNotice.objects.create(session=session, level=level, code=code, text=text, reason=reason[:MAX_REASON])
-        notice = events.Notice.model_validate(
+        notice = events.NoticeEvent.model_validate(
             {"level": level, "code": code, "text": text, "offset_ms": offset_ms(session)}
         )
         publish_on_commit(session_id, notice)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from avatars.snapshots import Snapshot
+from avatars.snapshots import StoredPart
 from projects.providers.base import PIPELINE
 from tests.test_imports import ROOT, sources
 
@@ -48,7 +48,7 @@ OTHERS = {
 
 def keys() -> set[str]:
     """Names of the fields of every part, and the kinds of a pipeline."""
-    return {name for part in Snapshot.__subclasses__() for name in part.model_fields} | {
+    return {name for part in StoredPart.__subclasses__() for name in part.model_fields} | {
         kind.value for kind in PIPELINE
     }
 

@@ -87,7 +87,7 @@ async def run_job(context: JobContext) -> None:
         await pulse.aclose()
         context.shutdown(reason="face cannot be shown")
         return
-    avatar = Avatar(context=context, call=call, stream=stream, pulse=pulse)
+    avatar = AvatarJob(context=context, call=call, stream=stream, pulse=pulse)
     context.add_shutdown_callback(avatar.aclose)
     await avatar.start()
 
@@ -126,7 +126,7 @@ async def _is_wanted(call: AvatarCall) -> bool:
     return wanted in (None, call.avatar)
 
 
-class Avatar:
+class AvatarJob:
     """One face in one room: leaves with its agent, with the room, and when it is no longer wanted."""
 
     def __init__(self, *, context: JobContext, call: AvatarCall, stream: LipSyncStream, pulse: AvatarPulse) -> None:

@@ -17,10 +17,10 @@ from livekit import rtc
 from livekit.agents import AgentSession, ConversationItemAddedEvent
 from livekit.agents.llm import ChatMessage
 
-from agent_runtime.avatar.hosted_face import HostedFace
+from agent_runtime.avatar.hosted_face import HostedFaceSource
 from agent_runtime.avatar.route import SpeechRoute, install
 from agent_runtime.avatar.source import JOIN_SECONDS, FaceSource, LiveFace, NoFreeWorker
-from agent_runtime.avatar.worker_face import WorkerFace
+from agent_runtime.avatar.worker_face import WorkerFaceSource
 from agent_runtime.recorder import SessionRecorder
 from molts.errors import MoltsError, Unavailable
 from projects.providers import PROVIDERS
@@ -42,8 +42,8 @@ def face_source(*, spec: SessionSpec, session: AgentSession[Any], room: rtc.Room
     """Where the face of this conversation comes from; `spec.face` is set."""
     assert spec.face is not None
     if spec.face.engine in PROVIDERS:
-        return HostedFace(spec=spec.face, session=session, room=room)
-    return WorkerFace(spec=spec, room=room, agent_identity=agent_identity)
+        return HostedFaceSource(spec=spec.face, session=session, room=room)
+    return WorkerFaceSource(spec=spec, room=room, agent_identity=agent_identity)
 
 
 class FaceLink:

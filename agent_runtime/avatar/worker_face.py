@@ -30,7 +30,7 @@ from sessions.spec import SessionSpec
 LOOK_SECONDS = 1.0  # between looks whether a worker has a free slot
 
 
-class WorkerFace(FaceSource):
+class WorkerFaceSource(FaceSource):
     """Asks for a job of the avatar worker by explicit dispatch: the media server spreads faces over boxes."""
 
     def __init__(self, *, spec: SessionSpec, room: rtc.Room, agent_identity: str) -> None:

@@ -16,7 +16,7 @@ from livekit.agents import APIConnectionError, APIConnectOptions, APITimeoutErro
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import aio
 
-from projects.providers.shared.answers import Answer
+from projects.providers.shared.answers import AnswerFilter
 
 if TYPE_CHECKING:
     from livekit.agents.llm import ChatContext, Tool, ToolChoice
@@ -128,7 +128,7 @@ class _DeadlineStream(llm.LLMStream):
             await self._answer()  # a server may close a connection in the moment in which it is used again
 
     async def _answer(self) -> None:
-        answer, began = Answer(self._tools), time.monotonic()
+        answer, began = AnswerFilter(self._tools), time.monotonic()
         async with self._open_stream() as stream:
             while True:
                 pause = min(self._seconds, PAUSE_SECONDS)

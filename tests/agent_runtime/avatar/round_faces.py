@@ -22,13 +22,13 @@ from agent_runtime.avatar import faces
 from avatars.engines import ENGINES
 from avatars.engines.base import Face, Progress, VideoFormat
 from avatars.engines.poses import Artist
-from avatars.engines.puppet import Puppet
+from avatars.engines.puppet import PuppetEngine
 from tests.avatars.engines.artist import RoundFace
 
 DRAWING_SECONDS = 12.0
 
 
-class Round(Puppet):
+class Round(PuppetEngine):
     key: ClassVar[str] = "round"
 
     def _artist(self, face: Face) -> Artist:
