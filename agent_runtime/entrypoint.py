@@ -48,7 +48,7 @@ from projects.providers import PROVIDERS, get_provider
 from projects.providers.base import PIPELINE, Kind
 from projects.providers.chains import AvailabilityChange, BuiltRung
 from sessions import lines, services
-from sessions.choices import EndReason
+from sessions.choices import EndReason, NoticeCode, NoticeLevel
 from sessions.spec import SessionSpec, load_spec
 
 logger = logging.getLogger(__name__)
@@ -243,8 +243,8 @@ class Conversation:
             return True
         if self._telling_too_fast.allows():
             self._recorder.notice(
-                level="info",
-                code="too_fast",
+                level=NoticeLevel.INFO,
+                code=NoticeCode.TOO_FAST,
                 text="That was too much at once. What was not delivered can be sent again.",
             )
         return False
@@ -304,16 +304,16 @@ class Conversation:
         if self._pipeline is not None and self._pipeline.attendant.takes(change):
             return
         self._recorder.notice(
-            level="info" if change.available else "warning",
-            code=f"{change.kind.value}_fallback",
+            level=NoticeLevel.INFO if change.available else NoticeLevel.WARNING,
+            code=NoticeCode(f"{change.kind.value}_fallback"),
             text=describe_change(change),
             reason=change.reason,
         )
 
     def _notice_offline_recogniser(self) -> None:
         self._recorder.notice(
-            level="warning",
-            code="offline_recogniser",
+            level=NoticeLevel.WARNING,
+            code=NoticeCode.OFFLINE_RECOGNISER,
             text="A simple offline recogniser is listening: it often mishears. Typing works better.",
             once=True,
         )

@@ -11,9 +11,6 @@ export type EndReason =
   | "agent_lost"
   | "budget"
   | "error";
-export type Role = "user" | "agent";
-export type SessionState = "waiting" | "active" | "ended" | "failed";
-export type NoticeLevel = "info" | "warning" | "error";
 export type NoticeCode =
   | "agent_late"
   | "agent_lost"
@@ -33,6 +30,9 @@ export type NoticeCode =
   | "too_fast"
   | "recording"
   | "limit_near";
+export type NoticeLevel = "info" | "warning" | "error";
+export type Role = "user" | "agent";
+export type SessionState = "waiting" | "active" | "ended" | "failed";
 
 /** What a page must know of a session to draw itself. */
 export interface SessionData {
