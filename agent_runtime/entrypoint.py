@@ -28,10 +28,10 @@ from livekit.agents.stt import STTError
 from livekit.agents.voice import SpeechHandle
 from livekit.agents.voice.events import CloseEvent, CloseReason, ErrorEvent
 
-from agent_runtime.avatar.addressed_streams import address_streams
-from agent_runtime.avatar.link import FaceLink, face_source
 from agent_runtime.db import DatabaseThread
 from agent_runtime.early import hear_early_words
+from agent_runtime.face.addressed_streams import address_streams
+from agent_runtime.face.link import FaceLink, face_source
 from agent_runtime.farewell import say_why_not
 from agent_runtime.heartbeat import Heartbeat
 from agent_runtime.job_logs import log_through_parent

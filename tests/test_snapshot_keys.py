@@ -30,7 +30,7 @@ LOOKS_INTO = {*ASKS, "items", "keys", "values", "copy", "update"}
 FORMS = {"POST", "GET", "FILES", "cleaned_data", "cleaned", "fields", "errors", "initial", "form"}
 """Django's own, by the last word: what was posted, and the fields of forms."""
 OTHERS = {
-    ("agent_runtime/avatar/call.py", "given"): "what a dispatch says",
+    ("agent_runtime/face/call.py", "given"): "what a dispatch says",
     ("agent_runtime/management/commands/measure_stt.py", "options"): "options of a command",
     ("agent_runtime/speech/http_api.py", "request.path_params"): "part of an address",
     ("avatars/admin/face_forms.py", "spec"): "JSON schema of an option",

@@ -18,7 +18,7 @@ from django.apps import apps
 if not apps.ready:
     django.setup()
 
-from agent_runtime.avatar import faces
+from agent_runtime.avatar import prepare
 from avatars.engines import ENGINES
 from avatars.engines.base import Face, Progress, VideoFormat
 from avatars.engines.poses import Artist
@@ -51,7 +51,7 @@ class Slow(Round):
 
 ENGINES["round"] = "tests.agent_runtime.avatar.round_faces.Round"
 ENGINES["slow"] = "tests.agent_runtime.avatar.round_faces.Slow"
-faces.PREPARE = (sys.executable, "-m", "tests.agent_runtime.avatar.round_faces", "prepare_faces")
+prepare.PREPARE = (sys.executable, "-m", "tests.agent_runtime.avatar.round_faces", "prepare_faces")
 
 if __name__ == "__main__":
     from django.core.management import execute_from_command_line

@@ -9,8 +9,8 @@ import pytest
 from livekit.agents.types import ATTRIBUTE_AGENT_STATE
 
 from agent_runtime.avatar import job
-from agent_runtime.avatar.call import AvatarCall
 from agent_runtime.avatar.job import AvatarJob, AvatarPulse
+from agent_runtime.face.call import AvatarCall
 from avatars.engines.base import FaceState
 from molts import beats
 from sessions import presence

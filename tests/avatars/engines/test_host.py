@@ -580,7 +580,7 @@ def test_the_host_ends_with_the_process_it_was_told(tmp_path: Path) -> None:
 )
 def test_a_wrong_graph_is_named(tmp_path: Path, graph: Any, text: str) -> None:
     from avatars.engines.adapters.molts_engine_adapter.model import ModelError
-    from avatars.engines.adapters.molts_engine_adapter.wav2lip import Wav2LipEngine as Model
+    from avatars.engines.adapters.molts_engine_adapter.wav2lip import Wav2Lip as Model
 
     graph(tmp_path / "wav2lip.onnx")
     model = Model({"model": str(tmp_path / "wav2lip.onnx"), "threads": "1"})
@@ -595,7 +595,7 @@ def test_a_wrong_graph_is_named(tmp_path: Path, graph: Any, text: str) -> None:
 
 @pytest.mark.parametrize(("size", "batch"), [(96, "n"), (96, 1), (192, "n")])
 def test_other_exports_of_the_graph_serve_too(tmp_path: Path, size: int, batch: int | str) -> None:
-    from avatars.engines.adapters.molts_engine_adapter.wav2lip import Wav2LipEngine as Model
+    from avatars.engines.adapters.molts_engine_adapter.wav2lip import Wav2Lip as Model
 
     model = Model({"model": str(wav2lip_graph(tmp_path / "w.onnx", size=size, batch=batch)), "threads": "1"})
     model.load()

@@ -15,9 +15,9 @@ from livekit import rtc
 from livekit.agents import AgentSession
 from livekit.agents.voice.io import AudioOutput
 
-from agent_runtime.avatar.heard import HeardOutput, listen_to
-from agent_runtime.avatar.route import tail_of
-from agent_runtime.avatar.source import CLOSE_SECONDS, WATCH_SECONDS, FaceMissing, FaceSource, LiveFace, until_seen
+from agent_runtime.face.heard import HeardOutput, listen_to
+from agent_runtime.face.route import tail_of
+from agent_runtime.face.source import CLOSE_SECONDS, WATCH_SECONDS, FaceMissing, FaceSource, LiveFace, until_seen
 from molts.errors import MoltsError
 from molts.http import ResponseLimits, guarded_session
 from projects.providers import get_provider

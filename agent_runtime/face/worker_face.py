@@ -10,9 +10,8 @@ import uuid
 from livekit import rtc
 from livekit.agents.voice.avatar import DataStreamAudioOutput
 
-from agent_runtime.avatar.call import AvatarCall
-from agent_runtime.avatar.job import SPEECH_RATE
-from agent_runtime.avatar.source import (
+from agent_runtime.face.call import SPEECH_RATE, AvatarCall
+from agent_runtime.face.source import (
     CLOSE_SECONDS,
     WATCH_SECONDS,
     FaceMissing,

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from livekit import rtc
 
-from agent_runtime.avatar import worker_face
-from agent_runtime.avatar.call import AvatarCall
-from agent_runtime.avatar.worker_face import WorkerAvatar, WorkerFaceSource
+from agent_runtime.face import worker_face
+from agent_runtime.face.call import AvatarCall
+from agent_runtime.face.worker_face import WorkerAvatar, WorkerFaceSource
 from molts.beats import WorkerInfo
 from molts.errors import Unavailable
 from sessions import presence, rooms

@@ -17,10 +17,10 @@ from livekit import rtc
 from livekit.agents import AgentSession, ConversationItemAddedEvent
 from livekit.agents.llm import ChatMessage
 
-from agent_runtime.avatar.hosted_face import HostedFaceSource
-from agent_runtime.avatar.route import SpeechRoute, install
-from agent_runtime.avatar.source import JOIN_SECONDS, FaceSource, LiveFace, NoFreeWorker
-from agent_runtime.avatar.worker_face import WorkerFaceSource
+from agent_runtime.face.hosted_face import HostedFaceSource
+from agent_runtime.face.route import SpeechRoute, install
+from agent_runtime.face.source import JOIN_SECONDS, FaceSource, LiveFace, NoFreeWorker
+from agent_runtime.face.worker_face import WorkerFaceSource
 from agent_runtime.recorder import SessionRecorder
 from molts.errors import MoltsError, Unavailable
 from projects.providers import PROVIDERS

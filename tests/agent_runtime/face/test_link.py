@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from livekit.agents.utils import http_context
 
-from agent_runtime.avatar import hosted_face, link
-from agent_runtime.avatar.link import FaceLink
-from agent_runtime.avatar.source import FaceMissing, FaceSource, LiveFace, NoFreeWorker
+from agent_runtime.face import hosted_face, link
+from agent_runtime.face.link import FaceLink
+from agent_runtime.face.source import FaceMissing, FaceSource, LiveFace, NoFreeWorker
 from projects.providers.base import Credentials
 from sessions import presence, rooms
 from sessions.spec import FaceSpec
