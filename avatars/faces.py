@@ -26,7 +26,7 @@ from avatars.characters import CHARACTERS
 from avatars.engines import ENGINES, STILL, get_engine
 from avatars.engines.base import EngineHealth, Face, LipSyncEngine, Need, VideoFormat
 from avatars.models import Avatar, AvatarVersion
-from avatars.portraits import USUAL_CHARACTER, still_name
+from avatars.portraits import DEFAULT_CHARACTER, still_name
 from avatars.services import snapshot_avatar, validate_rung
 from avatars.snapshots import AvatarSnapshot
 from molts.errors import BadConfiguration, BadInput
@@ -215,7 +215,7 @@ def validate_face(
         raise _bad_option(error) from error
     if chosen.needs_portrait and portrait is None:
         raise BadInput(f"{chosen.label} moves a picture: upload a portrait.", attr="portrait")
-    if engine == "puppet" and options.get("character", USUAL_CHARACTER) not in CHARACTERS:
+    if engine == "puppet" and options.get("character", DEFAULT_CHARACTER) not in CHARACTERS:
         raise BadInput(f"There is no such character. There are: {', '.join(CHARACTERS)}.", attr="options.character")
     face = make_face(engine=engine, options=options, portrait=portrait)
     if refusal := _refusal(_FaceCheck(chosen, face.key, face)):

@@ -170,7 +170,7 @@ def _default_rungs(kind: Kind, *, has_voice: bool) -> tuple[Rung, ...]:
     return default[-1:] if kind is Kind.TTS and has_voice else default
 
 
-def keep_usual_rungs(*, agent: Agent, kinds: Iterable[Kind]) -> list[PipelineStep]:
+def keep_default_rungs(*, agent: Agent, kinds: Iterable[Kind]) -> list[PipelineStep]:
     """Put what served while these kinds had no row below their first rows, as the fallback. Returns what was added.
 
     Rows replace the usual parts; without this, whoever adds a model would lose what answers when it fails.
