@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("Result")
+T = TypeVar("T")
 
 ALIAS = "whisper-1"
 """What OpenAI calls its own Whisper: programs that name it get what is loaded here."""
