@@ -19,7 +19,7 @@ import uvicorn
 from django.template.loader import render_to_string
 
 from sessions import events
-from sessions.choices import AgentStateName, EndReason, Role, SessionState
+from sessions.choices import AgentStateName, EndReason, NoticeCode, NoticeLevel, Role, SessionState
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -132,8 +132,8 @@ class RoomServer:
             self.state = SessionState.ACTIVE
         self.push(events.AgentStateEvent(state=self.agent_state))
 
-    def notice(self, level: events.NoticeLevel, code: events.NoticeCode, text: str) -> None:
-        self.push(events.NoticeEvent(level=level, code=code, text=text))
+    def notice(self, level: str, code: str, text: str) -> None:
+        self.push(events.NoticeEvent(level=NoticeLevel(level), code=NoticeCode(code), text=text))
 
     def partial(self, role: str, segment_id: str, text: str) -> None:
         self.push(events.TranscriptPartial(segment_id=segment_id, role=Role(role), text=text))
