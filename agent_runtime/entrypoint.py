@@ -28,16 +28,16 @@ from livekit.agents.stt import STTError
 from livekit.agents.voice import SpeechHandle
 from livekit.agents.voice.events import CloseEvent, CloseReason, ErrorEvent
 
-from agent_runtime.avatar.addressed_streams import address_streams
-from agent_runtime.avatar.link import FaceLink, face_source
 from agent_runtime.db import DatabaseThread
 from agent_runtime.early import hear_early_words
+from agent_runtime.face.addressed_streams import address_streams
+from agent_runtime.face.link import FaceLink, face_source
 from agent_runtime.farewell import say_why_not
 from agent_runtime.heartbeat import Heartbeat
 from agent_runtime.job_logs import log_through_parent
 from agent_runtime.listening import take_only_the_sound_of, wait_for_sound_of
 from agent_runtime.orders import Orders
-from agent_runtime.pace import Pace
+from agent_runtime.pace import RateLimit
 from agent_runtime.pipeline import Pipeline, build_pipeline, describe_change, load_vad, pace_words_lightly, room_options
 from agent_runtime.preconnect import limit_recordings
 from agent_runtime.recorder import SessionRecorder
@@ -48,7 +48,7 @@ from projects.providers import PROVIDERS, get_provider
 from projects.providers.base import PIPELINE, Kind
 from projects.providers.chains import AvailabilityChange, BuiltRung
 from sessions import lines, services
-from sessions.choices import EndReason
+from sessions.choices import EndReason, NoticeCode, NoticeLevel
 from sessions.spec import SessionSpec, load_spec
 
 logger = logging.getLogger(__name__)
@@ -131,8 +131,8 @@ class Conversation:
         self._face: FaceLink | None = None
         self._typed: TypedLines | None = None
         self._known_lines: set[str] = set()  # ids of lines and orders that were taken, by this job or one before it
-        self._typing = Pace(services.MOST_TYPED, services.TYPED_SECONDS)
-        self._telling_too_fast = Pace(1, services.TYPED_SECONDS)
+        self._typing = RateLimit(services.MOST_TYPED, services.TYPED_SECONDS)
+        self._telling_too_fast = RateLimit(1, services.TYPED_SECONDS)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def claim(self) -> bool:
@@ -243,8 +243,8 @@ class Conversation:
             return True
         if self._telling_too_fast.allows():
             self._recorder.notice(
-                level="info",
-                code="too_fast",
+                level=NoticeLevel.INFO,
+                code=NoticeCode.TOO_FAST,
                 text="That was too much at once. What was not delivered can be sent again.",
             )
         return False
@@ -304,16 +304,16 @@ class Conversation:
         if self._pipeline is not None and self._pipeline.attendant.takes(change):
             return
         self._recorder.notice(
-            level="info" if change.available else "warning",
-            code=f"{change.kind.value}_fallback",
+            level=NoticeLevel.INFO if change.available else NoticeLevel.WARNING,
+            code=NoticeCode(f"{change.kind.value}_fallback"),
             text=describe_change(change),
             reason=change.reason,
         )
 
     def _notice_offline_recogniser(self) -> None:
         self._recorder.notice(
-            level="warning",
-            code="offline_recogniser",
+            level=NoticeLevel.WARNING,
+            code=NoticeCode.OFFLINE_RECOGNISER,
             text="A simple offline recogniser is listening: it often mishears. Typing works better.",
             once=True,
         )

@@ -12,6 +12,7 @@ from agent_runtime.local_voice import say_locally
 from agent_runtime.outages import LOST
 from agent_runtime.recorder import SessionRecorder
 from projects.providers.base import Kind
+from sessions.choices import NoticeCode, NoticeLevel
 from sessions.spec import SessionSpec
 
 RATE = 24_000
@@ -23,7 +24,7 @@ async def say_why_not(
     """Return once the visitor has heard it."""
     session: AgentSession[Any] = AgentSession(user_away_timeout=None)
     recorder.attach(session)
-    recorder.notice(level="error", code=f"{kind.value}_lost", text=LOST[kind], reason=reason)
+    recorder.notice(level=NoticeLevel.ERROR, code=NoticeCode(f"{kind.value}_lost"), text=LOST[kind], reason=reason)
     output = TextOutputOptions(next_in_chain=recorder.text_output())
     options = RoomOptions(audio_input=False, text_input=False, text_output=output, close_on_disconnect=False)
     await session.start(

@@ -34,7 +34,7 @@ LEAVE_SECONDS = 3.0
 MOST_TRIES = 5  # to say a line that was cut off before anything of it was heard
 _LOOK_AGAIN_SECONDS = 0.05
 
-Answer = Callable[[str, str], SpeechHandle | None]
+AnswerLine = Callable[[str, str], SpeechHandle | None]
 
 
 class Orders:
@@ -54,7 +54,7 @@ class Orders:
         database: DatabaseThread,
         known: set[str],
         on_ready: Callable[[], None],
-        answer: Answer,
+        answer: AnswerLine,
         leave: Callable[[], None],
     ) -> None:
         self._spec = spec

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from projects.providers.base import Kind
+from sessions.choices import NoticeCode, NoticeLevel
 
 LOST = {
     Kind.STT: "The agent cannot hear you right now. Please write to it, or say it again in a moment.",
@@ -17,14 +18,14 @@ BACK = {
     Kind.TTS: "The agent's voice works again.",
 }
 
-LEVELS = {Kind.STT: "error", Kind.LLM: "error", Kind.TTS: "warning"}
+LEVELS = {Kind.STT: NoticeLevel.ERROR, Kind.LLM: NoticeLevel.ERROR, Kind.TTS: NoticeLevel.WARNING}
 """Without a voice the words are still read, and mostly spoken by another one."""
 
 
 class Teller(Protocol):
     """Who keeps what a conversation's visitors and admins are told."""
 
-    def notice(self, *, level: str, code: str, text: str, once: bool = False, reason: str = "") -> None:
+    def notice(self, *, level: NoticeLevel, code: NoticeCode, text: str, once: bool = False, reason: str = "") -> None:
         """`text` is for everybody, `reason` for admins alone."""
 
     def note_aside(self, text: str) -> None:
@@ -46,8 +47,8 @@ class Outages:
         if self._reasons.get(kind) == reason:
             return
         self._reasons[kind] = reason
-        self._teller.notice(level=LEVELS[kind], code=f"{kind.value}_lost", text=LOST[kind], reason=reason)
+        self._teller.notice(level=LEVELS[kind], code=NoticeCode(f"{kind.value}_lost"), text=LOST[kind], reason=reason)
 
     def end(self, kind: Kind) -> None:
         if self._reasons.pop(kind, None) is not None:
-            self._teller.notice(level="info", code=f"{kind.value}_back", text=BACK[kind])
+            self._teller.notice(level=NoticeLevel.INFO, code=NoticeCode(f"{kind.value}_back"), text=BACK[kind])

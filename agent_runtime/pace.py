@@ -6,7 +6,7 @@ import time
 from collections import deque
 
 
-class Pace:
+class RateLimit:
     """At most `most` times within any `seconds`."""
 
     def __init__(self, most: int, seconds: float) -> None:

@@ -47,7 +47,7 @@ def _limited(handler: Handler, identity: str) -> Handler:
             reader.close()
             return
         taken += 1
-        handler(Recording(reader), sender)  # type: ignore[arg-type]
+        handler(PreconnectRecording(reader), sender)  # type: ignore[arg-type]
 
     return take
 
@@ -60,7 +60,7 @@ def _is_sane(info: rtc.ByteStreamInfo) -> bool:
         return False
 
 
-class Recording:
+class PreconnectRecording:
     """What a `ByteStreamReader` is to whoever reads it, with the sound unpacked: 16-bit samples, of limited length."""
 
     def __init__(self, reader: rtc.ByteStreamReader) -> None:

@@ -37,7 +37,7 @@ from molts.text import clean_text
 from projects.providers.shared.answers import without_thoughts
 from projects.usage.services import Usage
 from sessions import events, lines, services
-from sessions.choices import Role
+from sessions.choices import NoticeCode, NoticeLevel, Role
 from sessions.publish import apublish
 from sessions.services import Latency
 from sessions.spec import SessionSpec
@@ -365,7 +365,7 @@ class SessionRecorder:
         self._is_ready = True
         self._write(partial(services.activate_session, session_id=self._spec.session_id, agent_identity=identity))
 
-    def notice(self, *, level: str, code: str, text: str, once: bool = False, reason: str = "") -> None:
+    def notice(self, *, level: NoticeLevel, code: NoticeCode, text: str, once: bool = False, reason: str = "") -> None:
         """`text` is for everybody, `reason` for admins alone."""
         tell = partial(services.add_notice, session_id=self._spec.session_id, level=level, code=code, text=text)
         self._write(partial(tell, once=once, reason=reason))

@@ -10,12 +10,12 @@ from rest_framework.response import Response
 
 from avatars.models import Agent
 from avatars.serializers import AgentDetailSerializer, AgentSerializer
-from molts.api import PageQuery, Pages
+from molts.api import NumberedPages, PageQuery
 from projects.api import ProjectView
 
 
 class AgentList(ProjectView):
-    pagination_class = Pages
+    pagination_class = NumberedPages
 
     @extend_schema(
         operation_id="agents_list", tags=["agents"], parameters=[PageQuery], responses=AgentSerializer(many=True)

@@ -26,7 +26,7 @@ from avatars.characters import CHARACTERS
 from avatars.engines import ENGINES, STILL, get_engine
 from avatars.engines.base import EngineHealth, Face, LipSyncEngine, Need, VideoFormat
 from avatars.models import Avatar, AvatarVersion
-from avatars.portraits import USUAL_CHARACTER, still_name
+from avatars.portraits import DEFAULT_CHARACTER, still_name
 from avatars.services import snapshot_avatar, validate_rung
 from avatars.snapshots import AvatarSnapshot
 from molts.errors import BadConfiguration, BadInput
@@ -215,15 +215,15 @@ def validate_face(
         raise _bad_option(error) from error
     if chosen.needs_portrait and portrait is None:
         raise BadInput(f"{chosen.label} moves a picture: upload a portrait.", attr="portrait")
-    if engine == "puppet" and options.get("character", USUAL_CHARACTER) not in CHARACTERS:
+    if engine == "puppet" and options.get("character", DEFAULT_CHARACTER) not in CHARACTERS:
         raise BadInput(f"There is no such character. There are: {', '.join(CHARACTERS)}.", attr="options.character")
     face = make_face(engine=engine, options=options, portrait=portrait)
-    if refusal := _refusal(_Question(chosen, face.key, face)):
+    if refusal := _refusal(_FaceCheck(chosen, face.key, face)):
         raise BadInput(refusal.detail, attr=refusal.attr)
 
 
 @dataclass(frozen=True)
-class _Question:
+class _FaceCheck:
     """Whether an engine can use a face, which its key alone tells from others."""
 
     engine: LipSyncEngine
@@ -232,7 +232,7 @@ class _Question:
 
 
 @lru_cache(maxsize=64)
-def _refusal(question: _Question) -> BadInput | None:
+def _refusal(question: _FaceCheck) -> BadInput | None:
     """What is wrong with a face. Remembered: pages ask again for a face that they showed or refused a moment ago, and
     when they store it, they must not look for it again while they hold a lock."""
     try:

@@ -34,8 +34,8 @@ class Voice(models.Model):
 
 
 class Avatar(models.Model):
-    """A face: an engine (or a hosted service, with its key), a picture or a character, and settings. Every saved change
-    is an AvatarVersion."""
+    """How an agent looks: an engine (or a hosted service, with its key), a picture or a character, and settings.
+    Every saved change is an AvatarVersion."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="avatars")

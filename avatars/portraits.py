@@ -16,7 +16,7 @@ from avatars.models import Avatar
 from avatars.services import snapshot_avatar
 from avatars.snapshots import AvatarSnapshot
 
-USUAL_CHARACTER = "mira"
+DEFAULT_CHARACTER = "mira"
 
 
 def portrait_url(avatar: Avatar | None) -> str | None:
@@ -53,7 +53,7 @@ def moving_character_url(avatar: Avatar | None) -> str | None:
 def _character(avatar: AvatarSnapshot) -> str | None:
     if avatar.engine != "puppet":
         return None
-    return str(avatar.options.get("character") or avatar.builtin or USUAL_CHARACTER)
+    return str(avatar.options.get("character") or avatar.builtin or DEFAULT_CHARACTER)
 
 
 def character_url(character: str) -> str:

@@ -11,7 +11,7 @@ from django.db import transaction
 from django.utils.text import slugify
 
 from avatars.models import Agent, AgentAnswer, AgentRevision, Avatar, PipelineStep, Voice
-from avatars.snapshots import AgentSnapshot, AvatarSnapshot, Limits, Rung, TurnSettings, VoiceSnapshot
+from avatars.snapshots import AgentSnapshot, AvatarSnapshot, ConversationLimits, Rung, TurnSettings, VoiceSnapshot
 from molts.errors import BadConfiguration, BadInput
 from projects.models import ProviderKey
 from projects.providers import get_provider
@@ -103,7 +103,7 @@ def snapshot_agent(agent: Agent) -> AgentSnapshot:
         avatar=snapshot_avatar(agent.avatar) if agent.avatar else None,
         pipeline={kind: tuple(rungs) for kind, rungs in pipeline.items()},
         turn=TurnSettings(**{name: getattr(agent, name) for name in TurnSettings.model_fields}),
-        limits=Limits(**{name: getattr(agent, name) for name in Limits.model_fields}),
+        limits=ConversationLimits(**{name: getattr(agent, name) for name in ConversationLimits.model_fields}),
     )
 
 
@@ -170,7 +170,7 @@ def _default_rungs(kind: Kind, *, has_voice: bool) -> tuple[Rung, ...]:
     return default[-1:] if kind is Kind.TTS and has_voice else default
 
 
-def keep_usual_rungs(*, agent: Agent, kinds: Iterable[Kind]) -> list[PipelineStep]:
+def keep_default_rungs(*, agent: Agent, kinds: Iterable[Kind]) -> list[PipelineStep]:
     """Put what served while these kinds had no row below their first rows, as the fallback. Returns what was added.
 
     Rows replace the usual parts; without this, whoever adds a model would lose what answers when it fails.

@@ -22,7 +22,7 @@ VERSION = 2
 """What is written today. Version 1 had avatars without engines to choose from."""
 
 
-class Snapshot(BaseModel):
+class StoredPart(BaseModel):
     """Base of all parts. Fields that this release does not know are kept, so that storing what a later release wrote
     loses nothing."""
 
@@ -33,7 +33,7 @@ class Snapshot(BaseModel):
         return self.model_dump(mode="json")
 
 
-class Rung(Snapshot):
+class Rung(StoredPart):
     """One step of a chain: a provider with its options, and the id of its key."""
 
     provider: str
@@ -41,7 +41,7 @@ class Rung(Snapshot):
     provider_key: str | None = None
 
 
-class VoiceSnapshot(Snapshot):
+class VoiceSnapshot(StoredPart):
     """The voice of an agent."""
 
     name: str
@@ -55,7 +55,7 @@ class VoiceSnapshot(Snapshot):
         return Rung(provider=self.provider, options=self.options, provider_key=self.provider_key)
 
 
-class AvatarSnapshot(Snapshot):
+class AvatarSnapshot(StoredPart):
     """The avatar of an agent. `engine` is an engine of ours or a hosted service; `portrait` a path in the media
     storage, or ""; `builtin` the name of a portrait that is shipped with molts, or ""."""
 
@@ -72,7 +72,7 @@ class AvatarSnapshot(Snapshot):
         return cls.model_validate(stored if _has_engine(stored) else _with_engine(stored))
 
 
-class TurnSettings(Snapshot):
+class TurnSettings(StoredPart):
     """How long the agent waits before it answers, in milliseconds, and whether visitors may interrupt it."""
 
     end_of_turn_model: bool = False
@@ -81,14 +81,14 @@ class TurnSettings(Snapshot):
     allow_interruptions: bool = True
 
 
-class Limits(Snapshot):
+class ConversationLimits(StoredPart):
     """When a conversation ends by itself. No `silence_seconds`: never by silence."""
 
     max_minutes: int = 30
     silence_seconds: int = 0
 
 
-class AgentSnapshot(Snapshot):
+class AgentSnapshot(StoredPart):
     """All that makes an agent what it is.
 
     `answers` are pairs of a question and its answer. `pipeline` has the steps of each kind as they were chosen; with a
@@ -107,7 +107,7 @@ class AgentSnapshot(Snapshot):
     avatar: AvatarSnapshot | None = None
     pipeline: dict[str, tuple[Rung, ...]] = {}
     turn: TurnSettings = TurnSettings()
-    limits: Limits = Limits()
+    limits: ConversationLimits = ConversationLimits()
 
     @classmethod
     def read(cls, stored: Mapping[str, Any]) -> Self:

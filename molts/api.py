@@ -51,7 +51,7 @@ class Output(serializers.Serializer[Any]):
     pass
 
 
-class Pages(PageNumberPagination):
+class NumberedPages(PageNumberPagination):
     """`?page=2&page_size=100`; `{count, next, previous, results}`."""
 
     page_size_query_param = "page_size"
@@ -68,10 +68,10 @@ class Pages(PageNumberPagination):
 
 
 class PageQuery(Input):
-    """The query of every list. Refuses what `Pages` would silently replace by its defaults."""
+    """The query of every list. Refuses what `NumberedPages` would silently replace by its defaults."""
 
     page = serializers.IntegerField(required=False, min_value=1, max_value=1_000_000)
-    page_size = serializers.IntegerField(required=False, min_value=1, max_value=Pages.max_page_size)
+    page_size = serializers.IntegerField(required=False, min_value=1, max_value=NumberedPages.max_page_size)
 
 
 class ErrorItem(Output):

@@ -6,6 +6,7 @@ pages into a short text, commands into one line.
 
     MoltsError
     ├── BadInput            400  the caller can mend it
+    │   └── WrongMethod     405  the address answers other HTTP methods
     ├── NotAllowed          403  known, but may not
     ├── NotFound            404  does not exist, or is another project's
     ├── Conflict            409  the state does not allow it (any more)
@@ -45,6 +46,11 @@ class MoltsError(Exception):
 class BadInput(MoltsError):
     code = "invalid"
     http_status = 400
+
+
+class WrongMethod(BadInput):
+    code = "method_not_allowed"
+    http_status = 405
 
 
 class NotAllowed(MoltsError):

@@ -49,7 +49,7 @@ class HeadTooLarge(MoltsError):
     http_status = 431
 
 
-class TooSlow(MoltsError):
+class RequestTooSlow(MoltsError):
     code = "timeout"
     http_status = 408
 
@@ -66,7 +66,7 @@ class Guest(Protocol):
         """Give the place up at once."""
 
 
-class Places:
+class ConnectionPlaces:
     """The connections of each address, the oldest first."""
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class Places:
         self._taken.setdefault(address, {})[heir] = None
 
 
-places = Places()
+places = ConnectionPlaces()
 
 
 def is_proxy(address: str) -> bool:
@@ -251,7 +251,7 @@ class FrontDoor(HttpToolsProtocol):
         elif self.flow.read_paused:
             self.since += TICK_SECONDS  # we were the slow ones
         elif self.is_waiting and now - self.since > self.seconds_allowed():
-            self.give_up(TooSlow("The request did not arrive in time. Send it again."))
+            self.give_up(RequestTooSlow("The request did not arrive in time. Send it again."))
 
     def seconds_allowed(self) -> float:
         if self.cycle is None or self.cycle.response_complete:

@@ -60,7 +60,7 @@ class AnswerTooSlow(httpx2.ReadTimeout):
 
 
 @dataclass(frozen=True)
-class Limits:
+class ResponseLimits:
     """What an answer may cost. Times in seconds; `total_seconds` covers one request from start to last byte."""
 
     connect_seconds: float = 5.0
@@ -71,7 +71,7 @@ class Limits:
 
 def guarded_async_client(
     *,
-    limits: Limits = Limits(),
+    limits: ResponseLimits = ResponseLimits(),
     allowed_networks: Iterable[str] = (),
     resolver: Resolver | None = None,
     unix_socket: str | None = None,
@@ -93,7 +93,7 @@ def guarded_async_client(
 
 
 def fetch(
-    url: str, *, headers: dict[str, str] | None = None, limits: Limits = Limits(), **options: Any
+    url: str, *, headers: dict[str, str] | None = None, limits: ResponseLimits = ResponseLimits(), **options: Any
 ) -> httpx2.Response:
     """The answer to a GET, whatever its status: how code that does not run in an event loop asks a web server.
 
@@ -119,7 +119,9 @@ def fetch(
     return answer
 
 
-def guarded_session(*, limits: Limits = Limits(), allowed_networks: Iterable[str] = ()) -> aiohttp.ClientSession:
+def guarded_session(
+    *, limits: ResponseLimits = ResponseLimits(), allowed_networks: Iterable[str] = ()
+) -> aiohttp.ClientSession:
     """The same guard for libraries that call out through a session of aiohttp, as LiveKit's plugins do.
 
     Each address is judged right before a socket for it is made, so it does not matter how it was found. A refusal is an
@@ -311,7 +313,7 @@ def _in_words(failure: Exception | None, host: str, port: int) -> Exception:
 
 
 class _AsyncTransport(httpx2.AsyncHTTPTransport):
-    def __init__(self, guard: _Guard, limits: Limits, unix_socket: str | None) -> None:
+    def __init__(self, guard: _Guard, limits: ResponseLimits, unix_socket: str | None) -> None:
         super().__init__(verify=_ssl_context(), trust_env=False)
         self._guard = guard
         self._limits = limits
@@ -367,7 +369,9 @@ def _without(hide: Redactor, response: httpx2.Response, body: bytes) -> httpx2.R
 class _AsyncCap(httpx2.AsyncByteStream):
     """A body that ends in an error when it grows too large or takes too long."""
 
-    def __init__(self, body: httpx2.AsyncByteStream, limits: Limits, deadline: float, request: httpx2.Request) -> None:
+    def __init__(
+        self, body: httpx2.AsyncByteStream, limits: ResponseLimits, deadline: float, request: httpx2.Request
+    ) -> None:
         self._body = body
         self._count = _Count(limits, deadline, request)
 
@@ -389,7 +393,7 @@ class _AsyncCap(httpx2.AsyncByteStream):
 
 
 class _Count:
-    def __init__(self, limits: Limits, deadline: float, request: httpx2.Request) -> None:
+    def __init__(self, limits: ResponseLimits, deadline: float, request: httpx2.Request) -> None:
         self._limits = limits
         self._deadline = deadline
         self._request = request
@@ -417,7 +421,7 @@ def _ssl_context() -> ssl.SSLContext:
     return httpx2.create_ssl_context(trust_env=False)
 
 
-def _timeout(limits: Limits) -> httpx2.Timeout:
+def _timeout(limits: ResponseLimits) -> httpx2.Timeout:
     return httpx2.Timeout(limits.read_seconds, connect=limits.connect_seconds)
 
 

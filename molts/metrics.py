@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from avatars.videos.choices import LIVE_STATES as VIDEO_STATES
 from avatars.videos.models import VideoJob
 from molts import beats
-from molts.admin.speech_figures import State, read_figures
+from molts.admin.speech_figures import SpeechServerFigures, read_figures
 from molts.beats import WorkerKind
 from molts.errors import MoltsError
 from projects.providers.faster_whisper.state import SpeechServerSilent
@@ -159,14 +159,14 @@ def speech_metrics() -> Iterator[Metric]:
     yield from _speech_lags(state)
 
 
-def _speech_model(state: State) -> Metric:
+def _speech_model(state: SpeechServerFigures) -> Metric:
     labels = {"model": state.model, "chosen": state.wanted, "device": state.device}
     metric = GaugeMetricFamily("molts_speech_model", "The model in use, and the chosen one.", labels=list(labels))
     metric.add_metric(list(labels.values()), 1)
     return metric
 
 
-def _speech_lags(state: State) -> Iterator[Metric]:
+def _speech_lags(state: SpeechServerFigures) -> Iterator[Metric]:
     text = "From the end of speech to the final words, of the last 1000 utterances."
     metric = GaugeMetricFamily("molts_speech_final_lag_seconds", text, labels=["quantile"])
     for quantile, lag in (("0.5", state.final_lag_p50_ms), ("0.95", state.final_lag_p95_ms)):

@@ -303,7 +303,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["projects.access.IsProjectActor"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["molts.parsers.JSONBody"],
-    "DEFAULT_PAGINATION_CLASS": "molts.api.Pages",
+    "DEFAULT_PAGINATION_CLASS": "molts.api.NumberedPages",
     "PAGE_SIZE": 50,
     "DEFAULT_SCHEMA_CLASS": "molts.openapi.AutoSchema",
     "DEFAULT_THROTTLE_CLASSES": ["projects.throttling.ActorRateThrottle"],

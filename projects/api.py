@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from molts.api import Input, Pages
+from molts.api import Input, NumberedPages
 from molts.errors import BadInput, NotAllowed, NotFound
 from molts.parsers import LengthRequired
 from projects import services
@@ -77,7 +77,7 @@ class ProjectView(APIView):
             raise NotAllowed("You may look, but not change anything in this project. Ask an owner for the role Editor.")
 
     def paginate(self, objects: models.QuerySet[M], as_data: Callable[[list[M]], Any]) -> Response:
-        pages = Pages()
+        pages = NumberedPages()
         page = pages.paginate_queryset(objects, self.request, view=self)
         assert page is not None  # only without a page size
         return pages.get_paginated_response(as_data(page))

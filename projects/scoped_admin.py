@@ -301,7 +301,7 @@ def _fixed_project(request: HttpRequest) -> Any:
 
 
 @dataclass(frozen=True)
-class Step:
+class NextStep:
     """A link to what should be done next."""
 
     label: str
@@ -352,9 +352,9 @@ class ScopedAdmin(DeclaredLookups, Audited, Scope, ModelAdmin):
         has_project = any(field.name == "project" for field in self.opts.fields)
         return (*fields, "project") if obj is not None and has_project and "project" not in fields else fields
 
-    def get_empty_link(self, request: HttpRequest) -> Step | None:
+    def get_empty_link(self, request: HttpRequest) -> NextStep | None:
         """The next step when the list is empty; to be overridden where it depends on what is there."""
-        return Step(self.empty_link[0], reverse(self.empty_link[1])) if self.empty_link else None
+        return NextStep(self.empty_link[0], reverse(self.empty_link[1])) if self.empty_link else None
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         request.__dict__["_molts_in_list"] = True

@@ -29,13 +29,13 @@ def build(*, site: Path = SITE, doctrees: Path = DOCTREES) -> int:
     return build_main([*quiet_but_strict, str(SOURCE), str(site)])
 
 
-class Pages(SimpleHTTPRequestHandler):
+class SiteHandler(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: the terminal keeps the one line that matters, the address."""
 
 
 def serve(site: Path, port: int) -> None:
-    handler = functools.partial(Pages, directory=str(site))
+    handler = functools.partial(SiteHandler, directory=str(site))
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     except OSError:  # taken: any other will do

@@ -25,8 +25,6 @@ from sessions import events
 PAGE = Path(__file__).resolve().parent.parent / "static" / "src" / "shared" / "events.ts"
 WIDTH = 120  # of a line, as in biome.json
 PLAIN = {str: "string", int: "number", float: "number", bool: "boolean", datetime: "string", UUID: "string"}
-LISTS = {"NoticeLevel": events.NoticeLevel, "NoticeCode": events.NoticeCode}
-"""Values that have no enum, with the name of each list."""
 HEAD = "/** What the server tells a page, as types. Made by `make exports` from sessions/events.py: edit that. */\n"
 EVENTS = get_args(get_args(events.SessionEvent)[0])
 
@@ -35,8 +33,7 @@ def render() -> str:
     """The whole file."""
     models = list(dict.fromkeys(part for event in EVENTS for part in (*_parts(event), event)))
     enums = {kind.__name__: [member.value for member in kind] for kind in _enums(models)}
-    lists = {name: list(get_args(values)) for name, values in LISTS.items()}
-    types = [f"export {_union(f'type {name} =', map(json.dumps, values))}" for name, values in (enums | lists).items()]
+    types = [f"export {_union(f'type {name} =', map(json.dumps, values))}" for name, values in enums.items()]
     return "\n".join(
         [
             HEAD,
@@ -71,9 +68,6 @@ def _union(start: str, names: Iterable[str]) -> str:
 def _type(annotation: Any) -> str:
     if annotation in PLAIN:
         return PLAIN[annotation]
-    for name, values in LISTS.items():
-        if annotation == values:
-            return name
     if isinstance(annotation, type) and issubclass(annotation, Enum | BaseModel):
         return annotation.__name__
     inner = get_args(annotation)

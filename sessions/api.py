@@ -17,7 +17,7 @@ from rest_framework.response import Response
 
 from avatars.lookup import find_agent
 from avatars.models import Agent
-from molts.api import Pages
+from molts.api import NumberedPages
 from projects.api import IDEMPOTENCY_PARAMETER, ProjectView
 from projects.models import ScopedQuerySet
 from sessions import lines, services
@@ -47,7 +47,7 @@ def room_entry(session: LiveSession) -> dict[str, str]:
     return {"server_url": settings.LIVEKIT_PUBLIC_URL, "participant_token": token}
 
 
-class SessionView(ProjectView):
+class SessionAPIView(ProjectView):
     """Base of the doors to conversations."""
 
     def shown(self) -> ScopedQuerySet[LiveSession]:
@@ -71,7 +71,7 @@ class SessionView(ProjectView):
         return session, made
 
 
-class TokenView(SessionView):
+class TokenView(SessionAPIView):
     error_codes = ("409", "503")
 
     @extend_schema(
@@ -90,9 +90,9 @@ class TokenView(SessionView):
         return Response(room_entry(session), status=201)
 
 
-class SessionList(SessionView):
+class SessionList(SessionAPIView):
     error_codes = ("409", "503")
-    pagination_class = Pages
+    pagination_class = NumberedPages
 
     @extend_schema(
         operation_id="sessions_list",
@@ -133,7 +133,7 @@ class SessionList(SessionView):
         return Response(StartedSession(answer).data, status=201, headers=headers)
 
 
-class SessionDetail(SessionView):
+class SessionDetail(SessionAPIView):
     @extend_schema(operation_id="sessions_get", tags=["sessions"], responses=SessionSerializer)
     def get(self, request: Request, session_id: uuid.UUID) -> Response:
         """One conversation."""
@@ -150,7 +150,7 @@ class AnyAccept(BaseContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
-class SessionTranscript(SessionView):
+class SessionTranscript(SessionAPIView):
     content_negotiation_class = AnyAccept
 
     @extend_schema(
@@ -170,7 +170,7 @@ class SessionTranscript(SessionView):
         return transcript_response(session, self.read_query(TranscriptQuery)["format"])
 
 
-class SessionEnd(SessionView):
+class SessionEnd(SessionAPIView):
     @extend_schema(operation_id="sessions_end", tags=["sessions"], request=None, responses={200: SessionSerializer})
     def post(self, request: Request, session_id: uuid.UUID) -> Response:
         """End the conversation for everyone in it. One that is over already stays as it is."""
@@ -179,7 +179,7 @@ class SessionEnd(SessionView):
         return Response(SessionSerializer(self.find(self.shown(), session_id)).data)
 
 
-class SessionSay(SessionView):
+class SessionSay(SessionAPIView):
     error_codes = ("409", "503")
 
     @extend_schema(

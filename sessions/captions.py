@@ -17,7 +17,7 @@ LONGEST_MS = 7000  # of the time that reading needs; what is spoken for longer s
 
 
 @dataclass(frozen=True)
-class Utterance:
+class Cue:
     """Words and when they were said, in milliseconds. What was typed took no time."""
 
     text: str
@@ -38,7 +38,7 @@ def reading_ms(text: str) -> int:
     return min(LONGEST_MS, max(SHORTEST_MS, round(columns(text) * 1000 / COLUMNS_A_SECOND)))
 
 
-def break_up(utterance: Utterance) -> list[Utterance]:
+def break_up(utterance: Cue) -> list[Cue]:
     """Cues of at most two lines that together last as long as `utterance`, each for its share of the words."""
     pieces = _pieces(utterance.text)
     widths = [max(1, columns(piece)) for piece in pieces]
@@ -46,20 +46,20 @@ def break_up(utterance: Utterance) -> list[Utterance]:
     for width in widths:
         passed += width
         ends.append(utterance.start_ms + length * passed // sum(widths))
-    return [Utterance(piece, start, end) for piece, (start, end) in zip(pieces, pairwise(ends), strict=True)]
+    return [Cue(piece, start, end) for piece, (start, end) in zip(pieces, pairwise(ends), strict=True)]
 
 
-def cues(utterances: Iterable[Utterance]) -> Iterator[tuple[int, Utterance]]:
+def cues(utterances: Iterable[Cue]) -> Iterator[tuple[int, Cue]]:
     """(index of the utterance, cue) in order. A cue that was over too soon stays until it is read or the next begins,
     and a second at least."""
     given = list(utterances)
     for index, utterance in enumerate(given):
         following = given[index + 1].start_ms if index + 1 < len(given) else None
         end_ms = max(utterance.end_ms, _read_by(utterance, following))
-        yield from ((index, cue) for cue in break_up(Utterance(utterance.text, utterance.start_ms, end_ms)))
+        yield from ((index, cue) for cue in break_up(Cue(utterance.text, utterance.start_ms, end_ms)))
 
 
-def _read_by(utterance: Utterance, following_ms: int | None) -> int:
+def _read_by(utterance: Cue, following_ms: int | None) -> int:
     pieces = _pieces(utterance.text)
     needed = sum(map(reading_ms, pieces))
     if following_ms is not None:

@@ -50,6 +50,35 @@ class Role(models.TextChoices):
     AGENT = "agent", "Agent"
 
 
+class NoticeLevel(models.TextChoices):
+    INFO = "info", "Info"
+    WARNING = "warning", "Warning"
+    ERROR = "error", "Error"
+
+
+class NoticeCode(models.TextChoices):
+    """What a visitor is told of how the conversation runs. Those in `TOLD` are worth an admin's look."""
+
+    AGENT_LATE = "agent_late"
+    AGENT_LOST = "agent_lost"
+    AGENT_BACK = "agent_back"
+    AVATAR_LOST = "avatar_lost"
+    AVATAR_BACK = "avatar_back"
+    STT_FALLBACK = "stt_fallback"
+    LLM_FALLBACK = "llm_fallback"
+    TTS_FALLBACK = "tts_fallback"
+    STT_LOST = "stt_lost"
+    STT_BACK = "stt_back"
+    LLM_LOST = "llm_lost"
+    LLM_BACK = "llm_back"
+    TTS_LOST = "tts_lost"
+    TTS_BACK = "tts_back"
+    OFFLINE_RECOGNISER = "offline_recogniser"
+    TOO_FAST = "too_fast"
+    RECORDING = "recording"
+    LIMIT_NEAR = "limit_near"
+
+
 PART_NAMES = {
     "endpointing": "Waiting for silence",
     "stt": "Speech recognition",
@@ -59,19 +88,19 @@ PART_NAMES = {
     "total": "Whole answer",
 }
 """What the wait for an answer is made of, as people read it, and the whole of it."""
-TOLD = {
-    "agent_late": "The agent was late",
-    "agent_lost": "The agent was lost",
-    "avatar_lost": "The avatar was lost",
-    "stt_fallback": "Another speech recognition took over",
-    "llm_fallback": "Another language model took over",
-    "tts_fallback": "Another voice took over",
-    "stt_lost": "No speech recognition answered",
-    "llm_lost": "No language model answered",
-    "tts_lost": "No voice spoke",
-    "offline_recogniser": "Only the offline recogniser could listen",
-    "too_fast": "The visitor typed too much at once",
-    "limit_near": "The time was nearly over",
+TOLD: dict[str, str] = {
+    NoticeCode.AGENT_LATE: "The agent was late",
+    NoticeCode.AGENT_LOST: "The agent was lost",
+    NoticeCode.AVATAR_LOST: "The avatar was lost",
+    NoticeCode.STT_FALLBACK: "Another speech recognition took over",
+    NoticeCode.LLM_FALLBACK: "Another language model took over",
+    NoticeCode.TTS_FALLBACK: "Another voice took over",
+    NoticeCode.STT_LOST: "No speech recognition answered",
+    NoticeCode.LLM_LOST: "No language model answered",
+    NoticeCode.TTS_LOST: "No voice spoke",
+    NoticeCode.OFFLINE_RECOGNISER: "Only the offline recogniser could listen",
+    NoticeCode.TOO_FAST: "The visitor typed too much at once",
+    NoticeCode.LIMIT_NEAR: "The time was nearly over",
 }
-WARNINGS = ("warning", "error")
+WARNINGS = (NoticeLevel.WARNING, NoticeLevel.ERROR)
 """Levels of notices that somebody should look into."""

@@ -31,7 +31,7 @@ from molts.errors import MoltsError
 from projects.authentication import ProjectKeyAuthentication
 from sessions import presence, services
 from sessions.choices import AgentStateName, SessionState
-from sessions.events import AgentStateEvent, Pong, Snapshot, encode
+from sessions.events import AgentStateEvent, Pong, SnapshotEvent, encode
 from sessions.models import LiveSession, Segment
 from sessions.publish import group_name
 from sessions.reconcile import reconcile_session
@@ -163,7 +163,7 @@ class SessionConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             self.last_seq, self.session = session.last_seq, session
             await self._send(
                 encode(
-                    Snapshot(
+                    SnapshotEvent(
                         session=services.session_data(session),
                         segments=[services.segment_data(segment) for segment in segments],
                         last_seq=session.last_seq,

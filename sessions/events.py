@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db.models import TextChoices
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, WithJsonSchema
 
-from sessions.choices import AgentStateName, EndReason, Role, SessionState
+from sessions.choices import AgentStateName, EndReason, NoticeCode, NoticeLevel, Role, SessionState
 
 
 def _listed(values: type[TextChoices]) -> WithJsonSchema:
@@ -25,27 +25,6 @@ RoleValue = Annotated[Role, _listed(Role)]
 AgentStateValue = Annotated[AgentStateName, _listed(AgentStateName)]
 SessionStateValue = Annotated[SessionState, _listed(SessionState)]
 EndReasonValue = Annotated[EndReason, _listed(EndReason)]
-NoticeLevel = Literal["info", "warning", "error"]
-NoticeCode = Literal[
-    "agent_late",
-    "agent_lost",
-    "agent_back",
-    "avatar_lost",
-    "avatar_back",
-    "stt_fallback",
-    "llm_fallback",
-    "tts_fallback",
-    "stt_lost",
-    "stt_back",
-    "llm_lost",
-    "llm_back",
-    "tts_lost",
-    "tts_back",
-    "offline_recogniser",
-    "too_fast",
-    "recording",
-    "limit_near",
-]
 
 
 def _now() -> datetime:
@@ -91,7 +70,7 @@ class SessionData(BaseModel):
     max_seconds: int | None
 
 
-class Snapshot(Event):
+class SnapshotEvent(Event):
     """First message of every connection: the session and the segments after `?after=`."""
 
     type: Literal["snapshot"] = "snapshot"
@@ -143,7 +122,7 @@ class TurnMetrics(Event):
     total_ms: int | None = None
 
 
-class Usage(Event):
+class UsageEvent(Event):
     """Cost so far; null until everything used is priced."""
 
     type: Literal["usage"] = "usage"
@@ -151,7 +130,7 @@ class Usage(Event):
     currency: str = "USD"
 
 
-class Notice(Event):
+class NoticeEvent(Event):
     type: Literal["notice"] = "notice"
     level: NoticeLevel
     code: NoticeCode
@@ -165,14 +144,14 @@ class Pong(Event):
 
 
 SessionEvent = Annotated[
-    Snapshot
+    SnapshotEvent
     | TranscriptPartial
     | TranscriptFinal
     | AgentStateEvent
     | SessionStateEvent
     | TurnMetrics
-    | Usage
-    | Notice
+    | UsageEvent
+    | NoticeEvent
     | Pong,
     Field(discriminator="type"),
 ]

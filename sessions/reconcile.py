@@ -18,7 +18,16 @@ from django.utils import timezone
 from molts import beats
 from molts.errors import Unavailable
 from sessions import presence, rooms, services
-from sessions.choices import LIVE_STATES, AgentStateName, EndReason, ParticipantKind, SessionSource, SessionState
+from sessions.choices import (
+    LIVE_STATES,
+    AgentStateName,
+    EndReason,
+    NoticeCode,
+    NoticeLevel,
+    ParticipantKind,
+    SessionSource,
+    SessionState,
+)
 from sessions.models import LiveSession, Segment
 from sessions.presence import Presence
 
@@ -145,8 +154,8 @@ def _warn_of_limit(session: LiveSession, now: datetime) -> None:
     if session.max_seconds and session.max_seconds > 120 and now > _limit(session) - WARN_BEFORE_LIMIT:
         services.add_notice(
             session_id=session.pk,
-            level="info",
-            code="limit_near",
+            level=NoticeLevel.INFO,
+            code=NoticeCode.LIMIT_NEAR,
             text="This conversation ends in a minute.",
             once=True,
         )
@@ -211,8 +220,8 @@ def _call_agent(session: LiveSession, seen: Seen, now: datetime) -> None:
     elif now - session.created_at > AGENT_LATE:
         services.add_notice(
             session_id=session.pk,
-            level="warning",
-            code="agent_late",
+            level=NoticeLevel.WARNING,
+            code=NoticeCode.AGENT_LATE,
             text="The agent is late. Please stay, it is being called again.",
             once=True,
         )

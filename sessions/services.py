@@ -30,6 +30,8 @@ from sessions.choices import (
     LIVE_STATES,
     AgentStateName,
     EndReason,
+    NoticeCode,
+    NoticeLevel,
     ParticipantKind,
     SessionSource,
     SessionState,
@@ -221,7 +223,7 @@ def activate_session(*, session_id: uuid.UUID, agent_identity: str) -> None:
             publish_on_commit(session_id, events.SessionStateEvent(state=SessionState.ACTIVE, offset_ms=offset))
         publish_on_commit(session_id, events.AgentStateEvent(state=AgentStateName.LISTENING, offset_ms=offset))
     if was_lost:
-        add_notice(session_id=session_id, level="info", code="agent_back", text="The agent is back.")
+        add_notice(session_id=session_id, level=NoticeLevel.INFO, code=NoticeCode.AGENT_BACK, text="The agent is back.")
 
 
 def note_agent_state(*, session_id: uuid.UUID, state: str) -> None:
@@ -254,8 +256,8 @@ def mark_agent_lost(*, session_id: uuid.UUID) -> bool:
     publish(session_id, events.AgentStateEvent(state=AgentStateName.LOST, offset_ms=offset_ms(session)))
     add_notice(
         session_id=session_id,
-        level="warning",
-        code="agent_lost",
+        level=NoticeLevel.WARNING,
+        code=NoticeCode.AGENT_LOST,
         text="The agent was lost. Please stay: another one is being called.",
     )
     return True
@@ -271,7 +273,7 @@ def note_agent_back(*, session_id: uuid.UUID) -> bool:
     session = LiveSession.objects.get(pk=session_id)
     Participant.objects.filter(session=session, kind=ParticipantKind.AGENT).update(left_at=None)
     publish(session_id, events.AgentStateEvent(state=AgentStateName.LISTENING, offset_ms=offset_ms(session)))
-    add_notice(session_id=session_id, level="info", code="agent_back", text="The agent is back.")
+    add_notice(session_id=session_id, level=NoticeLevel.INFO, code=NoticeCode.AGENT_BACK, text="The agent is back.")
     return True
 
 
@@ -378,7 +380,7 @@ def record_session_usage(*, session_id: uuid.UUID, usage: Usage) -> UsageRecord:
 
 
 def add_notice(
-    *, session_id: uuid.UUID, level: str, code: str, text: str, once: bool = False, reason: str = ""
+    *, session_id: uuid.UUID, level: NoticeLevel, code: NoticeCode, text: str, once: bool = False, reason: str = ""
 ) -> None:
     """Tell the visitor something about how the conversation runs, and keep it for the timeline; `reason` is kept for
     admins alone."""
@@ -388,7 +390,7 @@ def add_notice(
         if once and SessionNotice.objects.filter(session=session, code=code).exists():
             return
         SessionNotice.objects.create(session=session, level=level, code=code, text=text, reason=reason[:MAX_REASON])
-        notice = events.Notice.model_validate(
+        notice = events.NoticeEvent.model_validate(
             {"level": level, "code": code, "text": text, "offset_ms": offset_ms(session)}
         )
         publish_on_commit(session_id, notice)
@@ -396,7 +398,7 @@ def add_notice(
 
 def failed_talks() -> Q:
     """Conversations that failed: they broke off, or visitors were told that something needed did not work at all."""
-    told = SessionNotice.objects.filter(level="error").order_by().values("session")
+    told = SessionNotice.objects.filter(level=NoticeLevel.ERROR).order_by().values("session")
     return Q(state=SessionState.FAILED) | Q(reason__in=FAILURES) | Q(pk__in=told)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from molts.errors import BadInput
 from sessions import services
-from sessions.captions import Utterance, cues
+from sessions.captions import Cue, cues
 from sessions.choices import Role
 from sessions.models import LiveSession, Segment
 
@@ -64,7 +64,7 @@ def _txt(session: LiveSession, segments: Sequence[Segment]) -> str:
 
 def _vtt(session: LiveSession, segments: Sequence[Segment]) -> str:
     """Cues are named by the number of their utterance; of one that has several, each says which it is."""
-    shown = list(cues(Utterance(segment.text, segment.start_ms, segment.end_ms) for segment in segments))
+    shown = list(cues(Cue(segment.text, segment.start_ms, segment.end_ms) for segment in segments))
     written = ["WEBVTT"]
     parts = Counter(index for index, _ in shown)
     seen: Counter[int] = Counter()

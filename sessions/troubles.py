@@ -9,6 +9,7 @@ from django.utils.formats import date_format
 
 from avatars.models import Agent
 from projects.providers.base import PIPELINE, Kind
+from sessions.choices import NoticeLevel
 from sessions.models import LiveSession, SessionNotice
 
 RECENT = timedelta(days=1)
@@ -24,7 +25,7 @@ def _recent_trouble(agent: Agent, kind: Kind) -> str:
     codes = [f"{kind.value}_{what}" for what in ("lost", "back", "fallback")]
     notices = SessionNotice.objects.filter(session__agent=agent.pk, code__in=codes)
     last = notices.filter(created_at__gte=timezone.now() - RECENT).order_by("-pk").first()
-    if last is None or last.level == "info":
+    if last is None or last.level == NoticeLevel.INFO:
         return ""
     later = LiveSession.objects.filter(agent=agent.pk, created_at__gt=last.created_at, turns__isnull=False)
     if later.exclude(notices__code__in=codes).exists():

@@ -26,7 +26,7 @@ from django.views.decorators.http import conditional_page, require_POST, require
 from avatars.models import Agent
 from avatars.portraits import moving_character_url, portrait_url
 from molts.api import error_body
-from molts.errors import BadInput, Busy, Conflict, Gone, MoltsError, NotFound, TooLarge
+from molts.errors import BadInput, Busy, Conflict, Gone, MoltsError, NotFound, TooLarge, WrongMethod
 from projects.choices import Action
 from sessions import embed, lines, presence, services, visitor
 from sessions.catalog import page_words
@@ -37,11 +37,6 @@ from sessions.tokens import visitor_token
 from sessions.transcripts import render_transcript
 
 MAX_BODY = 16_384
-
-
-class WrongMethod(MoltsError):
-    code = "method_not_allowed"
-    http_status = 405
 
 
 def answers_json(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
@@ -293,7 +288,7 @@ def entry(session: LiveSession) -> dict[str, Any]:
 
 
 @method_decorator(answers_json, name="dispatch")
-class Start(View):
+class StartView(View):
     """`POST /r/<public id>/start`: a new conversation, or with `resume` a new token for a running one."""
 
     def post(self, request: HttpRequest, public_id: str) -> HttpResponse:
@@ -379,7 +374,7 @@ def _parse_line(text: str) -> str:
         raise BadInput("id must be a UUID.", attr="id") from error
 
 
-class SessionView(VisitorView):
+class OwnSessionView(VisitorView):
     def delete(self, request: HttpRequest) -> HttpResponse:
         services.erase_session(session_id=self.session.pk)
         response = HttpResponse(status=204)

@@ -30,6 +30,13 @@ def violations(page: Page, options: dict[str, Any] | None = None, *, within: str
     return [f"{item['id']}: {node['target']} {node['failureSummary']}" for item in found for node in item["nodes"]]
 
 
+def violations_in(page: Page, scheme: str) -> list[str]:
+    """What axe finds wrong with the page in the colours of a scheme, `light` or `dark`."""
+    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    page.wait_for_timeout(400)  # colours fade over
+    return violations(page)
+
+
 def layout(page: Page) -> str:
     """Which elements are visible, and where each of them is."""
     found: str = page.evaluate(LAYOUT)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from avatars.snapshots import Snapshot
+from avatars.snapshots import StoredPart
 from projects.providers.base import PIPELINE
 from tests.test_imports import ROOT, sources
 
@@ -30,7 +30,7 @@ LOOKS_INTO = {*ASKS, "items", "keys", "values", "copy", "update"}
 FORMS = {"POST", "GET", "FILES", "cleaned_data", "cleaned", "fields", "errors", "initial", "form"}
 """Django's own, by the last word: what was posted, and the fields of forms."""
 OTHERS = {
-    ("agent_runtime/avatar/call.py", "given"): "what a dispatch says",
+    ("agent_runtime/face/call.py", "given"): "what a dispatch says",
     ("agent_runtime/management/commands/measure_stt.py", "options"): "options of a command",
     ("agent_runtime/speech/http_api.py", "request.path_params"): "part of an address",
     ("avatars/admin/face_forms.py", "spec"): "JSON schema of an option",
@@ -48,7 +48,7 @@ OTHERS = {
 
 def keys() -> set[str]:
     """Names of the fields of every part, and the kinds of a pipeline."""
-    return {name for part in Snapshot.__subclasses__() for name in part.model_fields} | {
+    return {name for part in StoredPart.__subclasses__() for name in part.model_fields} | {
         kind.value for kind in PIPELINE
     }
 

@@ -1,5 +1,5 @@
-"""Faces in conversations, in two halves that run in two workers.
+"""The avatar's half of a face; it runs in the avatar worker (`worker`) and its jobs (`job`).
 
-In the agent's job `link` calls a face and keeps watch over it, and `route` sends the speech to it, or to the room when
-there is none. In the avatar's job (`worker`, `job`) `publisher` shows what the engine makes of the speech.
+`publisher` shows what the engine makes of the speech, and `prepare` makes what a face needs before it is called. The
+other half, which calls a face and sends it the speech, is `agent_runtime.face`.
 """

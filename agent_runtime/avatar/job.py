@@ -26,10 +26,10 @@ from livekit.agents import AutoSubscribe, JobContext, JobProcess
 from livekit.agents.types import ATTRIBUTE_AGENT_STATE
 from livekit.agents.voice.avatar import DataStreamAudioReceiver
 
-from agent_runtime.avatar.call import AvatarCall
-from agent_runtime.avatar.faces import prepare_apart, resolve, video_format
+from agent_runtime.avatar.prepare import prepare_apart, resolve, video_format
 from agent_runtime.avatar.publisher import FacePublisher
 from agent_runtime.db import DatabaseThread
+from agent_runtime.face.call import SPEECH_RATE, AvatarCall
 from agent_runtime.heartbeat import Pulse
 from agent_runtime.job_logs import log_media_natively, log_through_parent
 from avatars.engines import get_engine
@@ -42,8 +42,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-SPEECH_RATE = 24_000
-"""Hz of the speech that agents send and rooms hear, the same as without a face."""
 RECEIVED_MS = 40  # the pieces in which speech is handed to the engine: the sound of a frame
 HUNG_SECONDS = 2.0  # a loop that has not come round for so long shows nothing
 ALONE_SECONDS = 5.0  # how long a face stays without its agent
@@ -87,7 +85,7 @@ async def run_job(context: JobContext) -> None:
         await pulse.aclose()
         context.shutdown(reason="face cannot be shown")
         return
-    avatar = Avatar(context=context, call=call, stream=stream, pulse=pulse)
+    avatar = AvatarJob(context=context, call=call, stream=stream, pulse=pulse)
     context.add_shutdown_callback(avatar.aclose)
     await avatar.start()
 
@@ -126,7 +124,7 @@ async def _is_wanted(call: AvatarCall) -> bool:
     return wanted in (None, call.avatar)
 
 
-class Avatar:
+class AvatarJob:
     """One face in one room: leaves with its agent, with the room, and when it is no longer wanted."""
 
     def __init__(self, *, context: JobContext, call: AvatarCall, stream: LipSyncStream, pulse: AvatarPulse) -> None:

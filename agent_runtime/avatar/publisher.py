@@ -17,7 +17,15 @@ from livekit import rtc
 from livekit.agents.voice.avatar import AudioSegmentEnd
 from numpy.typing import NDArray
 
-from avatars.engines.base import AudioChunk, EngineFailed, LipSyncStream, Pixels, SegmentEnd, VideoFormat, VideoFrame
+from avatars.engines.base import (
+    AudioChunk,
+    EngineFailed,
+    LipSyncStream,
+    PixelFormat,
+    SegmentEnd,
+    VideoFormat,
+    VideoFrame,
+)
 from molts.percentiles import percentile
 
 logger = logging.getLogger(__name__)
@@ -39,7 +47,7 @@ VIDEO_BITRATE = 900_000
 AUDIO_BITRATE = 72_000
 INTERVALS_KEPT = 1_500
 
-FORMATS = {Pixels.I420: rtc.VideoBufferType.I420, Pixels.RGB24: rtc.VideoBufferType.RGB24}
+FORMATS = {PixelFormat.I420: rtc.VideoBufferType.I420, PixelFormat.RGB24: rtc.VideoBufferType.RGB24}
 
 
 class SpeechSource(Protocol):

@@ -11,10 +11,10 @@ from django.db import DatabaseError
 from livekit.agents import JobRequest
 from livekit.agents.types import ATTRIBUTE_PUBLISH_ON_BEHALF
 
-from agent_runtime.avatar import faces, job
-from agent_runtime.avatar.call import AvatarCall
+from agent_runtime.avatar import job, prepare
 from agent_runtime.avatar.capacity import measure_slots
 from agent_runtime.db import DatabaseThread
+from agent_runtime.face.call import AvatarCall
 from agent_runtime.worker import Worker, WorkerOptions
 from molts.beats import WorkerKind
 from molts.errors import Unavailable
@@ -35,7 +35,7 @@ class AvatarWorker(Worker):
                 kind=WorkerKind.AVATAR,
                 part="avatar",
                 name=settings.MOLTS_AVATAR_NAME,
-                slots=settings.MOLTS_AVATAR_SLOTS or measure_slots(faces.video_format()),
+                slots=settings.MOLTS_AVATAR_SLOTS or measure_slots(prepare.video_format()),
                 health_port=settings.MOLTS_AVATAR_HEALTH_PORT,
                 drain_seconds=settings.MOLTS_AVATAR_DRAIN_SECONDS,
                 run_job=job.run_job,
@@ -78,9 +78,9 @@ async def _keep_faces_prepared() -> None:
     try:
         while True:
             with contextlib.suppress(DatabaseError):
-                newest = await database.run(faces.newest_change)
+                newest = await database.run(prepare.newest_change)
                 if newest != prepared:
-                    await faces.prepare_apart()
+                    await prepare.prepare_apart()
                     prepared = newest
             await asyncio.sleep(LOOK_SECONDS)
     finally:

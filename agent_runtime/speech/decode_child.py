@@ -60,7 +60,7 @@ def limit_resources() -> None:
 
 
 # -- files that are several files in a row -----------------------------------------------------------------------------
-class Part(io.RawIOBase):
+class FilePart(io.RawIOBase):
     """Some bytes of a file, as a file of their own."""
 
     def __init__(self, path: str, first: int, end: int) -> None:
@@ -145,7 +145,7 @@ def parts_of(path: str) -> list[tuple[int, int]]:
 
 def open_audio(path: str, part: tuple[int, int] | None = None) -> av.container.InputContainer:
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
-    source: Any = f"file:{path}" if part is None else Part(path, *part)
+    source: Any = f"file:{path}" if part is None else FilePart(path, *part)
     container: av.container.InputContainer = av.open(source, mode="r", options=options, metadata_errors="ignore")
     return container
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agent_runtime.speech.transcript import SAMPLE_RATE, Segment, Transcript, Word
+from agent_runtime.speech.transcript import SAMPLE_RATE, RecognisedSegment, Transcription, Word
 from molts.errors import BadConfiguration, Unavailable
 from projects.providers.faster_whisper.credibility import Gates, is_credible
 from projects.providers.faster_whisper.languages import whisper_language
@@ -87,7 +87,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class LoadedWhisper:
     """A loaded Whisper and what it runs on. Its methods block; they are called from the engine's one thread."""
 
     name: str
@@ -96,13 +96,13 @@ class Model:
     compute_type: str
     whisper: WhisperModel = field(repr=False)
 
-    def decode(self, tasks: Sequence[Task]) -> list[Transcript]:
+    def decode(self, tasks: Sequence[Task]) -> list[Transcription]:
         """What was said in each of `tasks`, which are of one kin."""
         heard = [task for task in tasks if not is_silent(task.samples)]
         found = iter(self._decode(heard) if heard else [])
         return [_nothing(task) if is_silent(task.samples) else next(found) for task in tasks]
 
-    def _decode(self, tasks: Sequence[Task]) -> list[Transcript]:
+    def _decode(self, tasks: Sequence[Task]) -> list[Transcription]:
         first = tasks[0]
         frames = first.window.frames(first.samples.size)
         encoded = self.whisper.encode(np.stack([self._features(task.samples, frames) for task in tasks]))
@@ -113,7 +113,7 @@ class Model:
         transcripts = []
         for task, tokenizer, (code, probability), result in zip(tasks, tokenizers, languages, results, strict=True):
             segments = tuple(_segments(result, tokenizer, task))
-            transcripts.append(Transcript(code, probability, task.samples.size / SAMPLE_RATE, segments))
+            transcripts.append(Transcription(code, probability, task.samples.size / SAMPLE_RATE, segments))
         if first.words:
             transcripts = self._with_words(encoded, tasks, tokenizers, transcripts)
         return transcripts
@@ -168,8 +168,8 @@ class Model:
         encoded: ctranslate2.StorageView,
         tasks: Sequence[Task],
         tokenizers: Sequence[Tokenizer],
-        transcripts: Sequence[Transcript],
-    ) -> list[Transcript]:
+        transcripts: Sequence[Transcription],
+    ) -> list[Transcription]:
         """The same with a time for every word, from where the decoder looked when it said it."""
         from faster_whisper.transcribe import merge_punctuations
 
@@ -185,13 +185,13 @@ class Model:
         return timed
 
 
-def _nothing(task: Task) -> Transcript:
-    return Transcript("", 0.0, task.samples.size / SAMPLE_RATE, ())
+def _nothing(task: Task) -> Transcription:
+    return Transcription("", 0.0, task.samples.size / SAMPLE_RATE, ())
 
 
 def _segments(
     result: ctranslate2.models.WhisperGenerationResult, tokenizer: Tokenizer, task: Task
-) -> Iterator[Segment]:
+) -> Iterator[RecognisedSegment]:
     """Pieces between two timestamps, without those that were made up."""
     from faster_whisper.transcribe import get_compression_ratio
 
@@ -202,7 +202,7 @@ def _segments(
     duration = task.samples.size / SAMPLE_RATE
     for start, end, said in _pieces(tokens, tokenizer.timestamp_begin, tokenizer.eot, duration):
         text = tokenizer.decode(said)
-        segment = Segment(
+        segment = RecognisedSegment(
             start=start,
             end=min(max(start, end), duration),
             text=text,
@@ -233,7 +233,7 @@ def _pieces(
         yield start, duration, said
 
 
-def _timed(transcript: Transcript, words: Sequence[dict[str, Any]], duration: float) -> Transcript:
+def _timed(transcript: Transcription, words: Sequence[dict[str, Any]], duration: float) -> Transcription:
     """`transcript` with `words` given out to its segments, by the tokens that each has."""
     remaining = iter(word for word in words if word["word"])
     segments = []
@@ -244,7 +244,7 @@ def _timed(transcript: Transcript, words: Sequence[dict[str, Any]], duration: fl
             start, end = min(float(word["start"]), duration), min(float(word["end"]), duration)
             mine.append(Word(round(start, 2), round(end, 2), word["word"], round(float(word["probability"]), 3)))
         segments.append(
-            Segment(
+            RecognisedSegment(
                 start=segment.start,
                 end=segment.end,
                 text=segment.text,
@@ -256,7 +256,7 @@ def _timed(transcript: Transcript, words: Sequence[dict[str, Any]], duration: fl
                 tokens=segment.tokens,
             )
         )
-    return Transcript(transcript.language, transcript.language_probability, transcript.duration, tuple(segments))
+    return Transcription(transcript.language, transcript.language_probability, transcript.duration, tuple(segments))
 
 
 class Engine:
@@ -266,7 +266,7 @@ class Engine:
         self._device = device
         self._compute_type = compute_type
         self._threads = threads
-        self._loaded: dict[str, Model] = {}
+        self._loaded: dict[str, LoadedWhisper] = {}
         self._held: Counter[str] = Counter()
         self._active = ""
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="whisper")
@@ -274,7 +274,7 @@ class Engine:
         self.busy_seconds = 0.0
 
     @property
-    def active(self) -> Model | None:
+    def active(self) -> LoadedWhisper | None:
         """The model that serves who names none."""
         return self._loaded.get(self._active)
 
@@ -283,10 +283,10 @@ class Engine:
         """Names of what is in memory, the active one first."""
         return tuple(sorted(self._loaded, key=lambda name: name != self._active))
 
-    def get(self, name: str) -> Model | None:
+    def get(self, name: str) -> LoadedWhisper | None:
         return self._loaded.get(name) if name else self.active
 
-    async def load(self, name: str) -> Model:
+    async def load(self, name: str) -> LoadedWhisper:
         """Have the model `name` in memory, tried out. Conversations go on meanwhile.
 
         Raises BadConfiguration when it is not on this machine or cannot be used, Unavailable when it takes for ever.
@@ -320,7 +320,7 @@ class Engine:
         finally:
             self._held[name] -= 1
 
-    async def decode(self, model: Model, tasks: Sequence[Task]) -> list[Transcript]:
+    async def decode(self, model: LoadedWhisper, tasks: Sequence[Task]) -> list[Transcription]:
         """Run `tasks`, which are of one kin, in the model thread."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._timed_decode, model, tasks)
 
@@ -328,14 +328,14 @@ class Engine:
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._loader.shutdown(wait=False, cancel_futures=True)
 
-    def _timed_decode(self, model: Model, tasks: Sequence[Task]) -> list[Transcript]:
+    def _timed_decode(self, model: LoadedWhisper, tasks: Sequence[Task]) -> list[Transcription]:
         began = time.perf_counter()
         try:
             return model.decode(tasks)
         finally:
             self.busy_seconds += time.perf_counter() - began
 
-    def _load(self, name: str) -> Model:
+    def _load(self, name: str) -> LoadedWhisper:
         from faster_whisper import WhisperModel
 
         folder = require_model(name)
@@ -347,7 +347,7 @@ class Engine:
                 cpu_threads=self._threads,
                 local_files_only=True,
             )
-            model = Model(name, folder, str(whisper.model.device), str(whisper.model.compute_type), whisper)
+            model = LoadedWhisper(name, folder, str(whisper.model.device), str(whisper.model.compute_type), whisper)
             noise = np.random.default_rng(0).normal(0, 0.01, int(WARM_UP_SECONDS * SAMPLE_RATE)).astype(np.float32)
             model.decode([Task(noise, Window(10.0), language="en", words=True)])
         except Exception as error:  # a damaged tokenizer.json comes as nothing more definite

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from agent_runtime.speech.languages import language_code
-from agent_runtime.speech.upload import Form
+from agent_runtime.speech.upload import UploadForm
 from agent_runtime.speech.whole_file import Wish
 from molts.errors import BadInput
 
@@ -29,13 +29,13 @@ class TranscriptionRequest:
     wish: Wish
 
 
-def require_text(form: Form, name: str) -> str:
+def require_text(form: UploadForm, name: str) -> str:
     if value := form.text(name):
         return value
     raise BadInput(f"The field `{name}` is missing.", code="missing_required_parameter", attr=name)
 
 
-def read_request(form: Form) -> TranscriptionRequest:
+def read_request(form: UploadForm) -> TranscriptionRequest:
     """Check every field; the first that is wrong is named."""
     if form.file is None:
         raise BadInput("The field `file` is missing: send the audio in it, as a file.", attr="file")
@@ -63,19 +63,19 @@ def read_request(form: Form) -> TranscriptionRequest:
     )
 
 
-def read_choice(form: Form, name: str, choices: tuple[str, ...], *, default: str) -> str:
+def read_choice(form: UploadForm, name: str, choices: tuple[str, ...], *, default: str) -> str:
     value = form.text(name, default)
     if value not in choices:
         raise BadInput(f"{name} is one of {', '.join(choices)}, not `{value[:50]}`.", attr=name)
     return value
 
 
-def read_flag(form: Form, name: str) -> bool:
+def read_flag(form: UploadForm, name: str) -> bool:
     value = read_choice(form, name, ("true", "false", "True", "False", "1", "0"), default="false")
     return value in ("true", "True", "1")
 
 
-def read_granularities(form: Form, response_format: str) -> set[str]:
+def read_granularities(form: UploadForm, response_format: str) -> set[str]:
     granularities = set(form.list("timestamp_granularities"))
     if unknown := granularities - set(GRANULARITIES):
         raise BadInput(
@@ -87,7 +87,7 @@ def read_granularities(form: Form, response_format: str) -> set[str]:
     return granularities or {"segment"}
 
 
-def read_language(form: Form) -> str | None:
+def read_language(form: UploadForm) -> str | None:
     given = form.text("language")
     if not given or given == "auto":
         return None
@@ -96,14 +96,14 @@ def read_language(form: Form) -> str | None:
     raise BadInput(f"Whisper does not know the language `{given[:50]}`; send a code such as en.", attr="language")
 
 
-def read_limited(form: Form, name: str) -> str:
+def read_limited(form: UploadForm, name: str) -> str:
     value = form.text(name)
     if len(value) > MAX_PROMPT:
         raise BadInput(f"{name} has more than {MAX_PROMPT} characters.", attr=name)
     return value
 
 
-def read_temperature(form: Form) -> float:
+def read_temperature(form: UploadForm) -> float:
     try:
         value = float(form.text("temperature", "0"))
     except ValueError:

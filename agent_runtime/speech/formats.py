@@ -8,15 +8,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from agent_runtime.speech.languages import WRITTEN_WITHOUT_SPACES, language_name
-from agent_runtime.speech.transcript import Segment, Transcript
-from sessions.captions import Utterance, break_up
+from agent_runtime.speech.transcript import RecognisedSegment, Transcription
+from sessions.captions import Cue, break_up
 
 
-def plain_text(transcript: Transcript) -> str:
+def plain_text(transcript: Transcription) -> str:
     return "".join(text_pieces(transcript.segments, transcript.language)).strip()
 
 
-def text_pieces(segments: Iterable[Segment], language: str) -> Iterable[str]:
+def text_pieces(segments: Iterable[RecognisedSegment], language: str) -> Iterable[str]:
     """The text of each segment, with a space before it where the language writes one."""
     space = "" if language in WRITTEN_WITHOUT_SPACES else " "
     for segment in segments:
@@ -24,11 +24,11 @@ def text_pieces(segments: Iterable[Segment], language: str) -> Iterable[str]:
             yield space + text
 
 
-def as_json(transcript: Transcript) -> dict[str, Any]:
+def as_json(transcript: Transcription) -> dict[str, Any]:
     return {"text": plain_text(transcript), "usage": usage(transcript)}
 
 
-def as_verbose_json(transcript: Transcript, *, segments: bool = True, words: bool = False) -> dict[str, Any]:
+def as_verbose_json(transcript: Transcription, *, segments: bool = True, words: bool = False) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "task": "transcribe",
         "language": language_name(transcript.language),
@@ -47,7 +47,7 @@ def as_verbose_json(transcript: Transcript, *, segments: bool = True, words: boo
     return answer
 
 
-def _segment(index: int, segment: Segment) -> dict[str, Any]:
+def _segment(index: int, segment: RecognisedSegment) -> dict[str, Any]:
     return {
         "id": index,
         "seek": round(segment.start * 100),
@@ -62,15 +62,15 @@ def _segment(index: int, segment: Segment) -> dict[str, Any]:
     }
 
 
-def usage(transcript: Transcript) -> dict[str, Any]:
+def usage(transcript: Transcription) -> dict[str, Any]:
     return {"type": "duration", "seconds": math.ceil(transcript.duration)}
 
 
-def as_text(transcript: Transcript) -> str:
+def as_text(transcript: Transcription) -> str:
     return plain_text(transcript) + "\n"
 
 
-def as_srt(transcript: Transcript) -> str:
+def as_srt(transcript: Transcription) -> str:
     cues = (
         f"{number}\n{clock(cue.start_ms / 1000, ',')} --> {clock(cue.end_ms / 1000, ',')}\n{_one_line(cue.text)}\n"
         for number, cue in enumerate(_cues(transcript), start=1)
@@ -78,7 +78,7 @@ def as_srt(transcript: Transcript) -> str:
     return "\n".join(cues)
 
 
-def as_vtt(transcript: Transcript) -> str:
+def as_vtt(transcript: Transcription) -> str:
     cues = (
         f"{clock(cue.start_ms / 1000, '.')} --> {clock(cue.end_ms / 1000, '.')}\n{_vtt_text(cue.text)}\n"
         for cue in _cues(transcript)
@@ -86,16 +86,16 @@ def as_vtt(transcript: Transcript) -> str:
     return "\n".join(["WEBVTT\n", *cues])
 
 
-def _cues(transcript: Transcript) -> Iterable[Utterance]:
+def _cues(transcript: Transcription) -> Iterable[Cue]:
     for segment in _spoken(transcript):
-        yield from break_up(Utterance(segment.text, round(max(segment.start, 0.0) * 1000), round(_end(segment) * 1000)))
+        yield from break_up(Cue(segment.text, round(max(segment.start, 0.0) * 1000), round(_end(segment) * 1000)))
 
 
-def _spoken(transcript: Transcript) -> list[Segment]:
+def _spoken(transcript: Transcription) -> list[RecognisedSegment]:
     return [segment for segment in transcript.segments if segment.text.strip()]
 
 
-def _end(segment: Segment) -> float:
+def _end(segment: RecognisedSegment) -> float:
     return max(segment.end, segment.start + 0.001)  # players drop a cue that takes no time
 
 

@@ -26,17 +26,17 @@ from agent_runtime.speech.decode_audio import decode_audio
 from agent_runtime.speech.form_fields import TranscriptionRequest, read_request, require_text
 from agent_runtime.speech.gate import speech_spans
 from agent_runtime.speech.pieces import FindSpeech
-from agent_runtime.speech.transcript import Recogniser, Transcript, public_name
+from agent_runtime.speech.transcript import Recogniser, Transcription, public_name
 from agent_runtime.speech.upload import receive_form
 from agent_runtime.speech.whole_file import Recording, join
-from molts.errors import BadInput, Busy, MoltsError, NotAllowed, NotFound, Unavailable
+from molts.errors import Busy, MoltsError, NotAllowed, NotFound, Unavailable, WrongMethod
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 ALIAS = "whisper-1"
 """What OpenAI calls its own Whisper: programs that name it get what is loaded here."""
@@ -58,13 +58,8 @@ class UnknownModel(NotFound):
     code = "model_not_found"
 
 
-class WrongMethod(BadInput):
-    code = "method_not_allowed"
-    http_status = 405
-
-
 @dataclass(frozen=True)
-class Limits:
+class UploadLimits:
     """What one request, and all together, may cost."""
 
     max_bytes: int = 512_000_000
@@ -74,7 +69,7 @@ class Limits:
     upload_total_seconds: float = 1800.0
 
     @classmethod
-    def from_settings(cls) -> Limits:
+    def from_settings(cls) -> UploadLimits:
         from django.conf import settings
 
         return cls(
@@ -97,13 +92,13 @@ class SpeechAPI:
         *,
         secret: str = "",
         aliases: Sequence[str] = (),
-        limits: Limits | None = None,
+        limits: UploadLimits | None = None,
         find_speech: FindSpeech = speech_spans,
     ) -> None:
         self._recogniser = recogniser
         self._secret = secret
         self._aliases = [*map(public_name, aliases), ALIAS]
-        self._limits = limits or Limits()
+        self._limits = limits or UploadLimits()
         self._find_speech = find_speech
         self._running = 0
         self.upload_folder: Path | None = None
@@ -211,7 +206,7 @@ def model_object(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "molts"}
 
 
-def answer(asked: TranscriptionRequest, transcript: Transcript) -> Response:
+def answer(asked: TranscriptionRequest, transcript: Transcription) -> Response:
     match asked.response_format:
         case "json":
             return JSONResponse(formats.as_json(transcript))
@@ -226,11 +221,11 @@ def answer(asked: TranscriptionRequest, transcript: Transcript) -> Response:
             return Response(formats.as_vtt(transcript), media_type="text/vtt")
 
 
-async def collect(transcripts: AsyncIterator[Transcript]) -> list[Transcript]:
+async def collect(transcripts: AsyncIterator[Transcription]) -> list[Transcription]:
     return [transcript async for transcript in transcripts]
 
 
-async def events(first: Transcript | None, rest: AsyncIterator[Transcript]) -> AsyncGenerator[bytes, None]:
+async def events(first: Transcription | None, rest: AsyncIterator[Transcription]) -> AsyncGenerator[bytes, None]:
     """A delta for each segment as it is recognised, then the whole text."""
     text = ""
     try:
@@ -244,7 +239,7 @@ async def events(first: Transcript | None, rest: AsyncIterator[Transcript]) -> A
         yield formats.event(error_answer(error))
 
 
-async def chain(first: Transcript | None, rest: AsyncIterator[Transcript]) -> AsyncGenerator[Transcript, None]:
+async def chain(first: Transcription | None, rest: AsyncIterator[Transcription]) -> AsyncGenerator[Transcription, None]:
     if first is not None:
         yield first
     async for transcript in rest:
@@ -266,7 +261,7 @@ class EventStream(StreamingResponse):
             await unless_gone(receive, self.stream_response(send))
 
 
-async def unless_gone(receive: Receive, work: Awaitable[Result]) -> Result:
+async def unless_gone(receive: Receive, work: Awaitable[T]) -> T:
     """Do the work; when the client hangs up meanwhile, end it and raise ClientDisconnect."""
     working = asyncio.ensure_future(work)
     watching = asyncio.create_task(_until_gone(receive))

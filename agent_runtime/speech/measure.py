@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent_runtime.speech.decode_audio import Hole, decode_audio
 from agent_runtime.speech.pieces import cut_at_pauses
-from agent_runtime.speech.transcript import MAX_PIECE_SECONDS, SAMPLE_RATE, Transcript
+from agent_runtime.speech.transcript import MAX_PIECE_SECONDS, SAMPLE_RATE, Transcription
 from molts.errors import BadInput, MoltsError
 from molts.percentiles import percentile
 
@@ -31,7 +31,7 @@ SOUND_FILES = frozenset({".wav", ".mp3", ".ogg", ".opus", ".flac", ".m4a", ".mp4
 MAX_SECONDS = 2 * 3600.0
 FIRST_PARTIAL_SECONDS = 0.8
 
-Decode = Callable[["Samples", float], Transcript]
+Decode = Callable[["Samples", float], Transcription]
 """Hears at most 30 s with an encoder window of at least so many seconds."""
 
 
@@ -53,13 +53,13 @@ COMPARED = (Windows(FULL, FULL), DEFAULT, Windows(10.0, 10.0), Windows(5.0, 5.0)
 
 
 @dataclass(frozen=True)
-class Recording:
+class SpokenSample:
     path: Path
     said: str
 
 
 @dataclass
-class Result:
+class WindowResult:
     """Sums for one setting. Seconds of sound and of work."""
 
     windows: Windows
@@ -107,12 +107,12 @@ class Result:
         }
 
 
-def find_recordings(folder: Path, *, limit: int = 0) -> list[Recording]:
+def find_recordings(folder: Path, *, limit: int = 0) -> list[SpokenSample]:
     """Sound files of the folder that have a text beside them. Raises BadInput, saying what is missing."""
     if not folder.is_dir():
         raise BadInput(f"{folder} is not a folder.")
     sounds = sorted(path for path in folder.iterdir() if path.suffix.lower() in SOUND_FILES)
-    recordings = [Recording(path, read_text(path.with_suffix(".txt"))) for path in sounds if _has_text(path)]
+    recordings = [SpokenSample(path, read_text(path.with_suffix(".txt"))) for path in sounds if _has_text(path)]
     if not recordings:
         raise BadInput(
             f"{folder} holds {len(sounds)} sound files, none with its text: "
@@ -132,15 +132,15 @@ def read_text(path: Path) -> str:
 
 
 async def measure(
-    recordings: Sequence[Recording],
+    recordings: Sequence[SpokenSample],
     decode: Decode,
     compared: Sequence[Windows] = COMPARED,
     *,
     partial_seconds: float = 0.3,
     tell: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Result]:
+) -> list[WindowResult]:
     """Hear every recording with every setting. `tell(done, total)` after each recording."""
-    results = [Result(windows) for windows in compared]
+    results = [WindowResult(windows) for windows in compared]
     for done, recording in enumerate(recordings, start=1):
         pieces, seconds = await load(recording.path)
         for result in results:  # setting after setting on the same sound: a change of the machine's load hits all
@@ -167,8 +167,8 @@ async def load(path: Path) -> tuple[list[Samples], float]:
 
 
 def hear(
-    result: Result,
-    recording: Recording,
+    result: WindowResult,
+    recording: SpokenSample,
     pieces: Iterable[Samples],
     seconds: float,
     decode: Decode,
@@ -229,7 +229,7 @@ def edit_distance(expected: Sequence[str], heard: Sequence[str]) -> int:
     return row[-1]
 
 
-def as_table(results: Sequence[Result]) -> str:
+def as_table(results: Sequence[WindowResult]) -> str:
     """For people. The default setting is marked."""
     head = ("setting", "word errors", "work a second, file", "live", "lag p50", "lag p95")
     rows = [

@@ -17,14 +17,14 @@ from molts.errors import BadConfiguration
 
 
 @dataclass(frozen=True)
-class Places:
+class ListeningPlaces:
     """Where to listen: sockets of this machine, and addresses of the network."""
 
     sockets: tuple[Path, ...] = ()
     addresses: tuple[tuple[str, int], ...] = ()
 
     @classmethod
-    def parse(cls, words: Sequence[str]) -> Places:
+    def parse(cls, words: Sequence[str]) -> ListeningPlaces:
         """From `unix:///path` and `host:port`. Raises BadConfiguration."""
         sockets, addresses = [], []
         for word in words:
@@ -46,7 +46,7 @@ class Places:
         return any(not _is_loopback(host) for host, _ in self.addresses)
 
 
-def open_sockets(places: Places) -> list[socket.socket]:
+def open_sockets(places: ListeningPlaces) -> list[socket.socket]:
     """Raises OSError, naming the place."""
     opened: list[socket.socket] = []
     for path in places.sockets:

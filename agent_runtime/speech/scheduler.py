@@ -17,8 +17,8 @@ from enum import IntEnum
 from functools import partial
 from typing import TYPE_CHECKING
 
-from agent_runtime.speech.engine import Engine, Model, Task
-from agent_runtime.speech.transcript import Transcript
+from agent_runtime.speech.engine import Engine, LoadedWhisper, Task
+from agent_runtime.speech.transcript import Transcription
 from molts.errors import Busy, MoltsError, Unavailable
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ TOGETHER_ON_CPU = {Rank.FINAL: 4, Rank.EARLY: 4, Rank.PARTIAL: 2, Rank.FILE: 1}
 
 
 @dataclass(eq=False)
-class Request:
+class DecodeRequest:
     """A wish for a decode. `take` gives the audio when its turn has come; None: no longer wanted."""
 
     rank: Rank
@@ -75,7 +75,7 @@ class Decoded:
     """What came of a request, and its share of the model's time."""
 
     task: Task
-    transcript: Transcript
+    transcript: Transcription
     model: str
     seconds: float
 
@@ -105,7 +105,7 @@ class Scheduler:
         self._files_at_most = files_at_most
         self.figures = Figures()
         self._rescue = rescue
-        self._waiting: list[Request] = []
+        self._waiting: list[DecodeRequest] = []
         self._numbers = itertools.count()
         self._work = asyncio.Event()
         self._seconds: dict[Rank, float] = dict.fromkeys(Rank, 0.1)
@@ -119,19 +119,19 @@ class Scheduler:
     def waiting(self) -> int:
         return len(self._waiting)
 
-    def ask(self, rank: Rank, take: Callable[[], Task | None], *, model: str = "") -> Request:
+    def ask(self, rank: Rank, take: Callable[[], Task | None], *, model: str = "") -> DecodeRequest:
         """Queue a request. Its `result` is a Decoded, or None when `take` had nothing any more.
 
         Raises Busy when it would have to wait too long.
         """
         self._make_room(rank)
-        request = Request(rank, take, model, next(self._numbers))
+        request = DecodeRequest(rank, take, model, next(self._numbers))
         request.result.add_done_callback(lambda _: self._forget(request))
         self._waiting.append(request)
         self._work.set()
         return request
 
-    def promote(self, request: Request, rank: Rank) -> None:
+    def promote(self, request: DecodeRequest, rank: Rank) -> None:
         """Serve a waiting request as if it had been asked with `rank`."""
         request.rank = rank
 
@@ -144,7 +144,7 @@ class Scheduler:
         hotwords: str = "",
         words: bool = False,
         temperature: float = 0.0,
-    ) -> Transcript:
+    ) -> Transcription:
         """Hear a piece of a file: see `Recogniser`."""
         task = Task(
             samples,
@@ -183,16 +183,16 @@ class Scheduler:
             self.figures.refused += 1
             raise Busy("Speech recognition has more to do than it can. Try again in a moment.")
 
-    def _forget(self, request: Request) -> None:
+    def _forget(self, request: DecodeRequest) -> None:
         if request in self._waiting:
             self.figures.dropped += 1
             self._waiting.remove(request)
 
-    def _choose(self) -> list[tuple[Request, Task]]:
+    def _choose(self) -> list[tuple[DecodeRequest, Task]]:
         """The next requests that go through the model together, with their audio."""
         now = time.monotonic()
-        chosen: list[tuple[Request, Task]] = []
-        by_importance = partial(Request.importance, now=now, file_served_at=self._file_served_at)
+        chosen: list[tuple[DecodeRequest, Task]] = []
+        by_importance = partial(DecodeRequest.importance, now=now, file_served_at=self._file_served_at)
         for request in sorted(self._waiting, key=by_importance):
             if chosen and not self._fits(chosen[0][0], request, len(chosen)):
                 continue
@@ -206,14 +206,14 @@ class Scheduler:
             self._waiting.remove(request)
         return chosen
 
-    def _fits(self, first: Request, other: Request, count: int) -> bool:
+    def _fits(self, first: DecodeRequest, other: DecodeRequest, count: int) -> bool:
         """Whether `other` may go with `first`: whoever waits for a final shall not wait for others' partials."""
         model, urgent = self.engine.get(first.model), first.rank <= Rank.EARLY
         on_cpu = model is None or model.device == "cpu"
         room = TOGETHER_ON_CPU[first.rank] if on_cpu else TOGETHER_ON_GPU
         return count < room and other.model == first.model and (not on_cpu or urgent == (other.rank <= Rank.EARLY))
 
-    async def _serve(self, chosen: list[tuple[Request, Task]]) -> None:
+    async def _serve(self, chosen: list[tuple[DecodeRequest, Task]]) -> None:
         requests, tasks = [request for request, _ in chosen], [task for _, task in chosen]
         began = time.perf_counter()
         try:
@@ -233,7 +233,7 @@ class Scheduler:
                 if not request.result.done():
                     request.result.set_result(Decoded(task, transcript, model.name, seconds))
 
-    async def _decode(self, name: str, tasks: list[Task]) -> tuple[Model, list[Transcript]]:
+    async def _decode(self, name: str, tasks: list[Task]) -> tuple[LoadedWhisper, list[Transcription]]:
         """The words of `tasks` by the model `name`; without a name by ever smaller ones while memory is short."""
         while True:
             model = self._model(name)
@@ -248,13 +248,13 @@ class Scheduler:
                 if name or not _is_out_of_memory(error) or self._rescue is None or not await self._rescue():
                     raise
 
-    def _model(self, name: str) -> Model:
+    def _model(self, name: str) -> LoadedWhisper:
         model = self.engine.get(name)
         if model is None:
             raise Unavailable(f"Whisper model {name} is not loaded." if name else "No Whisper model is loaded yet.")
         return model
 
-    def _note(self, requests: list[Request], seconds: float) -> None:
+    def _note(self, requests: list[DecodeRequest], seconds: float) -> None:
         self.figures.calls += 1
         if any(request.rank is Rank.FILE for request in requests):
             self._file_served_at = time.monotonic()
@@ -273,7 +273,7 @@ def _is_broken_device(error: RuntimeError) -> bool:
     return str(error).startswith("CUDA failed") and not _is_out_of_memory(error)
 
 
-def _fail(requests: list[Request], error: MoltsError) -> None:
+def _fail(requests: list[DecodeRequest], error: MoltsError) -> None:
     for request in requests:
         if not request.result.done():
             request.result.set_exception(error)

@@ -20,13 +20,13 @@ from starlette.routing import Route, Router, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from agent_runtime.speech.connections import HEAD_BYTES, BoundedHTTP
-from agent_runtime.speech.engine import Engine, Model
-from agent_runtime.speech.http_api import Limits, SpeechAPI
+from agent_runtime.speech.engine import Engine, LoadedWhisper
+from agent_runtime.speech.http_api import SpeechAPI, UploadLimits
 from agent_runtime.speech.ladder import Ladder, LadderPolicy, LadderSettings, Processor, read_gpu
-from agent_runtime.speech.places import Places, open_sockets
+from agent_runtime.speech.places import ListeningPlaces, open_sockets
 from agent_runtime.speech.scheduler import Scheduler
 from agent_runtime.speech.scratch import scratch_folder
-from agent_runtime.speech.stream import Pace, Stream, StreamFigures
+from agent_runtime.speech.stream import DecodingPace, RecognitionStream, StreamFigures
 from agent_runtime.speech.transcript import public_name
 from agent_runtime.speech.whole_file import AT_ONCE
 from molts.errors import BadConfiguration, MoltsError
@@ -40,10 +40,10 @@ from projects.providers.faster_whisper.protocol import (
     Message,
     Open,
     Pause,
-    ProtocolError,
     Ready,
     Refused,
-    Start,
+    SpeechProtocolError,
+    UtteranceStart,
     pack,
     read_client,
 )
@@ -67,10 +67,10 @@ class SpeechServer:
 
     engine: Engine
     model: str
-    pace: Pace
+    pace: DecodingPace
     secret: str = ""
     ladder_settings: LadderSettings = field(default_factory=LadderSettings)
-    limits: Limits = field(default_factory=Limits)
+    limits: UploadLimits = field(default_factory=UploadLimits)
     figures: StreamFigures = field(default_factory=StreamFigures)
 
     def __post_init__(self) -> None:
@@ -90,7 +90,7 @@ class SpeechServer:
         self._started = time.monotonic()
 
     # -- running -------------------------------------------------------------------------------------------------------
-    async def run(self, places: Places) -> None:
+    async def run(self, places: ListeningPlaces) -> None:
         """Until SIGINT or SIGTERM. Raises BadConfiguration when it cannot listen there, OSError when it may not,
         DeviceFailedError when only a new process helps."""
         if places.beyond_this_machine and not self.secret:
@@ -167,7 +167,7 @@ class SpeechServer:
         what = "could not be loaded" if policy.home in policy.here else "is not here yet"
         return f"{public_name(policy.home)} {what}"
 
-    async def _first_model(self, policy: LadderPolicy) -> Model | None:
+    async def _first_model(self, policy: LadderPolicy) -> LoadedWhisper | None:
         """The chosen model, or the largest smaller one that is here and fits into memory."""
         for name in policy.here:
             try:
@@ -263,7 +263,7 @@ class SpeechServer:
 
     async def _hear(self, opening: Open, socket: WebSocket) -> None:
         outgoing: asyncio.Queue[Message] = asyncio.Queue(WAITING_MESSAGES)
-        stream = Stream(
+        stream = RecognitionStream(
             opening=opening,
             scheduler=self.scheduler,
             pace=self.pace,
@@ -273,7 +273,7 @@ class SpeechServer:
         writer = asyncio.create_task(_write(outgoing, socket))
         try:
             await _listen(stream, socket)
-        except ProtocolError as error:
+        except SpeechProtocolError as error:
             await socket.close(BAD, str(error)[:100])
         finally:
             stream.close()
@@ -339,7 +339,7 @@ async def _read_opening(socket: WebSocket) -> Open | Refused | None:
             if event["type"] != "websocket.receive":
                 return None
             opening = read_client(event.get("text") or "")
-    except (TimeoutError, ProtocolError) as error:
+    except (TimeoutError, SpeechProtocolError) as error:
         return Refused(code="bad", detail=str(error) or "nothing came")
     if not isinstance(opening, Open):
         return Refused(code="bad", detail="the first message must be `open`")
@@ -348,16 +348,16 @@ async def _read_opening(socket: WebSocket) -> Open | Refused | None:
     return opening
 
 
-async def _listen(stream: Stream, socket: WebSocket) -> None:
+async def _listen(stream: RecognitionStream, socket: WebSocket) -> None:
     """Until the client hangs up. Raises ProtocolError."""
     while (event := await socket.receive())["type"] == "websocket.receive":
         if (sound := event.get("bytes")) is not None:
             if len(sound) % 2:
-                raise ProtocolError("half a sample")
+                raise SpeechProtocolError("half a sample")
             stream.hear(sound)
             continue
         match read_client(event.get("text") or ""):
-            case Start(utterance=number, silence=silence):
+            case UtteranceStart(utterance=number, silence=silence):
                 stream.start(number, silence)
             case Pause(utterance=number):
                 stream.pause(number)
@@ -366,7 +366,7 @@ async def _listen(stream: Stream, socket: WebSocket) -> None:
             case Cancel(utterance=number):
                 stream.cancel(number)
             case Open():
-                raise ProtocolError("`open` comes once")
+                raise SpeechProtocolError("`open` comes once")
 
 
 def _put(outgoing: asyncio.Queue[Message], message: Message) -> None:

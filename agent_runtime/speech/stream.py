@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from agent_runtime.speech.agreement import Agreement, joined, units
 from agent_runtime.speech.engine import Task, Window
-from agent_runtime.speech.scheduler import Decoded, Rank, Request, Scheduler
-from agent_runtime.speech.transcript import MAX_PIECE_SECONDS, SAMPLE_RATE, Transcript
+from agent_runtime.speech.scheduler import Decoded, DecodeRequest, Rank, Scheduler
+from agent_runtime.speech.transcript import MAX_PIECE_SECONDS, SAMPLE_RATE, Transcription
 from molts.errors import Busy, MoltsError
 from projects.providers.faster_whisper.credibility import Gates
 from projects.providers.faster_whisper.protocol import (
@@ -41,7 +41,7 @@ FIRST_SECONDS = 0.8  # half a second of it is what came before the voice
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class DecodingPace:
     """How often partials are decoded, and what the encoder looks at. Floors are seconds; None: by the device."""
 
     seconds: float = 0.3
@@ -69,7 +69,7 @@ class StreamFigures:
     final_lags: deque[float] = field(default_factory=lambda: deque(maxlen=1000))
 
 
-class Stream:
+class RecognitionStream:
     """Hears what one client sends. Messages for it go to `send`."""
 
     def __init__(
@@ -77,7 +77,7 @@ class Stream:
         *,
         opening: Open,
         scheduler: Scheduler,
-        pace: Pace,
+        pace: DecodingPace,
         figures: StreamFigures,
         send: Callable[[Message], None],
     ) -> None:
@@ -86,13 +86,13 @@ class Stream:
         self.pace = pace
         self.figures = figures
         self.send = send
-        self._current: Utterance | None = None
+        self._current: HeardUtterance | None = None
         self._ending: dict[asyncio.Task[None], int] = {}  # with the number of its utterance
 
     def start(self, number: int, silence: float) -> None:
         self.figures.silence_seconds += silence
         self._drop_current()
-        self._current = Utterance(number, self)
+        self._current = HeardUtterance(number, self)
 
     def hear(self, sound: bytes) -> None:
         if self._current is not None:
@@ -124,7 +124,7 @@ class Stream:
         for ending in self._ending:
             ending.cancel()
 
-    def _known(self, number: int) -> Utterance | None:
+    def _known(self, number: int) -> HeardUtterance | None:
         return self._current if self._current is not None and self._current.number == number else None
 
     def _drop_current(self) -> None:
@@ -134,7 +134,7 @@ class Stream:
 
 
 @dataclass
-class Part:
+class UtterancePart:
     """A stretch of an utterance that is decoded as one, and what is known of its words."""
 
     begins: int  # samples from the start of the utterance
@@ -150,18 +150,18 @@ class Part:
         return "".join(self.agreement.agreed)
 
 
-class Utterance:
+class HeardUtterance:
     """The sound of one utterance so far, and what is known of its words."""
 
-    def __init__(self, number: int, stream: Stream) -> None:
+    def __init__(self, number: int, stream: RecognitionStream) -> None:
         self.number = number
         self._stream = stream
         self._scheduler, self._pace, self._figures = stream.scheduler, stream.pace, stream.figures
         self._sound = bytearray()
-        self._parts: list[Part] = []  # those that are full
-        self._part = Part(0)
-        self._partial: Request | None = None
-        self._early: tuple[int, Request] | None = None
+        self._parts: list[UtterancePart] = []  # those that are full
+        self._part = UtterancePart(0)
+        self._partial: DecodeRequest | None = None
+        self._early: tuple[int, DecodeRequest] | None = None
         self._next_partial_at = FIRST_SECONDS
         self._told = ""
 
@@ -228,10 +228,10 @@ class Utterance:
                 part.final.cancel()
 
     # -- asking for decodes --------------------------------------------------------------------------------------------
-    def _ask(self, rank: Rank) -> Request:
+    def _ask(self, rank: Rank) -> DecodeRequest:
         return self._scheduler.ask(rank, lambda: self._task(rank), model=self._stream.opening.model)
 
-    def _last_request(self) -> Request:
+    def _last_request(self) -> DecodeRequest:
         """The final decode of the last part: the early one, when nothing was said since."""
         if self._early is None or self._early[0] != self.samples:
             return self._ask(Rank.FINAL)
@@ -269,7 +269,7 @@ class Utterance:
         self._drop_partial()
         self._drop_early()
         self._parts.append(self._part)
-        self._part = Part(place)
+        self._part = UtterancePart(place)
 
     def _ask_partial(self) -> None:
         try:
@@ -280,7 +280,7 @@ class Utterance:
         part = self._part
         self._partial.result.add_done_callback(lambda result: self._take_partial(result, part))
 
-    def _take_partial(self, result: asyncio.Future[Decoded | None], part: Part) -> None:
+    def _take_partial(self, result: asyncio.Future[Decoded | None], part: UtterancePart) -> None:
         self._partial = None
         decoded = None if result.cancelled() or result.exception() else result.result()
         if decoded is None or part is not self._part:
@@ -307,7 +307,7 @@ class Utterance:
             self._early = None
 
     # -- the final words -----------------------------------------------------------------------------------------------
-    def _final(self, heard: list[tuple[float, Transcript]]) -> Final:
+    def _final(self, heard: list[tuple[float, Transcription]]) -> Final:
         segments = [(offset, segment) for offset, transcript in heard for segment in transcript.segments]
         revised = 0
         for part, (_, transcript) in zip(self._parts, heard, strict=True):
@@ -334,7 +334,7 @@ class Utterance:
         )
 
 
-async def _transcript(part: Part) -> Transcript:
+async def _transcript(part: UtterancePart) -> Transcription:
     decoded = await part.final if part.final is not None else None
     assert decoded is not None
     return decoded.transcript

@@ -30,7 +30,7 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class RecognisedSegment:
     """A stretch of speech that was decoded as one. `words` is empty unless words were asked for."""
 
     start: float
@@ -45,13 +45,13 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Transcript:
+class Transcription:
     """What was said in `duration` seconds of audio. `language` is Whisper's code, "" when nothing was heard."""
 
     language: str
     language_probability: float
     duration: float
-    segments: tuple[Segment, ...]
+    segments: tuple[RecognisedSegment, ...]
 
     @property
     def text(self) -> str:
@@ -75,7 +75,7 @@ class Recogniser(Protocol):
         hotwords: str = "",
         words: bool = False,
         temperature: float = 0.0,
-    ) -> Transcript:
+    ) -> Transcription:
         """Hear at most MAX_PIECE_SECONDS of audio. `language` None: find out which it is.
 
         Shares the model with the live conversations and waits behind them. Cancelling the call gives its place up.

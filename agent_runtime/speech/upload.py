@@ -34,19 +34,19 @@ TEXT_BYTES_AT_MOST = 1_000_000  # of all text fields together
 FORM_WANTED = "Send the audio as multipart/form-data with the fields `file` and `model`."
 
 
-class TooLarge(BadInput):
+class UploadTooLarge(BadInput):
     code = "file_too_large"
     http_status = 413
 
 
-class TooSlow(MoltsError):
+class UploadTooSlow(MoltsError):
     code = "upload_timeout"
     http_status = 408
     retryable = True
 
 
 @dataclass(frozen=True)
-class Form:
+class UploadForm:
     """The fields of a form, as (name, value) in their order, and the file of its field `file`, if there was one."""
 
     fields: list[tuple[str, str]]
@@ -67,7 +67,7 @@ class Form:
 @contextlib.asynccontextmanager
 async def receive_form(
     request: Request, *, max_bytes: int, stall_seconds: float, total_seconds: float, folder: Path | None = None
-) -> AsyncIterator[Form]:
+) -> AsyncIterator[UploadForm]:
     """The request's form; its file, written into `folder` (None: the system's), is gone at the end of the block.
 
     Raises TooLarge, TooSlow, BadInput or Unavailable, and ClientDisconnect when the client hangs up in the middle.
@@ -86,7 +86,7 @@ async def receive_form(
                         await loop.run_in_executor(own_thread, reader.feed, part)
                 await loop.run_in_executor(own_thread, reader.finish)
         except TimeoutError:
-            raise TooSlow(f"The upload took longer than {total_seconds:.0f} s.") from None
+            raise UploadTooSlow(f"The upload took longer than {total_seconds:.0f} s.") from None
         yield reader.form
     finally:
         closing = own_thread.submit(reader.close)  # behind a part that it may still be at
@@ -102,7 +102,7 @@ async def _body(request: Request, max_bytes: int, stall_seconds: float) -> Async
                 async with asyncio.timeout(stall_seconds):
                     part = await anext(stream, None)
             except TimeoutError:
-                raise TooSlow(f"Nothing came for {stall_seconds:.0f} s; the upload was given up.") from None
+                raise UploadTooSlow(f"Nothing came for {stall_seconds:.0f} s; the upload was given up.") from None
             if part is None:
                 return
             passed += len(part)
@@ -111,8 +111,10 @@ async def _body(request: Request, max_bytes: int, stall_seconds: float) -> Async
             yield part
 
 
-def _too_large(max_bytes: int) -> TooLarge:
-    return TooLarge(f"The upload is larger than {max_bytes / 1e6:.0f} MB. Send less, or compress it.", attr=FILE_FIELD)
+def _too_large(max_bytes: int) -> UploadTooLarge:
+    return UploadTooLarge(
+        f"The upload is larger than {max_bytes / 1e6:.0f} MB. Send less, or compress it.", attr=FILE_FIELD
+    )
 
 
 def _boundary(headers: Headers) -> bytes:
@@ -172,10 +174,10 @@ class _Reader:
             raise BadInput("The form cannot be read: it ends too early.")
 
     @property
-    def form(self) -> Form:
+    def form(self) -> UploadForm:
         if self._file is None:
-            return Form(self._fields, None, 0)
-        return Form(self._fields, Path(self._file.name), self._file.tell())
+            return UploadForm(self._fields, None, 0)
+        return UploadForm(self._fields, Path(self._file.name), self._file.tell())
 
     def close(self) -> None:
         """Removes the file."""

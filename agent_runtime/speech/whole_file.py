@@ -14,7 +14,7 @@ import numpy as np
 from agent_runtime.speech.decode_audio import Hole
 from agent_runtime.speech.gate import speech_spans
 from agent_runtime.speech.pieces import FindSpeech, Piece, cut_at_pauses
-from agent_runtime.speech.transcript import SAMPLE_RATE, Recogniser, Transcript
+from agent_runtime.speech.transcript import SAMPLE_RATE, Recogniser, Transcription
 from molts.errors import Busy, Unavailable
 
 if TYPE_CHECKING:
@@ -52,12 +52,14 @@ class Recording:
     def duration(self) -> float:
         return self._samples / SAMPLE_RATE
 
-    async def transcripts(self, chunks: AsyncIterator[NDArray[np.float32] | Hole]) -> AsyncGenerator[Transcript, None]:
+    async def transcripts(
+        self, chunks: AsyncIterator[NDArray[np.float32] | Hole]
+    ) -> AsyncGenerator[Transcription, None]:
         """Yield what was said, piece by piece, in order, times counted from the start of the recording.
 
         Unless the language is given, the first piece tells it: the next ones need not guess again.
         """
-        running: deque[asyncio.Task[Transcript]] = deque()
+        running: deque[asyncio.Task[Transcription]] = deque()
         try:
             async with contextlib.aclosing(
                 cut_at_pauses(self._counted(chunks), find_speech=self._find_speech)
@@ -83,12 +85,12 @@ class Recording:
     def _at_once(self) -> int:
         return AT_ONCE if self._wish.language else 1
 
-    def _learn_language(self, transcript: Transcript) -> Transcript:
+    def _learn_language(self, transcript: Transcription) -> Transcription:
         if self._wish.language is None and transcript.segments and transcript.language_probability > CERTAIN_LANGUAGE:
             self._wish = replace(self._wish, language=transcript.language)
         return transcript
 
-    async def _recognise(self, piece: Piece) -> Transcript:
+    async def _recognise(self, piece: Piece) -> Transcription:
         wish = self._wish
         try:
             async with asyncio.timeout(PIECE_SECONDS):
@@ -97,7 +99,7 @@ class Recording:
             raise Unavailable(f"The recogniser gave no answer in {PIECE_SECONDS:.0f} s. Try again later.") from None
         return shift(transcript, piece.start)
 
-    async def _when_free(self, piece: Piece, wish: Wish) -> Transcript:
+    async def _when_free(self, piece: Piece, wish: Wish) -> Transcription:
         """A recording is in no hurry: while the conversations need every place it asks again, for a while."""
         loop = asyncio.get_running_loop()
         give_up, pause = loop.time() + BUSY_SECONDS, 0.1
@@ -118,7 +120,7 @@ class Recording:
             pause = min(2 * pause, 2.0)
 
 
-def shift(transcript: Transcript, seconds: float) -> Transcript:
+def shift(transcript: Transcription, seconds: float) -> Transcription:
     """The same words, `seconds` later."""
     return replace(
         transcript,
@@ -136,10 +138,10 @@ def shift(transcript: Transcript, seconds: float) -> Transcript:
     )
 
 
-def join(transcripts: list[Transcript], *, duration: float, language: str = "") -> Transcript:
+def join(transcripts: list[Transcription], *, duration: float, language: str = "") -> Transcription:
     """One transcript of a recording's pieces. `language` is what was asked for, when nothing was heard."""
     heard = [transcript for transcript in transcripts if transcript.segments]
-    return Transcript(
+    return Transcription(
         language=heard[0].language if heard else language,
         language_probability=heard[0].language_probability if heard else 0.0,
         duration=duration,

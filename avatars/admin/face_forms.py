@@ -28,7 +28,7 @@ from avatars.faces import (
 )
 from avatars.media import clean_portrait
 from avatars.models import Avatar
-from avatars.portraits import USUAL_CHARACTER, character_clip_url, character_url
+from avatars.portraits import DEFAULT_CHARACTER, character_clip_url, character_url
 from molts.errors import BadInput
 from projects.providers.base import Kind, Options
 from projects.scoped_admin import ScopedForm
@@ -75,7 +75,7 @@ class CharacterField(forms.ChoiceField):
 
     def __init__(self) -> None:
         choices = [(key, info.label) for key, info in CHARACTERS.items()]
-        super().__init__(choices=choices, initial=USUAL_CHARACTER, required=False, label="Character")
+        super().__init__(choices=choices, initial=DEFAULT_CHARACTER, required=False, label="Character")
 
     @property
     def pictures(self) -> list[dict[str, str]]:

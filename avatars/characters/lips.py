@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from avatars.characters.look import MIDDLE, Look
 from avatars.engines.poses import Mouth
 
-Point = tuple[float, float]
+DrawnPoint = tuple[float, float]
 
 
-def between(one: Point, other: Point, share: float) -> Point:
+def between(one: DrawnPoint, other: DrawnPoint, share: float) -> DrawnPoint:
     return one[0] + (other[0] - one[0]) * share, one[1] + (other[1] - one[1]) * share
 
 
@@ -19,8 +19,8 @@ class Arch:
     """A symmetric curve over the middle of the face: its left end, and the points of the cubic curves from there to the
     middle (three each, the last one in the middle)."""
 
-    corner: Point
-    half: tuple[Point, ...]
+    corner: DrawnPoint
+    half: tuple[DrawnPoint, ...]
 
     @property
     def start(self) -> str:
@@ -47,11 +47,11 @@ class Arch:
         return f"L{self.corner[0]:.2f} {self.corner[1]:.2f}"
 
     @staticmethod
-    def _mirrored(points: tuple[Point, ...]) -> list[Point]:
+    def _mirrored(points: tuple[DrawnPoint, ...]) -> list[DrawnPoint]:
         return [(2 * MIDDLE - x, y) for x, y in points]
 
     @staticmethod
-    def _curve(points: list[Point]) -> str:
+    def _curve(points: list[DrawnPoint]) -> str:
         form = "C" + "%.2f %.2f " * 3
         return "".join(form % (*points[i], *points[i + 1], *points[i + 2]) for i in range(0, len(points), 3))
 

@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Pixels = NDArray[np.uint8]
+PixelArray = NDArray[np.uint8]
 """(height, width, 4), RGBA with the colours multiplied by alpha."""
 
 _lock = threading.Lock()
 _engine: Any = None
 
 
-def rasterise(svg: str, *, width: int, height: int, over: Pixels | None = None) -> Pixels:
+def rasterise(svg: str, *, width: int, height: int, over: PixelArray | None = None) -> PixelArray:
     """(height, width, 4), RGBA with the colours multiplied by alpha: the drawing stretched to the size, on nothing or
     `over` a picture of this shape.
 
@@ -56,12 +56,12 @@ def rasterise(svg: str, *, width: int, height: int, over: Pixels | None = None) 
     return np.ctypeslib.as_array(buffer).view(np.uint8).reshape(height, width, 4)
 
 
-def laid_over(behind: Pixels, front: Pixels) -> Pixels:
+def laid_over(behind: PixelArray, front: PixelArray) -> PixelArray:
     """`front` on top of `behind`."""
     rest = np.asarray(cv2.merge([255 - front[..., 3]] * 4), dtype=np.uint8)
     return np.asarray(cv2.add(masked(behind, rest), front), dtype=np.uint8)
 
 
-def masked(picture: Pixels, mask: Pixels) -> Pixels:
+def masked(picture: PixelArray, mask: PixelArray) -> PixelArray:
     """The picture where the mask, in all its channels, is 255; less of it where it is less."""
     return np.asarray(cv2.multiply(picture, mask, scale=1 / 255), dtype=np.uint8)

@@ -20,11 +20,11 @@ from typing import Concatenate, ParamSpec, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from avatars.characters.pixels import Pixels, laid_over, masked, rasterise
-from avatars.characters.svg import Drawing, Place, Points, View, used
+from avatars.characters.pixels import PixelArray, laid_over, masked, rasterise
+from avatars.characters.svg import Drawing, Place, Points, ViewBox, used
 from avatars.engines.poses import Eyes, Head, Mouth
 
-Box = tuple[int, int, int, int]
+PixelBox = tuple[int, int, int, int]
 """x, y, width and height of a part of a picture, in pixels."""
 
 SIDE = 512.0
@@ -189,7 +189,7 @@ class Character(ABC):
         return self.render_part(head, eyes, mouth, width=width, height=height, box=(0, 0, width, height))
 
     def render_part(
-        self, head: Head, eyes: Eyes, mouth: Mouth, *, width: int, height: int, box: Box
+        self, head: Head, eyes: Eyes, mouth: Mouth, *, width: int, height: int, box: PixelBox
     ) -> NDArray[np.uint8]:
         """What `render` gives within `box` (x, y, width, height), for less."""
         frame = _Frame(width, height, box)
@@ -206,22 +206,22 @@ class _Frame:
 
     width: int
     height: int
-    box: Box
+    box: PixelBox
 
     @property
     def whole(self) -> _Frame:
         return _Frame(self.width, self.height, (0, 0, self.width, self.height))
 
-    def cut(self, picture: Pixels) -> Pixels:
+    def cut(self, picture: PixelArray) -> PixelArray:
         """This part of the whole picture."""
         x, y, width, height = self.box
         return picture[y : y + height, x : x + width]
 
-    def paint(self, character: Character, *drawings: Drawing, over: Pixels | None = None) -> Pixels:
+    def paint(self, character: Character, *drawings: Drawing, over: PixelArray | None = None) -> PixelArray:
         """The drawings one over the other, on nothing or over what is in this frame already."""
         view, zoom = self.view, character.zoom
         shift_x, shift_y = SIDE / 2 * (1 - zoom), SIDE * (1 - zoom)
-        seen = View(
+        seen = ViewBox(
             (view.left - shift_x) / zoom,
             (view.top - shift_y) / zoom,
             (view.right - shift_x) / zoom,
@@ -237,7 +237,7 @@ class _Frame:
             over,
         )
 
-    def paint_svg(self, content: str, over: Pixels | None = None) -> Pixels:
+    def paint_svg(self, content: str, over: PixelArray | None = None) -> PixelArray:
         left, top, right, bottom = self.view
         _, _, width, height = self.box
         document = (
@@ -247,12 +247,12 @@ class _Frame:
         return rasterise(document, width=width, height=height, over=over)
 
     @property
-    def view(self) -> View:
+    def view(self) -> ViewBox:
         """What of the drawing it shows."""
         x, y, width, height = self.box
         unit = self._unit
         left, top = (SIDE - self.width * unit) / 2 + x * unit, (SIDE - self.height * unit) * 0.6 + y * unit
-        return View(left, top, left + width * unit, top + height * unit)
+        return ViewBox(left, top, left + width * unit, top + height * unit)
 
     @property
     def _unit(self) -> float:
@@ -262,7 +262,7 @@ class _Frame:
 
 # Poses are made in rows that share a head: what does not change in a row is painted once.
 @lru_cache(maxsize=4)
-def _without_features(character: Character, head: Head, mouth: Mouth, frame: _Frame) -> Pixels:
+def _without_features(character: Character, head: Head, mouth: Mouth, frame: _Frame) -> PixelArray:
     outline = Drawing()
     outline.path(character.outline(head, mouth), "#fff")
     skin = frame.paint(character, character.chin(head, mouth), over=frame.cut(_skin(character, head, frame.whole)))
@@ -271,22 +271,22 @@ def _without_features(character: Character, head: Head, mouth: Mouth, frame: _Fr
 
 
 @lru_cache(maxsize=2)
-def _skin(character: Character, head: Head, frame: _Frame) -> Pixels:
+def _skin(character: Character, head: Head, frame: _Frame) -> PixelArray:
     return frame.paint(character, character.skin(head))
 
 
 @lru_cache(maxsize=2)
-def _front(character: Character, head: Head, frame: _Frame) -> Pixels:
+def _front(character: Character, head: Head, frame: _Frame) -> PixelArray:
     return frame.paint(character, character.front(head))
 
 
 @lru_cache(maxsize=2)
-def _body(character: Character, head: Head, frame: _Frame) -> Pixels:
+def _body(character: Character, head: Head, frame: _Frame) -> PixelArray:
     return frame.paint(character, character.body(head), over=_scene(character, frame))
 
 
 @lru_cache(maxsize=2)
-def _scene(character: Character, frame: _Frame) -> Pixels:
+def _scene(character: Character, frame: _Frame) -> PixelArray:
     return frame.paint_svg(character.scene())
 
 

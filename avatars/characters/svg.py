@@ -18,7 +18,7 @@ Place = Callable[[Points], Points]
 """Where points of the drawing at rest are in a pose."""
 
 
-class View(NamedTuple):
+class ViewBox(NamedTuple):
     """A rectangle of the drawing, in its units."""
 
     left: float
@@ -26,8 +26,8 @@ class View(NamedTuple):
     right: float
     bottom: float
 
-    def widened(self, by: float) -> View:
-        return View(self.left - by, self.top - by, self.right + by, self.bottom + by)
+    def widened(self, by: float) -> ViewBox:
+        return ViewBox(self.left - by, self.top - by, self.right + by, self.bottom + by)
 
 
 BLUR_REACH = 32.0
@@ -75,7 +75,7 @@ def shifted(
 
 
 @lru_cache(maxsize=4096)
-def seen(path: str, view: View, *, whole: bool) -> str:
+def seen(path: str, view: ViewBox, *, whole: bool) -> str:
     """The pieces (from one M to the next) of a path that may show in `view`; all or nothing if `whole`."""
     pieces, boxes = _pieces(path)
     left, top, right, bottom = boxes
@@ -177,7 +177,7 @@ class _Shape:
     attributes: str
     reach: float  # how far beyond its path it shows
 
-    def svg(self, view: View | None) -> str:
+    def svg(self, view: ViewBox | None) -> str:
         path = self.path
         if view is not None:
             # A gradient is spread over all of a path.
@@ -233,7 +233,7 @@ class Drawing:
     def raw(self, text: str) -> None:
         self._parts.append(text)
 
-    def svg(self, view: View | None = None) -> str:
+    def svg(self, view: ViewBox | None = None) -> str:
         """The SVG text; of what shows in `view`, when there is one: the rest costs time and changes no pixel of it.
         Empty when nothing shows."""
         texts: list[str] = []

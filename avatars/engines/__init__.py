@@ -16,15 +16,15 @@ STILL = "still"
 """A picture that does not move: no engine, no avatar worker."""
 
 ENGINES: dict[str, str] = {
-    "puppet": "avatars.engines.puppet.Puppet",
-    "portrait": "avatars.engines.portrait.Portrait",
-    "wav2lip": "avatars.engines.wav2lip.Wav2Lip",
+    "puppet": "avatars.engines.puppet.PuppetEngine",
+    "portrait": "avatars.engines.portrait.PortraitEngine",
+    "wav2lip": "avatars.engines.wav2lip.Wav2LipEngine",
     # in an environment of their own, through the engine host's protocol
-    "synctalk": "avatars.engines.external.SyncTalk",
-    "synctalk_2d": "avatars.engines.external.SyncTalk2D",
-    "ditto": "avatars.engines.external.Ditto",
-    "musetalk": "avatars.engines.external.MuseTalk",
-    "sadtalker": "avatars.engines.external.SadTalker",
+    "synctalk": "avatars.engines.external.SyncTalkEngine",
+    "synctalk_2d": "avatars.engines.external.SyncTalk2DEngine",
+    "ditto": "avatars.engines.external.DittoEngine",
+    "musetalk": "avatars.engines.external.MuseTalkEngine",
+    "sadtalker": "avatars.engines.external.SadTalkerEngine",
 }
 
 

@@ -25,7 +25,7 @@ Progress = Callable[[float], None]
 """Is told how much of a long preparation is done, 0 to 1."""
 
 
-class Pixels(StrEnum):
+class PixelFormat(StrEnum):
     """How a frame's bytes are laid out."""
 
     I420 = "i420"
@@ -80,7 +80,7 @@ class VideoFrame:
     data: bytes | memoryview | NDArray[np.uint8]
     width: int
     height: int
-    pixels: Pixels
+    pixels: PixelFormat
     duration: float
     unchanged: bool = False
     """The same picture as the last one: it need not be sent again."""

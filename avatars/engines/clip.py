@@ -2,7 +2,7 @@
 
     python -m avatars.engines.clip < request.json
 
-The request is `Request` as JSON. Lines of JSON come back: {"stage": str, "progress": 0..1} while it works, and last
+The request is `ClipRequest` as JSON. Lines of JSON come back: {"stage": str, "progress": 0..1} while it works, and last
 {"type": media type of the clip} or {"error": str, "attr": str}. Knows neither Django nor LiveKit.
 """
 
@@ -33,7 +33,7 @@ from avatars.engines.base import (
     FaceState,
     LipSyncEngine,
     LipSyncStream,
-    Pixels,
+    PixelFormat,
     SegmentEnd,
     VideoFormat,
     VideoFrame,
@@ -46,12 +46,12 @@ FPS = 25
 CHUNK_SECONDS = 0.1
 MOST_SECONDS = 60.0
 FRAME_SECONDS = 20.0  # a frame that takes longer will not come
-PIXEL_FORMATS = {Pixels.I420: "yuv420p", Pixels.RGB24: "rgb24"}
+PIXEL_FORMATS = {PixelFormat.I420: "yuv420p", PixelFormat.RGB24: "rgb24"}
 NO_FFMPEG = "FFmpeg is missing on this server, so no clip can be made. Debian, Ubuntu: sudo apt install ffmpeg."
 
 
 @dataclass(frozen=True)
-class Request:
+class ClipRequest:
     """What to render. `engine` is the dotted path of the engine's class, `speech` a mono 16 bit WAV file; the face is
     idle for `lead` seconds before it and `tail` seconds after it. Engines keep what they make once in `cache`;
     `config` are the fields of EngineConfig."""
@@ -165,7 +165,7 @@ def choose_codec() -> tuple[str, str, str]:
 
 
 # -- Rendering --------------------------------------------------------------------------------------------------------
-async def render(request: Request) -> str:
+async def render(request: ClipRequest) -> str:
     """Make the clip at `request.output`; returns its media type. Raises MoltsError with the reason."""
     keep_in(Path(request.cache))
     if request.config:
@@ -194,7 +194,7 @@ async def render(request: Request) -> str:
     return media_type
 
 
-async def _play(stream: LipSyncStream, clip: Clip, samples: NDArray[np.int16], rate: int, request: Request) -> None:
+async def _play(stream: LipSyncStream, clip: Clip, samples: NDArray[np.int16], rate: int, request: ClipRequest) -> None:
     """Listen for `lead` seconds, speak, then be idle for `tail` seconds."""
     total = min(request.lead + len(samples) / rate + request.tail, MOST_SECONDS)
     speech: asyncio.Task[None] | None = None
@@ -273,7 +273,7 @@ def main() -> int:
     _answers, sys.stdout = sys.stdout, sys.stderr
     os.nice(10)  # conversations go first
     try:
-        media_type = asyncio.run(render(Request(**json.load(sys.stdin))))
+        media_type = asyncio.run(render(ClipRequest(**json.load(sys.stdin))))
     except MoltsError as error:
         _print({"error": error.detail, "attr": error.attr or ""})
         return 1

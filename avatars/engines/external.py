@@ -58,7 +58,7 @@ class SadTalkerOptions(EngineOptions):
     expression: float = Field(default=1.0, ge=0.1, le=3, title="Expression", description="How strongly the face moves.")
 
 
-class External(LipSyncEngine):
+class ExternalEngine(LipSyncEngine):
     """An engine whose host somebody else starts. The variables of its `needs` are read where its adapter runs."""
 
     has_host = True
@@ -93,7 +93,7 @@ class External(LipSyncEngine):
         )
 
 
-class SyncTalk(External):
+class SyncTalkEngine(ExternalEngine):
     key = "synctalk"
     label = "SyncTalk"
     description = "A face trained from a video of a few minutes; photorealistic, with head motion."
@@ -105,7 +105,7 @@ class SyncTalk(External):
     )
 
 
-class SyncTalk2D(External):
+class SyncTalk2DEngine(ExternalEngine):
     key = "synctalk_2d"
     label = "SyncTalk_2D"
     description = "A face trained from a video of a few minutes, quicker than SyncTalk."
@@ -113,7 +113,7 @@ class SyncTalk2D(External):
     needs = (GPU, Need("SyncTalk_2D with a trained face", ("SYNCTALK_2D_ROOT", "SYNCTALK_2D_NAME")), ADAPTER)
 
 
-class Ditto(External):
+class DittoEngine(ExternalEngine):
     key = "ditto"
     label = "Ditto"
     description = "Any portrait, with expression and head motion."
@@ -125,7 +125,7 @@ class Ditto(External):
     )
 
 
-class MuseTalk(External):
+class MuseTalkEngine(ExternalEngine):
     key = "musetalk"
     label = "MuseTalk"
     description = "The mouth of a prepared picture or video, at 256 pixels."
@@ -141,7 +141,7 @@ class MuseTalk(External):
     )
 
 
-class SadTalker(External):
+class SadTalkerEngine(ExternalEngine):
     key = "sadtalker"
     label = "SadTalker"
     description = "Any portrait, with head motion, for videos only: slower than speech on every machine."

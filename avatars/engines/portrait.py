@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from avatars.engines.atlas import Atlas, PosesOverlap, from_i420, is_drawn, open_atlas
 from avatars.engines.base import EngineOptions, Face, LipSyncEngine, LipSyncStream, Progress, VideoFormat
 from avatars.engines.cache import cache_folder
+from avatars.engines.marked import FractionBox, FractionPoint
 from avatars.engines.pose_stream import PoseStream
 from molts.errors import BadInput
 
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from avatars.engines.faces.artist import PortraitArtist
-
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-Point = tuple[Fraction, Fraction]
-Box = tuple[Fraction, Fraction, Fraction, Fraction]
 
 
 class PortraitOptions(EngineOptions):
@@ -35,22 +32,22 @@ class PortraitOptions(EngineOptions):
     motion: float = Field(
         1.0, ge=0.0, le=1.0, title="Motion", description="How far the head moves, from nearly still to lively."
     )
-    face: Box | None = Field(
+    face: FractionBox | None = Field(
         None,
         title="Face",
         description="Left, top, width and height of the face, for pictures with several faces or none that is found.",
     )
-    eyes: tuple[Point, Point] | None = Field(None, title="Eyes", description="Left and right pupil.")
-    mouth: tuple[Point, Point, Point, Point] | None = Field(
+    eyes: tuple[FractionPoint, FractionPoint] | None = Field(None, title="Eyes", description="Left and right pupil.")
+    mouth: tuple[FractionPoint, FractionPoint, FractionPoint, FractionPoint] | None = Field(
         None,
         title="Mouth",
         description="Left and right corner, then the middle of the inner edge of upper and lower lip: the same point"
         " twice when the lips are closed.",
     )
-    chin: Point | None = Field(None, title="Chin", description="Its lowest point.")
+    chin: FractionPoint | None = Field(None, title="Chin", description="Its lowest point.")
 
 
-class Portrait(LipSyncEngine):
+class PortraitEngine(LipSyncEngine):
     key: ClassVar[str] = "portrait"
     label: ClassVar[str] = "Portrait photo"
     description: ClassVar[str] = "Any photo of a face speaks, on any machine: needs no GPU and no model."
@@ -81,12 +78,12 @@ class Portrait(LipSyncEngine):
 
     def _artist(self, face: Face) -> PortraitArtist:
         from avatars.engines.faces.artist import PortraitArtist
-        from avatars.engines.faces.marks import Given
+        from avatars.engines.faces.marks import MarksByHand
 
         if face.portrait is None:
             raise BadInput("This engine needs a picture: upload a photo of a face.", attr="portrait")
         options = self._options(face)
-        return PortraitArtist(face.portrait, Given(options.face, options.eyes, options.mouth, options.chin))
+        return PortraitArtist(face.portrait, MarksByHand(options.face, options.eyes, options.mouth, options.chin))
 
     def _atlas(self, face: Face, video: VideoFormat, progress: Progress | None) -> Atlas:
         artist = self._artist(face)

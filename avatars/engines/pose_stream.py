@@ -7,14 +7,13 @@ from collections import deque
 from collections.abc import AsyncIterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from avatars.engines.atlas import Atlas, Canvas
 from avatars.engines.base import (
     AudioChunk,
     FaceState,
     LipSyncStream,
-    Pixels,
+    PixelFormat,
     SegmentEnd,
     StreamItem,
     VideoFormat,
@@ -22,7 +21,7 @@ from avatars.engines.base import (
 )
 from avatars.engines.behaviour import Behaviour
 from avatars.engines.pose_plan import nearest_eyes, nearest_mouth
-from avatars.engines.visemes import CONTEXT, Visemes
+from avatars.engines.visemes import CONTEXT, Samples, Visemes
 from molts.errors import BadInput
 
 MAX_QUEUED = 20.0
@@ -30,7 +29,6 @@ MAX_QUEUED = 20.0
 LINGER = 0.4
 """Seconds for which the face still speaks after its last sound: sentences have pauses."""
 
-Samples = NDArray[np.int16]
 NOTHING: Samples = np.zeros(0, dtype=np.int16)
 
 
@@ -136,7 +134,7 @@ class PoseStream(LipSyncStream):
         unchanged = self._started and not changed
         self._started = True
         return VideoFrame(
-            self._canvas.data, self._video.width, self._video.height, Pixels.I420, seconds, unchanged=unchanged
+            self._canvas.data, self._video.width, self._video.height, PixelFormat.I420, seconds, unchanged=unchanged
         )
 
 

@@ -34,7 +34,7 @@ class PuppetOptions(EngineOptions):
         return character
 
 
-class Puppet(LipSyncEngine):
+class PuppetEngine(LipSyncEngine):
     key: ClassVar[str] = "puppet"
     label: ClassVar[str] = "Drawn character"
     description: ClassVar[str] = (

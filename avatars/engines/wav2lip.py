@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -22,6 +22,7 @@ from avatars.engines.base import (
 from avatars.engines.config import engine_config
 from avatars.engines.host import launch
 from avatars.engines.host.stream import open_host_stream
+from avatars.engines.marked import FractionBox, FractionPoint
 from molts.errors import BadInput
 
 if TYPE_CHECKING:
@@ -38,24 +39,24 @@ MEND = (
     "MOLTS_WAV2LIP_MODEL to the file; docs/engines.md says how."
 )
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Point = tuple[Share, Share]
-Box = tuple[float, float, float, float]
+MarkedBox = tuple[float, float, float, float]
 
 
 class Wav2LipOptions(EngineOptions):
     """Where the face is when it is not found by itself, in shares of the picture: the same marks as `portrait` has."""
 
-    face: tuple[Share, Share, Share, Share] | None = Field(
+    face: FractionBox | None = Field(
         default=None,
         title="Face",
         description="Left, top, width and height of the face, for pictures with several faces or none that is found.",
     )
-    eyes: tuple[Point, Point] | None = Field(default=None, title="Eyes", description="Left and right pupil.")
-    chin: Point | None = Field(default=None, title="Chin", description="Its lowest point.")
+    eyes: tuple[FractionPoint, FractionPoint] | None = Field(
+        default=None, title="Eyes", description="Left and right pupil."
+    )
+    chin: FractionPoint | None = Field(default=None, title="Chin", description="Its lowest point.")
 
 
-class Wav2Lip(LipSyncEngine):
+class Wav2LipEngine(LipSyncEngine):
     key = KEY
     label = "Wav2Lip"
     description = (
@@ -113,7 +114,7 @@ class Wav2Lip(LipSyncEngine):
             raise EngineFailed(f"{self.label}: {lacks}. {MEND}")
         launch.start(KEY, _settings())
 
-    def _frame(self, face: Face, video: VideoFormat) -> tuple[bytes, Box]:
+    def _frame(self, face: Face, video: VideoFormat) -> tuple[bytes, MarkedBox]:
         """The portrait framed for the video, as PNG, and the face in it. Raises BadInput."""
         import cv2
 
@@ -123,7 +124,7 @@ class Wav2Lip(LipSyncEngine):
 
     def _framed(self, face: Face, video: VideoFormat) -> Framed:
         from avatars.engines.faces.framing import frame
-        from avatars.engines.faces.marks import Given, find_face
+        from avatars.engines.faces.marks import MarksByHand, find_face
         from avatars.engines.faces.picture import read_picture
 
         options = self.parse_options(face.options)
@@ -131,7 +132,7 @@ class Wav2Lip(LipSyncEngine):
         if face.portrait is None:
             raise BadInput("This engine needs a picture: upload a photo of a face.", attr="portrait")
         picture = read_picture(face.portrait)
-        marks = find_face(picture, Given(box=options.face, eyes=options.eyes, chin=options.chin))
+        marks = find_face(picture, MarksByHand(box=options.face, eyes=options.eyes, chin=options.chin))
         return frame(picture, marks, width=video.width, height=video.height)
 
 
@@ -147,7 +148,7 @@ def _what_lacks() -> str:
     return "" if Path(model).expanduser().exists() else f"there is no {model}"
 
 
-def face_box(framed: Framed, video: VideoFormat) -> Box:
+def face_box(framed: Framed, video: VideoFormat) -> MarkedBox:
     """The face as Wav2Lip was trained to see it, brows to chin: left, top, right, bottom as shares of the frame."""
     ruler, chin = framed.marks.ruler, framed.marks.chin
     across, down = (ruler.left_eye + ruler.right_eye) / 2

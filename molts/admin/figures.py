@@ -155,7 +155,7 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Latency:
+class LatencyFigures:
     """How long one part of an answer takes; the bars are hundredths of the slowest part."""
 
     name: str
@@ -314,7 +314,7 @@ def conversation_card(total: int, live: int, aside: int, shown: dict[str, str]) 
     return Card("Conversations", f"{total:,}", note, list_url(shown))
 
 
-def timing_cards(total: int, seconds: float, latencies: Sequence[Latency]) -> list[Card]:
+def timing_cards(total: int, seconds: float, latencies: Sequence[LatencyFigures]) -> list[Card]:
     whole = next((latency for latency in latencies if latency.name == PART_NAMES["total"]), None)
     return [
         Card("Minutes", minutes(seconds), f"{seconds / total / 60:.1f} on average" if total else ""),
@@ -382,7 +382,7 @@ def _chart(title: str, unit: str, values: Sequence[tuple[str, float, int]]) -> C
     return Chart(title, unit, most if total else f"{title}: none.", _number(top), bars)
 
 
-def latency_by_part(turns: Sequence[dict[str, Any]]) -> list[Latency]:
+def latency_by_part(turns: Sequence[dict[str, Any]]) -> list[LatencyFigures]:
     """Percentiles of each part that was measured."""
     found = []
     for part, name in PART_NAMES.items():
@@ -392,7 +392,7 @@ def latency_by_part(turns: Sequence[dict[str, Any]]) -> list[Latency]:
             found.append((name, round(p50), round(p95)))
     slowest = max((p95 for _, _, p95 in found), default=0) or 1
     return [
-        Latency(name, p50, p95, round(100 * p50 / slowest, 2), round(100 * p95 / slowest, 2))
+        LatencyFigures(name, p50, p95, round(100 * p50 / slowest, 2), round(100 * p95 / slowest, 2))
         for name, p50, p95 in found
     ]
 

@@ -16,7 +16,7 @@ from projects.providers.faster_whisper.state import SpeechServerSilent, read_sta
 ANSWER_SECONDS = 0.5
 
 
-class Ladder(BaseModel):
+class LadderFigures(BaseModel):
     """Which size of the model is in use, and why."""
 
     below: int = 0
@@ -26,7 +26,7 @@ class Ladder(BaseModel):
     error: str = ""
 
 
-class State(BaseModel):
+class SpeechServerFigures(BaseModel):
     """What is read of the server's state; it may be of another version, and say more or less."""
 
     model_config = ConfigDict(protected_namespaces=())
@@ -49,10 +49,10 @@ class State(BaseModel):
     busy_seconds: float = 0.0
     final_lag_p50_ms: float | None = None
     final_lag_p95_ms: float | None = None
-    ladder: Ladder | None = None
+    ladder: LadderFigures | None = None
 
 
-def read_figures() -> State | None:
+def read_figures() -> SpeechServerFigures | None:
     """The speech server's state; None where there is none. Raises SpeechServerSilent."""
     if not settings.MOLTS_SPEECH_URL:
         return None
@@ -60,7 +60,7 @@ def read_figures() -> State | None:
     if "model" not in state:
         raise SpeechServerSilent("it refuses our secret")
     try:
-        return State.model_validate(state)
+        return SpeechServerFigures.model_validate(state)
     except ValidationError as error:
         raise SpeechServerSilent(f"it says what cannot be read: {error.errors()[0]['loc']}") from error
 
@@ -82,10 +82,10 @@ def speech_context() -> dict[str, Any]:
     return {"speech_cards": speech_cards(state)}
 
 
-def speech_cards(state: State) -> list[Card]:
+def speech_cards(state: SpeechServerFigures) -> list[Card]:
     corrected = state.revised_words / state.agreed_words if state.agreed_words else None
     return [
-        _model_card(state, state.ladder or Ladder()),
+        _model_card(state, state.ladder or LadderFigures()),
         Card("Conversations", f"{state.streams:,}", f"connected; {state.waiting:,} decodes wait"),
         _share_card("Kept from Whisper", state.silence_share, f"silence; it has run for {_span(state.uptime_seconds)}"),
         Card(
@@ -98,7 +98,7 @@ def speech_cards(state: State) -> list[Card]:
     ]
 
 
-def _model_card(state: State, ladder: Ladder) -> Card:
+def _model_card(state: SpeechServerFigures, ladder: LadderFigures) -> Card:
     notes = [
         f"instead of {state.wanted}: {ladder.reason}" if ladder.reason else "",
         f"{ladder.moves} {'change' if ladder.moves == 1 else 'changes'} of size" if ladder.moves else "",

@@ -19,7 +19,7 @@ from sessions.models import RoomLink
 
 
 @dataclass(frozen=True)
-class Step:
+class FirstStep:
     """One thing to do before the first conversation."""
 
     title: str
@@ -48,7 +48,7 @@ def start_page_context(request: HttpRequest) -> dict[str, Any]:
     return shown | {"view": "figures", **figures(request, chosen_range(request))}
 
 
-def next_steps(request: HttpRequest) -> list[Step]:
+def next_steps(request: HttpRequest) -> list[FirstStep]:
     """From nothing to the first conversation."""
     edit, manage = may_do(request, Action.EDIT), may_do(request, Action.MANAGE)
     link = in_scope(request, RoomLink.objects.filter(revoked_at=None)).order_by("-created_at").first()
@@ -57,14 +57,14 @@ def next_steps(request: HttpRequest) -> list[Step]:
         return reverse(f"admin:{model}_add") if allowed else ""
 
     return [
-        Step(
+        FirstStep(
             "Make a project",
             "It holds agents, keys, links and conversations, and the people who may see them.",
             bool(my_projects(request)),
             add("projects_project", bool(getattr(request.user, "is_superuser", False))),
             "Make a project",
         ),
-        Step(
+        FirstStep(
             "Add a provider key",
             "For a vendor or a server of your own. Without one, agents talk with what runs on this machine.",
             in_scope(request, ProviderKey.objects.all()).exists(),
@@ -72,14 +72,14 @@ def next_steps(request: HttpRequest) -> list[Step]:
             "Add a provider key",
             optional=True,
         ),
-        Step(
+        FirstStep(
             "Choose a voice",
             "How your agent sounds. Listen to it with a sentence of your own.",
             in_scope(request, Voice.objects.all()).exists(),
             add("avatars_voice", edit),
             "Add a voice",
         ),
-        Step(
+        FirstStep(
             "Choose a face",
             "Whom visitors see: a drawn character, or a photo that comes alive. Without one, they see a letter.",
             in_scope(request, Avatar.objects.all()).exists(),
@@ -87,21 +87,21 @@ def next_steps(request: HttpRequest) -> list[Step]:
             "Add an avatar",
             optional=True,
         ),
-        Step(
+        FirstStep(
             "Make an agent",
             "Who it is, how it speaks and what it knows.",
             in_scope(request, Agent.objects.all()).exists(),
             add("avatars_agent", edit),
             "Make an agent",
         ),
-        Step(
+        FirstStep(
             "Make a link",
             "Whoever has it can talk with your agent: no account, nothing to install.",
             link is not None,
             add("live_sessions_roomlink", edit),
             "Make a link",
         ),
-        Step(
+        FirstStep(
             "Talk to it",
             "Open the link, allow the microphone and say hello.",
             False,

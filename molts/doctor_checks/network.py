@@ -13,10 +13,10 @@ from asgiref.sync import async_to_sync
 from django.conf import settings
 
 from molts.doctor_checks.findings import PATIENCE_SECONDS, START_IT, Finding, failed, ok, short, warning
-from molts.http import EVERY_NETWORK, Limits, fetch
+from molts.http import EVERY_NETWORK, ResponseLimits, fetch
 from sessions import rooms, tokens
 
-PATIENCE = Limits(PATIENCE_SECONDS, PATIENCE_SECONDS, PATIENCE_SECONDS, max_bytes=1_000_000)
+PATIENCE = ResponseLimits(PATIENCE_SECONDS, PATIENCE_SECONDS, PATIENCE_SECONDS, max_bytes=1_000_000)
 
 
 def check_media_ports() -> Finding:

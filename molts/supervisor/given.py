@@ -13,7 +13,7 @@ PLAIN_NAMES = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER")
 
 
 @dataclass(frozen=True)
-class Given:
+class GivenEnvironment:
     """What the person set: the environment, and .env below it."""
 
     values: Mapping[str, str]
@@ -71,5 +71,5 @@ def write_private(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-def plain_environment(given: Given) -> dict[str, str]:
+def plain_environment(given: GivenEnvironment) -> dict[str, str]:
     return {name: given.values[name] for name in PLAIN_NAMES if name in given.values}

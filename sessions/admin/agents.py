@@ -29,7 +29,7 @@ from avatars.admin.steps import AnswerInline, StepInline
 from avatars.explain import provider_label
 from avatars.languages import language_choices
 from avatars.models import Agent, AgentRevision, PipelineStep
-from avatars.services import duplicate_agent, edited_since, free_slug, keep_usual_rungs
+from avatars.services import duplicate_agent, edited_since, free_slug, keep_default_rungs
 from avatars.turn_taking import CUSTOM, FIELDS, PRESETS, preset_of, preset_values
 from molts.errors import BadInput
 from projects.audit import record_action
@@ -327,7 +327,7 @@ class AgentAdmin(ScopedAdmin):
         agent: Agent = form.instance
         before = kinds_with_rows(agent)
         super().save_related(request, form, formsets, change)
-        kept = keep_usual_rungs(agent=agent, kinds=kinds_with_rows(agent) - before)
+        kept = keep_default_rungs(agent=agent, kinds=kinds_with_rows(agent) - before)
         if kept:
             names = ", ".join(provider_label(step.provider) for step in kept)
             messages.info(request, f"What served until now stays below as the fallback: {names}.")

@@ -45,6 +45,7 @@ from sessions.choices import (
     WARNINGS,
     AgentStateName,
     EndReason,
+    NoticeLevel,
     Role,
     SessionState,
 )
@@ -165,7 +166,9 @@ class LiveSessionAdmin(ScopedAdmin):
         told = dict(notices)
         warned = SessionNotice.objects.filter(session__in=ids, level__in=WARNINGS).order_by("pk")
         # Of a conversation the worst, and of those the last.
-        worst = {notice.session_id: notice for notice in sorted(warned, key=lambda each: each.level == "error")}
+        worst = {
+            notice.session_id: notice for notice in sorted(warned, key=lambda each: each.level == NoticeLevel.ERROR)
+        }
         for session in sessions:
             session.waits, session.notice_count = waits.get(session.pk, []), told.get(session.pk, 0)
             session.worst_notice = worst.get(session.pk)
@@ -345,7 +348,7 @@ def _state_text(state: SessionState) -> str:
 
 
 def _is_error(notice: SessionNotice | None) -> bool:
-    return notice is not None and notice.level == "error"
+    return notice is not None and notice.level == NoticeLevel.ERROR
 
 
 def sessions_that_said(term: str, *, projects: frozenset[Any] | None) -> tuple[list[Any], bool]:

@@ -356,3 +356,17 @@ def kill(process: psutil.Process, number: int = signal.SIGKILL) -> None:
     """A signal to a process that may have gone meanwhile."""
     with suppress(psutil.NoSuchProcess):
         process.send_signal(number)
+
+
+@contextmanager
+def running_stack(folder: Path, *, slots: int = 8) -> Iterator[Stack]:
+    """A stack with a Redis of its own. Whatever is started in it ends with it."""
+    redis = RedisServer(folder)
+    try:
+        stack = Stack(folder, redis_url=redis.url, slots=slots)
+        try:
+            yield stack
+        finally:
+            stack.stop()
+    finally:
+        redis.stop()

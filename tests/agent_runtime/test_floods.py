@@ -19,7 +19,7 @@ from pytest_django import Settings
 
 from agent_runtime import preconnect
 from agent_runtime import typed as typed_module
-from agent_runtime.pace import Pace
+from agent_runtime.pace import RateLimit
 from agent_runtime.preconnect import limit_recordings
 from agent_runtime.typed import MAX_TYPED, TypedLines
 from sessions import rooms
@@ -45,7 +45,7 @@ class Job:
     refused: int = 0
 
     def __post_init__(self) -> None:
-        self.pace = Pace(20, 10)
+        self.pace = RateLimit(20, 10)
         limit_recordings(self.room, "visitor")
         self.typed = TypedLines(self.room, identity="visitor", allows=self._may_type, on_line=self._take)
         self.typed.open()

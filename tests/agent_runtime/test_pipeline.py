@@ -35,7 +35,7 @@ from projects.providers.base import PIPELINE, Credentials, KeyedRung, Kind, Pers
 from projects.providers.chains import AvailabilityChange, BuiltRung
 from projects.providers.shared.audio import RECOGNISER_RATE
 from sessions.spec import HistoryLine, SessionSpec, TurnTaking
-from tests.agent_runtime.avatar.test_heard import Plugin
+from tests.agent_runtime.face.test_heard import Plugin
 from tests.agent_runtime.stack import MICRO_WHISPER
 
 PERSONA = Persona(

@@ -33,7 +33,7 @@ from avatars.models import Agent
 from projects.providers.shared.answers import THOUGHT_UNTIL_HERE
 from projects.usage.models import UsageRecord
 from sessions import events, services
-from sessions.choices import Role
+from sessions.choices import NoticeCode, NoticeLevel, Role
 from sessions.models import LiveSession, Segment, SessionNotice, Turn
 from sessions.publish import group_name
 from sessions.spec import build_spec
@@ -372,9 +372,11 @@ async def test_it_stores_what_the_agent_is_doing(talk: Talk) -> None:
 
 async def test_it_gives_a_notice_once_when_asked_to(talk: Talk) -> None:
     for _ in range(3):
-        talk.recorder.notice(level="warning", code="offline_recogniser", text="Hard of hearing.", once=True)
-    talk.recorder.notice(level="warning", code="stt_fallback", text="Another one listens.")
-    talk.recorder.notice(level="info", code="stt_fallback", text="The first is back.")
+        talk.recorder.notice(
+            level=NoticeLevel.WARNING, code=NoticeCode.OFFLINE_RECOGNISER, text="Hard of hearing.", once=True
+        )
+    talk.recorder.notice(level=NoticeLevel.WARNING, code=NoticeCode.STT_FALLBACK, text="Another one listens.")
+    talk.recorder.notice(level=NoticeLevel.INFO, code=NoticeCode.STT_FALLBACK, text="The first is back.")
     await talk.written()
     codes = await talk.query(lambda: list(SessionNotice.objects.values_list("code", flat=True)))
     assert codes == ["offline_recogniser", "stt_fallback", "stt_fallback"]
@@ -518,7 +520,7 @@ async def test_it_forgets_a_conversation_that_was_erased(talk: Talk, caplog: pyt
     talk.says("Three.")
     talk.uses(STTModelUsage(provider="faster_whisper", model="base", audio_duration=3))
     talk.agent_state("thinking")
-    talk.recorder.notice(level="info", code="recording", text="Recorded.")
+    talk.recorder.notice(level=NoticeLevel.INFO, code=NoticeCode.RECORDING, text="Recorded.")
     begun = time.monotonic()
     await talk.written()
     assert time.monotonic() - begun < 5

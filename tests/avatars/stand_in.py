@@ -9,14 +9,14 @@ from typing import ClassVar
 from avatars.engines.atlas import Atlas, open_atlas
 from avatars.engines.base import EngineHealth, Face, LipSyncStream, Progress, VideoFormat
 from avatars.engines.cache import cache_folder
-from avatars.engines.puppet import Puppet
+from avatars.engines.puppet import PuppetEngine
 from molts.errors import BadInput
 from tests.avatars.engines.artist import RoundFace
 
 HERE = "tests.avatars.stand_in"
 
 
-class Round(Puppet):
+class Round(PuppetEngine):
     """A few ellipses that speak."""
 
     def _atlas(self, face: Face, video: VideoFormat, progress: Progress | None) -> Atlas:

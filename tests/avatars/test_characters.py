@@ -14,7 +14,7 @@ from PIL import Image
 
 from avatars.characters import CHARACTERS, get_artist
 from avatars.characters.stage import Character
-from avatars.characters.svg import Drawing, View
+from avatars.characters.svg import Drawing, ViewBox
 from avatars.engines.poses import REST, Eyes, Head, Mouth
 from molts.errors import BadConfiguration
 from scripts.characters import CLIP_SECONDS, mouth_at, pose_at
@@ -158,8 +158,8 @@ def test_only_pieces_of_a_path_that_show_are_drawn() -> None:
     drawing.line("M5 5L9 9M105 105L109 109", "@gradient", 2.0)
     drawing.close()
 
-    assert drawing.svg(View(0, 0, 20, 20)).count("M105") == 1, "the piece beyond is left out, but not of a gradient"
-    assert drawing.svg(View(60, 60, 200, 200)) == "", "nothing shows beyond the clip"
+    assert drawing.svg(ViewBox(0, 0, 20, 20)).count("M105") == 1, "the piece beyond is left out, but not of a gradient"
+    assert drawing.svg(ViewBox(60, 60, 200, 200)) == "", "nothing shows beyond the clip"
     assert drawing.svg().count("M105") == 2
 
 

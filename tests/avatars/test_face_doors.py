@@ -16,7 +16,7 @@ from django.test import Client
 from PIL import Image
 
 from avatars import faces
-from avatars.engines.portrait import Portrait
+from avatars.engines.portrait import PortraitEngine
 from avatars.faces import save_avatar_version
 from avatars.media import clean_portrait
 from avatars.models import Avatar
@@ -98,9 +98,9 @@ def test_it_says_before_saving_whether_a_picture_can_be_used(
 def locked(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """For each slow step: whether it was taken in a transaction, which on SQLite keeps everybody else from writing."""
     steps: list[bool] = []
-    find = Portrait.check_face
+    find = PortraitEngine.check_face
 
-    def watched_find(engine: Portrait, face: Any) -> None:
+    def watched_find(engine: PortraitEngine, face: Any) -> None:
         steps.append(connection.in_atomic_block)
         find(engine, face)
 
@@ -108,7 +108,7 @@ def locked(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         steps.append(connection.in_atomic_block)
         return clean_portrait(upload)
 
-    monkeypatch.setattr(Portrait, "check_face", watched_find)
+    monkeypatch.setattr(PortraitEngine, "check_face", watched_find)
     monkeypatch.setattr("avatars.admin.face_forms.clean_portrait", watched_clean)
     faces._refusal.cache_clear()
     return steps

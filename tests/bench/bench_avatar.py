@@ -23,8 +23,8 @@ from livekit import api, rtc
 from livekit.agents.voice.avatar import DataStreamAudioOutput
 from numpy.typing import NDArray
 
-from agent_runtime.avatar.addressed_streams import address_streams
-from agent_runtime.avatar.route import LEAD_SECONDS
+from agent_runtime.face.addressed_streams import address_streams
+from agent_runtime.face.route import LEAD_SECONDS
 from tests.agent_runtime.conftest import redis_server  # noqa: F401 - a fixture
 from tests.agent_runtime.stack import ROOT, RedisServer, Stack
 from tests.bench.avatar_process import FPS, GREY, RATE, WHITE

@@ -21,7 +21,7 @@ from avatars.engines.cache import keep_in
 from sessions.models import LiveSession
 from tests.agent_runtime.avatar.round_faces import Round
 from tests.agent_runtime.avatar.test_conversation import QUESTION, agent_with_face, ask, until_seen, watching
-from tests.agent_runtime.stack import RedisServer, Stack
+from tests.agent_runtime.stack import Stack, running_stack
 from tests.agent_runtime.talk import TABLE, Desk
 from tests.visitor import LOUD_RMS, RATE, Visitor, rms
 
@@ -37,17 +37,12 @@ SETTLING = 5.0  # seconds until the processes that stand ready for the next conv
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("barge-in")
-    redis = RedisServer(folder)
-    stack = Stack(folder, redis_url=redis.url)
-    try:
+    with running_stack(folder) as stack:
         keep_in(stack.folder / "faces")
         Round().prepare(Face("round"), VideoFormat())
         stack.start_avatars(slots=3, command=("-m", "tests.agent_runtime.avatar.round_faces"))
         stack.start_worker()
         yield stack
-    finally:
-        stack.stop()
-        redis.stop()
 
 
 def test_interruptions(stack: Stack, django_db_blocker: DjangoDbBlocker) -> None:

@@ -20,7 +20,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from avatars.engines.adapters.molts_engine_adapter.model import Face, Video
-from avatars.engines.adapters.molts_engine_adapter.wav2lip import Speaker, Wav2Lip
+from avatars.engines.adapters.molts_engine_adapter.wav2lip import Wav2Lip, Wav2LipSession
 from avatars.engines.base import VideoFormat, VideoFrame
 from avatars.engines.host.stream import open_host_stream
 from tests.avatars.engines.contract import push
@@ -73,7 +73,7 @@ def network(path: Path, *, channels: int) -> Path:
 def direct(model: Wav2Lip, portrait: bytes) -> float:
     """CPU seconds for a frame, calling the model with what one conversation gives: two frames a call, as the host."""
     speaker = model.open(Face(portrait=portrait, options={"box": BOX}), Video(SIZE, SIZE, 25))
-    assert isinstance(speaker, Speaker)
+    assert isinstance(speaker, Wav2LipSession)
     started, frames = time.process_time(), 0
     speaker.push(speech([0.1], seconds=SECONDS).astype(np.float32) / 32768)
     speaker.finish()

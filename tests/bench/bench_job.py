@@ -32,7 +32,7 @@ from avatars.engines.cache import keep_in
 from sessions.tokens import visitor_token
 from tests.agent_runtime.avatar.round_faces import Round
 from tests.agent_runtime.avatar.test_conversation import agent_with_face, ask, until_seen
-from tests.agent_runtime.stack import ROOT, RedisServer, Stack
+from tests.agent_runtime.stack import ROOT, Stack, running_stack
 from tests.agent_runtime.talk import ANSWERS, STORY, Desk
 from tests.bench.bare_worker import AGENT_IDENTITY, AGENT_NAME
 from tests.bench.bench_avatar import token
@@ -70,18 +70,13 @@ class Side:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("job")
-    redis = RedisServer(folder)
-    stack = Stack(folder, redis_url=redis.url)
-    try:
+    with running_stack(folder) as stack:
         keep_in(stack.folder / "faces")
         Round().prepare(Face("round"), VideoFormat())
         stack.start_avatars(slots=2, command=("-m", "tests.agent_runtime.avatar.round_faces"))
         stack.start_worker()
         start_bare_worker(stack, dict([*ANSWERS.items(), STORY]))
         yield stack
-    finally:
-        stack.stop()
-        redis.stop()
 
 
 def test_processor_time_of_a_job(stack: Stack, django_db_blocker: DjangoDbBlocker) -> None:

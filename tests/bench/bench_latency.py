@@ -26,7 +26,7 @@ from agent_runtime.db import DatabaseThread
 from avatars.models import Agent
 from molts.percentiles import percentile
 from sessions.tokens import visitor_token
-from tests.agent_runtime.stack import RedisServer, Stack
+from tests.agent_runtime.stack import Stack, running_stack
 from tests.agent_runtime.talk import ANSWERS, Desk, agents_in
 from tests.bench.bare_worker import AGENT_NAME
 from tests.bench.peers import start_bare_worker
@@ -61,16 +61,11 @@ class Side:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("bench")
-    redis = RedisServer(folder)
-    stack = Stack(folder, redis_url=redis.url)
-    try:
+    with running_stack(folder) as stack:
         stack.start_worker()
         # The recogniser inside the process, as LiveKit's documentation has it.
         start_bare_worker(stack, ANSWERS, MOLTS_SPEECH_URL="")
         yield stack
-    finally:
-        stack.stop()
-        redis.stop()
 
 
 def test_latency_against_bare_livekit_agents(stack: Stack, django_db_blocker: DjangoDbBlocker) -> None:

@@ -31,9 +31,9 @@ from numpy.typing import NDArray
 
 from agent_runtime.speech.engine import Engine
 from agent_runtime.speech.scheduler import Scheduler
-from agent_runtime.speech.stream import Pace, Stream, StreamFigures
+from agent_runtime.speech.stream import DecodingPace, RecognitionStream, StreamFigures
 from molts.percentiles import percentile
-from projects.providers.faster_whisper.protocol import Cancel, End, Final, Message, Open, Partial, Pause, Start
+from projects.providers.faster_whisper.protocol import Cancel, End, Final, Message, Open, Partial, Pause, UtteranceStart
 from tests.agent_runtime.speech.live_server import STEP, talking
 from tests.agent_runtime.speech.voices import SENTENCES, say, silence
 from tests.agent_runtime.stack import ROOT, end, speech_state, wait_for
@@ -179,7 +179,7 @@ async def _all_at_once(path: Path, streams: int, sounds: list[NDArray[np.int16]]
         async with talking(path) as talker:
             await talker.hear()
             for again in range(3):
-                await talker.say(Start(utterance=again))
+                await talker.say(UtteranceStart(utterance=again))
                 await talker.sound(np.concatenate([sounds[(number + each) % len(sounds)] for each in range(3)]))
                 await asyncio.sleep(1)
                 await talker.say(Cancel(utterance=again))
@@ -274,7 +274,9 @@ class ServerOnWorkClock:
                     final.set_result(message)
 
             before = int(BEFORE_SECONDS * RATE)
-            stream = Stream(opening=Open(language="en"), scheduler=scheduler, pace=Pace(), figures=figures, send=take)
+            stream = RecognitionStream(
+                opening=Open(language="en"), scheduler=scheduler, pace=DecodingPace(), figures=figures, send=take
+            )
             stream.start(1, 0.0)
             stream.hear(sound[:before].tobytes())
             for begin in range(before, len(sound), STEP):
@@ -358,7 +360,7 @@ async def hold(path: Path, sounds: list[NDArray[np.int16]], arm: Arm) -> None:
     async with talking(path) as talker:
         await talker.hear()
         for number, sound in enumerate(sounds, 1):
-            await talker.say(Start(utterance=number))
+            await talker.say(UtteranceStart(utterance=number))
             await talker.sound(sound[:before])
             await talker.sound(sound[before:], paced=True)
             over = time.monotonic()

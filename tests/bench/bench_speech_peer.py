@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from agent_runtime.speech.gate import speech_probabilities
 from agent_runtime.speech.measure import edit_distance, words_of
-from projects.providers.faster_whisper.protocol import End, Pause, Start
+from projects.providers.faster_whisper.protocol import End, Pause, UtteranceStart
 from tests.agent_runtime.speech.live_server import talking
 from tests.agent_runtime.speech.speaker import Clip
 from tests.agent_runtime.speech.voices import RATE, SENTENCES, say, silence
@@ -158,7 +158,7 @@ def _molts(model: Path, folder: Path) -> Iterator[Side]:
     async def hear(samples: Samples) -> tuple[float, float, str]:
         async with talking(path) as talker:
             await talker.hear()
-            await talker.say(Start(utterance=1))
+            await talker.say(UtteranceStart(utterance=1))
             await _in_real_time(np.concatenate([silence(BEFORE_SECONDS), samples]), talker.say)
             voice_ended = time.monotonic()
             await asyncio.sleep(PAUSE_SECONDS)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from avatars.engines.base import AudioChunk, LipSyncStream, Pixels, SegmentEnd, StreamItem, VideoFormat, VideoFrame
+from avatars.engines.base import AudioChunk, LipSyncStream, PixelFormat, SegmentEnd, StreamItem, VideoFormat, VideoFrame
 from tests.avatars.engines.portraits import SMILING
 from tests.bench.avatar_process import GREY, WHITE, is_loud
 
@@ -72,7 +72,7 @@ class PatternStream(LipSyncStream):
             # Never "unchanged": the frames themselves are what is measured here.
             fps = self._video.fps if len(sound) else self._video.idle_fps
             yield VideoFrame(
-                self._pictures[is_loud(sound)], self._video.width, self._video.height, Pixels.I420, 1 / fps
+                self._pictures[is_loud(sound)], self._video.width, self._video.height, PixelFormat.I420, 1 / fps
             )
 
     async def aclose(self) -> None:

@@ -5,24 +5,12 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.axe import violations_in
 from tests.e2e.conftest import Enter
 from tests.e2e.rooms import MEETING, Rooms
-from tests.e2e.stack import ROOT, Molts
+from tests.e2e.stack import Molts
 
 pytestmark = pytest.mark.slow
-
-AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
-
-
-def violations(page: Page) -> list[str]:
-    """What axe finds, light and dark. Injected by the debugger: the page's policy allows no other script."""
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found: list[str] = []
-    for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-        page.wait_for_timeout(400)  # colours fade over
-        found += page.evaluate("axe.run().then((found) => found.violations.map((each) => each.id))")
-    return found
 
 
 def test_the_summary_keeps_the_conversation_until_it_is_erased(molts: Molts, rooms: Rooms, enter: Enter) -> None:
@@ -40,7 +28,7 @@ def test_the_summary_keeps_the_conversation_until_it_is_erased(molts: Molts, roo
     expect(page.locator(".transcript")).to_contain_text(question)
     expect(page.locator(".transcript")).to_contain_text(answer)
     expect(page.locator(".transcript")).to_contain_text("Answered after")
-    assert violations(page) == []
+    assert [violations_in(page, scheme) for scheme in ("light", "dark")] == [[], []]
     page.reload()
     expect(page.locator(".transcript .segment")).to_have_count(2)
     with page.expect_download() as download:
@@ -48,7 +36,7 @@ def test_the_summary_keeps_the_conversation_until_it_is_erased(molts: Molts, roo
     assert answer in download.value.path().read_text()
 
     page.click(".erase summary")
-    assert violations(page) == []
+    assert [violations_in(page, scheme) for scheme in ("light", "dark")] == [[], []]
     page.click("#erase")
     expect(page.locator("h1")).to_have_text("Nothing is kept")
     assert molts.query("SELECT COUNT(*) AS n FROM live_sessions_segment WHERE session_id = ?", hexed(session_id)) == [

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Playwright, expect
 
+from tests.axe import violations_in
 from tests.e2e.conftest import running
 from tests.e2e.stack import MICRO_WHISPER, ROOT, Molts, send
 
@@ -21,7 +22,6 @@ FLAGS = ("--no-sandbox", "--disable-background-networking", "--mute-audio", "--u
 ALLOWED = "--use-fake-ui-for-media-stream"  # says yes when the page asks for the microphone
 NO_UDP = "--webrtc-ip-handling-policy=disable_non_proxied_udp"  # as behind a firewall that lets only TCP out
 DONE_MS = 40_000
-AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 
 Open = Callable[..., Page]
 
@@ -67,14 +67,6 @@ def statuses(page: Page) -> dict[str, str]:
     return found
 
 
-def violations(page: Page, scheme: str) -> list[str]:
-    page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-    page.wait_for_timeout(400)  # colours fade over
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found: list[str] = page.evaluate("axe.run().then((found) => found.violations.map((each) => each.id))")
-    return found
-
-
 def test_where_all_is_well_every_row_says_so(molts: Molts, open_check: Open) -> None:
     page = open_check(molts, ALLOWED)
 
@@ -92,7 +84,7 @@ def test_where_all_is_well_every_row_says_so(molts: Molts, open_check: Open) -> 
     expect(row(page, "tcp")).to_contain_text("only this machine may connect")
     expect(row(page, "turn")).to_contain_text("not needed from here")
     assert page.locator(".fix").count() == 0
-    assert [violations(page, scheme) for scheme in ("light", "dark")] == [[], []]
+    assert [violations_in(page, scheme) for scheme in ("light", "dark")] == [[], []]
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
@@ -125,7 +117,7 @@ def test_a_microphone_that_is_denied_has_its_fix_and_leaves_typing(molts: Molts,
     expect(row(page, "microphone")).to_have_attribute("data-status", "failed")
     expect(row(page, "microphone")).to_contain_text("What you can do: Click the icon beside the address")
     assert statuses(page)["udp"] == "ok"
-    assert violations(page, "light") == []
+    assert violations_in(page, "light") == []
 
 
 def test_blocked_udp_on_a_machine_without_tcp_names_the_port_to_open(molts: Molts, open_check: Open) -> None:
@@ -136,7 +128,7 @@ def test_blocked_udp_on_a_machine_without_tcp_names_the_port_to_open(molts: Molt
     expect(udp).to_have_attribute("data-status", "failed")
     expect(udp).to_contain_text("For whoever runs this site: Open UDP port")
     expect(udp).to_contain_text(molts.setting("MOLTS_MEDIA_UDP_PORT"))
-    assert [violations(page, scheme) for scheme in ("light", "dark")] == [[], []]
+    assert [violations_in(page, scheme) for scheme in ("light", "dark")] == [[], []]
 
 
 def test_where_udp_is_blocked_tcp_carries_the_voice(beyond: Molts, open_check: Open) -> None:

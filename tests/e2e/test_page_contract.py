@@ -11,7 +11,7 @@ import pytest
 
 from scripts.page_types import render
 from sessions import events
-from sessions.choices import AgentStateName, EndReason, Role, SessionState
+from sessions.choices import AgentStateName, EndReason, NoticeCode, NoticeLevel, Role, SessionState
 
 TYPES = (Path(__file__).resolve().parents[2] / "static" / "src" / "shared" / "events.ts").read_text(encoding="utf-8")
 
@@ -29,8 +29,8 @@ def page_values(name: str) -> set[str]:
         ("AgentStateName", AgentStateName.values),
         ("SessionState", SessionState.values),
         ("EndReason", EndReason.values),
-        ("NoticeLevel", get_args(events.NoticeLevel)),
-        ("NoticeCode", get_args(events.NoticeCode)),
+        ("NoticeLevel", NoticeLevel.values),
+        ("NoticeCode", NoticeCode.values),
     ],
 )
 def test_it_knows_the_same_values_on_both_sides(page_name: str, server: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from molts.errors import Unavailable
 from molts.management.commands import fetch_models
 from molts.management.commands.fetch_models import Report, progress_bar
 from projects.providers.faster_whisper import weights
-from projects.providers.shared.hub import Progress
+from projects.providers.shared.hub import FetchProgress
 
 WHISPER = Path(__file__).parents[1] / "fixtures" / "micro-whisper"
 
@@ -24,7 +24,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the models asked for; the hub is stood in for."""
     asked: list[str] = []
 
-    def download(name: str, progress: Progress | None = None) -> Path:
+    def download(name: str, progress: FetchProgress | None = None) -> Path:
         asked.append(name)
         if progress is not None:
             progress(50_000_000, 145_000_000)
@@ -76,7 +76,7 @@ def test_a_hub_out_of_reach_is_one_line_and_a_failing_status(
 ) -> None:
     settings.MOLTS_WHISPER_MODEL = "base"
 
-    def refuse(name: str, progress: Progress | None = None) -> Path:
+    def refuse(name: str, progress: FetchProgress | None = None) -> Path:
         raise Unavailable("The hub is out of reach. Check the network.")
 
     monkeypatch.setattr(weights, "download", refuse)

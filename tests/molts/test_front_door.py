@@ -21,7 +21,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from molts.callers import subscriber
-from molts.front_door import HEAD_BYTES, UPLOAD_BYTES, UPLOADS_AT_ONCE, Places, forwarded_for, is_proxy
+from molts.front_door import HEAD_BYTES, UPLOAD_BYTES, UPLOADS_AT_ONCE, ConnectionPlaces, forwarded_for, is_proxy
 from molts.parsers import MAX_BODY
 from molts.supervisor.stack import FRONT_DOOR
 from tests.agent_runtime.stack import ROOT, end, free_port, wait_for
@@ -481,7 +481,7 @@ class Caller:
 
 def test_the_oldest_that_waits_gives_way(settings: Settings) -> None:
     settings.MOLTS_CONNECTIONS_PER_ADDRESS = 3
-    places = Places()
+    places = ConnectionPlaces()
     busy, old, new = Caller(is_waiting=False), Caller(is_waiting=True), Caller(is_waiting=True)
     for caller in (busy, old, new):
         assert places.take("a", caller)
@@ -493,7 +493,7 @@ def test_the_oldest_that_waits_gives_way(settings: Settings) -> None:
 
 def test_none_is_counted_where_there_is_no_limit(settings: Settings) -> None:
     settings.MOLTS_CONNECTIONS_PER_ADDRESS = 0
-    places = Places()
+    places = ConnectionPlaces()
 
     assert all(places.take("a", Caller(is_waiting=False)) for _ in range(1000))
 

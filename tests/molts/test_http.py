@@ -23,7 +23,7 @@ from molts.http import (
     AddressRefused,
     AnswerTooLarge,
     AnswerTooSlow,
-    Limits,
+    ResponseLimits,
     check_url,
     fetch,
     guarded_async_client,
@@ -113,7 +113,7 @@ async def test_a_name_that_changes_its_address_is_judged_by_the_one_connected_to
         asked.append(host)
         return next(answers)
 
-    limits = Limits(connect_seconds=0.3, total_seconds=1)
+    limits = ResponseLimits(connect_seconds=0.3, total_seconds=1)
     async with guarded_async_client(resolver=flips, limits=limits) as client:
         with pytest.raises((httpx2.ConnectError, httpx2.ConnectTimeout)):
             await client.get(f"http://flips.example:{server.port}/")  # 8.8.8.8 is open, and is not there
@@ -124,7 +124,7 @@ async def test_a_name_that_changes_its_address_is_judged_by_the_one_connected_to
 
 
 async def test_only_the_open_address_of_a_name_with_two_is_used(server: Server) -> None:
-    limits = Limits(connect_seconds=0.3, total_seconds=1)
+    limits = ResponseLimits(connect_seconds=0.3, total_seconds=1)
     async with guarded_async_client(resolver=always("127.0.0.1", "8.8.8.8"), limits=limits) as client:
         with pytest.raises((httpx2.ConnectError, httpx2.ConnectTimeout, AnswerTooSlow)):
             await client.get(f"http://both.example:{server.port}/")
@@ -219,7 +219,7 @@ def hang(connection: socket.socket) -> None:
 )
 async def test_size_and_time_of_an_answer_are_limited(server: Server, serve: Serve, error: type[Exception]) -> None:
     server.serve = serve
-    limits = Limits(read_seconds=0.5, total_seconds=0.8, max_bytes=1_000_000)
+    limits = ResponseLimits(read_seconds=0.5, total_seconds=0.8, max_bytes=1_000_000)
     url = f"http://127.0.0.1:{server.port}/"
 
     started = time.monotonic()
@@ -239,7 +239,7 @@ async def test_a_resolver_that_hangs_is_given_up() -> None:
         time.sleep(1.5)
         return ["8.8.8.8"]
 
-    async with guarded_async_client(resolver=slow, limits=Limits(connect_seconds=0.2)) as client:
+    async with guarded_async_client(resolver=slow, limits=ResponseLimits(connect_seconds=0.2)) as client:
         with pytest.raises(httpx2.ConnectTimeout, match="not resolved"):
             await client.get("http://slow.example/")
 
@@ -253,7 +253,7 @@ def test_a_resolver_that_hangs_holds_no_caller_up() -> None:
 
     started = time.monotonic()
     with pytest.raises(httpx2.TimeoutException):
-        fetch("http://slow.example/", resolver=slow, limits=Limits(total_seconds=0.3))
+        fetch("http://slow.example/", resolver=slow, limits=ResponseLimits(total_seconds=0.3))
     assert time.monotonic() - started < 5
     release.set()
 
@@ -391,7 +391,7 @@ async def test_a_librarys_session_judges_what_a_name_leads_to(server: Server, mo
 
     monkeypatch.setattr(socket, "getaddrinfo", lookup)
     for _ in range(3):
-        async with guarded_session(limits=Limits(connect_seconds=0.3, total_seconds=1)) as session:
+        async with guarded_session(limits=ResponseLimits(connect_seconds=0.3, total_seconds=1)) as session:
             with pytest.raises((aiohttp.ClientError, TimeoutError)):
                 await session.get(f"http://flips.example:{server.port}/")
     assert next(answers, None) is None

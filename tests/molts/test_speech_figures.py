@@ -24,7 +24,7 @@ from pytest_django import Settings
 from agent_runtime.speech.engine import Engine
 from agent_runtime.speech.ladder import Ladder, LadderPolicy, LadderSettings, Processor
 from agent_runtime.speech.server import SpeechServer
-from agent_runtime.speech.stream import Pace, StreamFigures
+from agent_runtime.speech.stream import DecodingPace, StreamFigures
 from avatars.models import Agent
 from molts.admin.speech_figures import ANSWER_SECONDS, speech_context
 from molts.metrics import speech_metrics
@@ -37,7 +37,7 @@ def told() -> dict[str, Any]:
     """What a real server says that fell to a smaller model."""
     figures = StreamFigures(speech_seconds=30, silence_seconds=70, agreed_words=200, revised_words=3)
     figures.final_lags.extend([0.1] * 90 + [0.4] * 10)
-    server = SpeechServer(engine=Engine(), model="small", pace=Pace(), figures=figures)
+    server = SpeechServer(engine=Engine(), model="small", pace=DecodingPace(), figures=figures)
     server.scheduler.figures.refused = 4
     server.streams = 2
     policy = LadderPolicy(LadderSettings(), home="small")

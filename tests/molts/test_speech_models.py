@@ -12,7 +12,7 @@ from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
 from projects.providers.faster_whisper import weights
-from projects.providers.shared.hub import Progress
+from projects.providers.shared.hub import FetchProgress
 
 WHISPER = Path(__file__).parents[1] / "fixtures" / "micro-whisper"
 
@@ -71,7 +71,7 @@ def test_every_name_is_one_that_can_be_fetched() -> None:
 def test_it_fetches_and_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def download(name: str, progress: Progress | None = None) -> Path:
+    def download(name: str, progress: FetchProgress | None = None) -> Path:
         asked.append(name)
         assert progress is not None
         progress(242_000_000, 484_000_000)
@@ -106,7 +106,7 @@ def test_offline_it_says_so_in_one_line(settings: Settings) -> None:
 
 
 def test_a_fetch_that_is_broken_off_says_so_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(name: str, progress: Progress | None = None) -> Path:
+    def download(name: str, progress: FetchProgress | None = None) -> Path:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(weights, "download", download)

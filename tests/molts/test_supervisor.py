@@ -26,7 +26,7 @@ from avatars.videos import queue
 from molts.errors import HIDDEN
 from molts.redact import Redactor
 from molts.supervisor import guardian
-from molts.supervisor.given import Given, Keys, is_loopback, local_url
+from molts.supervisor.given import GivenEnvironment, Keys, is_loopback, local_url
 from molts.supervisor.logs import LineSplitter, PartLog
 from molts.supervisor.names import JOBS, RENDER
 from molts.supervisor.ports import HIGHEST, LOWEST, PortBook, is_free
@@ -86,11 +86,11 @@ def is_alive(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-def given(**values: str) -> Given:
-    return Given({"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **values})
+def given(**values: str) -> GivenEnvironment:
+    return GivenEnvironment({"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **values})
 
 
-def make_stack(data_dir: Path, asked: Given | None = None, **changes: object) -> Stack:
+def make_stack(data_dir: Path, asked: GivenEnvironment | None = None, **changes: object) -> Stack:
     values: dict[str, object] = {
         "base_dir": BASE_DIR,
         "data_dir": data_dir,

@@ -11,6 +11,7 @@ from avatars.models import Agent
 from molts.errors import HIDDEN, BadInput, Busy, Gone
 from molts.redact import remember_secret
 from sessions import rooms, services
+from sessions.choices import NoticeCode, NoticeLevel
 from sessions.events import SessionEvent
 from sessions.models import LiveSession, RoomLink, Segment
 from sessions.services import Latency
@@ -198,5 +199,7 @@ def test_it_erases_everything_of_a_conversation(agent: Agent, open_rooms: list[s
 def test_what_is_stored_of_a_vendors_words_holds_no_key(agent: Agent, quiet_events: list[SessionEvent]) -> None:
     remember_secret("vk-stored-canary-1")
     session = make_session(agent)
-    services.add_notice(session_id=session.pk, level="error", code="llm_fallback", text="401: bad vk-stored-canary-1")
+    services.add_notice(
+        session_id=session.pk, level=NoticeLevel.ERROR, code=NoticeCode.LLM_FALLBACK, text="401: bad vk-stored-canary-1"
+    )
     assert session.notices.get().text == f"401: bad {HIDDEN}"

@@ -18,6 +18,7 @@ from molts import doctor
 from molts.admin.figures import USUAL_RANGE, count_conversations, count_notices
 from molts.doctor_checks.findings import Level
 from sessions import events, services
+from sessions.choices import NoticeCode, NoticeLevel
 from sessions.models import LiveSession, SessionNotice, Turn
 from sessions.troubles import recent_troubles
 from tests.forms import admin_url
@@ -35,7 +36,10 @@ def _no_media_server(settings: Settings) -> None:
 
 
 def tell(session: LiveSession, code: str, *, level: str = "error", reason: str = REASON) -> None:
-    services.add_notice(session_id=session.pk, level=level, code=code, text="The agent cannot answer.", reason=reason)
+    text = "The agent cannot answer."
+    services.add_notice(
+        session_id=session.pk, level=NoticeLevel(level), code=NoticeCode(code), text=text, reason=reason
+    )
 
 
 def listed(client: Client, **query: str) -> list[LiveSession]:

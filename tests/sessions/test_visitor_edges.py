@@ -17,7 +17,7 @@ from sessions.lines import line_id
 from sessions.models import LiveSession, RoomLink
 from sessions.orders import Order
 from sessions.presence import Presence
-from sessions.views import Start
+from sessions.views import StartView
 from tests.agent_runtime.stack import free_port
 from tests.sessions.factories import make_session
 
@@ -72,7 +72,7 @@ def test_it_reads_no_body_of_any_length_however_it_is_sent(link: RoomLink) -> No
         f"/r/{link.public_id}/start", b'{"name": "' + b"a" * 20_000, content_type="application/json"
     )
     del request.META["CONTENT_LENGTH"]  # as when a body comes in chunks
-    response = Start.as_view()(request, public_id=link.public_id)
+    response = StartView.as_view()(request, public_id=link.public_id)
     assert isinstance(response, HttpResponse)
     assert (response.status_code, b"too large" in response.content) == (413, True)
 

@@ -22,7 +22,7 @@ from avatars.engines.cache import keep_in
 from sessions.models import SessionNotice
 from tests.agent_runtime.avatar.round_faces import Round
 from tests.agent_runtime.avatar.test_conversation import QUESTION, TALE, agent_with_face, ask, until_seen
-from tests.agent_runtime.stack import RedisServer, Stack, kill
+from tests.agent_runtime.stack import Stack, kill, running_stack
 from tests.agent_runtime.talk import Desk
 from tests.bench.bench_avatar import Talk, beeps, read
 
@@ -37,13 +37,8 @@ VOICE_SECONDS = 10.0
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("soak")
-    redis = RedisServer(folder)
-    stack = Stack(folder, redis_url=redis.url)
-    try:
+    with running_stack(folder) as stack:
         yield stack
-    finally:
-        stack.stop()
-        redis.stop()
 
 
 async def test_long_talk_neither_drifts_nor_grows(stack: Stack) -> None:

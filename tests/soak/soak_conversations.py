@@ -17,7 +17,7 @@ from pytest_django import DjangoDbBlocker
 
 from agent_runtime.db import DatabaseThread
 from sessions.models import LiveSession, Segment
-from tests.agent_runtime.stack import RedisServer, Stack, kill
+from tests.agent_runtime.stack import Stack, kill, running_stack
 from tests.agent_runtime.talk import ANSWERS, Desk, dense
 from tests.visitor import Visitor
 
@@ -31,15 +31,10 @@ BACK_SECONDS = 25.0
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("soak")
-    redis = RedisServer(folder)
-    stack = Stack(folder, redis_url=redis.url)
-    try:
+    with running_stack(folder) as stack:
         stack.start_celery()
         stack.start_worker()
         yield stack
-    finally:
-        stack.stop()
-        redis.stop()
 
 
 def test_a_kill_at_any_moment_costs_one_turn_at_most(stack: Stack, django_db_blocker: DjangoDbBlocker) -> None:

@@ -26,7 +26,7 @@ from sessions import services
 from sessions.choices import EndReason
 from sessions.models import LiveSession, Segment, SessionNotice
 from tests.agent_runtime.broken_vendor import DEAD, DONE, EMPTY, HANGS, KEY, PAGE, REFUSED, RunningBrokenVendor
-from tests.agent_runtime.stack import RedisServer, Stack
+from tests.agent_runtime.stack import Stack, running_stack
 from tests.agent_runtime.talk import LOCAL_PIPELINE, PHONE, Desk, type_text
 from tests.visitor import Visitor, synthesize
 
@@ -73,14 +73,9 @@ CASES = [
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("soak")
-    redis = RedisServer(folder)
-    stack = Stack(folder, redis_url=redis.url, slots=4 * AT_ONCE)  # one that has ended still takes a place for seconds
-    try:
+    with running_stack(folder, slots=4 * AT_ONCE) as stack:  # one that has ended still takes a place for seconds
         stack.start_worker()
         yield stack
-    finally:
-        stack.stop()
-        redis.stop()
 
 
 def test_whatever_fails_is_said_in_time_and_comes_back(stack: Stack, django_db_blocker: DjangoDbBlocker) -> None:

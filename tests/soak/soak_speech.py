@@ -23,7 +23,7 @@ from pytest_django import Settings
 from agent_runtime.speech.engine import Engine, Task, Window
 from projects.providers.base import KeyedRung, Kind, Persona
 from projects.providers.chains import build_chain
-from projects.providers.faster_whisper.protocol import End, Start
+from projects.providers.faster_whisper.protocol import End, UtteranceStart
 from tests.agent_runtime.speech.live_server import STEP, Talker, talking, until
 from tests.agent_runtime.speech.voices import SENTENCES, say, silence
 from tests.agent_runtime.stack import MICRO_WHISPER, ROOT, end, speech_state, wait_for
@@ -180,7 +180,7 @@ async def _many(talker: Talker, sounds: list[tuple[str, NDArray[np.int16]]], cou
 
 
 async def _utter(talker: Talker, sound: NDArray[np.int16], number: int) -> str:
-    await talker.say(Start(utterance=number))
+    await talker.say(UtteranceStart(utterance=number))
     for begin in range(0, len(sound), 8 * STEP):
         await talker.say(sound[begin : begin + 8 * STEP].tobytes())
     await talker.say(End(utterance=number))

@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from molts.errors import MoltsError
 
 if TYPE_CHECKING:
-    from agent_runtime.speech.measure import Decode, Result
+    from agent_runtime.speech.measure import Decode, WindowResult
 
 NOTES = """\
 * the default on a processor; on a GPU all windows are full.
@@ -53,7 +53,7 @@ class Command(BaseCommand):
     def _progress(self, done: int, total: int) -> None:
         self.stderr.write(f"\r{done} of {total} recordings", ending="" if done < total else "\n")
 
-    def _report(self, name: str, recordings: int, results: list[Result]) -> str:
+    def _report(self, name: str, recordings: int, results: list[WindowResult]) -> str:
         from agent_runtime.speech.measure import as_table
 
         first = results[0]

@@ -21,7 +21,7 @@ class Command(BaseCommand):
         parser.add_argument("--session", type=uuid.UUID, help="Only the face of this conversation.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        from agent_runtime.avatar.faces import prepare_face_of, prepare_faces
+        from agent_runtime.avatar.prepare import prepare_face_of, prepare_faces
 
         os.nice(LOWEST_PRIORITY)  # conversations come first
         if options["session"]:

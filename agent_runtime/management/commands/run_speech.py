@@ -21,12 +21,12 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         from agent_runtime.speech.engine import Engine
-        from agent_runtime.speech.http_api import Limits
+        from agent_runtime.speech.http_api import UploadLimits
         from agent_runtime.speech.ladder import LadderSettings
-        from agent_runtime.speech.places import Places
+        from agent_runtime.speech.places import ListeningPlaces
         from agent_runtime.speech.scheduler import DeviceFailedError
         from agent_runtime.speech.server import SpeechServer
-        from agent_runtime.speech.stream import Pace
+        from agent_runtime.speech.stream import DecodingPace
         from projects.providers.faster_whisper.options import WhisperOptions, model_key
 
         logging.getLogger("faster_whisper").setLevel(logging.WARNING)
@@ -35,16 +35,16 @@ class Command(BaseCommand):
             server = SpeechServer(
                 engine=Engine(device=device, compute_type=compute_type, threads=settings.MOLTS_SPEECH_THREADS),
                 model=name,
-                pace=Pace(
+                pace=DecodingPace(
                     seconds=settings.MOLTS_SPEECH_PARTIAL_MS / 1000,
                     partial_floor=settings.MOLTS_SPEECH_PARTIAL_WINDOW,
                     final_floor=settings.MOLTS_SPEECH_FINAL_WINDOW,
                 ),
                 secret=settings.MOLTS_SPEECH_SECRET,
                 ladder_settings=LadderSettings.from_settings(),
-                limits=Limits.from_settings(),
+                limits=UploadLimits.from_settings(),
             )
-            asyncio.run(server.run(Places.parse(settings.MOLTS_SPEECH_LISTEN)))
+            asyncio.run(server.run(ListeningPlaces.parse(settings.MOLTS_SPEECH_LISTEN)))
         except KeyboardInterrupt:
             pass
         except DeviceFailedError as error:

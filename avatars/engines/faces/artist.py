@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from avatars.engines.faces.eyes import EyeArea
 from avatars.engines.faces.framing import frame
 from avatars.engines.faces.head import HeadFields, bend
-from avatars.engines.faces.marks import FaceMarks, Given, find_face
+from avatars.engines.faces.marks import FaceMarks, MarksByHand, find_face
 from avatars.engines.faces.mouth import MouthArea
 from avatars.engines.faces.picture import Picture, read_picture
 from avatars.engines.poses import Eyes, Head, Mouth
@@ -28,7 +28,7 @@ class PortraitArtist:
     The picture is read and its face looked for when the first pose is rendered: whoever has all poses needs neither.
     """
 
-    def __init__(self, path: Path, given: Given) -> None:
+    def __init__(self, path: Path, given: MarksByHand) -> None:
         """Raises BadInput when the picture's file is missing."""
         self._path = path
         self._given = given

@@ -60,7 +60,7 @@ POINTS = ("left_eye", "right_eye", "mouth_left", "mouth_right", "mouth_top", "mo
 
 
 @dataclass(frozen=True)
-class Given:
+class MarksByHand:
     """What was marked by hand, in fractions as `FaceMarks`. The rest is found."""
 
     box: tuple[float, float, float, float] | None = None
@@ -69,12 +69,12 @@ class Given:
     chin: Point | None = None
 
 
-def find_face(picture: Picture, given: Given | None = None) -> FaceMarks:
+def find_face(picture: Picture, given: MarksByHand | None = None) -> FaceMarks:
     """Marks of the one face in the picture. Takes some tenths of a second.
 
     Raises BadInput (`portrait`) when there is none, several of like size, or only a tiny one.
     """
-    given = given or Given()
+    given = given or MarksByHand()
     _check_given(given)
     height, width = picture.shape[:2]
     size = np.array([width, height], float)
@@ -139,7 +139,7 @@ def _check_width(pixels: float) -> None:
         )
 
 
-def _check_given(given: Given) -> None:
+def _check_given(given: MarksByHand) -> None:
     """Raises BadInput (`options.<name>`) for marks that cannot be a face's."""
     if given.box is not None and min(given.box[2:]) <= 0:
         raise BadInput("The marked face is empty.", attr="options.face")

@@ -56,7 +56,7 @@ def ask(key: str, *, seconds: float = 1.0) -> dict[str, Any] | None:
     """The health of the host of engine `key`; None when nobody answers. Raises EngineFailed for a stranger there."""
     try:
         return protocol.ask_health(address_of(key), secret=engine_config().secret, seconds=seconds)
-    except protocol.ProtocolError as error:
+    except protocol.EngineProtocolError as error:
         raise EngineFailed(f"{address_of(key)}: {error}.") from error
     except (OSError, ValueError):
         return None

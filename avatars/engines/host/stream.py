@@ -22,13 +22,13 @@ import soxr
 from numpy.typing import NDArray
 
 from avatars.engines.adapters.molts_engine_adapter import protocol
-from avatars.engines.adapters.molts_engine_adapter.protocol import Kind, ProtocolError
+from avatars.engines.adapters.molts_engine_adapter.protocol import EngineProtocolError, MessageKind
 from avatars.engines.base import (
     AudioChunk,
     EngineFailed,
     EngineFull,
     LipSyncStream,
-    Pixels,
+    PixelFormat,
     SegmentEnd,
     StreamItem,
     VideoFormat,
@@ -43,7 +43,7 @@ FADE_FRAMES = 4
 
 
 @dataclass
-class Utterance:
+class PushedSpeech:
     """Speech that was pushed and has not come out. Counts are in samples at `rate`."""
 
     rate: int
@@ -84,7 +84,7 @@ class Opened:
     width: int
     height: int
     fps: float
-    pixels: Pixels
+    pixels: PixelFormat
     ring: int
     shared: str | None
     idle_frames: int
@@ -94,7 +94,7 @@ class Opened:
 
     @property
     def frame_bytes(self) -> int:
-        return self.width * self.height * 3 // (1 if self.pixels is Pixels.RGB24 else 2)
+        return self.width * self.height * 3 // (1 if self.pixels is PixelFormat.RGB24 else 2)
 
 
 class HostStream(LipSyncStream):
@@ -123,7 +123,7 @@ class HostStream(LipSyncStream):
         self._last: NDArray[np.uint8] | None = None  # the last frame of speech, while the face goes back to rest
         self._fading = 0
         self._epoch = 0
-        self._utterances: deque[Utterance] = deque()
+        self._utterances: deque[PushedSpeech] = deque()
         self._items: deque[NDArray[np.uint8] | None] = deque()  # frames of this epoch; None: an utterance's end
         self._owed = 0  # credit for the frame that the reader has in hand
         self._changed = asyncio.Event()
@@ -165,7 +165,7 @@ class HostStream(LipSyncStream):
             exact = round(utterance.pushed * protocol.SAMPLE_RATE / utterance.rate)
             self._send_sound(utterance, np.zeros(max(0, exact - utterance.sent), np.int16))
         utterance.flushed = True
-        self._write(protocol.pack_number(Kind.FLUSH, self._epoch))
+        self._write(protocol.pack_number(MessageKind.FLUSH, self._epoch))
         self._changed.set()
         await self._drain()
 
@@ -173,7 +173,7 @@ class HostStream(LipSyncStream):
         if self._closed or self._failure is not None:
             return
         self._epoch += 1
-        self._write(protocol.pack_number(Kind.CLEAR, self._epoch))
+        self._write(protocol.pack_number(MessageKind.CLEAR, self._epoch))
         frames = sum(1 for item in self._items if item is not None)
         self._items.clear()
         self._utterances.clear()
@@ -186,22 +186,22 @@ class HostStream(LipSyncStream):
     def _waiting(self) -> float:
         return sum(utterance.waiting for utterance in self._utterances)
 
-    def _current(self, rate: int) -> Utterance:
+    def _current(self, rate: int) -> PushedSpeech:
         if not self._utterances or self._utterances[-1].flushed:
             resampler = None
             if rate != protocol.SAMPLE_RATE:
                 resampler = soxr.ResampleStream(rate, protocol.SAMPLE_RATE, 1, dtype="int16", quality="MQ")
-            self._utterances.append(Utterance(rate, resampler))
+            self._utterances.append(PushedSpeech(rate, resampler))
         utterance = self._utterances[-1]
         if utterance.rate != rate:
             raise BadInput(f"Speech of {rate} Hz follows on speech of {utterance.rate} Hz: flush between them.")
         return utterance
 
-    def _send_sound(self, utterance: Utterance, sound: NDArray[np.int16]) -> None:
+    def _send_sound(self, utterance: PushedSpeech, sound: NDArray[np.int16]) -> None:
         for start in range(0, len(sound), protocol.SAMPLE_RATE):
             part = sound[start : start + protocol.SAMPLE_RATE]
             utterance.sent += len(part)
-            self._write(protocol.pack_number(Kind.AUDIO, self._epoch, part.astype("<i2").tobytes()))
+            self._write(protocol.pack_number(MessageKind.AUDIO, self._epoch, part.astype("<i2").tobytes()))
 
     # -- frames --------------------------------------------------------------------------------------------------------
     async def __aiter__(self) -> AsyncIterator[StreamItem]:
@@ -294,16 +294,16 @@ class HostStream(LipSyncStream):
                 # Not `wait_for`: before Python 3.12 it forgets a cancellation that meets its result.
                 async with asyncio.timeout(protocol.SILENCE_SECONDS):
                     kind, payload = await protocol.read(self._reader)
-                if kind is Kind.FRAME:
+                if kind is MessageKind.FRAME:
                     self._take_frame(payload)
-                elif kind is Kind.END:
+                elif kind is MessageKind.END:
                     if protocol.unpack_number(payload) == self._epoch:
                         self._items.append(None)
-                elif kind is Kind.ERROR:
+                elif kind is MessageKind.ERROR:
                     raise refusal(self._label, payload)
-                elif kind is not Kind.PONG:
-                    raise ProtocolError(f"{kind.name} is not for the client")
-                if kind is not Kind.PONG:
+                elif kind is not MessageKind.PONG:
+                    raise EngineProtocolError(f"{kind.name} is not for the client")
+                if kind is not MessageKind.PONG:
                     self._changed.set()
         except MoltsError as error:
             self._fail(error)
@@ -311,12 +311,12 @@ class HostStream(LipSyncStream):
             self._fail(EngineFailed(f"{self._label}: the engine host does not answer."))
         except EOFError:
             self._fail(EngineFailed(f"{self._label}: the engine host is gone."))
-        except ProtocolError as error:
+        except EngineProtocolError as error:
             self._fail(EngineFailed(f"{self._label}: {error}."))
 
     def _take_frame(self, payload: bytes) -> None:
         if len(payload) < protocol.FRAME.size:
-            raise ProtocolError("a message is too short")
+            raise EngineProtocolError("a message is too short")
         epoch, _, slot = protocol.FRAME.unpack_from(payload)
         if epoch != self._epoch:
             self._give_credit(1)
@@ -326,20 +326,20 @@ class HostStream(LipSyncStream):
         start = protocol.FRAME.size
         if slot != protocol.IN_BAND:
             if self._memory is None or slot >= self._opened.ring:
-                raise ProtocolError("a frame lies in memory that is not shared")
+                raise EngineProtocolError("a frame lies in memory that is not shared")
             source, start = self._memory, slot * size
         elif len(payload) != start + size:
-            raise ProtocolError(f"a frame has {len(payload) - start} bytes, {size} were expected")
+            raise EngineProtocolError(f"a frame has {len(payload) - start} bytes, {size} were expected")
         self._items.append(np.frombuffer(source, np.uint8, size, start))
 
     async def _ping(self) -> None:
         while True:
             await asyncio.sleep(protocol.PING_SECONDS)
-            self._write(protocol.pack(Kind.PING))
+            self._write(protocol.pack(MessageKind.PING))
 
     def _give_credit(self, frames: int) -> None:
         if frames:
-            self._write(protocol.pack_number(Kind.CREDIT, frames))
+            self._write(protocol.pack_number(MessageKind.CREDIT, frames))
 
     def _write(self, message: bytes) -> None:
         if not self._closed and self._failure is None:
@@ -367,7 +367,7 @@ class HostStream(LipSyncStream):
     async def aclose(self) -> None:
         if self._closed:
             return
-        self._write(protocol.pack(Kind.CLOSE))
+        self._write(protocol.pack(MessageKind.CLOSE))
         self._closed = True
         self._changed.set()
         self._room.set()
@@ -410,7 +410,7 @@ async def open_host_stream(
             return await _greet_and_open(reader, writer, address, label, video, key, portrait, options or {}, secret)
     except BaseException as error:
         writer.close()
-        if isinstance(error, ProtocolError):
+        if isinstance(error, EngineProtocolError):
             raise EngineFailed(f"{label}: {error}.") from error
         if isinstance(error, TimeoutError):
             raise EngineFailed(f"{label}: the engine host did not answer within {OPEN_SECONDS:.0f} s.") from error
@@ -436,18 +436,18 @@ async def _greet_and_open(
         "shared_memory": address.startswith("unix:"),
     }
     message = protocol.pack_open(request, portrait)
-    if len(message) > protocol.MOST[Kind.OPEN]:
+    if len(message) > protocol.MOST[MessageKind.OPEN]:
         raise BadInput("The portrait is too large.", attr="portrait")
     writer.write(protocol.hello(secret=secret) + message)
-    await _expect(reader, label, Kind.HELLO)
-    opened = read_opened(await _expect(reader, label, Kind.OPENED), video)
+    await _expect(reader, label, MessageKind.HELLO)
+    opened = read_opened(await _expect(reader, label, MessageKind.OPENED), video)
     if opened.shared and not request["shared_memory"]:  # its name is deleted here: nobody elsewhere may choose it
-        raise ProtocolError("it shares memory that was not asked for")
+        raise EngineProtocolError("it shares memory that was not asked for")
     idle = []
     for _ in range(opened.idle_frames):
-        payload = await _expect(reader, label, Kind.IDLE)
+        payload = await _expect(reader, label, MessageKind.IDLE)
         if len(payload) != protocol.FRAME.size + opened.frame_bytes:
-            raise ProtocolError("an idle frame has the wrong size")
+            raise EngineProtocolError("an idle frame has the wrong size")
         idle.append(np.frombuffer(payload, np.uint8, offset=protocol.FRAME.size))
     memory = map_frames(Path(opened.shared), opened.frame_bytes * opened.ring) if opened.shared else None
     return HostStream(
@@ -461,13 +461,13 @@ async def _greet_and_open(
     )
 
 
-async def _expect(reader: asyncio.StreamReader, label: str, wanted: Kind) -> bytes:
+async def _expect(reader: asyncio.StreamReader, label: str, wanted: MessageKind) -> bytes:
     kind, payload = await protocol.read(reader)
-    if kind is Kind.ERROR:
+    if kind is MessageKind.ERROR:
         raise refusal(label, payload)
     if kind is not wanted:
-        raise ProtocolError(f"{kind.name} where {wanted.name} was expected")
-    if kind is Kind.HELLO:
+        raise EngineProtocolError(f"{kind.name} where {wanted.name} was expected")
+    if kind is MessageKind.HELLO:
         protocol.check_hello(payload)
     return payload
 
@@ -480,7 +480,7 @@ def read_opened(payload: bytes, video: VideoFormat) -> Opened:
             width=int(value["width"]),
             height=int(value["height"]),
             fps=float(value["fps"]),
-            pixels=Pixels(value["pixels"]),
+            pixels=PixelFormat(value["pixels"]),
             ring=int(value["ring"]),
             shared=value.get("shared"),
             idle_frames=int(value["idle_frames"]),
@@ -489,11 +489,11 @@ def read_opened(payload: bytes, video: VideoFormat) -> Opened:
             frame_seconds=float(value.get("frame_seconds", 5)),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ProtocolError(f"OPENED cannot be read: {error!r}") from error
+        raise EngineProtocolError(f"OPENED cannot be read: {error!r}") from error
     if (opened.width, opened.height, opened.fps) != (video.width, video.height, video.fps):
-        raise ProtocolError(f"it opened {opened.width}x{opened.height} at {opened.fps:g} frames a second instead")
+        raise EngineProtocolError(f"it opened {opened.width}x{opened.height} at {opened.fps:g} frames a second instead")
     if not 1 <= opened.ring <= 64 or not 1 <= opened.idle_frames <= 100 or not math.isfinite(opened.frame_seconds):
-        raise ProtocolError("OPENED holds numbers out of range")
+        raise EngineProtocolError("OPENED holds numbers out of range")
     return opened
 
 
@@ -507,4 +507,4 @@ def map_frames(path: Path, size: int) -> mmap.mmap:
         finally:
             os.close(descriptor)
     except (OSError, ValueError) as error:
-        raise ProtocolError(f"its shared memory cannot be read: {error}") from error
+        raise EngineProtocolError(f"its shared memory cannot be read: {error}") from error

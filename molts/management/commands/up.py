@@ -28,7 +28,7 @@ from molts.errors import Unavailable
 from molts.redact import Redactor
 from molts.supervisor import stack as stack_of
 from molts.supervisor.console import Console
-from molts.supervisor.given import Given, Keys, write_private
+from molts.supervisor.given import GivenEnvironment, Keys, write_private
 from molts.supervisor.names import AGENT, AVATAR, CLOCK, JOBS, MEDIA, PART_NAMES, REDIS, RENDER, SPEECH, WEB
 from molts.supervisor.process import Part, PartFailed, Supervisor
 from molts.supervisor.stack import Stack
@@ -125,8 +125,8 @@ def forget_last_run(run_env: Path) -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - this very command again
 
 
-def given() -> Given:
-    return Given({**read_env_file(settings.BASE_DIR / ".env"), **os.environ})
+def given() -> GivenEnvironment:
+    return GivenEnvironment({**read_env_file(settings.BASE_DIR / ".env"), **os.environ})
 
 
 def plan(without: frozenset[str]) -> Stack:

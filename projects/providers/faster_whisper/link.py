@@ -22,7 +22,15 @@ from livekit import rtc
 from numpy.typing import NDArray
 
 from projects.providers.faster_whisper import protocol
-from projects.providers.faster_whisper.protocol import Final, Message, Open, Partial, ProtocolError, Ready, Refused
+from projects.providers.faster_whisper.protocol import (
+    Final,
+    Message,
+    Open,
+    Partial,
+    Ready,
+    Refused,
+    SpeechProtocolError,
+)
 from projects.providers.shared.audio import RECOGNISER_RATE
 
 logger = logging.getLogger(__name__)
@@ -59,7 +67,7 @@ class SpeechRefused(Exception):
         self.code = refused.code
 
 
-class Utterance:
+class SentUtterance:
     """Sound on its way to the server, and the words on their way back."""
 
     def __init__(
@@ -130,7 +138,7 @@ class SpeechLink:
         self._secret = secret
         self._opening = opening
         self._numbers = itertools.count(1)
-        self._utterances: dict[int, Utterance] = {}
+        self._utterances: dict[int, SentUtterance] = {}
         self._outgoing: asyncio.Queue[Message | bytes] | None = None  # while connected
         self._keeper: asyncio.Task[None] | None = None
         self._reason = "not connected yet"
@@ -145,18 +153,18 @@ class SpeechLink:
             self._went_down(PATIENCE_SECONDS)
             self._keeper = asyncio.create_task(self._keep(), name="speech-link")
 
-    def begin(self, *, silence: float = 0.0, on_partial: Callable[[Partial], None] | None = None) -> Utterance:
+    def begin(self, *, silence: float = 0.0, on_partial: Callable[[Partial], None] | None = None) -> SentUtterance:
         """A new utterance. Raises SpeechServerAway when there has been no server for long."""
         self.connect()
         if self.is_away:
             raise SpeechServerAway(self._reason)
-        utterance = Utterance(next(self._numbers), self, silence, on_partial)
+        utterance = SentUtterance(next(self._numbers), self, silence, on_partial)
         self._utterances[utterance.number] = utterance
         utterance.final.add_done_callback(lambda _: self._utterances.pop(utterance.number, None))
-        self.tell(utterance, protocol.Start(utterance=utterance.number, silence=silence))
+        self.tell(utterance, protocol.UtteranceStart(utterance=utterance.number, silence=silence))
         return utterance
 
-    async def hear(self, utterance: Utterance) -> Final:
+    async def hear(self, utterance: SentUtterance) -> Final:
         """End `utterance` and wait for its words. Raises SpeechServerAway or SpeechRefused."""
         utterance.end()
         try:
@@ -167,7 +175,7 @@ class SpeechLink:
         finally:
             utterance.cancel()
 
-    def tell(self, utterance: Utterance, what: Message | bytes) -> None:
+    def tell(self, utterance: SentUtterance, what: Message | bytes) -> None:
         """Pass on what belongs to `utterance`; while there is no connection its sound is kept and sent later."""
         if self._outgoing is not None and utterance.number in self._utterances:
             self._outgoing.put_nowait(what)
@@ -189,7 +197,7 @@ class SpeechLink:
                 patience = PATIENCE_SECONDS
                 try:
                     await self._converse()
-                except (OSError, aiohttp.ClientError, TimeoutError, ProtocolError, SpeechServerAway) as error:
+                except (OSError, aiohttp.ClientError, TimeoutError, SpeechProtocolError, SpeechServerAway) as error:
                     self._reason = str(error) or type(error).__name__
                     if isinstance(error, SpeechServerFrozen):
                         patience = SILENT_PATIENCE_SECONDS
@@ -239,7 +247,7 @@ class SpeechLink:
             if isinstance(answer, Refused):
                 raise SpeechServerAway(answer.detail)
             if not isinstance(answer, Ready):
-                raise ProtocolError("the server did not say that it is ready")
+                raise SpeechProtocolError("the server did not say that it is ready")
             self._came_up(answer)
             assert self._outgoing is not None
             writer = asyncio.create_task(_write(socket, self._outgoing))
@@ -259,8 +267,8 @@ class SpeechLink:
         for utterance in list(self._utterances.values()):
             self._send_again(utterance, self._outgoing)
 
-    def _send_again(self, utterance: Utterance, outgoing: asyncio.Queue[Message | bytes]) -> None:
-        outgoing.put_nowait(protocol.Start(utterance=utterance.number, silence=utterance.silence))
+    def _send_again(self, utterance: SentUtterance, outgoing: asyncio.Queue[Message | bytes]) -> None:
+        outgoing.put_nowait(protocol.UtteranceStart(utterance=utterance.number, silence=utterance.silence))
         for piece in _pieces(bytes(utterance.sound)):
             outgoing.put_nowait(piece)
         if utterance.ended:
@@ -291,7 +299,7 @@ class SpeechLink:
                 if message.code != "busy" or not self._ask_later(utterance):
                     utterance.final.set_exception(SpeechRefused(message))
 
-    def _ask_later(self, utterance: Utterance) -> bool:
+    def _ask_later(self, utterance: SentUtterance) -> bool:
         """Ask again for the words of an utterance; False when the server has been busy for too long."""
         loop = asyncio.get_running_loop()
         utterance.give_up_at = utterance.give_up_at or loop.time() + self.busy_seconds
@@ -301,7 +309,7 @@ class SpeechLink:
         utterance.busy_pause = min(2 * utterance.busy_pause, LONGEST_BUSY_PAUSE)
         return True
 
-    def _ask_again(self, refused: Utterance) -> None:
+    def _ask_again(self, refused: SentUtterance) -> None:
         """The server has forgotten the sound, and hears one utterance at a time: what is being said comes after it."""
         if self._outgoing is None or refused.final.done():
             return  # a new connection sends everything anyway

@@ -24,7 +24,7 @@ MAX_SILENCE_SECONDS = 30 * 86_400.0
 """Nobody is silent for longer in one conversation; more would only spoil the figures."""
 
 
-class ProtocolError(Exception):
+class SpeechProtocolError(Exception):
     """The other side said something that makes no sense."""
 
 
@@ -54,7 +54,7 @@ class Open(Message):
     compression_ratio_threshold: float = Field(default=2.4, ge=1, le=100)
 
 
-class Start(Message):
+class UtteranceStart(Message):
     """An utterance begins; its sound follows. `silence` is how long nobody had spoken, for the server's figures."""
 
     type: Literal["start"] = "start"
@@ -134,7 +134,7 @@ class Refused(Message):
     utterance: int | None = None
 
 
-FromClient = Open | Start | Pause | End | Cancel
+FromClient = Open | UtteranceStart | Pause | End | Cancel
 FromServer = Ready | Partial | Final | Refused
 _from_client: TypeAdapter[FromClient] = TypeAdapter(Annotated[FromClient, Field(discriminator="type")])
 _from_server: TypeAdapter[FromServer] = TypeAdapter(Annotated[FromServer, Field(discriminator="type")])
@@ -149,7 +149,7 @@ def read_client(text: str) -> FromClient:
     try:
         return _from_client.validate_json(text)
     except ValidationError as error:
-        raise ProtocolError(_first(error)) from error
+        raise SpeechProtocolError(_first(error)) from error
 
 
 def read_server(text: str) -> FromServer:
@@ -157,7 +157,7 @@ def read_server(text: str) -> FromServer:
     try:
         return _from_server.validate_json(text)
     except ValidationError as error:
-        raise ProtocolError(_first(error)) from error
+        raise SpeechProtocolError(_first(error)) from error
 
 
 def _first(error: ValidationError) -> str:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from molts.http import EVERY_NETWORK, Limits, fetch
+from molts.http import EVERY_NETWORK, ResponseLimits, fetch
 from projects.providers.faster_whisper.protocol import socket_path
 
 MAX_BYTES = 1_000_000
@@ -23,7 +23,7 @@ def read_state(url: str, *, secret: str = "", timeout: float = 2.0) -> dict[str,
 
     Raises SpeechServerSilent, after `timeout` seconds at the latest, however the server behaves.
     """
-    limits = Limits(connect_seconds=timeout, read_seconds=timeout, total_seconds=timeout, max_bytes=MAX_BYTES)
+    limits = ResponseLimits(connect_seconds=timeout, read_seconds=timeout, total_seconds=timeout, max_bytes=MAX_BYTES)
     headers = {"Authorization": f"Bearer {secret}"} if secret else {}
     path = socket_path(url)
     address = "http://speech/healthz" if path else _health_url(url)

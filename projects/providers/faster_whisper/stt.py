@@ -20,10 +20,10 @@ from projects.providers.faster_whisper.credibility import is_credible
 from projects.providers.faster_whisper.languages import plain_language, whisper_language
 from projects.providers.faster_whisper.link import (
     HURRIED_BUSY_SECONDS,
+    SentUtterance,
     SpeechLink,
     SpeechRefused,
     SpeechServerAway,
-    Utterance,
 )
 from projects.providers.faster_whisper.model import LoadedModel, load_model, prompt_tokens
 from projects.providers.faster_whisper.options import KEY, WhisperOptions, model_key, uses_server
@@ -47,7 +47,7 @@ class WhisperSTT(stt.STT[Any]):
         self._model_key = (at_hand(key[0]), *key[1:])
         self._loaded: LoadedModel | None = None
         self._link = _link(options, language, on_away=self._load_in_background)
-        self._claimed: tuple[AudioBuffer, Utterance] | None = None
+        self._claimed: tuple[AudioBuffer, SentUtterance] | None = None
         if self._link is None or not is_elsewhere(settings.MOLTS_SPEECH_URL):
             require_model(self._model_key[0])
 
@@ -76,13 +76,13 @@ class WhisperSTT(stt.STT[Any]):
             await self._link.aclose()
 
     # -- live ----------------------------------------------------------------------------------------------------------
-    def begin(self, *, silence: float, on_interim: Callable[[stt.SpeechData], None]) -> Utterance | None:
+    def begin(self, *, silence: float, on_interim: Callable[[stt.SpeechData], None]) -> SentUtterance | None:
         """Hear an utterance while it is spoken; None when only whole ones can be recognised now."""
         if self._link is None or self._link.is_away:
             return None
         return self._link.begin(silence=silence, on_partial=lambda partial: on_interim(_interim(partial)))
 
-    def claim(self, hearing: Utterance, buffer: AudioBuffer) -> None:
+    def claim(self, hearing: SentUtterance, buffer: AudioBuffer) -> None:
         """`hearing` has heard what `recognize(buffer)` will be about."""
         self._claimed = (buffer, hearing)
 
@@ -109,7 +109,7 @@ class WhisperSTT(stt.STT[Any]):
             type=stt.SpeechEventType.FINAL_TRANSCRIPT, request_id=utils.shortuuid("whisper_"), alternatives=[heard]
         )
 
-    def _utterance(self, link: SpeechLink, buffer: AudioBuffer) -> Utterance:
+    def _utterance(self, link: SpeechLink, buffer: AudioBuffer) -> SentUtterance:
         """What has heard `buffer` live, or a new one that is given all of it at once."""
         claimed, self._claimed = self._claimed, None
         if claimed is not None and claimed[0] is buffer:

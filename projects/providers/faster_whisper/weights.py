@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from molts.errors import BadConfiguration
-from projects.providers.shared.hub import Progress, data_dir, fetch_snapshot
+from projects.providers.shared.hub import FetchProgress, data_dir, fetch_snapshot
 
 MEND = "Set MOLTS_WHISPER_MODEL to a folder with a CTranslate2 Whisper model, or let `manage.py up` fetch one."
 _MODEL_FILES = ["config.json", "preprocessor_config.json", "model.bin", "tokenizer.json", "vocabulary.*"]
@@ -35,7 +35,7 @@ def require_model(name: str) -> Path:
     raise BadConfiguration(f"Whisper model {name} is not on this machine. {MEND}")
 
 
-def download(name: str, progress: Progress | None = None) -> Path:
+def download(name: str, progress: FetchProgress | None = None) -> Path:
     """Fetch the model `name` into the data folder and return its folder; what is there already is not fetched again.
 
     `progress(done_bytes, total_bytes)` is called from a worker thread. Raises BadConfiguration for an unknown name,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from projects.providers.base import Credentials, Kind, Options
-from projects.providers.hosted.face import HostedFace, given
+from projects.providers.hosted.face import HostedFaceProvider, given
 
 if TYPE_CHECKING:
     from livekit.agents.voice.avatar import AvatarSession
@@ -20,7 +20,7 @@ class AnamOptions(Options):
     avatar_model: str = Field(default="", max_length=100, description="empty: the vendor's own choice")
 
 
-class Anam(HostedFace):
+class Anam(HostedFaceProvider):
     key = "anam"
     label = "Anam"
     options = {Kind.AVATAR: AnamOptions}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from projects.providers.base import Credentials, Kind, Options
-from projects.providers.hosted.face import HostedFace, given
+from projects.providers.hosted.face import HostedFaceProvider, given
 
 if TYPE_CHECKING:
     from livekit.agents.voice.avatar import AvatarSession
@@ -19,7 +19,7 @@ class BeyOptions(Options):
     avatar_id: str = Field(default="", max_length=100, description="empty: a stock avatar")
 
 
-class BeyondPresence(HostedFace):
+class BeyondPresence(HostedFaceProvider):
     key = "bey"
     label = "Beyond Presence"
     options = {Kind.AVATAR: BeyOptions}

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from molts.errors import Unavailable
 from projects.providers.base import Credentials, Kind, Options
-from projects.providers.hosted.face import HostedFace, given
+from projects.providers.hosted.face import HostedFaceProvider, given
 
 if TYPE_CHECKING:
     from livekit.agents.voice.avatar import AvatarSession
@@ -24,7 +24,7 @@ class BitHumanOptions(Options):
     )
 
 
-class BitHuman(HostedFace):
+class BitHuman(HostedFaceProvider):
     key = "bithuman"
     label = "bitHuman"
     options = {Kind.AVATAR: BitHumanOptions}

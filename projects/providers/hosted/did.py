@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from projects.providers.base import Credentials, Kind, Options
-from projects.providers.hosted.face import HostedFace
+from projects.providers.hosted.face import HostedFaceProvider
 
 if TYPE_CHECKING:
     from livekit.agents.voice.avatar import AvatarSession
@@ -19,7 +19,7 @@ class DIDOptions(Options):
     agent_id: str = Field(default="", max_length=100, description="the id of an agent made in the vendor's studio")
 
 
-class DID(HostedFace):
+class DID(HostedFaceProvider):
     key = "did"
     label = "D-ID"
     options = {Kind.AVATAR: DIDOptions}

@@ -1,6 +1,7 @@
 """Faces that a vendor renders: the agent's voice goes to the vendor, which joins the room with picture and sound.
 
-Each is a LiveKit plugin. `HostedFace` gives them one form: options for the admin, a connection test, `build_avatar`.
+Each is a LiveKit plugin. `HostedFaceProvider` gives them one form: options for the admin, a connection test and
+`build_avatar`.
 A vendor joins through the internet, so the media server must be reachable there (LIVEKIT_PUBLIC_URL).
 """
 
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from molts.errors import BadConfiguration
-from molts.http import Limits, guarded_async_client
+from molts.http import ResponseLimits, guarded_async_client
 from projects.providers.base import Credentials, Kind, Options, ProbeResult, Provider, Readiness
 from projects.providers.shared.probing import timed_probe
 
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
     from livekit.agents.voice.avatar import AvatarSession
 
 
-LIMITS = Limits(connect_seconds=5, read_seconds=8, total_seconds=8, max_bytes=2_000_000)
+LIMITS = ResponseLimits(connect_seconds=5, read_seconds=8, total_seconds=8, max_bytes=2_000_000)
 INSTALL = "Install the plugin on the agents' machines: pip install 'molts[hosted-faces]'."
 
 
-class HostedFace(Provider):
+class HostedFaceProvider(Provider):
     """Base: what one vendor's face needs besides its options."""
 
     kinds = frozenset({Kind.AVATAR})

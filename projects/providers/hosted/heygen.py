@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from projects.providers.base import Credentials, Kind, Options
-from projects.providers.hosted.face import HostedFace, given
+from projects.providers.hosted.face import HostedFaceProvider, given
 from projects.providers.shared.livekit_private import close_liveavatar
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class HeyGenOptions(Options):
     sandbox: bool = Field(default=False, description="free of charge, ends after a minute")
 
 
-class HeyGen(HostedFace):
+class HeyGen(HostedFaceProvider):
     key = "heygen"
     label = "HeyGen LiveAvatar"
     options = {Kind.AVATAR: HeyGenOptions}

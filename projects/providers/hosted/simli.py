@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from projects.providers.base import Credentials, Kind, Options
-from projects.providers.hosted.face import HostedFace, given
+from projects.providers.hosted.face import HostedFaceProvider, given
 
 if TYPE_CHECKING:
     from livekit.agents.voice.avatar import AvatarSession
@@ -21,7 +21,7 @@ class SimliOptions(Options):
     max_minutes: int = Field(default=60, ge=1, le=600, description="the vendor ends the face after so long")
 
 
-class Simli(HostedFace):
+class Simli(HostedFaceProvider):
     key = "simli"
     label = "Simli"
     options = {Kind.AVATAR: SimliOptions}

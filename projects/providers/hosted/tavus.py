@@ -8,7 +8,7 @@ from urllib.parse import quote
 from pydantic import Field
 
 from projects.providers.base import Credentials, Kind, Options
-from projects.providers.hosted.face import HostedFace, given
+from projects.providers.hosted.face import HostedFaceProvider, given
 
 if TYPE_CHECKING:
     from livekit.agents.voice.avatar import AvatarSession
@@ -21,7 +21,7 @@ class TavusOptions(Options):
     persona_id: str = Field(default="", max_length=100, description="a persona (PAL) of the vendor; empty: a stock one")
 
 
-class Tavus(HostedFace):
+class Tavus(HostedFaceProvider):
     key = "tavus"
     label = "Tavus"
     options = {Kind.AVATAR: TavusOptions}

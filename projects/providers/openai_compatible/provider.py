@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import httpx2
 
 from molts.errors import BadConfiguration
-from molts.http import Limits, guarded_async_client
+from molts.http import ResponseLimits, guarded_async_client
 from molts.redact import hide_secrets
 from projects.providers.base import Credentials, Kind, Options, Persona, ProbeResult, Provider, Readiness
 from projects.providers.offers import list_offers
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 FORM_OF = {"OGG": "OPUS"}  # the name by which the protocol asks for a form, where it is another
-_LIMITS = Limits(connect_seconds=5, read_seconds=30, total_seconds=180, max_bytes=50_000_000)
+_LIMITS = ResponseLimits(connect_seconds=5, read_seconds=30, total_seconds=180, max_bytes=50_000_000)
 
 
 class OpenAICompatible(Provider):

@@ -10,7 +10,7 @@ from datetime import datetime
 from projects.providers.base import Persona
 from projects.providers.scripted.meaning import Match, Matcher, terms
 from projects.providers.scripted.phrases import date_in_words, phrases_for, time_in_words
-from projects.providers.scripted.small_talk import Heard, Intent, listed, told_name, topic_of, understand
+from projects.providers.scripted.small_talk import Intent, Understanding, listed, told_name, topic_of, understand
 
 _CERTAIN = 0.85  # an answer that matches so well goes before small talk ("who are you" may be in the list)
 _CLAUSES = re.compile(
@@ -80,7 +80,7 @@ class Responder:
         best = max([*found, *([whole] if whole else [])], key=lambda match: match.score, default=None)
         return [best.text] if best else []
 
-    def _small_talk(self, heard: Heard, history: Sequence[Said], now: datetime) -> str:
+    def _small_talk(self, heard: Understanding, history: Sequence[Said], now: datetime) -> str:
         phrases = self._phrases
         match heard.intent:
             case Intent.GREETING:

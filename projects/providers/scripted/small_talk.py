@@ -115,7 +115,7 @@ _SMALL = set(
 
 
 @dataclass(frozen=True)
-class Heard:
+class Understanding:
     """What was said: the intent, if it is small talk, and `core`, the words without greeting and padding."""
 
     intent: Intent | None
@@ -123,13 +123,13 @@ class Heard:
     greeted: bool
 
 
-def understand(text: str) -> Heard:
+def understand(text: str) -> Understanding:
     """Split off greetings and padding and recognise small talk in what is left."""
     said = " ".join(words(text))
     core, greeted = _without_padding(said)
     if not core:
-        return Heard(_intent_of(said) or (Intent.GREETING if greeted else Intent.NOTHING), "", greeted)
-    return Heard(_intent_of(core) or _intent_of(said), core, greeted)
+        return Understanding(_intent_of(said) or (Intent.GREETING if greeted else Intent.NOTHING), "", greeted)
+    return Understanding(_intent_of(core) or _intent_of(said), core, greeted)
 
 
 def _without_padding(said: str) -> tuple[str, bool]:

@@ -111,7 +111,7 @@ def _begun_mark(text: str) -> int:
     return len(tail) if tail and any(mark.startswith(tail) for mark in _MARKS) else 0
 
 
-class Answer:
+class AnswerFilter:
     """Passes on what of a stream is an answer, and knows whether there was one.
 
     Blanks before the first word are held back: a chain may go to its next rung only while nothing was sent.

@@ -16,7 +16,7 @@ from livekit.agents import APIConnectionError, APIConnectOptions, APITimeoutErro
 from livekit.agents.types import DEFAULT_API_CONNECT_OPTIONS, NOT_GIVEN, NotGivenOr
 from livekit.agents.utils import aio
 
-from projects.providers.shared.answers import Answer, opened_by_template
+from projects.providers.shared.answers import AnswerFilter, opened_by_template
 
 if TYPE_CHECKING:
     from livekit.agents.llm import ChatContext, Tool, ToolChoice
@@ -133,7 +133,7 @@ class _DeadlineStream(llm.LLMStream):
             await self._answer()  # a server may close a connection in the moment in which it is used again
 
     async def _answer(self) -> None:
-        answer = Answer(self._tools, thoughts=self._model.thoughts)
+        answer = AnswerFilter(self._tools, thoughts=self._model.thoughts)
         began = time.monotonic()
         async with self._open_stream() as stream:
             while True:

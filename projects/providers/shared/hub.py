@@ -24,7 +24,7 @@ from molts.errors import BadConfiguration, Unavailable
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoSibling
 
-Progress = Callable[[int, int], None]
+FetchProgress = Callable[[int, int], None]
 """Called with (bytes there, bytes in all)."""
 
 REACH_SECONDS = 4.5  # a hub that has not answered by then is called out of reach
@@ -52,7 +52,7 @@ def fetch_snapshot(
     patterns: Sequence[str],
     fix: str,
     revision: str = "main",
-    progress: Progress | None = None,
+    progress: FetchProgress | None = None,
     endpoint: str | None = None,
 ) -> Path:
     """Fetch the files of `repo_id` that match `patterns` into the folder `target` and return it.
@@ -192,7 +192,7 @@ def _fetch_file(
 class _Reporter:
     """Adds up the bytes of all files for the caller's progress callback."""
 
-    def __init__(self, total: int, progress: Progress | None) -> None:
+    def __init__(self, total: int, progress: FetchProgress | None) -> None:
         self._total = total
         self._progress = progress
         self._finished = 0

@@ -44,7 +44,7 @@ class UnusableSound(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Form:
+class SoundFormat:
     """A form of sound: its name for people, FFmpeg's for it and what FFmpeg must be told, and whether its first sound
     can be had before its end."""
 
@@ -54,8 +54,8 @@ class Form:
     options: tuple[tuple[str, str], ...] = ()
 
 
-RAW_SAMPLES = Form("PCM", "")
-WAV = Form("WAV", "wav")
+RAW_SAMPLES = SoundFormat("PCM", "")
+WAV = SoundFormat("WAV", "wav")
 ENDLESS = 0x7FFF0000  # from here on a WAV file's length says that its writer did not know it
 WAV_SAMPLES = {  # (kind, bits): FFmpeg's name
     (1, 8): "u8",
@@ -67,29 +67,29 @@ WAV_SAMPLES = {  # (kind, bits): FFmpeg's name
     (6, 8): "alaw",
     (7, 8): "mulaw",
 }
-_SIGNATURES: tuple[tuple[int, bytes, Form], ...] = (
+_SIGNATURES: tuple[tuple[int, bytes, SoundFormat], ...] = (
     (8, b"WAVE", WAV),
-    (0, b"fLaC", Form("FLAC", "flac")),
-    (0, b"OggS", Form("OGG", "ogg")),
-    (0, b"\x1aE\xdf\xa3", Form("WebM", "matroska")),
-    (0, b"ID3", Form("MP3", "mp3")),
-    (4, b"ftyp", Form("MP4", "mp4", streams=False)),
-    (0, b"FORM", Form("AIFF", "aiff")),
-    (0, b".snd", Form("AU", "au")),
-    (0, b"caff", Form("CAF", "caf")),
-    (0, b"#!AMR", Form("AMR", "amr")),
-    (0, b"0&\xb2u", Form("WMA", "asf")),
+    (0, b"fLaC", SoundFormat("FLAC", "flac")),
+    (0, b"OggS", SoundFormat("OGG", "ogg")),
+    (0, b"\x1aE\xdf\xa3", SoundFormat("WebM", "matroska")),
+    (0, b"ID3", SoundFormat("MP3", "mp3")),
+    (4, b"ftyp", SoundFormat("MP4", "mp4", streams=False)),
+    (0, b"FORM", SoundFormat("AIFF", "aiff")),
+    (0, b".snd", SoundFormat("AU", "au")),
+    (0, b"caff", SoundFormat("CAF", "caf")),
+    (0, b"#!AMR", SoundFormat("AMR", "amr")),
+    (0, b"0&\xb2u", SoundFormat("WMA", "asf")),
 )
 
 
-def recognise(head: bytes, *, is_all: bool = True) -> Form | None:
+def recognise(head: bytes, *, is_all: bool = True) -> SoundFormat | None:
     """The form of the sound that begins with `head`; None for bare samples and the rest, and while that is not sure
     because `head` is not HEAD_BYTES long and not `is_all` there is."""
     marked = (form for place, mark, form in _SIGNATURES if head.startswith(mark, place))
     return next(marked, None) or _mpeg(head, is_sure=is_all or len(head) >= HEAD_BYTES)
 
 
-def raw_form(content_type: str, rate: int) -> Form:
+def raw_form(content_type: str, rate: int) -> SoundFormat:
     """Bare samples as a Content-Type such as `audio/L16; rate=16000; channels=2` has them, else mono at `rate`."""
     told = {"rate": rate, "channels": 1}
     for part in content_type.lower().split(";")[1:]:
@@ -99,7 +99,7 @@ def raw_form(content_type: str, rate: int) -> Form:
     if told == {"rate": rate, "channels": 1} or not 8000 <= told["rate"] <= 192_000 or told["channels"] not in (1, 2):
         return RAW_SAMPLES
     layout = "mono" if told["channels"] == 1 else "stereo"
-    return Form("PCM", "s16le", options=(("sample_rate", str(told["rate"])), ("ch_layout", layout)))
+    return SoundFormat("PCM", "s16le", options=(("sample_rate", str(told["rate"])), ("ch_layout", layout)))
 
 
 def as_text(head: bytes) -> str:
@@ -130,7 +130,7 @@ def describe_text(text: str) -> str:
     return f"the server answered with {kind} instead of audio{' '.join(with_words.split())[:200]}"
 
 
-def choose_form(head: bytes, *, asked: str, content_type: str, rate: int) -> Form:
+def choose_form(head: bytes, *, asked: str, content_type: str, rate: int) -> SoundFormat:
     """How to read an answer that begins with `head`; samples come at `rate` when nobody says otherwise. Raises
     UnusableSound for what is no sound that is known."""
     form = recognise(head)
@@ -150,7 +150,7 @@ def choose_form(head: bytes, *, asked: str, content_type: str, rate: int) -> For
 class Wav:
     """The samples of a WAV file: their form, where they begin, and how many bytes they are, if that was known."""
 
-    form: Form
+    form: SoundFormat
     start: int
     length: int | None
 
@@ -163,7 +163,7 @@ def read_wav(head: bytes) -> Wav | None:
     if head[:4] != b"RIFF":
         return None
     place = 12
-    form: Form | None = None
+    form: SoundFormat | None = None
     while place + 8 <= len(head):
         name, size = struct.unpack_from("<4sI", head, place)
         place += 8
@@ -175,7 +175,7 @@ def read_wav(head: bytes) -> Wav | None:
     return None
 
 
-def _wav_form(chunk: bytes) -> Form | None:
+def _wav_form(chunk: bytes) -> SoundFormat | None:
     if len(chunk) < 16:
         return None
     kind, channels, rate, _, block, bits = struct.unpack_from("<HHIIHH", chunk)
@@ -185,10 +185,10 @@ def _wav_form(chunk: bytes) -> Form | None:
     if demuxer is None or channels not in (1, 2) or block != channels * bits // 8 or not 4000 <= rate <= 192_000:
         return None
     layout = "mono" if channels == 1 else "stereo"
-    return Form("WAV", demuxer, options=(("sample_rate", str(rate)), ("ch_layout", layout)))
+    return SoundFormat("WAV", demuxer, options=(("sample_rate", str(rate)), ("ch_layout", layout)))
 
 
-def decode(file: BinaryIO, form: Form, rate: int) -> Iterator[bytes]:
+def decode(file: BinaryIO, form: SoundFormat, rate: int) -> Iterator[bytes]:
     """The sound of `file` as PCM16, mono, at `rate`, as it is read. Raises UnusableSound when there is none in it."""
     import av
 
@@ -282,10 +282,10 @@ def is_noise(samples: NDArray[np.float64]) -> bool:
 
 
 @dataclass
-class Heard:
+class DecodedSound:
     """What an answer sounded like."""
 
-    form: Form
+    form: SoundFormat
     seconds: float = 0.0
     peak: float = 0.0
     pcm: bytes = field(default=b"", repr=False)
@@ -295,7 +295,7 @@ class Heard:
         return self.peak < SILENCE_PEAK
 
 
-def hear(sound: bytes, *, asked: str, content_type: str, rate: int) -> Heard:
+def hear(sound: bytes, *, asked: str, content_type: str, rate: int) -> DecodedSound:
     """All of an answer at once. Raises UnusableSound when nobody could hear it."""
     if not sound:
         raise UnusableSound("the server sent no sound")
@@ -309,10 +309,10 @@ def hear(sound: bytes, *, asked: str, content_type: str, rate: int) -> Heard:
     pcm = b"".join([*(gate.push(piece) for piece in pieces), gate.end()])
     samples = np.frombuffer(pcm, dtype="<i2")
     peak = float(np.abs(samples.astype(np.float64)).max()) / 32768 if samples.size else 0.0
-    return Heard(form, samples.size / rate, peak, pcm)
+    return DecodedSound(form, samples.size / rate, peak, pcm)
 
 
-def _mpeg(head: bytes, *, is_sure: bool) -> Form | None:
+def _mpeg(head: bytes, *, is_sure: bool) -> SoundFormat | None:
     """MP3 and AAC have no mark but the header of their frames, which samples have too: two in a row decide."""
     first = _mpeg_frame(head)
     if first is None:
@@ -324,11 +324,11 @@ def _mpeg(head: bytes, *, is_sure: bool) -> Form | None:
     return form if is_sure else None
 
 
-_MP3 = Form("MP3", "mp3")
-_AAC = Form("AAC", "aac")
+_MP3 = SoundFormat("MP3", "mp3")
+_AAC = SoundFormat("AAC", "aac")
 
 
-def _mpeg_frame(data: bytes) -> tuple[Form, int] | None:
+def _mpeg_frame(data: bytes) -> tuple[SoundFormat, int] | None:
     """The form and length of a frame at the start of `data`."""
     if len(data) < 7 or data[0] != 0xFF or data[1] & 0xE0 != 0xE0:
         return None

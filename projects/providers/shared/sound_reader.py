@@ -16,8 +16,8 @@ from projects.providers.shared.sound import (
     HEAD_BYTES,
     RAW_SAMPLES,
     WAV,
-    Form,
     NoiseGate,
+    SoundFormat,
     UnusableSound,
     choose_form,
     decode,
@@ -38,7 +38,7 @@ class SoundReader:
         self._content_type = content_type
         self._rate = rate
         self._head = b""
-        self._form: Form | None = None
+        self._form: SoundFormat | None = None
         self._left: int | None = None  # bytes of samples in a file that has something else after them
         self._gate = NoiseGate("")
         self._loop = asyncio.get_running_loop()
@@ -99,7 +99,7 @@ class SoundReader:
         if pcm:
             self._emitter.push(pcm)
 
-    def _decode(self, form: Form) -> None:
+    def _decode(self, form: SoundFormat) -> None:
         """In the decoder's thread."""
         error: Exception | None = None
         try:
@@ -109,7 +109,7 @@ class SoundReader:
             error = raised
         self._in_loop(self._end, error)
 
-    def _file(self, form: Form) -> Any:
+    def _file(self, form: SoundFormat) -> Any:
         if form.streams:
             return self._encoded
         return io.BytesIO(b"".join(iter(partial(self._encoded.read, HEAD_BYTES), b"")))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from molts.errors import BadConfiguration
-from projects.providers.shared.hub import Progress, data_dir, fetch_snapshot
+from projects.providers.shared.hub import FetchProgress, data_dir, fetch_snapshot
 from projects.providers.supertonic.options import MODEL
 
 TERMS = (
@@ -51,7 +51,7 @@ def ask_terms() -> bool:
     return True
 
 
-def download(progress: Progress | None = None) -> Path:
+def download(progress: FetchProgress | None = None) -> Path:
     """Fetch the weights into the data folder and return their folder; what is there already is not fetched again.
 
     Raises BadConfiguration when the package is missing or the terms are not accepted, Unavailable when the hub cannot

@@ -27,7 +27,7 @@ const DONE_MS = 2_500;
 /** For all tests together; an unanswered question for the microphone would last for ever. */
 const RUN_MS = 90_000;
 
-interface Boot extends MediaBoot {
+interface CheckBoot extends MediaBoot {
   ws_path: string;
   stun_servers: string[];
 }
@@ -38,7 +38,7 @@ function element<T extends HTMLElement>(id: string): T {
   return found as T;
 }
 
-const boot = JSON.parse(element("boot").textContent ?? "") as Boot;
+const boot = JSON.parse(element("boot").textContent ?? "") as CheckBoot;
 keepPeers(boot.stun_servers);
 const csrfToken = document.querySelector<HTMLInputElement>("input[name=csrfmiddlewaretoken]")?.value ?? "";
 const start = element<HTMLButtonElement>("start");

@@ -11,9 +11,6 @@ export type EndReason =
   | "agent_lost"
   | "budget"
   | "error";
-export type Role = "user" | "agent";
-export type SessionState = "waiting" | "active" | "ended" | "failed";
-export type NoticeLevel = "info" | "warning" | "error";
 export type NoticeCode =
   | "agent_late"
   | "agent_lost"
@@ -33,6 +30,9 @@ export type NoticeCode =
   | "too_fast"
   | "recording"
   | "limit_near";
+export type NoticeLevel = "info" | "warning" | "error";
+export type Role = "user" | "agent";
+export type SessionState = "waiting" | "active" | "ended" | "failed";
 
 /** What a page must know of a session to draw itself. */
 export interface SessionData {
@@ -59,7 +59,7 @@ export interface SegmentData {
 }
 
 /** First message of every connection: the session and the segments after `?after=`. */
-export interface Snapshot {
+export interface SnapshotEvent {
   at: string;
   offset_ms: number;
   type: "snapshot";
@@ -121,7 +121,7 @@ export interface TurnMetrics {
 }
 
 /** Cost so far; null until everything used is priced. */
-export interface Usage {
+export interface UsageEvent {
   at: string;
   offset_ms: number;
   type: "usage";
@@ -129,7 +129,7 @@ export interface Usage {
   currency: string;
 }
 
-export interface Notice {
+export interface NoticeEvent {
   at: string;
   offset_ms: number;
   type: "notice";
@@ -146,14 +146,14 @@ export interface Pong {
 }
 
 export type ServerEvent =
-  | Snapshot
+  | SnapshotEvent
   | TranscriptPartial
   | TranscriptFinal
   | AgentStateEvent
   | SessionStateEvent
   | TurnMetrics
-  | Usage
-  | Notice
+  | UsageEvent
+  | NoticeEvent
   | Pong;
 
 /** The `type` of each of them. */

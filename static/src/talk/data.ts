@@ -19,14 +19,14 @@ export interface TimelineData {
   notices: NoticeMark[];
 }
 
-export interface Chip {
+export interface StateChip {
   text: string;
   tone: string;
 }
 
 /** What the admin calls things; `parts` in the order in which an answer comes about. */
 export interface Labels {
-  states: Record<SessionState, Chip>;
+  states: Record<SessionState, StateChip>;
   reasons: Record<EndReason, string>;
   agent_states: Record<AgentStateName, string>;
   parts: Record<Part, string>;

@@ -5,11 +5,11 @@ import { element } from "../shared/dom.ts";
 import type {
   AgentStateName,
   EndReason,
-  Notice,
+  NoticeEvent,
   SegmentData,
   ServerEvent,
   SessionState,
-  Snapshot,
+  SnapshotEvent,
   TranscriptPartial,
   TurnMetrics,
 } from "../shared/events.ts";
@@ -71,7 +71,7 @@ export class Follower {
     else if (event.type === "notice") this.hearNotice(event);
   }
 
-  private hearSnapshot({ offset_ms, segments, session }: Snapshot): void {
+  private hearSnapshot({ offset_ms, segments, session }: SnapshotEvent): void {
     this.offsetMs = offset_ms - performance.now();
     for (const segment of segments) this.hearSegment(segment);
     this.showAgent(session.agent_state);
@@ -100,7 +100,7 @@ export class Follower {
     countUp("fact-turns");
   }
 
-  private hearNotice({ level, code, text, offset_ms: atMs }: Notice): void {
+  private hearNotice({ level, code, text, offset_ms: atMs }: NoticeEvent): void {
     element("no-notices").hidden = true;
     const words = [make("span", { class: "at" }, clock(atMs)), ` ${text} `, make("code", {}, code)];
     element("notices").append(make("li", { class: level }, ...words));

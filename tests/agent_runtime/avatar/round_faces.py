@@ -18,17 +18,17 @@ from django.apps import apps
 if not apps.ready:
     django.setup()
 
-from agent_runtime.avatar import faces
+from agent_runtime.avatar import prepare
 from avatars.engines import ENGINES
 from avatars.engines.base import Face, Progress, VideoFormat
 from avatars.engines.poses import Artist
-from avatars.engines.puppet import Puppet
+from avatars.engines.puppet import PuppetEngine
 from tests.avatars.engines.artist import RoundFace
 
 DRAWING_SECONDS = 12.0
 
 
-class Round(Puppet):
+class Round(PuppetEngine):
     key: ClassVar[str] = "round"
 
     def _artist(self, face: Face) -> Artist:
@@ -51,7 +51,7 @@ class Slow(Round):
 
 ENGINES["round"] = "tests.agent_runtime.avatar.round_faces.Round"
 ENGINES["slow"] = "tests.agent_runtime.avatar.round_faces.Slow"
-faces.PREPARE = (sys.executable, "-m", "tests.agent_runtime.avatar.round_faces", "prepare_faces")
+prepare.PREPARE = (sys.executable, "-m", "tests.agent_runtime.avatar.round_faces", "prepare_faces")
 
 if __name__ == "__main__":
     from django.core.management import execute_from_command_line

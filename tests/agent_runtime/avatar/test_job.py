@@ -9,8 +9,8 @@ import pytest
 from livekit.agents.types import ATTRIBUTE_AGENT_STATE
 
 from agent_runtime.avatar import job
-from agent_runtime.avatar.call import AvatarCall
-from agent_runtime.avatar.job import Avatar, AvatarPulse
+from agent_runtime.avatar.job import AvatarJob, AvatarPulse
+from agent_runtime.face.call import AvatarCall
 from avatars.engines.base import FaceState
 from molts import beats
 from sessions import presence
@@ -49,7 +49,7 @@ async def test_a_face_without_its_agent_goes(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_an_agent_that_comes_back_shows_how_it_is_meanwhile() -> None:
     shown: list[FaceState] = []
-    avatar = Avatar.__new__(Avatar)
+    avatar = AvatarJob.__new__(AvatarJob)
     avatar._call = AvatarCall.new(uuid.uuid4(), "agent-1")
     avatar._leaving = None
     avatar._stream = SimpleNamespace(set_state=shown.append)  # type: ignore[assignment]

@@ -18,7 +18,7 @@ from avatars.engines.base import (
     AudioChunk,
     EngineFailed,
     LipSyncStream,
-    Pixels,
+    PixelFormat,
     SegmentEnd,
     StreamItem,
     VideoFormat,
@@ -181,7 +181,7 @@ def talk(frames: int) -> list[StreamItem]:
     items: list[StreamItem] = []
     for number in range(frames):
         items.append(AudioChunk(np.full(FRAME, number, dtype=np.int16), RATE))
-        items.append(VideoFrame(np.zeros(64 * 96, np.uint8), 64, 64, Pixels.I420, 0.04))
+        items.append(VideoFrame(np.zeros(64 * 96, np.uint8), 64, 64, PixelFormat.I420, 0.04))
     return items
 
 
@@ -286,7 +286,7 @@ async def test_sound_that_the_library_was_just_taking_is_cut_as_well(given: Give
 
 
 async def test_lips_close_at_once(given: Given) -> None:
-    rest = VideoFrame(np.zeros(64 * 96, np.uint8), 64, 64, Pixels.I420, 0.04)
+    rest = VideoFrame(np.zeros(64 * 96, np.uint8), 64, 64, PixelFormat.I420, 0.04)
     publisher = await publish(Speech(), *talk(16), *[rest] * 20)
     await asyncio.sleep(0.35)
     shown = len(given.pictures)

@@ -7,8 +7,8 @@ import pytest
 from pytest_django import Settings
 
 from agent_runtime.avatar import capacity
-from agent_runtime.avatar.call import AvatarCall
 from agent_runtime.avatar.worker import AvatarWorker
+from agent_runtime.face.call import AvatarCall
 from avatars.engines.base import VideoFormat
 from sessions import presence
 from tests.agent_runtime.test_worker import BusyServer, Job

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agent_runtime.speech.engine import Engine
-from agent_runtime.speech.places import Places
+from agent_runtime.speech.places import ListeningPlaces
 from agent_runtime.speech.server import SpeechServer
-from agent_runtime.speech.stream import Pace
+from agent_runtime.speech.stream import DecodingPace
 from projects.providers.faster_whisper import protocol
 from projects.providers.faster_whisper.protocol import Final, FromServer, Message, Open, Partial
 from tests.agent_runtime.stack import MICRO_WHISPER
@@ -24,10 +24,12 @@ STEP = 512  # samples: what the voice detector hands out
 
 
 @asynccontextmanager
-async def serving(places: Places, *, model: str = str(MICRO_WHISPER), **options: Any) -> AsyncIterator[SpeechServer]:
+async def serving(
+    places: ListeningPlaces, *, model: str = str(MICRO_WHISPER), **options: Any
+) -> AsyncIterator[SpeechServer]:
     """A running server; it has its model, unless that is not here."""
     engine = Engine(device="cpu", compute_type="int8", threads=1)
-    server = SpeechServer(engine=engine, model=model, pace=Pace(), **options)
+    server = SpeechServer(engine=engine, model=model, pace=DecodingPace(), **options)
     running = asyncio.create_task(server.run(places))
     try:
         await until(lambda: running.done() or (server.listening and (engine.active or model != str(MICRO_WHISPER))))

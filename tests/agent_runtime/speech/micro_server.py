@@ -10,20 +10,20 @@ from pathlib import Path
 import django
 
 from agent_runtime.speech.engine import Engine
-from agent_runtime.speech.http_api import Limits
-from agent_runtime.speech.places import Places
+from agent_runtime.speech.http_api import UploadLimits
+from agent_runtime.speech.places import ListeningPlaces
 from agent_runtime.speech.server import SpeechServer
-from agent_runtime.speech.stream import Pace
+from agent_runtime.speech.stream import DecodingPace
 
 MICRO_WHISPER = Path(__file__).parents[2] / "fixtures" / "micro-whisper"
 SECRET = "open-sesame"
-LIMITS = Limits(max_bytes=200_000_000, max_seconds=3600)
+LIMITS = UploadLimits(max_bytes=200_000_000, max_seconds=3600)
 
 
 async def serve(port: int) -> None:
     engine = Engine(device="cpu", compute_type="int8", threads=1)
-    server = SpeechServer(engine=engine, model=str(MICRO_WHISPER), pace=Pace(), secret=SECRET, limits=LIMITS)
-    await server.run(Places(addresses=(("127.0.0.1", port),)))
+    server = SpeechServer(engine=engine, model=str(MICRO_WHISPER), pace=DecodingPace(), secret=SECRET, limits=LIMITS)
+    await server.run(ListeningPlaces(addresses=(("127.0.0.1", port),)))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from agent_runtime.speech import connections
-from agent_runtime.speech.places import Places
+from agent_runtime.speech.places import ListeningPlaces
 from projects.providers.faster_whisper.protocol import Ready
 from tests.agent_runtime.speech.live_server import serving, talking, until
 from tests.agent_runtime.stack import free_port
@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
 @pytest_asyncio.fixture
 async def port(path: Path) -> AsyncIterator[int]:
     port = free_port()
-    async with serving(Places(sockets=(path,), addresses=(("127.0.0.1", port),))):
+    async with serving(ListeningPlaces(sockets=(path,), addresses=(("127.0.0.1", port),))):
         yield port
 
 

@@ -6,20 +6,20 @@ import json
 
 from agent_runtime.speech import formats
 from agent_runtime.speech.languages import LANGUAGES, language_code, language_name
-from agent_runtime.speech.transcript import Segment, Transcript, Word
+from agent_runtime.speech.transcript import RecognisedSegment, Transcription, Word
 from agent_runtime.speech.whole_file import join, shift
 
 
-def transcript(*segments: Segment, language: str = "en") -> Transcript:
-    return Transcript(language=language, language_probability=0.9, duration=4000.0, segments=segments)
+def transcript(*segments: RecognisedSegment, language: str = "en") -> Transcription:
+    return Transcription(language=language, language_probability=0.9, duration=4000.0, segments=segments)
 
 
-HELLO = Segment(0.0, 1.2345, " hello", words=(Word(0.1, 0.5, " hello", 0.9),))
-LATER = Segment(3661.5, 3662.9996, " & <b>you</b> -->\n\n there")
+HELLO = RecognisedSegment(0.0, 1.2345, " hello", words=(Word(0.1, 0.5, " hello", 0.9),))
+LATER = RecognisedSegment(3661.5, 3662.9996, " & <b>you</b> -->\n\n there")
 
 
 def test_srt_numbers_its_cues_and_keeps_them_whole() -> None:
-    assert formats.as_srt(transcript(HELLO, Segment(2, 3, "  "), LATER)) == (
+    assert formats.as_srt(transcript(HELLO, RecognisedSegment(2, 3, "  "), LATER)) == (
         "1\n00:00:00,000 --> 00:00:01,234\nhello\n\n2\n01:01:01,500 --> 01:01:03,000\n& <b>you</b> -> there\n"
     )
 
@@ -33,13 +33,13 @@ def test_vtt_escapes_what_would_be_markup() -> None:
 
 def test_a_long_segment_is_broken_into_cues_by_its_sentences() -> None:
     said = "The museum is open every day from nine until six. On Mondays, when it is calm, the guides have more time."
-    srt = formats.as_srt(transcript(Segment(10.0, 20.0, said)))
+    srt = formats.as_srt(transcript(RecognisedSegment(10.0, 20.0, said)))
     assert srt.split("\n\n") == [
         "1\n00:00:10,000 --> 00:00:14,711\nThe museum is open every day from nine until six.",
         "2\n00:00:14,711 --> 00:00:20,000\nOn Mondays, when it is calm, the guides have more time.\n",
     ]
     japanese = "博物館は毎日朝九時から夕方六時まで開いています。月曜日は来館者が少ないのでゆっくりご案内できます。"
-    vtt = formats.as_vtt(transcript(Segment(0.0, 10.0, japanese), language="ja"))
+    vtt = formats.as_vtt(transcript(RecognisedSegment(0.0, 10.0, japanese), language="ja"))
     assert [cue.splitlines()[1] for cue in vtt.strip().split("\n\n")[1:]] == [
         "博物館は毎日朝九時から夕方六時まで開いています。",
         "月曜日は来館者が少ないのでゆっくりご案内できます。",
@@ -54,11 +54,11 @@ def test_nothing_said_is_a_valid_file_of_every_kind() -> None:
 
 
 def test_a_cue_always_takes_time() -> None:
-    assert "00:00:02,000 --> 00:00:02,001" in formats.as_srt(transcript(Segment(2.0, 1.5, "no")))
+    assert "00:00:02,000 --> 00:00:02,001" in formats.as_srt(transcript(RecognisedSegment(2.0, 1.5, "no")))
 
 
 def test_segments_are_joined_with_spaces_where_the_language_has_them() -> None:
-    parts = Segment(0, 1, "one"), Segment(1, 2, " two")
+    parts = RecognisedSegment(0, 1, "one"), RecognisedSegment(1, 2, " two")
     assert formats.plain_text(transcript(*parts)) == "one two"
     assert formats.plain_text(transcript(*parts, language="ja")) == "onetwo"
 
@@ -94,7 +94,7 @@ def test_languages_are_known_by_code_tag_and_name() -> None:
 
 
 def test_pieces_become_one_recording() -> None:
-    nothing = Transcript("", 0.0, 2.0, ())
+    nothing = Transcription("", 0.0, 2.0, ())
     whole = join([nothing, shift(transcript(HELLO), 10.0), shift(transcript(HELLO), 20.0)], duration=30.0)
 
     assert whole.language == "en"

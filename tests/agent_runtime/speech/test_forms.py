@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from agent_runtime.speech.http_api import Limits
+from agent_runtime.speech.http_api import UploadLimits
 from agent_runtime.speech.transcript import SAMPLE_RATE
 from agent_runtime.speech.upload import PARTS_AT_MOST, TEXT_BYTES_AT_MOST
 from tests.agent_runtime.speech.test_http_api import BOUNDARY, Client, StandIn, api, form
@@ -201,7 +201,7 @@ async def test_what_is_uploaded_is_never_in_memory(of: bytes) -> None:
     client = Uploader([MODEL + begun, END])
     tracemalloc.start()
     try:
-        status, _ = await client.ask(api(StandIn(), limits=Limits(max_bytes=40_000_000)))
+        status, _ = await client.ask(api(StandIn(), limits=UploadLimits(max_bytes=40_000_000)))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from agent_runtime.speech import whole_file
-from agent_runtime.speech.http_api import Limits, SpeechAPI
-from agent_runtime.speech.transcript import SAMPLE_RATE, Segment, Transcript
+from agent_runtime.speech.http_api import SpeechAPI, UploadLimits
+from agent_runtime.speech.transcript import SAMPLE_RATE, RecognisedSegment, Transcription
 from molts.errors import Busy, Unavailable
 from tests.agent_runtime.speech.voices import write_wav
 
@@ -40,7 +40,7 @@ class StandIn:
     def models(self) -> tuple[str, ...]:
         return () if self.mood == "loading" else ("small", "tiny")
 
-    async def transcribe(self, samples: NDArray[np.float32], **wish: Any) -> Transcript:
+    async def transcribe(self, samples: NDArray[np.float32], **wish: Any) -> Transcription:
         self.calls.append({"seconds": len(samples) / SAMPLE_RATE, **wish})
         self.started.set()
         match self.mood:
@@ -61,7 +61,7 @@ class StandIn:
             case "broken":
                 raise RuntimeError("secret detail")
         number = len(self.calls)
-        return Transcript("de", 0.9, len(samples) / SAMPLE_RATE, (Segment(0.0, 1.0, f" wort {number}"),))
+        return Transcription("de", 0.9, len(samples) / SAMPLE_RATE, (RecognisedSegment(0.0, 1.0, f" wort {number}"),))
 
 
 @dataclass
@@ -214,7 +214,7 @@ async def test_a_client_that_hangs_up_in_its_upload_is_forgotten(wav: bytes) -> 
 async def test_an_upload_that_stands_still_is_given_up(wav: bytes) -> None:
     client = Client(form(wav)[:-2], stalls=True)
 
-    status, answer = await client.ask(api(StandIn(), limits=Limits(upload_stall_seconds=0.1)))
+    status, answer = await client.ask(api(StandIn(), limits=UploadLimits(upload_stall_seconds=0.1)))
 
     assert (status, answer["error"]["code"]) == (408, "upload_timeout")
 
@@ -222,7 +222,7 @@ async def test_an_upload_that_stands_still_is_given_up(wav: bytes) -> None:
 async def test_an_upload_has_an_end_even_when_it_trickles(wav: bytes) -> None:
     client = Client(form(wav)[:-2], stalls=True)
 
-    status, answer = await client.ask(api(StandIn(), limits=Limits(upload_total_seconds=0.2)))
+    status, answer = await client.ask(api(StandIn(), limits=UploadLimits(upload_total_seconds=0.2)))
 
     assert (status, answer["error"]["code"]) == (408, "upload_timeout")
 
@@ -242,7 +242,7 @@ async def test_an_upload_that_finds_no_room_is_told(wav: bytes) -> None:
 
 async def test_it_takes_so_many_recordings_and_no_more(wav: bytes) -> None:
     recogniser = StandIn("hang")
-    app = api(recogniser, limits=Limits(at_once=1))
+    app = api(recogniser, limits=UploadLimits(at_once=1))
     first = Client(form(wav, language="de"))
     asking = asyncio.create_task(first.ask(app))
     await asyncio.wait_for(recogniser.started.wait(), 10)
@@ -311,7 +311,7 @@ async def test_a_server_that_stops_says_so(wav: bytes) -> None:
 async def test_a_body_that_grows_past_its_limit_is_refused(wav: bytes) -> None:
     client = Client(form(wav))
 
-    status, answer = await client.ask(api(StandIn(), limits=Limits(max_bytes=100_000)))
+    status, answer = await client.ask(api(StandIn(), limits=UploadLimits(max_bytes=100_000)))
 
     assert (status, answer["error"]["code"]) == (413, "file_too_large")
 

@@ -16,8 +16,8 @@ from pytest_django import Settings
 from agent_runtime.speech.measure import (
     DEFAULT,
     FULL,
-    Recording,
-    Result,
+    SpokenSample,
+    WindowResult,
     Windows,
     as_table,
     edit_distance,
@@ -25,7 +25,7 @@ from agent_runtime.speech.measure import (
     hear,
     words_of,
 )
-from agent_runtime.speech.transcript import SAMPLE_RATE, Segment, Transcript
+from agent_runtime.speech.transcript import SAMPLE_RATE, RecognisedSegment, Transcription
 from molts.errors import BadInput
 from tests.agent_runtime.speech.micro_server import MICRO_WHISPER
 from tests.agent_runtime.speech.voices import SENTENCES, convert, say, silence, write_wav
@@ -66,15 +66,15 @@ def test_words_are_compared_as_they_sound(text: str, words: list[str]) -> None:
 def test_partials_cost_what_they_would_when_live() -> None:
     asked: list[tuple[float, float]] = []
 
-    def decode(samples: NDArray[np.float32], floor: float) -> Transcript:
+    def decode(samples: NDArray[np.float32], floor: float) -> Transcription:
         asked.append((round(len(samples) / SAMPLE_RATE, 2), floor))
         time.sleep(0.3 if floor == FULL else 0.001)
-        return Transcript("en", 1.0, 1.0, (Segment(0, 1, " one three"),))
+        return Transcription("en", 1.0, 1.0, (RecognisedSegment(0, 1, " one three"),))
 
     sound = np.ones(int(2.1 * SAMPLE_RATE), dtype=np.float32)
-    quick, slow = Result(Windows(5, 15)), Result(Windows(FULL, 15))
+    quick, slow = WindowResult(Windows(5, 15)), WindowResult(Windows(FULL, 15))
     for result in (quick, slow):
-        hear(result, Recording(Path("a.wav"), "One two three."), [sound], 10.0, decode, 0.3)
+        hear(result, SpokenSample(Path("a.wav"), "One two three."), [sound], 10.0, decode, 0.3)
 
     assert asked[:6] == [(0.8, 5), (1.1, 5), (1.4, 5), (1.7, 5), (2.0, 5), (2.1, 15)]
     assert [at for at, _ in asked[6:]] == [0.8, pytest.approx(1.4, abs=0.1), pytest.approx(2.0, abs=0.1), 2.1]
@@ -85,9 +85,9 @@ def test_partials_cost_what_they_would_when_live() -> None:
 
 
 def test_the_table_marks_the_default() -> None:
-    result = Result(DEFAULT, words=200, errors=3, sound_seconds=100, final_seconds=[0.1] * 19 + [0.5])
+    result = WindowResult(DEFAULT, words=200, errors=3, sound_seconds=100, final_seconds=[0.1] * 19 + [0.5])
 
-    lines = as_table([Result(Windows(FULL, FULL)), result]).splitlines()
+    lines = as_table([WindowResult(Windows(FULL, FULL)), result]).splitlines()
 
     assert [line.split("  ")[0] for line in lines[2:]] == [
         "partials full, finals full",

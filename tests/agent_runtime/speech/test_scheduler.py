@@ -14,7 +14,7 @@ import pytest_asyncio
 from agent_runtime.speech import scheduler as module
 from agent_runtime.speech.engine import FULL, Engine, Task, Window
 from agent_runtime.speech.scheduler import FILES_AT_MOST, DeviceFailedError, Rank, Scheduler
-from agent_runtime.speech.transcript import Segment, Transcript
+from agent_runtime.speech.transcript import RecognisedSegment, Transcription
 from molts.errors import Busy, Unavailable
 
 
@@ -32,13 +32,13 @@ class NotingEngine:
     def get(self, name: str) -> Any:
         return None if name == "missing" else self
 
-    async def decode(self, model: object, tasks: Sequence[Task]) -> list[Transcript]:
+    async def decode(self, model: object, tasks: Sequence[Task]) -> list[Transcription]:
         self.calls.append([task.language for task in tasks])
         await self.gate.wait()
         if self.error is not None:
             error, self.error = self.error, None
             raise error
-        return [Transcript("en", 1.0, 1.0, (Segment(0, 1, task.language or ""),)) for task in tasks]
+        return [Transcription("en", 1.0, 1.0, (RecognisedSegment(0, 1, task.language or ""),)) for task in tasks]
 
 
 def task(name: str, seconds: float = 1.0, window: Window = FULL) -> Task:

@@ -18,17 +18,27 @@ from agent_runtime.speech import ladder as ladder_module
 from agent_runtime.speech import scheduler as scheduler_module
 from agent_runtime.speech import server as module
 from agent_runtime.speech.engine import Engine, Task
-from agent_runtime.speech.http_api import Limits
+from agent_runtime.speech.http_api import UploadLimits
 from agent_runtime.speech.ladder import LadderSettings, Load
-from agent_runtime.speech.places import Places
+from agent_runtime.speech.places import ListeningPlaces
 from agent_runtime.speech.scheduler import DeviceFailedError
 from agent_runtime.speech.server import SpeechServer
-from agent_runtime.speech.stream import Pace
-from agent_runtime.speech.transcript import Segment, Transcript
+from agent_runtime.speech.stream import DecodingPace
+from agent_runtime.speech.transcript import RecognisedSegment, Transcription
 from agent_runtime.speech.whole_file import AT_ONCE
 from molts.errors import BadConfiguration, Busy
 from projects.providers.faster_whisper import weights
-from projects.providers.faster_whisper.protocol import End, Final, Message, Open, Partial, Pause, Ready, Refused, Start
+from projects.providers.faster_whisper.protocol import (
+    End,
+    Final,
+    Message,
+    Open,
+    Partial,
+    Pause,
+    Ready,
+    Refused,
+    UtteranceStart,
+)
 from tests.agent_runtime.speech.live_server import Talker, talking, until
 
 NO_MEMORY = RuntimeError("CUDA failed with error out of memory")
@@ -43,10 +53,10 @@ class PretendedModel:
     device: str = "cuda"
     compute_type: str = "float16"
 
-    def decode(self, tasks: Sequence[Task]) -> list[Transcript]:
+    def decode(self, tasks: Sequence[Task]) -> list[Transcription]:
         if not self.fits(self.name):
             raise NO_MEMORY
-        return [Transcript("en", 1.0, 1.0, (Segment(0, 1, f" {self.name}"),)) for _ in tasks]
+        return [Transcription("en", 1.0, 1.0, (RecognisedSegment(0, 1, f" {self.name}"),)) for _ in tasks]
 
 
 class PretendingEngine(Engine):
@@ -78,8 +88,8 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> PretendingEngine:
 @asynccontextmanager
 async def running(engine: PretendingEngine, path: Path) -> AsyncIterator[SpeechServer]:
     ladder = LadderSettings(("tiny", "base", "small"))
-    server = SpeechServer(engine=engine, model="small", pace=Pace(), ladder_settings=ladder)
-    serving = asyncio.create_task(server.run(Places(sockets=(path,))))
+    server = SpeechServer(engine=engine, model="small", pace=DecodingPace(), ladder_settings=ladder)
+    serving = asyncio.create_task(server.run(ListeningPlaces(sockets=(path,))))
     try:
         await until(lambda: server.listening and engine.active)
         yield server
@@ -89,7 +99,7 @@ async def running(engine: PretendingEngine, path: Path) -> AsyncIterator[SpeechS
 
 
 async def words(talker: Talker, number: int = 1) -> Message:
-    await talker.say(Start(utterance=number), np.full(8000, 9000, np.int16).tobytes(), End(utterance=number))
+    await talker.say(UtteranceStart(utterance=number), np.full(8000, 9000, np.int16).tobytes(), End(utterance=number))
     return await talker.hear()
 
 
@@ -210,7 +220,7 @@ async def test_a_change_of_size_in_mid_utterance_costs_no_words(engine: Pretendi
         await talker.hear()
         await until(lambda: server.ladder)
         assert server.ladder is not None
-        await talker.say(Start(utterance=1), sound)
+        await talker.say(UtteranceStart(utterance=1), sound)
         assert isinstance(partial := await talker.hear(), Partial)
         assert partial.text == "small"
         assert await server.ladder.fall("load 95%")
@@ -250,8 +260,8 @@ async def test_a_model_that_hangs_ends_the_server(
         await asyncio.sleep(60)
 
     monkeypatch.setattr(engine, "decode", hang)
-    server = SpeechServer(engine=engine, model="small", pace=Pace())
-    serving = asyncio.create_task(server.run(Places(sockets=(tmp_path / "s",))))
+    server = SpeechServer(engine=engine, model="small", pace=DecodingPace())
+    serving = asyncio.create_task(server.run(ListeningPlaces(sockets=(tmp_path / "s",))))
     await until(lambda: server.listening and engine.active)
     async with talking(tmp_path / "s") as talker:
         await talker.hear()
@@ -263,7 +273,7 @@ async def test_a_model_that_hangs_ends_the_server(
 
 
 async def test_recordings_that_were_taken_in_find_room_for_all_their_pieces() -> None:
-    server = SpeechServer(engine=PretendingEngine(), model="small", pace=Pace(), limits=Limits(at_once=5))
+    server = SpeechServer(engine=PretendingEngine(), model="small", pace=DecodingPace(), limits=UploadLimits(at_once=5))
     waiting = [asyncio.create_task(server.scheduler.transcribe(np.zeros(10, np.float32))) for _ in range(5 * AT_ONCE)]
     await asyncio.sleep(0)
     assert server.scheduler.waiting == len(waiting)

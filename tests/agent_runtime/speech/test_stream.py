@@ -15,13 +15,23 @@ import pytest
 import pytest_asyncio
 
 from agent_runtime.speech import connections
-from agent_runtime.speech.engine import Model, Task
-from agent_runtime.speech.places import Places
+from agent_runtime.speech.engine import LoadedWhisper, Task
+from agent_runtime.speech.places import ListeningPlaces
 from agent_runtime.speech.server import SpeechServer
 from agent_runtime.speech.stream import quietest
-from agent_runtime.speech.transcript import Transcript
+from agent_runtime.speech.transcript import Transcription
 from molts.errors import BadConfiguration, Busy
-from projects.providers.faster_whisper.protocol import Cancel, End, Final, Open, Partial, Pause, Ready, Refused, Start
+from projects.providers.faster_whisper.protocol import (
+    Cancel,
+    End,
+    Final,
+    Open,
+    Partial,
+    Pause,
+    Ready,
+    Refused,
+    UtteranceStart,
+)
 from tests.agent_runtime.speech.live_server import serving, talking, until
 from tests.agent_runtime.speech.voices import SENTENCES, say, silence
 from tests.agent_runtime.stack import MICRO_WHISPER, free_port
@@ -37,7 +47,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest_asyncio.fixture
 async def server(path: Path) -> AsyncIterator[SpeechServer]:
-    async with serving(Places(sockets=(path,))) as server:
+    async with serving(ListeningPlaces(sockets=(path,))) as server:
         yield server
 
 
@@ -46,7 +56,7 @@ async def test_words_come_while_somebody_speaks_and_agreed_ones_stay(
 ) -> None:
     async with talking(path) as talker:
         assert await talker.hear() == Ready(model="micro-whisper")
-        await talker.say(Start(utterance=1, silence=3.0))
+        await talker.say(UtteranceStart(utterance=1, silence=3.0))
         await talker.sound(np.concatenate([silence(0.5), say(TABLE, tmp_path)]), paced=True)
         await talker.say(End(utterance=1))
         partials, final = await talker.until_final()
@@ -76,7 +86,7 @@ async def test_the_final_words_are_there_before_the_end_is_certain(
 ) -> None:
     async with talking(path) as talker:
         await talker.hear()
-        await talker.say(Start(utterance=1))
+        await talker.say(UtteranceStart(utterance=1))
         await talker.sound(np.concatenate([silence(0.5), say(TABLE, tmp_path)]))
         await talker.say(Pause(utterance=1))
         await until(lambda: server.scheduler.figures.decodes["early"] == 1)
@@ -91,7 +101,7 @@ async def test_who_goes_on_after_a_pause_is_heard_to_the_end(server: SpeechServe
     first, second = "hello what is the time", "please"
     async with talking(path) as talker:
         await talker.hear()
-        await talker.say(Start(utterance=1))
+        await talker.say(UtteranceStart(utterance=1))
         await talker.sound(np.concatenate([silence(0.5), say(first, tmp_path)]))
         await talker.say(Pause(utterance=1))
         await talker.sound(np.concatenate([silence(0.15), say(second, tmp_path)]))
@@ -108,7 +118,7 @@ async def test_who_speaks_for_longer_than_whisper_listens_is_heard_in_full(
     assert len(sound) > 27 * 16_000
     async with talking(path) as talker:
         await talker.hear()
-        await talker.say(Start(utterance=1))
+        await talker.say(UtteranceStart(utterance=1))
         await talker.sound(sound)
         await talker.say(End(utterance=1))
         _, final = await talker.until_final()
@@ -122,7 +132,7 @@ async def test_who_speaks_for_longer_than_whisper_listens_is_heard_in_full(
 async def test_a_single_word_is_heard(server: SpeechServer, path: Path, tmp_path: Path, word: str) -> None:
     async with talking(path) as talker:
         await talker.hear()
-        await talker.say(Start(utterance=1))
+        await talker.say(UtteranceStart(utterance=1))
         await talker.sound(np.concatenate([silence(0.5), trim_silence(say(word, tmp_path), level=200), silence(0.25)]))
         await talker.say(End(utterance=1))
         assert (await talker.until_final())[1].text == word
@@ -135,7 +145,7 @@ async def test_who_speaks_for_long_while_it_is_busy_is_heard_in_full(
     decoded: list[float] = []
     make_room, decode = server.scheduler._make_room, server.engine.decode
 
-    async def noting(model: Model, tasks: Sequence[Task]) -> list[Transcript]:
+    async def noting(model: LoadedWhisper, tasks: Sequence[Task]) -> list[Transcription]:
         decoded.extend(task.samples.size / 16_000 for task in tasks if task.words)  # partials are heard once more
         return await decode(model, tasks)
 
@@ -143,7 +153,7 @@ async def test_who_speaks_for_long_while_it_is_busy_is_heard_in_full(
     monkeypatch.setattr(server.scheduler, "_make_room", busy := Mock(side_effect=Busy("")))
     async with talking(path) as talker:
         await talker.hear()
-        await talker.say(Start(utterance=1))
+        await talker.say(UtteranceStart(utterance=1))
         for _ in range(70):
             await talker.say(bytes(32_000))
         await until(lambda: busy.call_count > 60)
@@ -160,7 +170,7 @@ async def test_who_cancels_after_the_end_is_not_waited_for(
     monkeypatch.setattr(server.scheduler, "_choose", list)  # nothing is served
     async with talking(path) as talker:
         await talker.hear()
-        await talker.say(Start(utterance=1), bytes(32_000), End(utterance=1))
+        await talker.say(UtteranceStart(utterance=1), bytes(32_000), End(utterance=1))
         await until(lambda: server.scheduler.waiting == 1)
         await talker.say(Cancel(utterance=1))
         await until(lambda: server.scheduler.waiting == 0)
@@ -170,9 +180,9 @@ async def test_who_cancels_after_the_end_is_not_waited_for(
 async def test_a_cancelled_utterance_is_forgotten(server: SpeechServer, path: Path, tmp_path: Path) -> None:
     async with talking(path) as talker:
         await talker.hear()
-        await talker.say(Start(utterance=1))
+        await talker.say(UtteranceStart(utterance=1))
         await talker.sound(say(TABLE, tmp_path)[:8000])
-        await talker.say(Cancel(utterance=1), Start(utterance=2))
+        await talker.say(Cancel(utterance=1), UtteranceStart(utterance=2))
         await talker.sound(say("goodbye", tmp_path))
         await talker.say(End(utterance=2))
         _, final = await talker.until_final()
@@ -185,7 +195,7 @@ async def test_hotwords_and_a_detected_language_reach_the_model(
 ) -> None:
     async with talking(path, opening=Open(hotwords="table")) as talker:
         await talker.hear()
-        await talker.say(Start(utterance=1))
+        await talker.say(UtteranceStart(utterance=1))
         await talker.sound(say(TABLE, tmp_path))
         await talker.say(End(utterance=1))
         _, final = await talker.until_final()
@@ -201,7 +211,7 @@ async def test_four_who_speak_at_once_are_each_heard_as_if_alone(
     async def one(samples: np.ndarray) -> str:
         async with talking(path) as talker:
             await talker.hear()
-            await talker.say(Start(utterance=1))
+            await talker.say(UtteranceStart(utterance=1))
             await talker.sound(samples)
             await talker.say(End(utterance=1))
             return (await talker.until_final())[1].model_dump_json()
@@ -220,7 +230,7 @@ async def test_nothing_is_made_up(server: SpeechServer, path: Path, kind: str) -
     sound = {"silence": seconds * 0, "noise": noise, "hum": hum, "keys": keys}[kind].astype(np.int16)
     async with talking(path) as talker:
         await talker.hear()
-        await talker.say(Start(utterance=1))
+        await talker.say(UtteranceStart(utterance=1))
         await talker.sound(sound)
         await talker.say(End(utterance=1))
         partials, final = await talker.until_final()
@@ -232,17 +242,17 @@ async def test_nothing_is_made_up(server: SpeechServer, path: Path, kind: str) -
 async def test_only_our_user_may_connect_to_the_socket_and_it_is_gone_with_the_server(path: Path) -> None:
     path.touch()
     with pytest.raises(OSError, match="no socket"):
-        async with serving(Places(sockets=(path,))):
+        async with serving(ListeningPlaces(sockets=(path,))):
             pass
     path.unlink()
-    async with serving(Places(sockets=(path,))):
+    async with serving(ListeningPlaces(sockets=(path,))):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert not path.exists()
 
 
 async def test_a_socket_is_not_taken_from_the_server_that_listens_there(server: SpeechServer, path: Path) -> None:
     with pytest.raises(OSError, match="another server listens there"):
-        async with serving(Places(sockets=(path,))):
+        async with serving(ListeningPlaces(sockets=(path,))):
             pass
     async with talking(path) as talker:
         assert isinstance(await talker.hear(), Ready)
@@ -252,13 +262,13 @@ async def test_what_a_killed_server_left_makes_room(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as killed:
         killed.bind(str(path))
         killed.listen()
-    async with serving(Places(sockets=(path,))), talking(path) as talker:
+    async with serving(ListeningPlaces(sockets=(path,))), talking(path) as talker:
         assert isinstance(await talker.hear(), Ready)
 
 
 async def test_a_secret_is_asked_for_on_the_network_and_pages_stay_out() -> None:
     port = free_port()
-    places, url = Places(addresses=(("127.0.0.1", port),)), f"http://127.0.0.1:{port}"
+    places, url = ListeningPlaces(addresses=(("127.0.0.1", port),)), f"http://127.0.0.1:{port}"
     async with serving(places, secret="öffne dich"):
         async with talking(url=url, headers={"Authorization": "Bearer öffne dich"}) as talker:
             assert isinstance(await talker.hear(), Ready)
@@ -283,7 +293,7 @@ async def test_who_never_finishes_the_head_of_a_request_is_hung_up_on(
 ) -> None:
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.2)
     head = b"GET /healthz HTTP/1.1\r\nHost: speech\r\n"
-    async with serving(Places(sockets=(path,))), talking(path) as talker:
+    async with serving(ListeningPlaces(sockets=(path,))), talking(path) as talker:
         assert isinstance(await talker.hear(), Ready)
         for sent in (b"", head, head + b"\r\n" + head):  # the last is answered once
             reader, writer = await asyncio.open_unix_connection(path)
@@ -292,24 +302,26 @@ async def test_who_never_finishes_the_head_of_a_request_is_hung_up_on(
                 answer = await reader.read()
             assert answer.count(b"200 OK") == sent.count(b"\r\n\r\n")
             writer.close()
-        await talker.say(Start(utterance=1), End(utterance=1))
+        await talker.say(UtteranceStart(utterance=1), End(utterance=1))
         assert isinstance((await talker.until_final())[1], Final)  # a conversation may be silent for long
 
 
 async def test_it_does_not_listen_beyond_this_machine_without_a_secret() -> None:
     with pytest.raises(BadConfiguration, match="MOLTS_SPEECH_SECRET"):
-        async with serving(Places.parse(["0.0.0.0:0"])):
+        async with serving(ListeningPlaces.parse(["0.0.0.0:0"])):
             pass
 
 
 @pytest.mark.parametrize("word", ["nonsense", "127.0.0.1", "http://127.0.0.1:80", "host:port"])
 def test_a_place_that_is_none_is_named(word: str) -> None:
     with pytest.raises(BadConfiguration, match=word):
-        Places.parse([word])
+        ListeningPlaces.parse([word])
 
 
 @pytest.mark.parametrize(
-    "opening", [Start(utterance=1), Open(version=99), Open(model=str(MICRO_WHISPER.parent))], ids=lambda o: o.type
+    "opening",
+    [UtteranceStart(utterance=1), Open(version=99), Open(model=str(MICRO_WHISPER.parent))],
+    ids=lambda o: o.type,
 )
 async def test_an_opening_that_cannot_be_served_is_refused_with_the_reason(
     server: SpeechServer, path: Path, opening: Open
@@ -341,7 +353,7 @@ async def test_nonsense_ends_only_its_own_conversation(
         assert isinstance(await other.hear(), Ready)
         await (talker.socket.send_bytes(nonsense) if isinstance(nonsense, bytes) else talker.socket.send_str(nonsense))
         assert (await talker.socket.receive()).type is aiohttp.WSMsgType.CLOSE
-        await other.say(Start(utterance=1))
+        await other.say(UtteranceStart(utterance=1))
         await other.sound(say("goodbye", tmp_path))
         await other.say(End(utterance=1))
         assert (await other.until_final())[1].text == "goodbye"
@@ -353,7 +365,7 @@ async def test_the_longest_prompt_and_hotwords_leave_room_for_the_words(
     """In many scripts a character is a token or more: both would fill the decoder."""
     async with talking(path, opening=Open(language="en", prompt="ช" * 1000, hotwords="ก" * 1000)) as talker:
         await talker.hear()
-        await talker.say(Start(utterance=1))
+        await talker.say(UtteranceStart(utterance=1))
         await talker.sound(say("goodbye", tmp_path))
         await talker.say(End(utterance=1))
         assert isinstance((await talker.until_final())[1], Final)
@@ -368,7 +380,7 @@ async def test_an_end_without_a_start_is_refused(server: SpeechServer, path: Pat
 
 async def test_without_its_model_it_says_so_and_takes_it_when_it_comes(path: Path, tmp_path: Path) -> None:
     later = tmp_path / "later"
-    async with serving(Places(sockets=(path,)), model=str(later)) as server:
+    async with serving(ListeningPlaces(sockets=(path,)), model=str(later)) as server:
         assert server.state()["ready"] is False
         async with talking(path) as talker:
             refused = await talker.hear()

@@ -9,7 +9,7 @@ import pytest
 from pytest_django import Settings
 
 from agent_runtime.speech.measure import edit_distance
-from agent_runtime.speech.places import Places
+from agent_runtime.speech.places import ListeningPlaces
 from tests.agent_runtime.speech.live_server import serving
 from tests.agent_runtime.speech.speaker import Clip, make_clips, speaking
 from tests.agent_runtime.stack import MICRO_WHISPER
@@ -18,12 +18,14 @@ CLIPS = 8
 
 
 @pytest.fixture
-def places(tmp_path: Path, settings: Settings) -> Places:
+def places(tmp_path: Path, settings: Settings) -> ListeningPlaces:
     settings.MOLTS_SPEECH_URL, settings.MOLTS_WHISPER_MODEL = f"unix://{tmp_path}/s.sock", str(MICRO_WHISPER)
-    return Places(sockets=(tmp_path / "s.sock",))
+    return ListeningPlaces(sockets=(tmp_path / "s.sock",))
 
 
-async def test_words_come_while_they_are_spoken_and_finals_hardly_correct_them(places: Places, tmp_path: Path) -> None:
+async def test_words_come_while_they_are_spoken_and_finals_hardly_correct_them(
+    places: ListeningPlaces, tmp_path: Path
+) -> None:
     clips = make_clips(CLIPS, tmp_path)
     errors = early = 0
 

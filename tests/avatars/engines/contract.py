@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from avatars.engines.base import AudioChunk, LipSyncStream, Pixels, SegmentEnd, StreamItem, VideoFrame
+from avatars.engines.base import AudioChunk, LipSyncStream, PixelFormat, SegmentEnd, StreamItem, VideoFrame
 
 SECONDS = 20.0
 
@@ -17,7 +17,7 @@ SECONDS = 20.0
 def brightness(frame: VideoFrame) -> float:
     """Mean of the middle of the picture: luma, or grey."""
     pixels = np.frombuffer(frame.data, np.uint8)
-    if frame.pixels is Pixels.I420:
+    if frame.pixels is PixelFormat.I420:
         picture = pixels[: frame.width * frame.height].reshape(frame.height, frame.width)
     else:
         picture = pixels.reshape(frame.height, frame.width, 3).mean(axis=2)

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from avatars.engines.adapters.molts_engine_adapter import protocol, supervise
-from avatars.engines.adapters.molts_engine_adapter.protocol import Kind, ProtocolError
+from avatars.engines.adapters.molts_engine_adapter.protocol import EngineProtocolError, MessageKind
 from avatars.engines.base import (
     AudioChunk,
     EngineFailed,
@@ -36,7 +36,7 @@ from avatars.engines.base import (
 from avatars.engines.config import EngineConfig, configure, engine_config
 from avatars.engines.host import launch
 from avatars.engines.host.stream import HostStream, open_host_stream
-from avatars.engines.wav2lip import Wav2Lip
+from avatars.engines.wav2lip import Wav2LipEngine
 from tests.avatars.engines.contract import push, read_utterance, take
 from tests.avatars.engines.hosts import HostProcess, lay_out, running, speech, wav2lip_graph
 from tests.avatars.engines.portraits import SMILING
@@ -303,12 +303,12 @@ async def test_a_size_that_no_video_has_is_refused(free_host: HostProcess, video
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
         os.urandom(4096),
         b"",
-        protocol.hello() + struct.pack(">2sBxI", b"mE", Kind.OPEN, 2**31),
-        protocol.hello() + protocol.pack(Kind.OPEN, struct.pack(">I", 2**30) + b"{}"),
-        protocol.hello() + protocol.pack(Kind.OPEN, struct.pack(">I", 2) + b"[]"),
-        protocol.hello() + protocol.pack(Kind.OPEN, struct.pack(">I", 2) + b"{}"),
-        protocol.hello() + protocol.pack(Kind.AUDIO, b"\0" * 8),
-        protocol.pack_json(Kind.HELLO, {"protocol": 99}),
+        protocol.hello() + struct.pack(">2sBxI", b"mE", MessageKind.OPEN, 2**31),
+        protocol.hello() + protocol.pack(MessageKind.OPEN, struct.pack(">I", 2**30) + b"{}"),
+        protocol.hello() + protocol.pack(MessageKind.OPEN, struct.pack(">I", 2) + b"[]"),
+        protocol.hello() + protocol.pack(MessageKind.OPEN, struct.pack(">I", 2) + b"{}"),
+        protocol.hello() + protocol.pack(MessageKind.AUDIO, b"\0" * 8),
+        protocol.pack_json(MessageKind.HELLO, {"protocol": 99}),
     ],
     ids=["http", "random", "nothing", "too long", "too short", "no object", "no video", "no open", "version"],
 )
@@ -330,7 +330,7 @@ async def test_the_secret_is_asked_for(tmp_path: Path) -> None:
     with steady(tmp_path, "--slots", "1", env={"MOLTS_ENGINE_SECRET": "right"}) as host:
         with pytest.raises(EngineFailed, match="secret is wrong"):
             await open_at(host, secret="wrong")
-        with pytest.raises(ProtocolError, match="secret is wrong"):
+        with pytest.raises(EngineProtocolError, match="secret is wrong"):
             protocol.ask_health(host.address, secret="")
         await (await open_at(host, secret="right")).aclose()
 
@@ -355,8 +355,8 @@ async def stand_in(then: bytes = b"", *, shared: Path | None = None) -> AsyncIte
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(protocol.hello())
-        writer.write(protocol.pack_json(Kind.OPENED, {**opened, "shared": shared and str(shared)}))
-        writer.write(protocol.pack(Kind.IDLE, idle) + then)
+        writer.write(protocol.pack_json(MessageKind.OPENED, {**opened, "shared": shared and str(shared)}))
+        writer.write(protocol.pack(MessageKind.IDLE, idle) + then)
         while await reader.read(1000):
             pass
 
@@ -379,8 +379,8 @@ async def test_a_host_elsewhere_cannot_have_a_file_opened_and_deleted_here(tmp_p
 @pytest.mark.parametrize(
     "more",
     [
-        protocol.pack_number(Kind.END, 0),
-        protocol.pack(Kind.FRAME, protocol.FRAME.pack(0, 0, protocol.IN_BAND) + bytes(64 * 96)),
+        protocol.pack_number(MessageKind.END, 0),
+        protocol.pack(MessageKind.FRAME, protocol.FRAME.pack(0, 0, protocol.IN_BAND) + bytes(64 * 96)),
     ],
 )
 async def test_a_host_that_sends_more_than_it_was_asked_for_is_named(more: bytes) -> None:
@@ -394,7 +394,7 @@ async def test_a_host_that_sends_more_than_it_was_asked_for_is_named(more: bytes
 async def test_a_face_that_waits_for_the_rest_of_a_sentence_goes_to_rest_gently() -> None:
     """It is at rest where its picture may hold the head elsewhere."""
     white = protocol.FRAME.pack(0, 0, protocol.IN_BAND) + b"\xff" * (64 * 96)
-    async with stand_in(protocol.pack(Kind.FRAME, white)) as address:
+    async with stand_in(protocol.pack(MessageKind.FRAME, white)) as address:
         stream = await open_host_stream(address, label="Engine", video=VIDEO)
         await stream.push_audio(AudioChunk(speech([0.1], seconds=0.04), 16_000))
         items = aiter(stream)
@@ -429,7 +429,7 @@ FACE = Face(key="1", portrait=SMILING)
 
 
 async def test_the_host_starts_with_the_first_conversation_and_is_shared(own_host: Path) -> None:
-    engine, face = Wav2Lip(), FACE
+    engine, face = Wav2LipEngine(), FACE
     assert engine.health().text == "starts with the first conversation"
     streams = await asyncio.gather(*(engine.open_stream(face, VIDEO) for _ in range(3)))
     state = launch.ask("wav2lip")
@@ -441,7 +441,7 @@ async def test_the_host_starts_with_the_first_conversation_and_is_shared(own_hos
 
 
 async def test_a_host_killed_in_mid_sentence_is_started_anew(own_host: Path) -> None:
-    engine, face = Wav2Lip(), FACE
+    engine, face = Wav2LipEngine(), FACE
     stream = await engine.open_stream(face, VIDEO)
     await push(stream, speech([0.1] * 5))
     state = launch.ask("wav2lip")
@@ -458,7 +458,7 @@ async def test_a_host_killed_in_mid_sentence_is_started_anew(own_host: Path) -> 
 
 
 async def test_the_host_ends_with_its_supervisor_however_that_ends(own_host: Path) -> None:
-    engine = Wav2Lip()
+    engine = Wav2LipEngine()
     await asyncio.to_thread(engine.prepare, FACE, VIDEO)
     state = launch.ask("wav2lip")
     assert state is not None
@@ -470,12 +470,12 @@ def test_without_weights_no_host_is_started(own_host: Path) -> None:
     for model, words in (("", "has no weights"), (str(own_host / "gone.onnx"), "there is no .*gone.onnx")):
         configure(dataclasses.replace(engine_config(), wav2lip_model=model))
         with pytest.raises(EngineFailed, match=f"Wav2Lip: {words}. Export the weights"):
-            Wav2Lip().prepare(FACE, VIDEO)
+            Wav2LipEngine().prepare(FACE, VIDEO)
     assert not engine_config().run_dir.exists()
 
 
 def test_a_broken_model_is_named_and_tried_again_when_it_was_changed(own_host: Path) -> None:
-    engine, model = Wav2Lip(), Path(engine_config().wav2lip_model)
+    engine, model = Wav2LipEngine(), Path(engine_config().wav2lip_model)
     good = model.read_bytes()
     model.write_bytes(b"no model")
     assert engine.health().ready, "nobody has tried it"
@@ -536,7 +536,7 @@ def test_a_conversation_does_not_start_what_waits_to_be_started_again(own_host: 
     with subprocess.Popen(["sleep", "60"]) as supervisor:
         crash = {"pid": supervisor.pid, "text": "its host ended 9 times in a row (-11)", "again_at": time.time() + 100}
         lock.write_text(json.dumps(crash | {"mark": launch.mark_of(settings)}))
-        health = Wav2Lip().health()
+        health = Wav2LipEngine().health()
         assert not health.ready
         assert re.search(
             r"ended 9 times in a row \(-11\); it is tried again in \d+ s. .*wav2lip.log says why", health.text
@@ -547,7 +547,7 @@ def test_a_conversation_does_not_start_what_waits_to_be_started_again(own_host: 
         assert launch._started == before
 
         lock.write_text(json.dumps(crash | {"mark": "another model"}))
-        assert Wav2Lip().health().ready
+        assert Wav2LipEngine().health().ready
         launch.start("wav2lip", settings)
         assert supervisor.wait(5) == -signal.SIGTERM, "it would go on with what is no more"
 

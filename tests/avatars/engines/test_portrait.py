@@ -15,8 +15,8 @@ from avatars.engines.base import AudioChunk, Face, SegmentEnd, VideoFormat, Vide
 from avatars.engines.cache import cache_folder, keep_in
 from avatars.engines.faces import artist as artist_module
 from avatars.engines.faces.artist import PortraitArtist
-from avatars.engines.faces.marks import Given, find_face
-from avatars.engines.portrait import Portrait, PortraitOptions
+from avatars.engines.faces.marks import MarksByHand, find_face
+from avatars.engines.portrait import PortraitEngine, PortraitOptions
 from avatars.engines.poses import REST, Eyes, Head, Mouth, PartArtist
 from molts.errors import BadConfiguration, BadInput
 from tests.avatars.engines import portraits
@@ -30,12 +30,12 @@ AH, EE, OO = Mouth(0.9), Mouth(0.25, 1.0), Mouth(0.15, 0.15, 1.0)
 
 @pytest.fixture(scope="module", params=[portraits.SMILING, portraits.CLOSED], ids=["teeth", "closed"])
 def face(request: pytest.FixtureRequest) -> PortraitArtist:
-    return PortraitArtist(request.param, Given())
+    return PortraitArtist(request.param, MarksByHand())
 
 
 @pytest.fixture(scope="module")
 def closed() -> PortraitArtist:
-    return PortraitArtist(portraits.CLOSED, Given())
+    return PortraitArtist(portraits.CLOSED, MarksByHand())
 
 
 def draw(
@@ -109,7 +109,7 @@ class TestMouth:
     @pytest.mark.parametrize(("picture", "mouth"), [(portraits.closed(), Mouth(1.0)), (portraits.smiling(), OO)])
     def test_a_grey_picture_stays_grey(self, picture: Picture, mouth: Mouth, tmp_path: Path) -> None:
         path = portraits.save(portraits.grey(picture), tmp_path / "grey.png")
-        picture = draw(PortraitArtist(path, Given()), mouth)
+        picture = draw(PortraitArtist(path, MarksByHand()), mouth)
         assert np.ptp(picture.astype(int), axis=2).max() <= 4
 
 
@@ -126,7 +126,7 @@ class TestEyes:
         assert dark_shut < 0.6 * dark_opened
 
     def test_the_frame_of_glasses_stays_where_it_is(self) -> None:
-        face = PortraitArtist(portraits.GLASSES, Given())
+        face = PortraitArtist(portraits.GLASSES, MarksByHand())
         darker = draw(face).astype(int).sum(axis=2) - draw(face, eyes=Eyes(lids=1.0)).astype(int).sum(axis=2) > 120
         assert darker.sum() < 40, "lashes at most"
 
@@ -196,21 +196,21 @@ class TestArtist:
     def test_the_same_pose_gives_the_same_pixels(self) -> None:
         pose = Head(0.3, 0.2, -0.5, 1), Eyes(0.3, 0.2), Mouth(0.6, 0.2, 0.4)
         one, other = (
-            PortraitArtist(portraits.SMILING, Given()).render(*pose, width=SIZE, height=SIZE) for _ in range(2)
+            PortraitArtist(portraits.SMILING, MarksByHand()).render(*pose, width=SIZE, height=SIZE) for _ in range(2)
         )
         assert np.array_equal(one, other)
 
     def test_its_key_names_picture_and_marks(self, tmp_path: Path) -> None:
         copy = tmp_path / "copy.jpg"
         copy.write_bytes(portraits.SMILING.read_bytes())
-        key = PortraitArtist(portraits.SMILING, Given()).key
-        assert PortraitArtist(copy, Given()).key == key
-        assert PortraitArtist(portraits.CLOSED, Given()).key != key
-        assert PortraitArtist(copy, Given(chin=(0.5, 0.6))).key != key
+        key = PortraitArtist(portraits.SMILING, MarksByHand()).key
+        assert PortraitArtist(copy, MarksByHand()).key == key
+        assert PortraitArtist(portraits.CLOSED, MarksByHand()).key != key
+        assert PortraitArtist(copy, MarksByHand(chin=(0.5, 0.6))).key != key
 
     def test_a_tilted_head_is_set_nearly_upright(self, tmp_path: Path) -> None:
         path = portraits.save(portraits.turned(portraits.closed(), 14), tmp_path / "tilted.png")
-        face = PortraitArtist(path, Given())
+        face = PortraitArtist(path, MarksByHand())
         rest = draw(face)
         lids = bounds(changed(rest, draw(face, eyes=Eyes(1.0))))
         lips = bounds(changed(rest, draw(face, AH)))
@@ -218,7 +218,7 @@ class TestArtist:
 
     def test_a_wide_frame_puts_the_face_in_the_middle_on_a_blurred_background(self, tmp_path: Path) -> None:
         narrow = portraits.save(portraits.closed()[60:500, 120:400], tmp_path / "narrow.png")
-        face = PortraitArtist(narrow, Given())
+        face = PortraitArtist(narrow, MarksByHand())
         picture = face.render(*REST, width=640, height=360)
         left, _, right, _ = bounds(changed(picture, face.render(Head(), Eyes(1.0), Mouth(), width=640, height=360)))
         assert abs((left + right) / 2 - 320) < 40
@@ -272,10 +272,10 @@ class TestEngine:
         get_engine("portrait").check_face(Face("1", portrait=two, options={"face": [0.18, 0.19, 0.16, 0.32]}))
 
     def test_found_marks_are_options_that_give_the_same_marks(self) -> None:
-        engine, found = Portrait(), PortraitArtist(portraits.SMILING, Given()).check()
+        engine, found = PortraitEngine(), PortraitArtist(portraits.SMILING, MarksByHand()).check()
         options = engine.parse_options(found.options())
         assert isinstance(options, PortraitOptions)
-        again = find_face(portraits.smiling(), Given(options.face, options.eyes, options.mouth, options.chin))
+        again = find_face(portraits.smiling(), MarksByHand(options.face, options.eyes, options.mouth, options.chin))
         assert again.options() == found.options()
 
     async def test_a_prepared_face_is_not_looked_for_again(self, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:

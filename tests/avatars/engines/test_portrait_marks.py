@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from avatars.engines.faces.artist import PortraitArtist
-from avatars.engines.faces.marks import POINTS, FaceMarks, Given, _looks_like_a_face, find_face
+from avatars.engines.faces.marks import POINTS, FaceMarks, MarksByHand, _looks_like_a_face, find_face
 from avatars.engines.faces.picture import Picture, read_picture
 from avatars.engines.poses import Eyes, Head, Mouth
 from molts.errors import BadInput
@@ -100,7 +100,7 @@ def test_two_like_faces_are_refused() -> None:
 
 def test_marking_the_face_decides_between_two() -> None:
     picture = portraits.beside(portraits.smiling(), portraits.smiling())
-    marks = find_face(picture, Given(box=(0.68, 0.19, 0.16, 0.32)))
+    marks = find_face(picture, MarksByHand(box=(0.68, 0.19, 0.16, 0.32)))
     assert 0.6 < marks.left_eye[0] < marks.right_eye[0] < 0.85
     assert abs(marks.mouth_top[0] - (0.5 + 163.5 / 680)) < 0.01
 
@@ -130,14 +130,14 @@ def test_marks_by_hand_win_and_the_rest_is_found() -> None:
     picture = portraits.smiling()
     found = find_face(picture)
     mouth = ((0.40, 0.42), (0.56, 0.42), (0.48, 0.43), (0.48, 0.43))
-    marks = find_face(picture, Given(mouth=mouth, chin=(0.48, 0.54)))
+    marks = find_face(picture, MarksByHand(mouth=mouth, chin=(0.48, 0.54)))
     assert (marks.mouth_left, marks.mouth_right, marks.mouth_top, marks.mouth_bottom) == mouth
     assert marks.chin == (0.48, 0.54)
     assert marks.left_eye == found.left_eye
 
 
 def test_a_face_that_is_not_found_can_be_marked() -> None:
-    marks = find_face(portraits.drawing_of_a_house(), Given(eyes=((0.36, 0.53), (0.64, 0.53))))
+    marks = find_face(portraits.drawing_of_a_house(), MarksByHand(eyes=((0.36, 0.53), (0.64, 0.53))))
     assert marks.left_eye == (0.36, 0.53)
     assert 0.53 < marks.mouth_top[1] < marks.chin[1]
 
@@ -145,22 +145,25 @@ def test_a_face_that_is_not_found_can_be_marked() -> None:
 @pytest.mark.parametrize(
     ("given", "attr"),
     [
-        (Given(box=(0.2, 0.2, 0.0, 0.3)), "options.face"),
-        (Given(box=(0.1, 0.4, 0.8, 0.05)), "options.face"),
-        (Given(eyes=((0.6, 0.3), (0.4, 0.3))), "options.eyes"),
-        (Given(mouth=((0.47, 0.42), (0.49, 0.42), (0.48, 0.42), (0.48, 0.42))), "options.mouth"),
-        (Given(mouth=((0.4, 0.9), (0.6, 0.9), (0.5, 0.9), (0.5, 0.9))), "options.mouth"),
-        (Given(mouth=((0.43, 0.42), (0.53, 0.42), (0.48, 0.42), (0.48, 0.42)), chin=(0.48, 0.43)), "options.chin"),
-        (Given(mouth=((0.6, 0.5), (0.4, 0.5), (0.5, 0.5), (0.5, 0.5))), "options.mouth"),
-        (Given(mouth=((0.4, 0.5), (0.6, 0.5), (0.5, 0.6), (0.5, 0.5))), "options.mouth"),
+        (MarksByHand(box=(0.2, 0.2, 0.0, 0.3)), "options.face"),
+        (MarksByHand(box=(0.1, 0.4, 0.8, 0.05)), "options.face"),
+        (MarksByHand(eyes=((0.6, 0.3), (0.4, 0.3))), "options.eyes"),
+        (MarksByHand(mouth=((0.47, 0.42), (0.49, 0.42), (0.48, 0.42), (0.48, 0.42))), "options.mouth"),
+        (MarksByHand(mouth=((0.4, 0.9), (0.6, 0.9), (0.5, 0.9), (0.5, 0.9))), "options.mouth"),
         (
-            Given(eyes=((0.4, 0.7), (0.6, 0.7)), mouth=((0.4, 0.5), (0.6, 0.5), (0.5, 0.5), (0.5, 0.5))),
+            MarksByHand(mouth=((0.43, 0.42), (0.53, 0.42), (0.48, 0.42), (0.48, 0.42)), chin=(0.48, 0.43)),
+            "options.chin",
+        ),
+        (MarksByHand(mouth=((0.6, 0.5), (0.4, 0.5), (0.5, 0.5), (0.5, 0.5))), "options.mouth"),
+        (MarksByHand(mouth=((0.4, 0.5), (0.6, 0.5), (0.5, 0.6), (0.5, 0.5))), "options.mouth"),
+        (
+            MarksByHand(eyes=((0.4, 0.7), (0.6, 0.7)), mouth=((0.4, 0.5), (0.6, 0.5), (0.5, 0.5), (0.5, 0.5))),
             "options.mouth",
         ),
-        (Given(mouth=((0.4, 0.5), (0.6, 0.5), (0.5, 0.5), (0.5, 0.5)), chin=(0.5, 0.4)), "options.chin"),
+        (MarksByHand(mouth=((0.4, 0.5), (0.6, 0.5), (0.5, 0.5), (0.5, 0.5)), chin=(0.5, 0.4)), "options.chin"),
     ],
 )
-def test_marks_that_cannot_be_a_face_are_refused(given: Given, attr: str) -> None:
+def test_marks_that_cannot_be_a_face_are_refused(given: MarksByHand, attr: str) -> None:
     with pytest.raises(BadInput) as refusal:
         find_face(portraits.smiling(), given)
     assert refusal.value.attr == attr
@@ -176,7 +179,7 @@ def test_marks_of_any_kind_are_bent_or_refused() -> None:
     bent = 0
     for _ in range(150):
         eyes = ((0.42 + 0.2 * chance.random(), 0.3), (0.55 + 0.4 * chance.random(), 0.1 + 0.4 * chance.random()))
-        given = Given(
+        given = MarksByHand(
             box=(*point(), *point()) if chance.random() < 0.3 else None,
             eyes=chance.choice([eyes, (point(), point())]),
             mouth=(point(), point(), point(), point()) if chance.random() < 0.3 else None,

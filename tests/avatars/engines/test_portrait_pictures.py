@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from avatars.engines.faces.artist import PortraitArtist
-from avatars.engines.faces.marks import Given
+from avatars.engines.faces.marks import MarksByHand
 from avatars.engines.poses import Eyes, Head, Mouth
 from tests.avatars.engines import portraits
 
@@ -39,7 +39,7 @@ def test_the_contact_sheet_of_a_portrait() -> None:
     sheet = Image.new("RGB", (columns * SIZE, len(pictures) * lines * SIZE))
     draw = ImageDraw.Draw(sheet)
     for block, (path, cut) in enumerate(pictures.items()):
-        artist = PortraitArtist(path, Given())
+        artist = PortraitArtist(path, MarksByHand())
         for number, (name, pose) in enumerate(POSES.items()):
             at = (number % columns * SIZE, (block * lines + number // columns) * SIZE)
             # Drawn as large as in a room, cut to the face.
@@ -52,7 +52,7 @@ def test_the_contact_sheet_of_a_portrait() -> None:
 
 @pytest.mark.pictures
 def test_the_picture_where_an_engine_is_chosen() -> None:
-    artist, picture = PortraitArtist(portraits.CLOSED, Given()), Image.new("RGB", (192, 192))
+    artist, picture = PortraitArtist(portraits.CLOSED, MarksByHand()), Image.new("RGB", (192, 192))
     for number, name in enumerate(("rest", "half open", "oo", "ah")):
         face = Image.fromarray(artist.render(*POSES[name], width=512, height=512)).crop(FACE)
         picture.paste(face.resize((96, 96), Image.Resampling.LANCZOS), (number % 2 * 96, number // 2 * 96))

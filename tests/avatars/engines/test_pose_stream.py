@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from avatars.engines import atlas as atlas_module
 from avatars.engines.atlas import Atlas, open_atlas
-from avatars.engines.base import AudioChunk, FaceState, Pixels, SegmentEnd, StreamItem, VideoFormat, VideoFrame
+from avatars.engines.base import AudioChunk, FaceState, PixelFormat, SegmentEnd, StreamItem, VideoFormat, VideoFrame
 from avatars.engines.pose_plan import Grid
 from avatars.engines.pose_stream import MAX_QUEUED, PoseStream, SpeechQueue
 from molts.errors import BadInput
@@ -218,7 +218,7 @@ async def test_the_mouth_that_is_seen_moves_with_the_sound(atlas: Atlas, voice: 
 
 async def test_frames_are_i420_of_the_wanted_size(atlas: Atlas) -> None:
     frame = (await read(aiter(PoseStream(atlas, VIDEO)), frames=1)).frames[0]
-    assert (frame.width, frame.height, frame.pixels) == (SIDE, SIDE, Pixels.I420)
+    assert (frame.width, frame.height, frame.pixels) == (SIDE, SIDE, PixelFormat.I420)
     assert np.asarray(frame.data).nbytes == SIDE * SIDE * 3 // 2
 
 

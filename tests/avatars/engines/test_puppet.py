@@ -12,7 +12,7 @@ from avatars.engines import get_engine
 from avatars.engines import puppet as puppet_module
 from avatars.engines.base import Face, VideoFormat, VideoFrame
 from avatars.engines.pose_plan import Grid
-from avatars.engines.puppet import Puppet
+from avatars.engines.puppet import PuppetEngine
 from molts.errors import BadConfiguration
 from tests.avatars.engines.artist import RoundFace
 
@@ -40,13 +40,13 @@ async def test_a_face_is_prepared_once_and_then_opens(folder: Path) -> None:
 
 
 async def test_a_face_that_was_not_prepared_opens_too(folder: Path) -> None:
-    stream = await Puppet().open_stream(Face("v1", options={"character": "otto", "motion": 0.5}), VIDEO)
+    stream = await PuppetEngine().open_stream(Face("v1", options={"character": "otto", "motion": 0.5}), VIDEO)
     assert isinstance(await anext(aiter(stream)), VideoFrame)
     await stream.aclose()
 
 
 def test_the_form_offers_every_character() -> None:
-    schema = Puppet.options.model_json_schema()["properties"]["character"]
+    schema = PuppetEngine.options.model_json_schema()["properties"]["character"]
     assert schema["enum"] == list(CHARACTERS)
     assert schema["default"] in CHARACTERS
 
@@ -57,7 +57,7 @@ def test_the_form_offers_every_character() -> None:
 )
 def test_wrong_options_are_named(options: dict[str, object], attr: str) -> None:
     with pytest.raises(BadConfiguration) as refused:
-        Puppet().parse_options(options)
+        PuppetEngine().parse_options(options)
     assert refused.value.attr == attr
     assert "Drawn character" in refused.value.detail
 
@@ -65,10 +65,10 @@ def test_wrong_options_are_named(options: dict[str, object], attr: str) -> None:
 def test_engines_say_when_they_were_told_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("avatars.engines.cache._folder", None)
     with pytest.raises(BadConfiguration, match="keep_in"):
-        Puppet().prepare(Face("v1"), VIDEO)
+        PuppetEngine().prepare(Face("v1"), VIDEO)
 
 
 def test_it_is_ready_on_any_machine() -> None:
-    assert Puppet().health().ready
-    assert Puppet.live
-    assert not Puppet.needs_portrait
+    assert PuppetEngine().health().ready
+    assert PuppetEngine.live
+    assert not PuppetEngine.needs_portrait

@@ -18,9 +18,9 @@ from avatars.engines.adapters.molts_engine_adapter.model import ModelError, Vide
 from avatars.engines.base import Face, VideoFormat
 from avatars.engines.config import EngineConfig, configure, engine_config
 from avatars.engines.faces.artist import PortraitArtist
-from avatars.engines.faces.marks import Given, find_face
+from avatars.engines.faces.marks import MarksByHand, find_face
 from avatars.engines.poses import REST
-from avatars.engines.wav2lip import Wav2Lip
+from avatars.engines.wav2lip import Wav2LipEngine
 from molts.errors import BadConfiguration, BadInput
 from tests.avatars.engines.portraits import SMILING
 
@@ -43,7 +43,7 @@ def saved(folder: Path, picture: Any) -> Path:
 
 # -- What the admin is told --------------------------------------------------------------------------------------------
 def test_without_weights_it_says_how_to_get_them() -> None:
-    health = Wav2Lip().health()
+    health = Wav2LipEngine().health()
     assert not health.ready
     assert health.text == "has no weights"
     assert "MOLTS_WAV2LIP_MODEL" in health.fix
@@ -51,7 +51,7 @@ def test_without_weights_it_says_how_to_get_them() -> None:
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     configure(EngineConfig(run_dir=tmp_path, wav2lip_model="/nowhere/wav2lip.onnx"))
-    assert Wav2Lip().health().text == "there is no /nowhere/wav2lip.onnx"
+    assert Wav2LipEngine().health().text == "there is no /nowhere/wav2lip.onnx"
 
 
 @pytest.mark.parametrize("key", ["synctalk", "synctalk_2d", "ditto", "musetalk", "sadtalker"])
@@ -87,7 +87,7 @@ def test_a_wrong_option_is_named(key: str, options: dict[str, Any], attr: str) -
 def test_a_picture_without_a_face_gets_a_clear_answer(tmp_path: Path) -> None:
     path = saved(tmp_path, np.full((400, 400, 3), 90, np.uint8))
     with pytest.raises(BadInput, match="No face was found") as refusal:
-        Wav2Lip().check_face(Face("1", portrait=path))
+        Wav2LipEngine().check_face(Face("1", portrait=path))
     assert refusal.value.attr == "portrait"
 
 
@@ -95,7 +95,7 @@ def test_a_huge_picture_is_refused_before_it_is_unpacked(tmp_path: Path) -> None
     path = tmp_path / "huge.png"
     Image.new("1", (50_000, 1_000)).save(path)
     with pytest.raises(BadInput, match="too many pixels"):
-        Wav2Lip().check_face(Face("1", portrait=path))
+        Wav2LipEngine().check_face(Face("1", portrait=path))
 
 
 @pytest.mark.parametrize("key", ["wav2lip", "ditto", "sadtalker"])
@@ -107,7 +107,7 @@ def test_an_engine_that_needs_a_portrait_says_so(key: str) -> None:
 
 @pytest.mark.parametrize("video", [VideoFormat(), VideoFormat(1280, 720), VideoFormat(360, 640)])
 def test_the_face_is_framed_from_the_brows_to_the_chin(video: VideoFormat) -> None:
-    data, (left, top, right, bottom) = Wav2Lip()._frame(Face("1", portrait=SMILING), video)
+    data, (left, top, right, bottom) = Wav2LipEngine()._frame(Face("1", portrait=SMILING), video)
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None
     assert picture.shape == (video.height, video.width, 3)
@@ -120,10 +120,10 @@ def test_the_face_is_framed_from_the_brows_to_the_chin(video: VideoFormat) -> No
 
 
 # -- The paste ---------------------------------------------------------------------------------------------------------
-def speaker(width: int = 128, height: int = 96) -> model.Speaker:
+def speaker(width: int = 128, height: int = 96) -> model.Wav2LipSession:
     noise = np.random.default_rng(1).integers(0, 255, (200, 300, 3), np.uint8)
     data = cv2.imencode(".png", noise)[1].tobytes()
-    return model.Speaker(HostFace(portrait=data, options={"box": BOX}), Video(width, height, 25), 96)
+    return model.Wav2LipSession(HostFace(portrait=data, options={"box": BOX}), Video(width, height, 25), 96)
 
 
 def test_the_model_sees_the_face_twice_first_with_its_lower_half_black() -> None:
@@ -154,12 +154,12 @@ def test_only_the_lower_face_changes() -> None:
 def test_a_face_outside_the_picture_is_refused() -> None:
     data = cv2.imencode(".png", np.zeros((100, 400, 3), np.uint8))[1].tobytes()
     with pytest.raises(ModelError, match="outside"):
-        model.Speaker(HostFace(portrait=data, options={"box": [0, 0.1, 0.1, 0.9]}), Video(64, 64, 25), 96)
+        model.Wav2LipSession(HostFace(portrait=data, options={"box": [0, 0.1, 0.1, 0.9]}), Video(64, 64, 25), 96)
     with pytest.raises(ModelError, match="where the face is"):
-        model.Speaker(HostFace(portrait=data), Video(64, 64, 25), 96)
+        model.Wav2LipSession(HostFace(portrait=data), Video(64, 64, 25), 96)
 
 
 def test_the_still_is_cut_as_the_video() -> None:
     still = get_engine("wav2lip").still(Face("1", portrait=SMILING), VideoFormat(128, 128))
     assert still is not None
-    assert np.array_equal(still, PortraitArtist(SMILING, Given()).render(*REST, width=128, height=128))
+    assert np.array_equal(still, PortraitArtist(SMILING, MarksByHand()).render(*REST, width=128, height=128))

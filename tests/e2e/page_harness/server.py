@@ -19,7 +19,7 @@ import uvicorn
 from django.template.loader import render_to_string
 
 from sessions import events
-from sessions.choices import AgentStateName, EndReason, Role, SessionState
+from sessions.choices import AgentStateName, EndReason, NoticeCode, NoticeLevel, Role, SessionState
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -132,8 +132,8 @@ class RoomServer:
             self.state = SessionState.ACTIVE
         self.push(events.AgentStateEvent(state=self.agent_state))
 
-    def notice(self, level: events.NoticeLevel, code: events.NoticeCode, text: str) -> None:
-        self.push(events.Notice(level=level, code=code, text=text))
+    def notice(self, level: str, code: str, text: str) -> None:
+        self.push(events.NoticeEvent(level=NoticeLevel(level), code=NoticeCode(code), text=text))
 
     def partial(self, role: str, segment_id: str, text: str) -> None:
         self.push(events.TranscriptPartial(segment_id=segment_id, role=Role(role), text=text))
@@ -308,7 +308,7 @@ class RoomServer:
         while (await receive())["type"] != "websocket.disconnect":
             queue.put_nowait(events.encode(events.Pong(offset_ms=self.offset_ms)))
 
-    def _snapshot(self, after: int) -> events.Snapshot:
+    def _snapshot(self, after: int) -> events.SnapshotEvent:
         session = events.SessionData(
             id=self.session_id,
             state=self.state,
@@ -320,7 +320,9 @@ class RoomServer:
             max_seconds=self.max_seconds,
         )
         newer = [segment for segment in self.segments if segment.seq > after]
-        return events.Snapshot(offset_ms=self.offset_ms, session=session, segments=newer, last_seq=len(self.segments))
+        return events.SnapshotEvent(
+            offset_ms=self.offset_ms, session=session, segments=newer, last_seq=len(self.segments)
+        )
 
 
 async def _body(receive: Receive) -> bytes:

@@ -22,7 +22,7 @@ from molts.http import guarded_session
 from projects.probes import probe_connection
 from projects.providers import get_provider, providers_for
 from projects.providers.base import Credentials, Kind, Options
-from projects.providers.hosted.face import HostedFace
+from projects.providers.hosted.face import HostedFaceProvider
 from projects.providers.shared.livekit_private import calls_through
 
 KEY = "vendor-key-123456"
@@ -122,13 +122,13 @@ class Talk:
     off = on
 
 
-def options_of(provider: HostedFace, **given: Any) -> Options:
+def options_of(provider: HostedFaceProvider, **given: Any) -> Options:
     return provider.parse_options(Kind.AVATAR, given or OPTIONS[provider.key])
 
 
-def hosted(key: str) -> HostedFace:
+def hosted(key: str) -> HostedFaceProvider:
     provider = get_provider(key)
-    assert isinstance(provider, HostedFace)
+    assert isinstance(provider, HostedFaceProvider)
     return provider
 
 
@@ -274,7 +274,7 @@ async def test_a_wrong_key_is_said_in_the_vendors_words_without_the_key(key: str
 
 
 @pytest.mark.parametrize("provider", providers_for(Kind.AVATAR), ids=lambda provider: provider.key)
-async def test_what_is_missing_is_named(provider: HostedFace, settings: Settings) -> None:
+async def test_what_is_missing_is_named(provider: HostedFaceProvider, settings: Settings) -> None:
     settings.LIVEKIT_PUBLIC_URL = "wss://media.example.com"
     unset = provider.parse_options(Kind.AVATAR, {})
 

@@ -23,7 +23,7 @@ from pytest_django import Settings
 
 from agent_runtime.speech.agreement import Agreement
 from agent_runtime.speech.engine import Task
-from agent_runtime.speech.places import Places
+from agent_runtime.speech.places import ListeningPlaces
 from agent_runtime.speech.scheduler import Rank
 from projects.providers.base import KeyedRung, Kind, Persona
 from projects.providers.chains import AvailabilityChange, Chain, build_chain
@@ -96,7 +96,7 @@ class Box:
     """The machine: a speech server that can be started and killed."""
 
     def __init__(self, path: Path) -> None:
-        self.places = Places(sockets=(path,))
+        self.places = ListeningPlaces(sockets=(path,))
         self._running = AsyncExitStack()
 
     async def start(self) -> Any:

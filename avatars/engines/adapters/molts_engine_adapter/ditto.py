@@ -71,12 +71,12 @@ class Ditto(Model):
         if not face.portrait:
             raise ModelError("Ditto needs a portrait.", "bad_face")
         sdk = self._free.pop() if self._free else self._kind(self.settings["cfg_pkl"], self.settings["data_root"])
-        return Conversation(sdk, face, self._free.append)
+        return DittoSession(sdk, face, self._free.append)
 
     def render(self, jobs: Sequence[tuple[Session, Any]]) -> list[Sequence[Any]]:
         results: list[Sequence[Any]] = []
         for session, job in jobs:
-            assert isinstance(session, Conversation)
+            assert isinstance(session, DittoSession)
             results.append(session.run(job))
         return results
 
@@ -103,7 +103,7 @@ class Sink:
         pass
 
 
-class Conversation(Session):
+class DittoSession(Session):
     """Feeds one StreamSDK. Every frame that was asked for has a label in order: wanted, or made of silence or
     interrupted speech and to be dropped when it comes."""
 

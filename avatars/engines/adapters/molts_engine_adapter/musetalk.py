@@ -148,7 +148,7 @@ class MuseTalk(Model):
         name = str(face.options.get("character") or "") or self.settings["avatar"]
         if not name:
             raise ModelError("Name a prepared avatar: the face's option `character`, or MUSETALK_AVATAR.", "bad_face")
-        return Conversation(self.avatar(name))
+        return MuseTalkSession(self.avatar(name))
 
     def render(self, jobs: Sequence[tuple[Session, Any]]) -> list[Sequence[Any]]:
         torch, script = self._torch, self._script
@@ -156,7 +156,7 @@ class MuseTalk(Model):
             features = [self._features(*job) for _, job in jobs]
             latents = []
             for (session, job), feature in zip(jobs, features):
-                assert isinstance(session, Conversation)
+                assert isinstance(session, MuseTalkSession)
                 cycle = session.avatar.input_latent_list_cycle
                 latents += [cycle[(job[3] + n) % len(cycle)] for n in range(len(feature))]
             sound = script.pe(torch.cat(features).to(script.device))
@@ -166,7 +166,7 @@ class MuseTalk(Model):
         results: list[Sequence[Any]] = []
         done = 0
         for (session, job), feature in zip(jobs, features):
-            assert isinstance(session, Conversation)
+            assert isinstance(session, MuseTalkSession)
             part = faces[done : done + len(feature)]
             results.append([self._paste(session.avatar, job[3] + n, face) for n, face in enumerate(part)])
             done += len(feature)
@@ -219,7 +219,7 @@ class MuseTalk(Model):
         return self.measure_with(Face(), Video(512, 512, 25))
 
 
-class Conversation(Session):
+class MuseTalkSession(Session):
     """A job is (sound with what is around, first frame in it, frames, place in the cycle)."""
 
     def __init__(self, avatar: Any) -> None:

@@ -31,7 +31,7 @@ SILENCE_SECONDS = 6.0
 LARGEST_SIDE = 4096
 
 
-class Kind(IntEnum):
+class MessageKind(IntEnum):
     """c: sent by the client (molts), h: by the host."""
 
     HELLO = 1  # both, first: JSON {protocol, ...}
@@ -52,59 +52,59 @@ class Kind(IntEnum):
 
 
 MOST = {
-    Kind.HELLO: 4096,
-    Kind.OPEN: 48 * 1024 * 1024,
-    Kind.OPENED: 65_536,
-    Kind.AUDIO: NUMBER.size + 2 * SAMPLE_RATE,
-    Kind.FLUSH: NUMBER.size,
-    Kind.CLEAR: NUMBER.size,
-    Kind.CREDIT: NUMBER.size,
-    Kind.FRAME: FRAME.size + 3 * LARGEST_SIDE * LARGEST_SIDE,
-    Kind.END: NUMBER.size,
-    Kind.HEALTH: 65_536,
-    Kind.ERROR: 65_536,
-    Kind.PING: 0,
-    Kind.PONG: 0,
-    Kind.CLOSE: 0,
-    Kind.IDLE: FRAME.size + 3 * LARGEST_SIDE * LARGEST_SIDE,
+    MessageKind.HELLO: 4096,
+    MessageKind.OPEN: 48 * 1024 * 1024,
+    MessageKind.OPENED: 65_536,
+    MessageKind.AUDIO: NUMBER.size + 2 * SAMPLE_RATE,
+    MessageKind.FLUSH: NUMBER.size,
+    MessageKind.CLEAR: NUMBER.size,
+    MessageKind.CREDIT: NUMBER.size,
+    MessageKind.FRAME: FRAME.size + 3 * LARGEST_SIDE * LARGEST_SIDE,
+    MessageKind.END: NUMBER.size,
+    MessageKind.HEALTH: 65_536,
+    MessageKind.ERROR: 65_536,
+    MessageKind.PING: 0,
+    MessageKind.PONG: 0,
+    MessageKind.CLOSE: 0,
+    MessageKind.IDLE: FRAME.size + 3 * LARGEST_SIDE * LARGEST_SIDE,
 }
 """Bytes of payload; a longer message is refused before it is read."""
 
 
-class ProtocolError(Exception):
+class EngineProtocolError(Exception):
     """The other side does not speak this protocol, or not this version of it."""
 
 
-def pack(kind: Kind, payload: bytes = b"") -> bytes:
+def pack(kind: MessageKind, payload: bytes = b"") -> bytes:
     return HEADER.pack(MAGIC, kind, len(payload)) + payload
 
 
-def pack_json(kind: Kind, value: dict[str, Any]) -> bytes:
+def pack_json(kind: MessageKind, value: dict[str, Any]) -> bytes:
     return pack(kind, json.dumps(value).encode())
 
 
-def pack_number(kind: Kind, number: int, rest: bytes = b"") -> bytes:
+def pack_number(kind: MessageKind, number: int, rest: bytes = b"") -> bytes:
     return pack(kind, NUMBER.pack(number) + rest)
 
 
 def pack_open(request: dict[str, Any], portrait: bytes) -> bytes:
     text = json.dumps(request).encode()
-    return pack(Kind.OPEN, NUMBER.pack(len(text)) + text + portrait)
+    return pack(MessageKind.OPEN, NUMBER.pack(len(text)) + text + portrait)
 
 
 def unpack_json(payload: bytes) -> dict[str, Any]:
     try:
         value = json.loads(payload)
     except ValueError as error:
-        raise ProtocolError("a message is not JSON") from error
+        raise EngineProtocolError("a message is not JSON") from error
     if not isinstance(value, dict):
-        raise ProtocolError("a message is not a JSON object")
+        raise EngineProtocolError("a message is not a JSON object")
     return value
 
 
 def unpack_number(payload: bytes) -> int:
     if len(payload) < NUMBER.size:
-        raise ProtocolError("a message is too short")
+        raise EngineProtocolError("a message is too short")
     number: int = NUMBER.unpack_from(payload)[0]
     return number
 
@@ -112,25 +112,25 @@ def unpack_number(payload: bytes) -> int:
 def unpack_open(payload: bytes) -> tuple[dict[str, Any], bytes]:
     end = NUMBER.size + unpack_number(payload)
     if end > len(payload):
-        raise ProtocolError("a message is too short")
+        raise EngineProtocolError("a message is too short")
     return unpack_json(payload[NUMBER.size : end]), payload[end:]
 
 
-def read_header(header: bytes) -> tuple[Kind, int]:
+def read_header(header: bytes) -> tuple[MessageKind, int]:
     """Kind and length of the payload that follows. Raises ProtocolError."""
     magic, number, length = HEADER.unpack(header)
     if magic != MAGIC:
-        raise ProtocolError("this is not the engine protocol")
+        raise EngineProtocolError("this is not the engine protocol")
     try:
-        kind = Kind(number)
+        kind = MessageKind(number)
     except ValueError:
-        raise ProtocolError(f"unknown message {number}") from None
+        raise EngineProtocolError(f"unknown message {number}") from None
     if length > MOST[kind]:
-        raise ProtocolError(f"{kind.name} of {length} bytes is too long")
+        raise EngineProtocolError(f"{kind.name} of {length} bytes is too long")
     return kind, length
 
 
-async def read(reader: asyncio.StreamReader) -> tuple[Kind, bytes]:
+async def read(reader: asyncio.StreamReader) -> tuple[MessageKind, bytes]:
     """The next message. Raises ProtocolError, or EOFError where the other side is gone."""
     try:
         kind, length = read_header(await reader.readexactly(HEADER.size))
@@ -142,14 +142,14 @@ async def read(reader: asyncio.StreamReader) -> tuple[Kind, bytes]:
 
 
 def hello(**more: Any) -> bytes:
-    return pack_json(Kind.HELLO, dict(more, protocol=VERSION))
+    return pack_json(MessageKind.HELLO, dict(more, protocol=VERSION))
 
 
 def check_hello(payload: bytes) -> dict[str, Any]:
     """The other side's greeting. Raises ProtocolError when it speaks another version."""
     greeting = unpack_json(payload)
     if greeting.get("protocol") != VERSION:
-        raise ProtocolError(
+        raise EngineProtocolError(
             f"it speaks protocol {greeting.get('protocol')!r}, this is {VERSION}: update the older side"
         )
     return greeting
@@ -199,18 +199,18 @@ def ask_health(address: str, *, secret: str = "", seconds: float = 1.0) -> dict[
     with connection:
         if isinstance(place, str):
             connection.connect(place)
-        connection.sendall(hello(secret=secret) + pack(Kind.HEALTH))
+        connection.sendall(hello(secret=secret) + pack(MessageKind.HEALTH))
         while True:
             kind, length = read_header(_receive(connection, HEADER.size, deadline))
             payload = _receive(connection, length, deadline)
-            if kind is Kind.HELLO:
+            if kind is MessageKind.HELLO:
                 check_hello(payload)
-            elif kind is Kind.HEALTH:
+            elif kind is MessageKind.HEALTH:
                 return unpack_json(payload)
-            elif kind is Kind.ERROR:
-                raise ProtocolError(str(unpack_json(payload).get("text", "refused")))
+            elif kind is MessageKind.ERROR:
+                raise EngineProtocolError(str(unpack_json(payload).get("text", "refused")))
             else:
-                raise ProtocolError(f"{kind.name} where health was asked for")
+                raise EngineProtocolError(f"{kind.name} where health was asked for")
 
 
 def _receive(connection: socket.socket, length: int, deadline: float) -> bytes:

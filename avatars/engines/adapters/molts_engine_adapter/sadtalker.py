@@ -55,19 +55,19 @@ class SadTalker(Model):
     def open(self, face: Face, video: Video) -> Session:
         if video.fps != 25:
             raise ModelError(f"SadTalker makes 25 frames a second, {video.fps:.1f} were asked for.")
-        return Job(self._talker, face)
+        return SadTalkerSession(self._talker, face)
 
     def render(self, jobs: Sequence[tuple[Session, Any]]) -> list[Sequence[Any]]:
         results: list[Sequence[Any]] = []
         for session, sound in jobs:
-            assert isinstance(session, Job)
+            assert isinstance(session, SadTalkerSession)
             if sound is not None and len(sound):
                 session.animate(sound)
             results.append(session.read())
         return results
 
 
-class Job(Session):
+class SadTalkerSession(Session):
     """One utterance at a time: collected whole, animated, then read from SadTalker's video as the client wants it."""
 
     def __init__(self, talker: Any, face: Face) -> None:

@@ -25,7 +25,7 @@ import numpy as np
 
 from . import pictures, protocol
 from .model import SAMPLE_RATE, Face, Model, ModelError, Session, Video
-from .protocol import Kind, ProtocolError
+from .protocol import EngineProtocolError, MessageKind
 
 logger = logging.getLogger("molts_engine_adapter")
 
@@ -410,15 +410,15 @@ class Host:
                 raise ModelError("Too many connections.", "full")
             await self._greet(reader, writer)
             kind, payload = await asyncio.wait_for(protocol.read(reader), protocol.SILENCE_SECONDS)
-            if kind is Kind.HEALTH:
-                await send(writer, protocol.pack_json(Kind.HEALTH, self.health()))
-            elif kind is Kind.OPEN:
+            if kind is MessageKind.HEALTH:
+                await send(writer, protocol.pack_json(MessageKind.HEALTH, self.health()))
+            elif kind is MessageKind.OPEN:
                 await self._converse(reader, writer, payload)
             else:
-                raise ProtocolError(f"{kind.name} where OPEN or HEALTH was expected")
+                raise EngineProtocolError(f"{kind.name} where OPEN or HEALTH was expected")
         except ModelError as error:
             await refuse(reader, writer, error.code, str(error))
-        except ProtocolError as error:
+        except EngineProtocolError as error:
             await refuse(reader, writer, "protocol", str(error))
         except (asyncio.TimeoutError, EOFError, OSError) as error:
             logger.debug("a connection ended: %s", error)
@@ -434,12 +434,12 @@ class Host:
     async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await send(writer, protocol.hello(engine=self.model.name, label=self.model.label, pid=os.getpid()))
         kind, payload = await asyncio.wait_for(protocol.read(reader), HELLO_SECONDS)
-        if kind is not Kind.HELLO:
-            raise ProtocolError(f"{kind.name} where HELLO was expected")
+        if kind is not MessageKind.HELLO:
+            raise EngineProtocolError(f"{kind.name} where HELLO was expected")
         greeting = protocol.check_hello(payload)
         given = str(greeting.get("secret", ""))
         if self._secret and not hmac.compare_digest(given.encode(), self._secret.encode()):
-            raise ProtocolError("the secret is wrong: set MOLTS_ENGINE_SECRET to the same on both sides")
+            raise EngineProtocolError("the secret is wrong: set MOLTS_ENGINE_SECRET to the same on both sides")
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, payload: bytes) -> None:
         request, portrait = protocol.unpack_open(payload)
@@ -478,12 +478,12 @@ class Host:
                 shared.close()
             self._thread.submit(close_quietly, stream.session)  # after whatever it is rendering
 
-    def _open(self, face: Face, video: Video) -> tuple[HostStream, list[Any]]:
+    def _open(self, face: Face, video: Video) -> tuple[ConnectedStream, list[Any]]:
         try:
             session = self.model.open(face, video)
         except Exception as error:
             raise as_model_error(error, self.model.label) from error
-        stream = HostStream(self.model, session, video)
+        stream = ConnectedStream(self.model, session, video)
         try:
             idle = [stream.encode(frame) for frame in list(session.idle)[:IDLE_FRAMES]]
             if not idle:
@@ -497,7 +497,7 @@ class Host:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        stream: HostStream,
+        stream: ConnectedStream,
         idle: list[Any],
         shared: SharedFrames | None,
     ) -> None:
@@ -505,7 +505,7 @@ class Host:
         await send(
             writer,
             protocol.pack_json(
-                Kind.OPENED,
+                MessageKind.OPENED,
                 {
                     "width": stream.video.width,
                     "height": stream.video.height,
@@ -522,7 +522,7 @@ class Host:
         )
         for index, frame in enumerate(idle):
             head = protocol.FRAME.pack(0, index, protocol.IN_BAND)
-            await send(writer, protocol.pack(Kind.IDLE, head + frame.tobytes()))
+            await send(writer, protocol.pack(MessageKind.IDLE, head + frame.tobytes()))
         wake_writer = asyncio.Event()
         self._writers[stream] = wake_writer
         writing = asyncio.ensure_future(self._write(writer, stream, shared, wake_writer))
@@ -535,34 +535,34 @@ class Host:
             del self._writers[stream]
             await end(writing, reading)
 
-    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, stream: HostStream) -> None:
+    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, stream: ConnectedStream) -> None:
         while True:
             kind, payload = await asyncio.wait_for(protocol.read(reader), protocol.SILENCE_SECONDS)
-            if kind is Kind.PING:
-                writer.write(protocol.pack(Kind.PONG))
-            elif kind is Kind.CREDIT:
+            if kind is MessageKind.PING:
+                writer.write(protocol.pack(MessageKind.PONG))
+            elif kind is MessageKind.CREDIT:
                 stream.credit = min(RING, stream.credit + protocol.unpack_number(payload))
                 if stream.outbox:
                     self._writers[stream].set()
-            elif kind is Kind.CLEAR:
+            elif kind is MessageKind.CLEAR:
                 stream.clear(protocol.unpack_number(payload))
-            elif kind is Kind.CLOSE:
+            elif kind is MessageKind.CLOSE:
                 return
-            elif kind in (Kind.AUDIO, Kind.FLUSH):
+            elif kind in (MessageKind.AUDIO, MessageKind.FLUSH):
                 if protocol.unpack_number(payload) != stream.epoch:
                     continue
-                if kind is Kind.FLUSH:
+                if kind is MessageKind.FLUSH:
                     stream.flush()
                 elif len(payload) % 2:
-                    raise ProtocolError("AUDIO of half a sample")
+                    raise EngineProtocolError("AUDIO of half a sample")
                 else:
                     stream.push(np.frombuffer(payload, "<i2", offset=protocol.NUMBER.size))
             else:
-                raise ProtocolError(f"{kind.name} is not for the host")
+                raise EngineProtocolError(f"{kind.name} is not for the host")
             self._wake.set()
 
     async def _write(
-        self, writer: asyncio.StreamWriter, stream: HostStream, shared: SharedFrames | None, wake: asyncio.Event
+        self, writer: asyncio.StreamWriter, stream: ConnectedStream, shared: SharedFrames | None, wake: asyncio.Event
     ) -> None:
         index = 0
         while True:
@@ -572,19 +572,19 @@ class Host:
                 epoch, frame = stream.epoch, stream.outbox.popleft()
                 if frame is None:
                     index = 0
-                    await send(writer, protocol.pack_number(Kind.END, epoch))
+                    await send(writer, protocol.pack_number(MessageKind.END, epoch))
                     continue
                 stream.credit -= 1
                 slot = shared.put(frame) if shared else protocol.IN_BAND
                 pixels = b"" if shared else frame.tobytes()
-                await send(writer, protocol.pack(Kind.FRAME, protocol.FRAME.pack(epoch, index, slot) + pixels))
+                await send(writer, protocol.pack(MessageKind.FRAME, protocol.FRAME.pack(epoch, index, slot) + pixels))
                 index += 1
             self._wake.set()  # there is room again
             if stream in self._failures and not stream.outbox:
                 raise self._failures[stream]
 
 
-class HostStream(Stream):
+class ConnectedStream(Stream):
     """A stream that knows what its frames look like on the wire."""
 
     def __init__(self, model: Model, session: Session, video: Video) -> None:
@@ -655,7 +655,7 @@ async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cod
     """Say why, and wait until the client has gone: what it still sends would otherwise break the connection before it
     has read the reason."""
     with contextlib.suppress(OSError, RuntimeError, asyncio.TimeoutError):
-        await send(writer, protocol.pack_json(Kind.ERROR, {"code": code, "text": text}))
+        await send(writer, protocol.pack_json(MessageKind.ERROR, {"code": code, "text": text}))
         await asyncio.wait_for(discard(reader), LINGER_SECONDS)
 
 

@@ -96,12 +96,12 @@ class SyncTalk(Model):
     def open(self, face: Face, video: Video) -> Session:
         if video.fps != 25:
             raise ModelError(f"SyncTalk makes 25 frames a second, {video.fps:.1f} were asked for.")
-        return Conversation(self.character(str(face.options.get("character") or "")))
+        return SyncTalkSession(self.character(str(face.options.get("character") or "")))
 
     def render(self, jobs: Sequence[tuple[Session, Any]]) -> list[Sequence[Any]]:
         results: list[Sequence[Any]] = []
         for session, chunk in jobs:
-            assert isinstance(session, Conversation)
+            assert isinstance(session, SyncTalkSession)
             results.append(session.process(chunk))
         return results
 
@@ -110,7 +110,7 @@ class SyncTalk(Model):
         return self.measure_with(Face(), video)
 
 
-class Conversation(Chunks):
+class SyncTalkSession(Chunks):
     """What StreamingInference remembers of one conversation."""
 
     def __init__(self, inference: Any) -> None:

@@ -40,7 +40,7 @@ class SyncTalk2D(Model):
         self._net_kind: Any = None
         self._encoder: Any = None
         self._device = "cpu"
-        self._characters: dict[str, Character] = {}
+        self._characters: dict[str, TrainedFace] = {}
 
     def load(self) -> None:
         root = self.settings["root"]
@@ -62,7 +62,7 @@ class SyncTalk2D(Model):
         self._encoder.load_state_dict({"audio_encoder." + key: value for key, value in state.items()})
         self.character("")
 
-    def character(self, name: str) -> Character:
+    def character(self, name: str) -> TrainedFace:
         name = name or self.settings["name"]
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
             raise ModelError(f"{name!r} is no name of a character.", "bad_face")
@@ -76,16 +76,16 @@ class SyncTalk2D(Model):
             net.load_state_dict(self._torch.load(os.path.join(folder, newest), map_location=self._device))
             net.eval()
             images = read_images(os.path.join(self.settings["root"], "dataset", name))
-            self._characters[name] = Character(net, images)
+            self._characters[name] = TrainedFace(net, images)
         return self._characters[name]
 
     def open(self, face: Face, video: Video) -> Session:
         if video.fps != 25:
             raise ModelError(f"SyncTalk_2D makes 25 frames a second, {video.fps:.1f} were asked for.")
-        return Conversation(self.character(str(face.options.get("character") or "")))
+        return SyncTalk2DSession(self.character(str(face.options.get("character") or "")))
 
     def render(self, jobs: Sequence[tuple[Session, Any]]) -> list[Sequence[Any]]:
-        pairs: list[tuple[Conversation, int]] = [(session, job) for session, job in jobs]  # type: ignore[misc]
+        pairs: list[tuple[SyncTalk2DSession, int]] = [(session, job) for session, job in jobs]  # type: ignore[misc]
         for session in {id(session): session for session, _ in pairs}.values():
             session.add_features(self._encode(session.new_windows()))
         results: list[Sequence[Any]] = [()] * len(pairs)
@@ -119,7 +119,7 @@ class SyncTalk2D(Model):
         return self.measure_with(Face(), Video(512, 512, 25))
 
 
-class Character:
+class TrainedFace:
     """A trained face: its net, and the pictures it moves in."""
 
     def __init__(self, net: Any, images: list[Image]) -> None:
@@ -153,10 +153,10 @@ class Image:
         return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
-class Conversation(Session):
+class SyncTalk2DSession(Session):
     """The sound of one utterance, and where in its pictures the face is."""
 
-    def __init__(self, character: Character) -> None:
+    def __init__(self, character: TrainedFace) -> None:
         import cv2
 
         self.character = character

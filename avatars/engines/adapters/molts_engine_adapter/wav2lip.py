@@ -75,7 +75,7 @@ class Wav2Lip(Model):
         self._run = session.run
 
     def open(self, face: Face, video: Video) -> Session:
-        return Speaker(face, video, self.size)
+        return Wav2LipSession(face, video, self.size)
 
     def render(self, jobs: Sequence[tuple[Session, Any]]) -> list[Sequence[Any]]:
         speakers: list[Any] = [session for session, _ in jobs]
@@ -105,7 +105,7 @@ class Wav2Lip(Model):
         return count / (time.perf_counter() - started)
 
 
-class Speaker(Session):
+class Wav2LipSession(Session):
     """One portrait that speaks: its base picture in I420, and where the face is pasted into it."""
 
     def __init__(self, face: Face, video: Video, size: int) -> None:

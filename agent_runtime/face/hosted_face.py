@@ -15,11 +15,11 @@ from livekit import rtc
 from livekit.agents import AgentSession
 from livekit.agents.voice.io import AudioOutput
 
-from agent_runtime.avatar.heard import HeardOutput, listen_to
-from agent_runtime.avatar.route import tail_of
-from agent_runtime.avatar.source import CLOSE_SECONDS, WATCH_SECONDS, FaceMissing, FaceSource, LiveFace, until_seen
+from agent_runtime.face.heard import HeardOutput, listen_to
+from agent_runtime.face.route import tail_of
+from agent_runtime.face.source import CLOSE_SECONDS, WATCH_SECONDS, FaceMissing, FaceSource, LiveFace, until_seen
 from molts.errors import MoltsError
-from molts.http import Limits, guarded_session
+from molts.http import ResponseLimits, guarded_session
 from molts.redact import remember_here
 from projects.providers import get_provider
 from projects.providers.base import Kind
@@ -28,7 +28,7 @@ from sessions import rooms
 from sessions.spec import FaceSpec
 
 
-class HostedFace(FaceSource):
+class HostedFaceSource(FaceSource):
     """A vendor's face: the `AvatarSession` of its LiveKit plugin, started in this job."""
 
     join_seconds = 60.0  # a vendor's machine has to start; whoever calls sooner again may pay for two
@@ -46,7 +46,9 @@ class HostedFace(FaceSource):
         provider = get_provider(self._spec.engine)
         options = provider.parse_options(Kind.AVATAR, self._spec.options)
         # Plugins repeat a call that ran out of time: none does so before it is given up here.
-        self._http = self._http or guarded_session(limits=Limits(total_seconds=self.join_seconds + CLOSE_SECONDS))
+        self._http = self._http or guarded_session(
+            limits=ResponseLimits(total_seconds=self.join_seconds + CLOSE_SECONDS)
+        )
         with calls_through(self._http):
             avatar = await provider.build_avatar(
                 options=options, credentials=self._spec.credentials, identity=f"avatar-{uuid.uuid4().hex[:12]}"

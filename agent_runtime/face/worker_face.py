@@ -10,9 +10,8 @@ import uuid
 from livekit import rtc
 from livekit.agents.voice.avatar import DataStreamAudioOutput
 
-from agent_runtime.avatar.call import AvatarCall
-from agent_runtime.avatar.job import SPEECH_RATE
-from agent_runtime.avatar.source import (
+from agent_runtime.face.call import SPEECH_RATE, AvatarCall
+from agent_runtime.face.source import (
     CLOSE_SECONDS,
     WATCH_SECONDS,
     FaceMissing,
@@ -30,7 +29,7 @@ from sessions.spec import SessionSpec
 LOOK_SECONDS = 1.0  # between looks whether a worker has a free slot
 
 
-class WorkerFace(FaceSource):
+class WorkerFaceSource(FaceSource):
     """Asks for a job of the avatar worker by explicit dispatch: the media server spreads faces over boxes."""
 
     def __init__(self, *, spec: SessionSpec, room: rtc.Room, agent_identity: str) -> None:

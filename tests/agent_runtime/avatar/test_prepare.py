@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pytest_django import Settings
 
-from agent_runtime.avatar import faces
+from agent_runtime.avatar import prepare
 from avatars.engines import ENGINES, get_engine
 from avatars.engines.atlas import to_i420
 from avatars.engines.base import Face, VideoFrame
@@ -46,12 +46,12 @@ def test_every_face_is_prepared_and_what_cannot_be_is_named(capsys: pytest.Captu
     project = create_project(name="One")
     for name, engine in (("Zoe", "round"), ("Alone", "portrait"), ("Vendor", "tavus"), ("Picture", "still")):
         Avatar.objects.create(project=project, name=name, engine=engine)
-    assert not Round().is_prepared(ROUND, faces.video_format())
+    assert not Round().is_prepared(ROUND, prepare.video_format())
 
     call_command("prepare_faces")
 
     said = capsys.readouterr()
-    assert Round().is_prepared(ROUND, faces.video_format())
+    assert Round().is_prepared(ROUND, prepare.video_format())
     first, second = said.out.splitlines()
     assert first == "Zoe: ready", "in the order in which they were made"
     assert second.startswith("Alone: This engine needs a picture")
@@ -88,7 +88,7 @@ def luma_of(path: Path) -> NDArray[np.float64]:
 
 async def first_frame(avatar: Avatar) -> NDArray[np.float64]:
     face = Face("one", portrait=Path(avatar.portrait.path))
-    stream = await get_engine("portrait").open_stream(face, faces.video_format())
+    stream = await get_engine("portrait").open_stream(face, prepare.video_format())
     try:
         async for item in stream:
             if isinstance(item, VideoFrame):
@@ -106,21 +106,21 @@ def test_a_conversation_that_is_not_there_has_no_face_to_prepare() -> None:
 
 @pytest.mark.django_db
 def test_a_saved_avatar_is_a_change() -> None:
-    before = faces.newest_change()
+    before = prepare.newest_change()
     avatar = Avatar.objects.create(project=create_project(name="One"), name="Zoe")
-    made = faces.newest_change()
-    assert faces.newest_change() == made != before
+    made = prepare.newest_change()
+    assert prepare.newest_change() == made != before
     avatar.save()
-    assert faces.newest_change() != made
+    assert prepare.newest_change() != made
 
 
 async def test_preparing_tells_how_it_went_and_ends_with_whoever_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faces, "PREPARE", (sys.executable, "-c", "import sys; sys.exit(int(sys.argv[1]))"))
-    assert await faces.prepare_apart("0")
-    assert not await faces.prepare_apart("3")
+    monkeypatch.setattr(prepare, "PREPARE", (sys.executable, "-c", "import sys; sys.exit(int(sys.argv[1]))"))
+    assert await prepare.prepare_apart("0")
+    assert not await prepare.prepare_apart("3")
 
-    monkeypatch.setattr(faces, "PREPARE", (sys.executable, "-c", "import time; time.sleep(60)"))
-    waiting = asyncio.create_task(faces.prepare_apart())
+    monkeypatch.setattr(prepare, "PREPARE", (sys.executable, "-c", "import time; time.sleep(60)"))
+    waiting = asyncio.create_task(prepare.prepare_apart())
     until = time.monotonic() + 10
     while not (children := [p for p in psutil.Process().children() if "import time; time.sleep(60)" in p.cmdline()]):
         assert time.monotonic() < until

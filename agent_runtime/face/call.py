@@ -1,4 +1,4 @@
-"""What an agent's job tells the avatar worker: the metadata of the dispatch."""
+"""What an agent's job tells the avatar worker, in the metadata of the dispatch, and what both know beforehand."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import uuid
 from dataclasses import dataclass
 
 MAX_LENGTH = 1_000
+SPEECH_RATE = 24_000
+"""Hz of the speech that agents send and rooms hear, the same as without a face."""
 
 
 @dataclass(frozen=True)

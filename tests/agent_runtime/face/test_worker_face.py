@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from livekit import rtc
 
-from agent_runtime.avatar import worker_face
-from agent_runtime.avatar.call import AvatarCall
-from agent_runtime.avatar.worker_face import WorkerAvatar, WorkerFace
+from agent_runtime.face import worker_face
+from agent_runtime.face.call import AvatarCall
+from agent_runtime.face.worker_face import WorkerAvatar, WorkerFaceSource
 from molts.beats import WorkerInfo
 from molts.errors import Unavailable
 from sessions import presence, rooms
@@ -64,7 +64,7 @@ async def until(check: Any) -> None:
 @pytest.mark.usefixtures("own_redis")
 async def test_a_face_that_came_is_wanted(room: Room) -> None:
     session = spec()
-    calling = asyncio.create_task(WorkerFace(spec=session, room=room, agent_identity="agent-1").call())  # type: ignore[arg-type]
+    calling = asyncio.create_task(WorkerFaceSource(spec=session, room=room, agent_identity="agent-1").call())  # type: ignore[arg-type]
     await until(lambda: room.dispatched)
     room.join(room.dispatched[0].avatar)
     face = await calling
@@ -77,7 +77,7 @@ async def test_a_face_that_is_given_up_is_wanted_no_more(room: Room) -> None:
     session = spec()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.3):
-            await WorkerFace(spec=session, room=room, agent_identity="agent-1").call()  # type: ignore[arg-type]
+            await WorkerFaceSource(spec=session, room=room, agent_identity="agent-1").call()  # type: ignore[arg-type]
     assert room.dispatched
     assert presence.wanted_avatar(session.session_id) == ""
 

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from livekit import rtc
 
-from agent_runtime.avatar.addressed_streams import address_streams
+from agent_runtime.face.addressed_streams import address_streams
 from tests.agent_runtime.talk import Desk
 
 pytestmark = pytest.mark.slow

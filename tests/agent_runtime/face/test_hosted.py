@@ -13,7 +13,7 @@ from avatars.models import Agent, Avatar
 from projects.models import Project, ProviderKey
 from projects.services import save_provider_key
 from sessions.models import LiveSession, SessionNotice
-from tests.agent_runtime.avatar.vendor import Vendor, VendorFace, open_vendor
+from tests.agent_runtime.face.vendor import Vendor, VendorFace, open_vendor
 from tests.agent_runtime.talk import ANSWERS, STORY, TABLE, Desk, matches
 from tests.visitor import Visitor
 

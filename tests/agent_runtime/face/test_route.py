@@ -12,8 +12,8 @@ import pytest_asyncio
 from livekit import rtc
 from livekit.agents.voice.io import AudioOutput, AudioOutputCapabilities, PlaybackFinishedEvent
 
-from agent_runtime.avatar import route as route_module
-from agent_runtime.avatar.route import SpeechRoute, beginning_before
+from agent_runtime.face import route as route_module
+from agent_runtime.face.route import SpeechRoute, beginning_before
 
 RATE = 24_000
 PIECE = 0.02  # seconds of a frame

@@ -6,8 +6,8 @@ import pytest
 from livekit import rtc
 from livekit.agents.voice.io import AudioOutput, AudioOutputCapabilities
 
-from agent_runtime.avatar import heard
-from agent_runtime.avatar.heard import SILENT_SECONDS, HeardOutput
+from agent_runtime.face import heard
+from agent_runtime.face.heard import SILENT_SECONDS, HeardOutput
 
 RATE = 24_000
 

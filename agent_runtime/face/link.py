@@ -17,15 +17,15 @@ from livekit import rtc
 from livekit.agents import AgentSession, ConversationItemAddedEvent
 from livekit.agents.llm import ChatMessage
 
-from agent_runtime.avatar.hosted_face import HostedFace
-from agent_runtime.avatar.route import SpeechRoute, install
-from agent_runtime.avatar.source import JOIN_SECONDS, FaceSource, LiveFace, NoFreeWorker
-from agent_runtime.avatar.worker_face import WorkerFace
+from agent_runtime.face.hosted_face import HostedFaceSource
+from agent_runtime.face.route import SpeechRoute, install
+from agent_runtime.face.source import JOIN_SECONDS, FaceSource, LiveFace, NoFreeWorker
+from agent_runtime.face.worker_face import WorkerFaceSource
 from agent_runtime.recorder import SessionRecorder
 from molts.errors import MoltsError, Unavailable
 from projects.providers import PROVIDERS
 from sessions import presence
-from sessions.events import NoticeLevel
+from sessions.choices import NoticeCode, NoticeLevel
 from sessions.spec import SessionSpec
 
 logger = logging.getLogger(__name__)
@@ -42,8 +42,8 @@ def face_source(*, spec: SessionSpec, session: AgentSession[Any], room: rtc.Room
     """Where the face of this conversation comes from; `spec.face` is set."""
     assert spec.face is not None
     if spec.face.engine in PROVIDERS:
-        return HostedFace(spec=spec.face, session=session, room=room)
-    return WorkerFace(spec=spec, room=room, agent_identity=agent_identity)
+        return HostedFaceSource(spec=spec.face, session=session, room=room)
+    return WorkerFaceSource(spec=spec, room=room, agent_identity=agent_identity)
 
 
 class FaceLink:
@@ -95,7 +95,7 @@ class FaceLink:
             await asyncio.sleep(CLOSING_SECONDS)
             if not self._room.isconnected():
                 return  # the face left because the conversation is over
-            self._note_missing("warning", "The face was lost. The conversation goes on with voice only.")
+            self._note_missing(NoticeLevel.WARNING, "The face was lost. The conversation goes on with voice only.")
             await self._dismiss()
             await _count(lost=1)
 
@@ -142,7 +142,9 @@ class FaceLink:
             self._patience.reschedule(asyncio.get_running_loop().time() + presence.PREPARE_SECONDS)
         self._prepares = True
         self._tell_no_more()
-        self._note_missing("info", "The face is being drawn and comes in a moment. The voice is there already.")
+        self._note_missing(
+            NoticeLevel.INFO, "The face is being drawn and comes in a moment. The voice is there already."
+        )
         self._settled.set()
 
     async def _watch(self, face: LiveFace) -> float:
@@ -191,7 +193,7 @@ class FaceLink:
 
     def _tell_missing(self) -> None:
         self._telling = None
-        self._note_missing("warning", MISSING)
+        self._note_missing(NoticeLevel.WARNING, MISSING)
 
     def _tell_no_more(self) -> None:
         if self._telling is not None:
@@ -201,15 +203,15 @@ class FaceLink:
     def _note_missing(self, level: NoticeLevel, text: str) -> None:
         """Once for each step down. Whoever was told that it is missing is promised none again: drawing it may fail
         every time."""
-        if self._missing not in (level, "warning"):
+        if self._missing not in (level, NoticeLevel.WARNING):
             self._missing = level
-            self._recorder.notice(level=level, code="avatar_lost", text=text)
+            self._recorder.notice(level=level, code=NoticeCode.AVATAR_LOST, text=text)
 
     def _note_there(self) -> None:
         self._tell_no_more()
         if self._missing:
             self._missing = None
-            self._recorder.notice(level="info", code="avatar_back", text="The face is here.")
+            self._recorder.notice(level=NoticeLevel.INFO, code=NoticeCode.AVATAR_BACK, text="The face is here.")
 
 
 async def _count(**amounts: float) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from livekit.agents.utils import http_context
 
-from agent_runtime.avatar import hosted_face, link
-from agent_runtime.avatar.link import FaceLink
-from agent_runtime.avatar.source import FaceMissing, FaceSource, LiveFace, NoFreeWorker
+from agent_runtime.face import hosted_face, link
+from agent_runtime.face.link import FaceLink
+from agent_runtime.face.source import FaceMissing, FaceSource, LiveFace, NoFreeWorker
 from projects.providers.base import Credentials
 from sessions import presence, rooms
 from sessions.spec import FaceSpec
@@ -299,7 +299,7 @@ async def test_a_vendors_face_that_was_given_up_is_put_out_of_the_room(
     monkeypatch.setattr(rooms, "remove_participant", remove)
     spec = FaceSpec(name="Anna", engine="tavus", options={}, credentials=Credentials(), portrait="")
     session = SimpleNamespace(output=vendor)
-    source = hosted_face.HostedFace(spec=spec, session=session, room=vendor)  # type: ignore[arg-type]
+    source = hosted_face.HostedFaceSource(spec=spec, session=session, room=vendor)  # type: ignore[arg-type]
     if is_there:
         vendor.remote_participants["avatar-1"] = SimpleNamespace(identity="avatar-1")
     with pytest.raises(TimeoutError):
