@@ -93,6 +93,10 @@ def may_do(request: HttpRequest, action: Action | None, project_id: Any = None) 
     return bool(allowed) if project_id is None else project_id in allowed
 
 
+def runs_server(request: HttpRequest) -> bool:
+    return bool(request.user.is_active and request.user.is_superuser)
+
+
 def my_projects(request: HttpRequest) -> list[Project]:
     """The projects that whoever is signed in may look into, for choosing one. Asked once a request."""
     if "_molts_my_projects" not in request.__dict__:
