@@ -76,5 +76,7 @@ class MemberInline(ScopedTabularInline):
     add_action = change_action = delete_action = Action.MANAGE
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        if obj is None:
+            return ("username", "role")  # a new project's members have joined at no time yet
         # Without the right to change there is no form, so the name comes from the row itself.
         return self.fields if self.has_change_permission(request, obj) else ("user", "role", "created_at")
