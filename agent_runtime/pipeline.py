@@ -32,6 +32,7 @@ from projects.providers import get_provider, last_resort
 from projects.providers.base import PIPELINE, KeyedRung, Kind
 from projects.providers.chains import AvailabilityChange, BuiltRung, Chain, build_chain
 from projects.providers.shared.audio import RECOGNISER_RATE
+from sessions.choices import NoticeCode, NoticeLevel
 from sessions.spec import SessionSpec
 
 P = ParamSpec("P")
@@ -240,8 +241,8 @@ def _tell_skipped(chains: dict[Kind, Chain], attendant: Attendant, teller: Telle
     for kind, chain in chains.items():
         if chain.fell_back and not attendant.spare_serves(kind):  # that is told as an outage, once it speaks
             teller.notice(
-                level="warning",
-                code=f"{kind.value}_fallback",
+                level=NoticeLevel.WARNING,
+                code=NoticeCode(f"{kind.value}_fallback"),
                 text=_describe_active(kind, chain.active),
                 reason=chain.reason,
                 once=True,

@@ -7,7 +7,7 @@ one project must not learn which ids exist in another.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -91,6 +91,10 @@ def may_do(request: HttpRequest, action: Action | None, project_id: Any = None) 
     if allowed is None:
         return True
     return bool(allowed) if project_id is None else project_id in allowed
+
+
+def runs_server(request: HttpRequest) -> bool:
+    return bool(request.user.is_active and request.user.is_superuser)
 
 
 def my_projects(request: HttpRequest) -> list[Project]:
@@ -313,6 +317,20 @@ def _in_list(request: HttpRequest) -> bool:
     return bool(request.__dict__.get("_molts_in_list"))
 
 
+def without_fields(fieldsets: Any, left_out: Collection[str]) -> list[tuple[Any, dict[str, Any]]]:
+    """`fieldsets` without these fields, and without those in which none is left."""
+    kept = []
+    for title, options in fieldsets:
+        lines = [
+            [name for name in (line if isinstance(line, list | tuple) else [line]) if name not in left_out]
+            for line in options["fields"]
+        ]
+        fields = [line[0] if len(line) == 1 else tuple(line) for line in lines if line]
+        if fields:
+            kept.append((title, {**options, "fields": fields}))
+    return kept
+
+
 OWN_PARTS = forms.Script("src/admin/own-parts.js", type="module")
 
 
@@ -351,6 +369,11 @@ class ScopedAdmin(DeclaredLookups, Audited, Scope, ModelAdmin):
         fields = tuple(str(name) for name in super().get_readonly_fields(request, obj))
         has_project = any(field.name == "project" for field in self.opts.fields)
         return (*fields, "project") if obj is not None and has_project and "project" not in fields else fields
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """A new object has no facts yet: what the form only shows is left out until there is an object."""
+        fieldsets = super().get_fieldsets(request, obj)
+        return fieldsets if obj is not None else without_fields(fieldsets, self.get_readonly_fields(request))
 
     def get_empty_link(self, request: HttpRequest) -> NextStep | None:
         """The next step when the list is empty; to be overridden where it depends on what is there."""

@@ -266,7 +266,7 @@ GENERIC = {
     ("projects.in_use", "related_model"): "lists what holds an object, whatever that is",
     ("projects.scoped_admin", "related_model"): "Django's hook for form fields and filters hands over the relation",
     ("projects.scoped_admin", "get_model"): "unfold hands over the labels of the models that its search looks in",
-    ("projects.admin", "model_class"): "an entry of the audit trail links to whatever was changed",
+    ("projects.admin.audit_trail", "model_class"): "an entry of the audit trail links to whatever was changed",
 }
 """Who may use which of them, and why. Migrations, which Django runs with models of their time, are not looked at."""
 

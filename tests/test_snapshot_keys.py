@@ -42,7 +42,7 @@ OTHERS = {
     ("molts/management/commands/speech_models.py", "model"): "a speech model",
     ("molts/management/commands/speech_models.py", "options"): "options of a command",
     ("molts/management/commands/up.py", "said"): "a finding of doctor",
-    ("projects/admin.py", "data"): "what was posted",
+    ("projects/admin/provider_keys.py", "data"): "what was posted",
 }
 
 

@@ -33,7 +33,9 @@ class VideoJob(models.Model):
     lease_until = models.DateTimeField(null=True)
     error_code = models.CharField(max_length=40, blank=True)
     error = models.CharField(max_length=500, blank=True)
-    error_attr = models.CharField(max_length=40, blank=True, help_text="The field of the order that has to be mended.")
+    error_attr = models.CharField(
+        max_length=40, blank=True, help_text="The name of the field in the request that has to be corrected."
+    )
     order = models.JSONField(help_text="What is to be made; holds no secret.")
     picture = models.FileField(upload_to="videos/", blank=True)  # of the face, as it was when the video was ordered
     output = models.FileField(upload_to="videos/", blank=True)

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Dialog, Locator, Page, expect
 
 from avatars.models import Agent, PipelineStep, Voice
-from projects.models import Project
+from projects.models import Project, ProviderKey
 from tests.axe import AXE, violations
 from tests.forms import admin_url
 
@@ -184,3 +184,56 @@ def test_axe_finds_nothing_in_any_tab(page: Page, agent: Agent, scheme: str) -> 
     for tab in page.get_by_role("tab").all():
         tab.click()
         assert violations(page) == [], tab.inner_text()
+
+
+CUT = """(select) => {
+  const style = getComputedStyle(select);
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.font = style.font;
+  const arrow = 20;
+  const room = select.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight) - arrow;
+  return pen.measureText(select.selectedOptions[0].textContent.trim()).width > room;
+}"""
+
+
+@pytest.mark.parametrize("width", [768, 1440])
+def test_what_is_chosen_in_a_row_can_be_read(page: Page, agent: Agent, width: int) -> None:
+    key = ProviderKey(project=agent.project, name="Kitchen language model", provider="openai_compatible")
+    key.set_secret("sk-0123456789")
+    key.save()
+    step = {"provider": "openai_compatible", "provider_key": key, "options": {"model": "m"}}
+    PipelineStep.objects.create(agent=agent, kind="llm", position=1, **step)
+    PipelineStep.objects.create(agent=agent, kind="stt", position=1, provider="faster_whisper")
+    page.set_viewport_size({"width": width, "height": 900})
+    open_tab(page, agent, "pipeline")
+
+    selects = page.locator("[data-rows] select").filter(visible=True)
+    assert selects.count() == 3
+    assert [select.get_attribute("name") for select in selects.all() if select.evaluate(CUT)] == []
+
+
+def test_on_a_phone_pointing_tells_the_whole_name(page: Page, agent: Agent) -> None:
+    PipelineStep.objects.create(agent=agent, kind="stt", position=1, provider="faster_whisper")
+    page.set_viewport_size({"width": 390, "height": 844})
+    open_tab(page, agent, "pipeline")
+
+    select = page.locator("[data-chain=stt] [data-provider-select]").filter(visible=True)
+    select.hover()
+    expect(select).to_have_attribute("title", "Whisper on this machine (faster-whisper)")
+    expect(select).to_have_css("text-overflow", "ellipsis")
+
+
+@pytest.mark.parametrize("width", [390, 768, 1440])
+def test_the_menu_of_the_chosen_avatar_stands_beside_the_pictures(page: Page, agent: Agent, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    open_tab(page, agent, "who")
+
+    pictures = page.locator(".m-picker").bounding_box()
+    menu = page.locator("[data-id=related-widget-wrapper-avatar] .material-symbols-outlined").filter(
+        visible=True, has_text="more_vert"
+    )
+    box = menu.bounding_box()
+    assert pictures is not None
+    assert box is not None
+    assert pictures["y"] <= box["y"] < pictures["y"] + pictures["height"]
+    assert box["x"] >= pictures["x"] + pictures["width"]

@@ -288,3 +288,24 @@ def test_a_viewer_is_shown_no_presets_to_choose(agent: Agent, vera: User, bob: U
 def test_an_agent_of_a_chosen_project_begins_in_it(project: Project, alice: User, sign_in: SignIn) -> None:
     assert make_agent(project, "Ada")
     assert sign_in(alice).get(url(Agent, "add")).context["adminform"].form["project"].initial == project.pk
+
+
+# -- A new object ------------------------------------------------------------------------------------------------------
+def test_forms_of_new_objects_show_no_facts(project: Project, root: User, sign_in: SignIn) -> None:
+    """There are none yet: a row "Created at: -" tells nobody anything."""
+    client = sign_in(root)
+    looked_at = set()
+    for model in admin.site._registry:
+        answer = client.get(url(model, "add"))
+        if answer.status_code != 200:
+            assert answer.status_code == 403  # nobody adds conversations, revisions or entries of the audit trail
+            continue
+        looked_at.add(model)
+        sheets = [
+            answer.context["adminform"],
+            *(form for rows in answer.context["inline_admin_formsets"] for form in rows),
+        ]
+        for sheet in sheets:
+            shown = [field for fieldset in sheet for line in fieldset for field in line if hasattr(field, "contents")]
+            assert [field.field["name"] for field in shown] == [], model.__name__
+    assert {Agent, Avatar, Voice, ProviderKey, ApiKey, Project, RoomLink, User} <= looked_at

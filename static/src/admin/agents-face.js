@@ -11,7 +11,7 @@ function setUp() {
   gallery.setAttribute("aria-label", "Avatar");
   const choices = [...select.options].map((option) => choice(option.value, option.textContent.trim()));
   gallery.append(...choices);
-  (select.closest(".related-widget-wrapper") ?? select).before(gallery);
+  select.before(gallery); // so that the menu for the chosen one stays beside it
   select.hidden = true;
   for (const arrow of select.parentElement.querySelectorAll(":scope > .material-symbols-outlined")) arrow.hidden = true;
   show();

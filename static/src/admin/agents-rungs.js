@@ -9,6 +9,10 @@ import { setUpOffers } from "./agents-offers.js";
 const facts = JSON.parse(document.getElementById("provider-facts")?.textContent ?? "{}");
 
 document.documentElement.classList.add("m-scripted");
+// On a phone the longest names end in an ellipsis: pointing at them shows them whole.
+document.addEventListener("pointerover", ({ target }) => {
+  if (target instanceof HTMLSelectElement) target.title = target.selectedOptions[0]?.textContent.trim() ?? "";
+});
 for (const list of document.querySelectorAll("[data-chain]")) setUpList(list);
 const voiceOptions = document.querySelector(".m-chain[data-kind] > [data-options]");
 if (voiceOptions) setUpRung(voiceOptions.closest("form"), voiceOptions, voiceOptions.parentElement.dataset.kind);
