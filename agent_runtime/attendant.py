@@ -183,7 +183,7 @@ class Attendant:
     ) -> AsyncGenerator[rtc.AudioFrame, None]:
         """`text` by `voice`, with what is to be heard while it gives no sound, or instead of it. What a voice leaves
         when it breaks off, the next one says."""
-        utterance = _Utterance(Words(text))
+        utterance = _SpokenAnswer(Words(text))
         try:
             for _ in self._chains[Kind.TTS].rungs:
                 async with aclosing(self._speak_rest(utterance, voice)) as frames:
@@ -196,7 +196,7 @@ class Attendant:
             await utterance.words.aclose()
 
     async def _speak_rest(
-        self, utterance: _Utterance, voice: Callable[[AsyncIterable[str]], AsyncIterable[rtc.AudioFrame]]
+        self, utterance: _SpokenAnswer, voice: Callable[[AsyncIterable[str]], AsyncIterable[rtc.AudioFrame]]
     ) -> AsyncGenerator[rtc.AudioFrame, None]:
         """What is left of `utterance`, by the voice that serves now."""
         words, lost_before = utterance.words, self._voices_lost
@@ -233,7 +233,7 @@ class Attendant:
         finally:
             await incoming.aclose()
 
-    async def _after(self, utterance: _Utterance, *, broke_off: bool) -> AsyncIterator[rtc.AudioFrame]:
+    async def _after(self, utterance: _SpokenAnswer, *, broke_off: bool) -> AsyncIterator[rtc.AudioFrame]:
         """What is still to be heard when the voice has ended without an error."""
         words, spoken = utterance.words, utterance.spoken
         if not spoken.seconds:
@@ -278,7 +278,7 @@ class Attendant:
         """Whether the local voice speaks that nobody chose: then the agent's own is out of service."""
         return kind is Kind.TTS and self._spare_voice is not None and self._voice() == self._spare_voice
 
-    def _until_sound(self, utterance: _Utterance) -> float | None:
+    def _until_sound(self, utterance: _SpokenAnswer) -> float | None:
         """Seconds until "One moment" is due; None while there is nothing to speak."""
         words = utterance.words
         if words.began_at is None:
@@ -314,7 +314,7 @@ class _Said:
             self.heard_until = max(self.heard_until, now) + len(piece) / CHARACTERS_A_SECOND
 
 
-class _Utterance:
+class _SpokenAnswer:
     """What is to be spoken, and how far it has been heard, by whichever voice."""
 
     def __init__(self, words: Words) -> None:

@@ -27,6 +27,7 @@ from agent_runtime import local_voice
 from agent_runtime.attendant import VAD_SILENCE_SECONDS, Attendant
 from agent_runtime.livekit_private import pace_words
 from agent_runtime.outages import Teller
+from avatars.services import default_pipeline
 from molts.text import clean_line, clean_text
 from projects.providers import get_provider, last_resort
 from projects.providers.base import PIPELINE, KeyedRung, Kind
@@ -155,7 +156,7 @@ def build_pipeline(
         teller=teller,
         spare_voice=len(spec.chains[Kind.TTS]) if len(rungs[Kind.TTS]) > len(spec.chains[Kind.TTS]) else None,
     )
-    _tell_skipped(chains, attendant, teller)
+    _tell_skipped(spec, chains, attendant, teller)
     session: AgentSession[None] = AgentSession(
         stt=chains[Kind.STT].component,
         llm=chains[Kind.LLM].component,
@@ -236,10 +237,15 @@ def _describe_active(kind: Kind, active: BuiltRung | None) -> str:
     return f"{part} changed to {get_provider(active.provider).label}."
 
 
-def _tell_skipped(chains: dict[Kind, Chain], attendant: Attendant, teller: Teller) -> None:
-    """A rung that cannot even begin is told as one that fails later, with its reason."""
+def _tell_skipped(spec: SessionSpec, chains: dict[Kind, Chain], attendant: Attendant, teller: Teller) -> None:
+    """A rung that cannot even begin is told as one that fails later, with its reason.
+
+    Not where nobody chose it: which of the default parts a machine has is no news to those who talk.
+    """
     for kind, chain in chains.items():
-        if chain.fell_back and not attendant.spare_serves(kind):  # that is told as an outage, once it speaks
+        if not chain.fell_back or attendant.spare_serves(kind):  # that is told as an outage, once it speaks
+            continue
+        if spec.chains[kind][0] != KeyedRung(default_pipeline()[kind][0].provider):
             teller.notice(
                 level=NoticeLevel.WARNING,
                 code=NoticeCode(f"{kind.value}_fallback"),

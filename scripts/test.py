@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     """Both shares, also when one fails; the exit status of the first that failed."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        runs = [Run(share, arguments, Path(folder)) for share in (TALKS, COMPUTING)]
+        runs = [ShareRun(share, arguments, Path(folder)) for share in (TALKS, COMPUTING)]
         statuses = [run.wait() for run in runs]
         failed, again = [status for status in statuses if status not in (0, NOTHING_CHOSEN)], []
         if set(failed) == {FAILED}:
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
     return NOTHING_CHOSEN if set(statuses) == {NOTHING_CHOSEN} else 0
 
 
-class Run:
+class ShareRun:
     """pytest with one share of the tests. What it says is shown line by line behind the share's name."""
 
     def __init__(self, share: Share, arguments: Sequence[str], folder: Path) -> None:

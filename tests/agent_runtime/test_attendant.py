@@ -29,7 +29,7 @@ from agent_runtime.pipeline import build_pipeline, load_vad
 from agent_runtime.spoken import Words
 from avatars.languages import CODES
 from projects.providers.base import Credentials, KeyedRung, Kind
-from projects.providers.shared.answers import Opened, Thoughts, without_thoughts
+from projects.providers.shared.answers import BlockOpening, Thoughts, without_thoughts
 from tests.agent_runtime import broken_vendor as broken
 from tests.agent_runtime.broken_vendor import ANSWER, AT_ONCE, KEY, SOUNDLESS, BrokenVendor
 from tests.agent_runtime.test_pipeline import LOCAL, PERSONA, make_spec
@@ -351,7 +351,7 @@ def test_an_ordinary_answer_is_waited_for_by_no_letter() -> None:
     pieces = ["We ", "open ", "at 3 < 4 ", "o'clock."]
     assert [thoughts.strip(piece) for piece in pieces] == pieces
     assert thoughts.rest() == ""
-    assert thoughts.opens() is Opened.NO
+    assert thoughts.opens() is BlockOpening.NO
 
 
 # -- the voice ---------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ THOUGHT_UNTIL_HERE = "\x1e"
 _OPENED_BY_TEMPLATE = re.compile(r"deepseek[-_]?r1|\br1[-_]distill|\bqwq\b|thinking|reasoner", re.IGNORECASE)
 
 
-class Opened(Enum):
+class BlockOpening(Enum):
     """Whether answers begin inside a block of thoughts."""
 
     NO = "no"
@@ -29,9 +29,9 @@ class Opened(Enum):
     YES = "yes"
 
 
-def opened_by_template(model: str) -> Opened:
+def opened_by_template(model: str) -> BlockOpening:
     """What a model's name says of it. Its first answer tells more."""
-    return Opened.PERHAPS if _OPENED_BY_TEMPLATE.search(model) else Opened.NO
+    return BlockOpening.PERHAPS if _OPENED_BY_TEMPLATE.search(model) else BlockOpening.NO
 
 
 def without_thoughts(said: str) -> str:
@@ -47,11 +47,11 @@ class Thoughts:
     thought. Then it has been said: nobody waits for an end that ordinary models never send.
     """
 
-    def __init__(self, opened: Opened = Opened.NO) -> None:
+    def __init__(self, opened: BlockOpening = BlockOpening.NO) -> None:
         self._text = ""
         self._until: re.Pattern[str] | None = None
         self._opened = opened
-        self._holds = opened is not Opened.NO
+        self._holds = opened is not BlockOpening.NO
         self._shown = False
         self._had_beginning = False
         self.lone_end = False
@@ -94,14 +94,14 @@ class Thoughts:
     def rest(self) -> str:
         """What was held back and is no thought."""
         rest, self._text = self._text, ""
-        is_thought = self._until or (self._holds and (self._opened is Opened.YES or _OPENS.match(rest.lstrip())))
+        is_thought = self._until or (self._holds and (self._opened is BlockOpening.YES or _OPENS.match(rest.lstrip())))
         return "" if is_thought else rest
 
-    def opens(self) -> Opened:
+    def opens(self) -> BlockOpening:
         """What is to be expected of the next text, now that this one is over."""
-        if self.lone_end or self._opened is Opened.YES:
-            return Opened.YES
-        return Opened.NO
+        if self.lone_end or self._opened is BlockOpening.YES:
+            return BlockOpening.YES
+        return BlockOpening.NO
 
 
 def _begun_mark(text: str) -> int:
@@ -117,7 +117,7 @@ class AnswerFilter:
     Blanks before the first word are held back: a chain may go to its next rung only while nothing was sent.
     """
 
-    def __init__(self, tools: Sequence[llm.Tool], *, thoughts: Opened = Opened.NO) -> None:
+    def __init__(self, tools: Sequence[llm.Tool], *, thoughts: BlockOpening = BlockOpening.NO) -> None:
         self._served = llm.ToolContext(list(tools)).function_tools
         self._thoughts = Thoughts(thoughts)
         self._held: list[llm.ChatChunk] = []
@@ -126,7 +126,7 @@ class AnswerFilter:
         self._came = False
         self.has_begun = False
 
-    def thoughts_of_next(self) -> Opened:
+    def thoughts_of_next(self) -> BlockOpening:
         """Whether the model's next answer begins inside its thoughts, once this one is over."""
         return self._thoughts.opens()
 
