@@ -145,6 +145,7 @@ async def _bare(desk: Desk, *, with_face: bool) -> AsyncIterator[Joined]:
     room, face = f"bare-{uuid.uuid4().hex[:12]}", "avatar-bare" if with_face else ""
     url = settings.LIVEKIT_URL
     async with api.LiveKitAPI(url, settings.LIVEKIT_API_KEY, settings.LIVEKIT_API_SECRET) as server:
+        await server.room.create_room(api.CreateRoomRequest(name=room))  # the media server opens none by itself
         async with (
             Visitor(url, visitor_token(room_name=room, identity="visitor")) as visitor,
             _runner(desk.stack, room, face),

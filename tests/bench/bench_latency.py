@@ -112,6 +112,7 @@ async def in_bare_room(desk: Desk, agent: Agent, side: Side) -> AsyncIterator[Vi
     room = f"bare-{uuid.uuid4().hex[:12]}"
     url = settings.LIVEKIT_URL
     async with api.LiveKitAPI(url, settings.LIVEKIT_API_KEY, settings.LIVEKIT_API_SECRET) as server:
+        await server.room.create_room(api.CreateRoomRequest(name=room))  # the media server opens none by itself
         await server.agent_dispatch.create_dispatch(api.CreateAgentDispatchRequest(agent_name=AGENT_NAME, room=room))
         async with Visitor(url, visitor_token(room_name=room, identity="visitor")) as visitor:
             async with asyncio.timeout(30):
