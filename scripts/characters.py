@@ -38,6 +38,9 @@ POSES: dict[str, tuple[Head, Eyes, Mouth]] = {
 
 SIDE, LABEL, GAP = 320, 34, 8
 
+# Twice what the room page shows at most.
+PORTRAIT_SIDE = 896
+
 
 CLIP_SIDE, CLIP_FPS, CLIP_SECONDS = 384, 25, 5.0
 BLINKS = (0.5, 3.9)
@@ -67,7 +70,7 @@ PHRASE: tuple[tuple[float, Mouth], ...] = (
 
 
 def portrait(key: str) -> Image.Image:
-    return Image.fromarray(get_artist(key).render(*REST, width=1024, height=1024))
+    return Image.fromarray(get_artist(key).render(*REST, width=PORTRAIT_SIDE, height=PORTRAIT_SIDE))
 
 
 def engine_picture() -> Image.Image:
@@ -155,7 +158,7 @@ def _near(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def main() -> None:
     for key in CHARACTERS:
-        portrait(key).save(PORTRAITS / f"{key}.webp", quality=70, method=6)
+        portrait(key).save(PORTRAITS / f"{key}.webp", quality=66, method=6)
         write_clip(key, PORTRAITS / f"{key}.mp4")
     engine_picture().save(ENGINE_PICTURE, quality=88, method=6)
     contact_sheet().save(SHEET, quality=86, method=6)
