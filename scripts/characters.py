@@ -158,7 +158,7 @@ def _near(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def main() -> None:
     for key in CHARACTERS:
-        portrait(key).save(PORTRAITS / f"{key}.webp", quality=66, method=6)
+        portrait(key).save(PORTRAITS / f"{key}.webp", quality=62, method=6)
         write_clip(key, PORTRAITS / f"{key}.mp4")
     engine_picture().save(ENGINE_PICTURE, quality=88, method=6)
     contact_sheet().save(SHEET, quality=86, method=6)
