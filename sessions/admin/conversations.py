@@ -38,6 +38,7 @@ from sessions.admin.parts import (
     moment,
     short,
 )
+from sessions.admin.used import UsageRow
 from sessions.choices import (
     LIVE_STATES,
     PART_NAMES,
@@ -391,6 +392,7 @@ def conversation_data(session: LiveSession, *, page: str) -> dict[str, Any]:
         "session": session,
         "chip": state_chip(session, troubled=any(map(_is_error, notices))),
         "lasted": clock(offset_ms(session, session.ended_at)),
+        "longest": clock(session.max_seconds * 1000) if session.max_seconds else "no limit",
         "turn_count": session.turns.count(),
         "interruptions": session.segments.filter(interrupted=True).count(),
         "median_ms": "" if middle is None else f"{middle:,} ms",
@@ -403,17 +405,7 @@ def conversation_data(session: LiveSession, *, page: str) -> dict[str, Any]:
         "part_names": PART_NAMES,
         "waits": waits,
         "notices": [(clock(offset_ms(session, notice.created_at)), notice) for notice in notices],
-        "usage": [
-            (
-                record.kind,
-                record.provider,
-                record.model,
-                f"{record.quantity.normalize():f}",
-                record.unit,
-                "not priced" if record.cost is None else f"{record.cost.normalize():f} {record.currency}",
-            )
-            for record in usage
-        ],
+        "usage": [UsageRow.of(record) for record in usage],
         "cost": _cost(usage),
         "people": list(session.participants.all()[:MOST_ROWS]),
         "formats": tuple(CONTENT_TYPES),

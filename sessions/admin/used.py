@@ -1,0 +1,37 @@
+"""What a conversation used of its providers, in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from projects.providers import PROVIDERS, get_provider
+from projects.providers.base import Kind
+from projects.usage.models import UsageRecord
+
+UNITS = {
+    "tokens_in": "tokens read",
+    "tokens_out": "tokens written",
+    "characters": "characters spoken",
+    "audio_seconds": "seconds of sound",
+}
+
+
+@dataclass(frozen=True)
+class UsageRow:
+    """A line of the table: what a provider did, how much of it, and what that cost."""
+
+    part: str
+    provider: str
+    model: str
+    amount: str
+    cost: str
+
+    @classmethod
+    def of(cls, record: UsageRecord) -> UsageRow:
+        return cls(
+            part=Kind(record.kind).label if record.kind in set(Kind) else record.kind,
+            provider=get_provider(record.provider).label if record.provider in PROVIDERS else record.provider,
+            model=record.model,
+            amount=f"{record.quantity.normalize():,f} {UNITS.get(record.unit, record.unit)}",
+            cost="not priced" if record.cost is None else f"{record.cost.normalize():f} {record.currency}",
+        )
