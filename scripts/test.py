@@ -1,9 +1,8 @@
-"""Runs the tests: the talks in real time, and beside them those that only compute.
+"""Runs the tests: first those that only compute, four at a time, then the talks in real time, two at a time.
 
-Talks mostly wait, for what is said takes its time. Those that compute get the processor time which the talks leave:
-their priority is so low that a talk never waits for them. A few that fail beside others have a second run alone, which
-decides: a machine that is too busy is not what they test. At the end stand how many tests there were, how long they
-took, the slowest, and which had a second run; each of those is a fault to find.
+A few that fail beside others have a second run alone, which decides: a machine that is too busy is not what they test.
+At the end stand how many tests there were, how long they took, the slowest, and which had a second run; each of those
+is a fault to find.
 
 python scripts/test.py [pytest's own arguments]
 """
@@ -15,7 +14,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,13 +29,11 @@ SLOWEST = 10
 
 @dataclass(frozen=True)
 class Share:
-    """A part of the tests that has one run of pytest: its name, where its files are, pytest's options, and how far it
-    stands back for others."""
+    """A part of the tests that has one run of pytest: its name, where its files are, and pytest's options."""
 
     name: str
     files: tuple[str, ...]
     options: tuple[str, ...]
-    nice: int = 0
 
 
 TALKS = Share(
@@ -46,17 +42,21 @@ TALKS = Share(
     ("-m", f"{OTHERS} and live", "-n", "2", "--dist", "loadfile"),
 )
 """By the file; all that talks with a running copy is tested by one process (tests/conftest.py)."""
-COMPUTING = Share("computing", ("tests",), ("-m", f"{OTHERS} and not live", "-n", "2", "--dist", "worksteal"), nice=15)
-"""By the test, not by the file: a long file would keep one processor waiting at the end."""
+COMPUTING = Share("computing", ("tests",), ("-m", f"{OTHERS} and not live", "-n", "4", "--dist", "worksteal"))
+"""By the test, not by the file: a long file would keep one processor waiting at the end. More at a time than most
+machines have processors, since half of the time of many tests is waiting for programs that they started."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Both shares, also when one fails; the exit status of the first that failed."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        runs = [ShareRun(share, arguments, Path(folder)) for share in (TALKS, COMPUTING)]
-        statuses = [run.wait() for run in runs]
-        failed, again = [status for status in statuses if status not in (0, NOTHING_CHOSEN)], []
+        runs: list[ShareRun] = []
+        for share in (COMPUTING, TALKS):
+            runs.append(ShareRun(share, arguments, Path(folder)))
+            if _was_ended(runs[-1].status):
+                return runs[-1].status
+        failed, again = [run.status for run in runs if run.status not in (0, NOTHING_CHOSEN)], []
         if set(failed) == {FAILED}:
             again = sorted(name for run in runs for name in run.failed)
             if len(again) <= MOST_AGAIN:
@@ -64,37 +64,19 @@ def main(arguments: Sequence[str]) -> int:
         _tell([run.report for run in runs], seconds=time.monotonic() - began, again=again)
     if failed:
         return failed[0]
-    return NOTHING_CHOSEN if set(statuses) == {NOTHING_CHOSEN} else 0
+    return NOTHING_CHOSEN if {run.status for run in runs} == {NOTHING_CHOSEN} else 0
 
 
 class ShareRun:
-    """pytest with one share of the tests. What it says is shown line by line behind the share's name."""
+    """One run of pytest over a share: its exit status, its report, and what failed."""
 
     def __init__(self, share: Share, arguments: Sequence[str], folder: Path) -> None:
-        self.share = share
+        print(f"tests: {share.name}", flush=True)
         self.report = folder / f"{share.name}.xml"
         self._cache = folder / share.name
         pytest = (sys.executable, "-m", "pytest", f"--junitxml={self.report}", "-o", f"cache_dir={self._cache}")
-        self._process = subprocess.Popen(
-            ["nice", "-n", str(share.nice), *pytest, *share.files, *share.options, *arguments],
-            env=_environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-        self._shown = threading.Thread(target=self._show)
-        self._shown.start()
-
-    def wait(self) -> int:
-        """The exit status. Ctrl-C reaches pytest too, which then ends its tests; we wait for that."""
-        while True:
-            try:
-                status = self._process.wait()
-                self._shown.join()
-            except KeyboardInterrupt:
-                continue
-            return status
+        command = [*pytest, *share.files, *share.options, *arguments]
+        self.status = subprocess.run(command, env=_environment(), check=False).returncode
 
     @property
     def failed(self) -> list[str]:
@@ -102,10 +84,10 @@ class ShareRun:
         found = self._cache / "v" / "cache" / "lastfailed"
         return list(json.loads(found.read_text(encoding="utf-8"))) if found.exists() else []
 
-    def _show(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            print(f"{self.share.name:9} | {line}", end="", flush=True)
+
+def _was_ended(status: int) -> bool:
+    """Whether somebody ended the run."""
+    return status < 0 or status == 2
 
 
 def _alone(names: Sequence[str], folder: Path) -> int:

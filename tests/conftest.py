@@ -67,7 +67,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks talks as `live`: those that compute stand back for them (scripts/test.py).
+    """Marks talks as `live`: they run apart from those that compute (scripts/test.py), which would make them late.
 
     Those that share a copy come one after the other, and in one process: the copy is started once.
     """

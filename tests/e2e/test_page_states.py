@@ -77,7 +77,7 @@ def test_it_shows_the_agents_voice(page: Page, room: RoomServer, join: Join) -> 
     expect(page.locator("#face[data-sounding]")).to_be_visible()
     expect(chip(page, "speaking")).to_have_attribute("data-agent-state", "speaking")
     expect(page.locator("#speaker audio")).to_have_count(1)
-    assert page.evaluate("document.querySelector('#speaker audio').paused") is False
+    page.wait_for_function("document.querySelector('#speaker audio')?.paused === false")
 
 
 def test_it_sends_typed_text_by_chat_once_somebody_can_read_it(page: Page, room: RoomServer, join: Join) -> None:
@@ -145,7 +145,7 @@ def test_it_offers_to_enable_sound_when_the_browser_blocks_it(launch: Launch, ro
     expect(notice(page, "sound")).to_contain_text("Sound is off")
     notice(page, "sound").get_by_role("button", name="Enable sound").click()
     expect(notice(page, "sound")).to_have_count(0)
-    assert page.evaluate("document.querySelector('#speaker audio').paused") is False
+    page.wait_for_function("document.querySelector('#speaker audio')?.paused === false")
 
 
 @pytest.mark.parametrize(

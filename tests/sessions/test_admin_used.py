@@ -27,7 +27,9 @@ from sessions.admin.used import UsageRow
                 quantity=Decimal("2.5"),
                 cost=Decimal("0.010"),
             ),
-            UsageRow("Speech recognition", "Whisper on this machine (faster-whisper)", "", "2.5 seconds of sound", "0.01 USD"),
+            UsageRow(
+                "Speech recognition", "Whisper on this machine (faster-whisper)", "", "2.5 seconds of sound", "0.01 USD"
+            ),
         ),
         (
             UsageRecord(kind="smell", provider="gone", unit="whiffs", quantity=Decimal(100), cost=Decimal(0)),

@@ -115,7 +115,7 @@ async def test_a_face_that_is_not_drawn_yet_is_called_once_and_comes_when_it_is(
             assert time.time() - began < 100
             await asyncio.sleep(0.2)
         await until_notice(desk, session, "avatar_back")
-        await visitor.speak(desk.speech(TABLE))
+        await ask(visitor, TABLE)
         said = await desk.until_said(session, 3)
         assert len(desk.stack.busy_jobs("avatar")) == 1
     assert len(calls) == 1
