@@ -17,8 +17,8 @@ _MARKS = tuple(f"<{slash}{tag}>" for tag in _TAGS for slash in ("", "/"))
 THOUGHT_UNTIL_HERE = "\x1e"
 """Stands in an answer whose words so far turn out to have been thought: they were said, and are no part of it."""
 # Whose chat templates begin the answer inside the block, so that only its end comes: DeepSeek R1 and what was distilled
-# from it, QwQ, and Qwen's and others' thinking models. A server that takes thoughts out by itself sends no end either.
-_OPENED_BY_TEMPLATE = re.compile(r"deepseek[-_]?r1|\br1[-_]distill|\bqwq\b|thinking|reasoner", re.IGNORECASE)
+# from it, QwQ, and Qwen's thinking models. A server that takes thoughts out by itself sends no end either.
+_OPENED_BY_TEMPLATE = re.compile(r"deepseek[-_]?r1|\br1[-_]distill|\bqwq\b|\bqwen\S*thinking", re.IGNORECASE)
 
 
 class BlockOpening(Enum):
