@@ -24,6 +24,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = ROOT / "tests" / "fixtures" / "public_contract"
 APPS = ("molts", "projects", "avatars", "sessions", "agent_runtime")
+ALTERNATIVES = re.compile(r"\w+(?:\|\w+)+")  # in whichever order the admin came upon them
 WORDS = {"description", "summary", "title", "example", "examples"}
 ENVIRONMENT = re.compile(r"environ(?:\.get\(|\[)\s*\"([A-Z][A-Z0-9_]+)\"")
 
@@ -34,7 +35,7 @@ def addresses() -> set[str]:
 
 def _addresses(resolver: URLResolver, before: str) -> Iterator[str]:
     for entry in resolver.url_patterns:
-        pattern = before + str(entry.pattern)
+        pattern = before + ALTERNATIVES.sub(lambda found: "|".join(sorted(found[0].split("|"))), str(entry.pattern))
         if isinstance(entry, URLPattern):
             yield f"{pattern} {entry.name or ''}".strip()
         else:

@@ -126,8 +126,8 @@ def test_a_conversation_shows_all_that_is_kept_of_it(agent: Agent, vera: User, s
     assert "Line 2 of Ada &lt;b&gt;&amp;</p>" in html
     assert '<span class="at">00:03:03</span><span class="who">Vince</span>' in html
     assert "<td>400</td><td>50</td><td>7</td><td>90</td><td>unknown</td><td>547</td>" in html
-    cells = re.findall(r'<td data-label="(?:provider|model|quantity|unit|cost)">(.*?)</td>', html)
-    assert cells == ["espeak", "", "42", "characters", "not priced"]
+    cells = re.findall(r'<td data-label="(?:for|provider|model|amount|cost)">(.*?)</td>', html)
+    assert cells == ["Voice", "espeak-ng (simple local voice)", "", "42 characters spoken", "not priced"]
     assert "The agent is late." in html
     assert '<td data-label="identity">visitor-1</td>' in html
     assert 'name="_save"' not in html
