@@ -32,15 +32,15 @@ def test_visitor_and_watcher_are_told_and_nothing_is_lost_or_doubled(molts: Molt
     send(web, signal.SIGSTOP)
     try:
         visitor.wait_for_notice("words", seconds=10)
-        watcher.page.wait_for_selector("#link-state:text('the connection is lost')", timeout=10_000)
+        watcher.page.wait_for_selector("#link-state:text('the connection is lost')", timeout=40_000)
         visitor.type(MEETING[0])
-        visitor.page.wait_for_selector("li.segment.failed >> text=not confirmed yet", timeout=10_000)
+        visitor.page.wait_for_selector("li.segment.failed >> text=not confirmed yet", timeout=40_000)
         visitor.page.click("button.resend")
     finally:
         send(web, signal.SIGCONT)
     visitor.wait_for_line("agent", MEETING[1], seconds=30)
     visitor.wait_for("no trouble left", lambda: visitor.page.locator(".notice").count() == 0, seconds=20)
-    watcher.page.wait_for_selector("#link-state:text('following live')", timeout=20_000)
+    watcher.page.wait_for_selector("#link-state:text('following live')", timeout=60_000)
 
     asked = [line for line in visitor.lines if line.text == MEETING[0]]
     assert len(asked) == 1
