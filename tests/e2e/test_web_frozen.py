@@ -31,9 +31,9 @@ def test_visitor_and_watcher_are_told_and_nothing_is_lost_or_doubled(molts: Molt
     assert web
     send(web, signal.SIGSTOP)
     try:
-        visitor.wait_for_notice("words", seconds=10)
+        visitor.type(MEETING[0])  # at once: `up` will replace what stands still
+        visitor.wait_for_notice("words", seconds=30)
         watcher.page.wait_for_selector("#link-state:text('the connection is lost')", timeout=40_000)
-        visitor.type(MEETING[0])
         visitor.page.wait_for_selector("li.segment.failed >> text=not confirmed yet", timeout=40_000)
         visitor.page.click("button.resend")
     finally:
