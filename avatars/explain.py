@@ -12,7 +12,7 @@ from avatars.services import resolve_pipeline, snapshot_agent
 from avatars.snapshots import AgentSnapshot, Rung
 from molts.errors import MoltsError
 from projects.models import ProviderKey
-from projects.providers import get_provider
+from projects.providers import get_provider, provider_label
 from projects.providers.base import PIPELINE, Credentials, Kind
 
 KeyNames = Mapping[str, str]
@@ -112,13 +112,6 @@ def _credentials(rung: Rung, keys: Mapping[str, ProviderKey]) -> Credentials:
 # -- In words ---------------------------------------------------------------------------------------------------------
 def key_names(*, project_id: uuid.UUID) -> dict[str, str]:
     return {str(pk): name for pk, name in ProviderKey.objects.filter(project_id=project_id).values_list("pk", "name")}
-
-
-def provider_label(provider: str) -> str:
-    try:
-        return get_provider(provider).label
-    except MoltsError:
-        return provider
 
 
 def rung_details(kind: Kind, rung: Rung, names: KeyNames) -> str:

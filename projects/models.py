@@ -140,10 +140,9 @@ class ProviderKey(models.Model):
         ordering = ("provider", "name")
 
     def __str__(self) -> str:
-        from projects.providers import PROVIDERS, get_provider
+        from projects.providers import provider_label
 
-        label = get_provider(self.provider).label if self.provider in PROVIDERS else self.provider
-        return f"{self.name} ({label})"
+        return f"{self.name} ({provider_label(self.provider)})"
 
     def set_secret(self, plain: str) -> None:
         """Encrypt `plain`. Short secrets show nothing of themselves: four of eight letters would be half of it."""

@@ -16,13 +16,14 @@ from django.views.decorators.http import require_POST
 
 from avatars.admin.pages import answers_json, as_id, note_revisions, page_media, used_by
 from avatars.admin.rungs import RungMixin, option_templates, provider_choices, provider_facts
-from avatars.explain import provider_label, rung_details
+from avatars.explain import rung_details
 from avatars.listening import MAX_TEXT, speak_sample
 from avatars.models import Voice
 from avatars.services import snapshot_voice
 from avatars.throttling import check_listen_rate
 from molts.errors import BadInput, NotFound
 from projects.choices import Action
+from projects.providers import provider_label
 from projects.providers.base import Kind
 from projects.scoped_admin import ScopedAdmin, ScopedForm, ScopedRelatedFilter, may_do
 

@@ -20,7 +20,7 @@ from projects.admin.connection import stored_credentials, tell, try_connection
 from projects.choices import Action
 from projects.models import ProviderKey
 from projects.offers import offers_view
-from projects.providers import PROVIDERS, get_provider
+from projects.providers import PROVIDERS, get_provider, provider_label
 from projects.providers.base import Credentials
 from projects.scoped_admin import (
     ScopedAdmin,
@@ -148,7 +148,7 @@ class ProviderKeyAdmin(ScopedAdmin):
 
     @admin.display(description="provider", ordering="provider")
     def provider_label(self, key: ProviderKey) -> str:
-        return get_provider(key.provider).label if key.provider in PROVIDERS else key.provider
+        return provider_label(key.provider)
 
     @admin.display(description="base URL", ordering="base_url")
     def address(self, key: ProviderKey) -> SafeString:

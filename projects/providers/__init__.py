@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 
-from molts.errors import BadConfiguration
+from molts.errors import BadConfiguration, MoltsError
 from projects.providers.base import Kind, Provider
 
 PROVIDERS: dict[str, str] = {
@@ -49,6 +49,14 @@ def get_provider(key: str) -> Provider:
     module_name, class_name = dotted_path.rsplit(".", 1)
     provider: Provider = getattr(import_module(module_name), class_name)()
     return provider
+
+
+def provider_label(key: str) -> str:
+    """The provider's name for people; the key itself of one that is not known (any more)."""
+    try:
+        return get_provider(key).label
+    except MoltsError:
+        return key
 
 
 def providers_for(kind: Kind) -> list[Provider]:

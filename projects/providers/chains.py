@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from molts.errors import BadConfiguration, MoltsError
 from molts.redact import remember_here
-from projects.providers import get_provider
+from projects.providers import get_provider, provider_label
 from projects.providers.base import KeyedRung, Kind, Persona
 from projects.providers.shared.livekit_private import (
     active_component,
@@ -94,7 +94,7 @@ class Chain:
     @property
     def reason(self) -> str:
         """Why rungs of it do not serve, best rung first; "" while nothing is known."""
-        known = {skip.index: f"{_label(skip.provider)}: {skip.reason}" for skip in self.skipped} | self._reasons
+        known = {skip.index: f"{provider_label(skip.provider)}: {skip.reason}" for skip in self.skipped} | self._reasons
         return " ".join(f"{known[index].rstrip('.')}." for index in sorted(known))
 
     def note_served(self) -> None:
@@ -125,7 +125,7 @@ class Chain:
 
     def _note_error(self, rung: BuiltRung, event: Any) -> None:
         text = in_words(event.error)
-        self._reasons[rung.index] = f"{_label(rung.provider)}: {text}"
+        self._reasons[rung.index] = f"{provider_label(rung.provider)}: {text}"
 
     def _availability_changed(self, event: Any) -> None:
         self._change(self._rung_of(getattr(event, self.kind.value)), available=event.available)
@@ -243,13 +243,6 @@ def _combine_tts(components: list[tts.TTS[Any]]) -> tuple[Component, Component]:
         return voices[0], None
     adapter = tts.FallbackAdapter(voices, max_retry_per_tts=0)
     return adapter, adapter
-
-
-def _label(provider: str) -> str:
-    try:
-        return get_provider(provider).label
-    except MoltsError:
-        return provider
 
 
 def _log_fields(change: AvailabilityChange) -> dict[str, object]:

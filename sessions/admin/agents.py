@@ -26,7 +26,6 @@ from avatars.admin.pages import ago, answers_json, at_most, page_media, picture,
 from avatars.admin.revisions import changes_of, may_roll_back
 from avatars.admin.rungs import INPUT, option_templates, provider_facts
 from avatars.admin.steps import AnswerInline, StepInline
-from avatars.explain import provider_label
 from avatars.languages import language_choices
 from avatars.models import Agent, AgentRevision, PipelineStep
 from avatars.services import duplicate_agent, edited_since, free_slug, keep_default_rungs
@@ -34,6 +33,7 @@ from avatars.turn_taking import CUSTOM, FIELDS, PRESETS, preset_of, preset_value
 from molts.errors import BadInput
 from projects.audit import record_action
 from projects.choices import Action
+from projects.providers import provider_label
 from projects.providers.base import Kind, Persona
 from projects.providers.scripted.rehearsal import rehearse
 from projects.scoped_admin import ScopedAdmin, ScopedForm, ScopedRelatedFilter, counted, may_do

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from projects.providers import PROVIDERS, get_provider
+from projects.providers import provider_label
 from projects.providers.base import Kind
 from projects.usage.models import UsageRecord
 
@@ -30,7 +30,7 @@ class UsageRow:
     def of(cls, record: UsageRecord) -> UsageRow:
         return cls(
             part=Kind(record.kind).label if record.kind in set(Kind) else record.kind,
-            provider=get_provider(record.provider).label if record.provider in PROVIDERS else record.provider,
+            provider=provider_label(record.provider),
             model=record.model,
             amount=f"{record.quantity.normalize():,f} {UNITS.get(record.unit, record.unit)}",
             cost="not priced" if record.cost is None else f"{record.cost.normalize():f} {record.currency}",
