@@ -85,7 +85,7 @@ class VoiceAdmin(ScopedAdmin):
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is not None and not self.has_change_permission(request, obj):
             return ("project", "name", "vendor", "settings", "provider_key", "agents_with_it")
-        return (*self.fields, "agents_with_it") if obj else self.fields
+        return (*self.fields, "agents_with_it")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return (*super().get_readonly_fields(request, obj), "vendor", "settings", "agents_with_it")

@@ -43,9 +43,6 @@ class ApiKeyAdmin(ScopedAdmin):
     class Media:
         js = ("admin/copy.js",)
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return self.fields if obj else ("project", "name")
-
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None) -> Any:
         """A form makes one key, however often it is sent: a page that is loaded again sends it again."""
         try:

@@ -130,9 +130,7 @@ class ProviderKeyAdmin(ScopedAdmin):
         ]
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        if obj is None:
-            return ("project", "name", "provider", "base_url", "secret")
-        if not self.has_change_permission(request, obj):
+        if obj is not None and not self.has_change_permission(request, obj):
             shown = {"provider": "provider_label"}  # without a form nothing turns the key into a name
             return [shown.get(name, name) for name in self.fields if name != "secret"]
         return self.fields

@@ -151,11 +151,9 @@ class RoomLinkAdmin(ScopedAdmin):
         return (*self.list_display[:2], "project", *self.list_display[2:]) if several else self.list_display
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        if obj is None:
-            return (("Whom it leads to", {"fields": ("agent", "name", "on_start_page")}), *self.fieldsets[1:])
-        if not self.has_change_permission(request, obj):
+        if obj is not None and not self.has_change_permission(request, obj):
             return (*self.fieldsets[:-1], ("On other sites", {"fields": ("allowed_sites",)}))
-        return self.fieldsets
+        return super().get_fieldsets(request, obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         fields = super().get_readonly_fields(request, obj)
