@@ -223,7 +223,7 @@ class Attendant:
                     return
                 if not spoken.seconds:
                     lost_before = self._voices_lost
-                    if self._on_spare_voice() and not self._outages.has(Kind.TTS):
+                    if self.on_spare_voice() and not self._outages.has(Kind.TTS):
                         async for aside in self._without_voice():
                             yield aside
                 spoken.note(frame)
@@ -251,7 +251,7 @@ class Attendant:
             if pace := spoken.pace():
                 self._paces[self._voice()] = pace
             self._chains[Kind.TTS].note_served()
-            if not self._on_spare_voice():
+            if not self.on_spare_voice():
                 self._outages.end(Kind.TTS)
 
     async def _without_voice(self) -> AsyncIterator[rtc.AudioFrame]:
@@ -271,12 +271,9 @@ class Attendant:
         active = self._chains[Kind.TTS].active
         return active.index if active else None
 
-    def _on_spare_voice(self) -> bool:
-        return self.spare_serves(Kind.TTS)
-
-    def spare_serves(self, kind: Kind) -> bool:
+    def on_spare_voice(self) -> bool:
         """Whether the local voice speaks that nobody chose: then the agent's own is out of service."""
-        return kind is Kind.TTS and self._spare_voice is not None and self._voice() == self._spare_voice
+        return self._spare_voice is not None and self._voice() == self._spare_voice
 
     def _until_sound(self, utterance: _SpokenAnswer) -> float | None:
         """Seconds until "One moment" is due; None while there is nothing to speak."""
@@ -284,8 +281,6 @@ class Attendant:
         if words.began_at is None:
             return None
         if utterance.heard_until:
-            if not utterance.is_owed:
-                return None
             due = utterance.heard_until + PAUSE_SECONDS
         elif words.began_at - self._asked_at > SOUND_SECONDS - 1:
             due = words.began_at + VOICE_SECONDS
@@ -293,7 +288,11 @@ class Attendant:
             due = self._asked_at + SOUND_SECONDS
         if utterance.filled_at is not None:
             due = max(utterance.heard_until + PAUSE_SECONDS, utterance.filled_at + AGAIN_SECONDS)
-        return max(0.0, due - time.monotonic())
+        left = max(0.0, due - time.monotonic())
+        # Looked at in silence only: it goes through the text, and this is asked with each piece of sound.
+        if not left and utterance.heard_until and not utterance.is_owed:
+            return None
+        return left
 
 
 class _Said:

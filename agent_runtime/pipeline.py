@@ -243,8 +243,8 @@ def _tell_skipped(spec: SessionSpec, chains: dict[Kind, Chain], attendant: Atten
     Not where nobody chose it: which of the default parts a machine has is no news to those who talk.
     """
     for kind, chain in chains.items():
-        if not chain.fell_back or attendant.spare_serves(kind):  # that is told as an outage, once it speaks
-            continue
+        if not chain.fell_back or (kind is Kind.TTS and attendant.on_spare_voice()):
+            continue  # the spare voice is told as an outage, once it speaks
         if spec.chains[kind][0] != KeyedRung(default_pipeline()[kind][0].provider):
             teller.notice(
                 level=NoticeLevel.WARNING,

@@ -122,7 +122,7 @@ def _is_mixed(part: str) -> bool:
 
 def _is_uneven(letters: str) -> bool:
     """Whether capitals come and go as in no word, and hardly in a name of several."""
-    return len(letters) >= 20 and len(re.findall(r"[a-z][A-Z]", letters)) >= len(letters) / 6
+    return len(re.findall(r"[a-z][A-Z]", letters)) >= len(letters) / 6
 
 
 def remember_own_secrets(name: str, value: Any) -> None:

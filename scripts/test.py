@@ -56,15 +56,15 @@ def main(arguments: Sequence[str]) -> int:
             runs.append(ShareRun(share, arguments, Path(folder)))
             if _was_ended(runs[-1].status):
                 return runs[-1].status
-        failed, again = [run.status for run in runs if run.status not in (0, NOTHING_CHOSEN)], []
-        if set(failed) == {FAILED}:
-            again = sorted(name for run in runs for name in run.failed)
-            if len(again) <= MOST_AGAIN:
-                failed = [status for status in [_alone(again, Path(folder))] if status]
+        statuses = {run.status for run in runs}
+        status = next((run.status for run in runs if run.status not in (0, NOTHING_CHOSEN)), min(statuses))
+        again: list[str] = []
+        if statuses - {0, NOTHING_CHOSEN} == {FAILED}:
+            failed = sorted(name for run in runs for name in run.failed)
+            if len(failed) <= MOST_AGAIN:
+                again, status = failed, _alone(failed, Path(folder))
         _tell([run.report for run in runs], seconds=time.monotonic() - began, again=again)
-    if failed:
-        return failed[0]
-    return NOTHING_CHOSEN if {run.status for run in runs} == {NOTHING_CHOSEN} else 0
+    return status
 
 
 class ShareRun:

@@ -390,9 +390,7 @@ def add_notice(
         if once and SessionNotice.objects.filter(session=session, code=code).exists():
             return
         SessionNotice.objects.create(session=session, level=level, code=code, text=text, reason=reason[:MAX_REASON])
-        notice = events.NoticeEvent.model_validate(
-            {"level": level, "code": code, "text": text, "offset_ms": offset_ms(session)}
-        )
+        notice = events.NoticeEvent(level=level, code=code, text=text, offset_ms=offset_ms(session))
         publish_on_commit(session_id, notice)
 
 

@@ -38,7 +38,7 @@ from sessions.admin.parts import (
     moment,
     short,
 )
-from sessions.admin.used import UsageRow
+from sessions.admin.used import UsageRow, cost_in_words
 from sessions.choices import (
     LIVE_STATES,
     PART_NAMES,
@@ -433,4 +433,4 @@ def talk_data(session: LiveSession, *, follows: bool, picture: Timeline, waits: 
 def _cost(usage: Sequence[Any]) -> str:
     if not usage or any(record.cost is None for record in usage):
         return ""
-    return f"{sum(record.cost for record in usage).normalize():f} {usage[0].currency}"
+    return cost_in_words(sum(record.cost for record in usage), usage[0].currency)

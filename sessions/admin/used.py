@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 from projects.providers import provider_label
 from projects.providers.base import Kind
@@ -14,6 +15,10 @@ UNITS = {
     "characters": "characters spoken",
     "audio_seconds": "seconds of sound",
 }
+
+
+def cost_in_words(cost: Decimal | None, currency: str) -> str:
+    return "not priced" if cost is None else f"{cost.normalize():f} {currency}"
 
 
 @dataclass(frozen=True)
@@ -33,5 +38,5 @@ class UsageRow:
             provider=provider_label(record.provider),
             model=record.model,
             amount=f"{record.quantity.normalize():,f} {UNITS.get(record.unit, record.unit)}",
-            cost="not priced" if record.cost is None else f"{record.cost.normalize():f} {record.currency}",
+            cost=cost_in_words(record.cost, record.currency),
         )

@@ -54,8 +54,7 @@ class Thoughts:
         self._holds = opened is not BlockOpening.NO
         self._shown = False
         self._had_beginning = False
-        self.lone_end = False
-        """Whether an end came without a beginning."""
+        self._lone_end = False  # whether an end came without a beginning
 
     def strip(self, piece: str) -> str:
         """What may be said of the text so far and was not given out yet."""
@@ -63,7 +62,7 @@ class Thoughts:
         if self._holds:
             if (end := _STRAY.search(self._text)) is None:
                 return ""
-            self._text, self._holds, self.lone_end = self._text[end.end() :], False, True
+            self._text, self._holds, self._lone_end = self._text[end.end() :], False, True
         shown = ""
         while True:
             if self._until is not None:
@@ -82,11 +81,9 @@ class Thoughts:
 
     def _after_lone_end(self, shown: str) -> str:
         """`shown` without what was thought. Only the first end tells: a beginning is known of all others."""
-        ends = list(_STRAY.finditer(shown))
-        if ends and not self._had_beginning and not self.lone_end:
-            self.lone_end = True
-            first = ends[0]
-            shown = (THOUGHT_UNTIL_HERE if self._shown else "") + shown[first.end() :]
+        if not self._had_beginning and not self._lone_end and (end := _STRAY.search(shown)):
+            self._lone_end = True
+            shown = (THOUGHT_UNTIL_HERE if self._shown else "") + shown[end.end() :]
         shown = _STRAY.sub("", shown)
         self._shown = self._shown or bool(shown.strip())
         return shown
@@ -99,7 +96,7 @@ class Thoughts:
 
     def opens(self) -> BlockOpening:
         """What is to be expected of the next text, now that this one is over."""
-        if self.lone_end or self._opened is BlockOpening.YES:
+        if self._lone_end or self._opened is BlockOpening.YES:
             return BlockOpening.YES
         return BlockOpening.NO
 
