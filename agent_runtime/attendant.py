@@ -60,8 +60,7 @@ class Attendant:
         self._session: AgentSession[Any] | None = None
         self._asked_at = 0.0
         self._filled_at = 0.0
-        self._voices_lost = 0
-        self._paces: dict[int | None, float] = {}  # by the voice's place
+        self._paces: dict[int, float] = {}  # by the voice's place
         self._hearing: asyncio.TimerHandle | None = None
         self._speeches: dict[str, SpeechHandle] = {}
         if hasattr(recogniser := chains[Kind.STT].component, "on_waiting"):
@@ -169,8 +168,6 @@ class Attendant:
     # -- the voice -----------------------------------------------------------------------------------------------------
     def takes(self, change: AvailabilityChange) -> bool:
         """Whether a rung's change is an outage's, which is told as such, and no fallback."""
-        if change.kind is Kind.TTS and not change.available:
-            self._voices_lost += 1
         if change.active is None or (change.kind is Kind.TTS and change.active.index == self._spare_voice):
             return True
         if change.available and self._outages.has(change.kind):
@@ -192,6 +189,9 @@ class Attendant:
                         yield frame
                 if not utterance.goes_on:
                     break
+            else:  # each of them broke off
+                async for frame in self._aside(self._says.broke_off):
+                    yield frame
         finally:
             await utterance.words.aclose()
 
@@ -199,8 +199,9 @@ class Attendant:
         self, utterance: _SpokenAnswer, voice: Callable[[AsyncIterable[str]], AsyncIterable[rtc.AudioFrame]]
     ) -> AsyncGenerator[rtc.AudioFrame, None]:
         """What is left of `utterance`, by the voice that serves now."""
-        words, lost_before = utterance.words, self._voices_lost
-        spoken = utterance.spoken = Spoken(utterance.place, pace=self._paces.get(self._voice(), TYPICAL_PACE))
+        words, chain = utterance.words, self._chains[Kind.TTS]
+        spoken = utterance.spoken = Spoken(utterance.place)
+        errors = 0
         incoming = Incoming(voice(words.after(utterance.place)))
         words.on_change = incoming.wake
         utterance.goes_on = False
@@ -218,17 +219,21 @@ class Attendant:
                     break
                 except Exception as error:
                     logger.warning("the voice failed", extra={"error": type(error).__name__})
-                    async for frame in self._without_voice():
-                        yield frame
+                    utterance.note_place()
+                    if utterance.has_rest:
+                        async for frame in self._without_voice():
+                            yield frame
                     return
                 if not spoken.seconds:
-                    lost_before = self._voices_lost
+                    spoken.voice = chain.served_last.index
+                    spoken.known_pace = self._paces.get(spoken.voice, TYPICAL_PACE)
+                    errors = chain.errors[spoken.voice]
                     if self.on_spare_voice() and not self._outages.has(Kind.TTS):
                         async for aside in self._without_voice():
                             yield aside
                 spoken.note(frame)
                 yield frame
-            async for frame in self._after(utterance, broke_off=self._voices_lost > lost_before):
+            async for frame in self._after(utterance, broke_off=chain.errors[spoken.voice] > errors):
                 yield frame
         finally:
             await incoming.aclose()
@@ -241,15 +246,15 @@ class Attendant:
                 async for frame in self._without_voice():
                     yield frame
         elif broke_off:  # LiveKit's adapter keeps quiet about a voice that broke off
-            utterance.place = spoken.rest_of(words.text)
-            if self._chains[Kind.TTS].active is None:
+            utterance.note_place()
+            if utterance.has_rest and self._chains[Kind.TTS].active is None:
                 async for frame in self._aside(self._says.broke_off):
                     yield frame
             else:
-                utterance.goes_on = not words.is_whole or _is_spoken(words.text[utterance.place :])
+                utterance.goes_on = utterance.has_rest
         else:
             if pace := spoken.pace():
-                self._paces[self._voice()] = pace
+                self._paces[spoken.voice] = pace
             self._chains[Kind.TTS].note_served()
             if not self.on_spare_voice():
                 self._outages.end(Kind.TTS)
@@ -266,14 +271,10 @@ class Attendant:
             async for frame in frames:
                 yield frame
 
-    def _voice(self) -> int | None:
-        """The place of the voice that serves now."""
-        active = self._chains[Kind.TTS].active
-        return active.index if active else None
-
     def on_spare_voice(self) -> bool:
         """Whether the local voice speaks that nobody chose: then the agent's own is out of service."""
-        return self._spare_voice is not None and self._voice() == self._spare_voice
+        active = self._chains[Kind.TTS].active
+        return active is not None and active.index == self._spare_voice
 
     def _until_sound(self, utterance: _SpokenAnswer) -> float | None:
         """Seconds until "One moment" is due; None while there is nothing to speak."""
@@ -327,6 +328,16 @@ class _SpokenAnswer:
 
     def note_heard(self, frame: rtc.AudioFrame) -> None:
         self.heard_until = max(self.heard_until, time.monotonic()) + frame.duration
+
+    def note_place(self) -> None:
+        """The voice has ended: what it has said needs no other."""
+        if self.spoken.seconds:
+            self.place = self.spoken.rest_of(self.words.text)
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether there are, or may still come, words that need another voice."""
+        return not self.words.is_whole or _is_spoken(self.words.text[self.place :])
 
     @property
     def is_owed(self) -> bool:

@@ -43,6 +43,7 @@ from agent_runtime.preconnect import limit_recordings
 from agent_runtime.recorder import SessionRecorder
 from agent_runtime.typed import MAX_TYPED, TypedLines
 from molts.errors import MoltsError, NotFound
+from molts.redact import remember_secret
 from molts.text import clean_text
 from projects.providers import PROVIDERS, get_provider
 from projects.providers.base import PIPELINE, Kind
@@ -102,7 +103,11 @@ async def _load(metadata: str, database: DatabaseThread) -> SessionSpec | None:
     """The spec of the session that the dispatch names; None when it cannot be served."""
     try:
         session_id = uuid.UUID(metadata)
-        return await database.run(load_spec, session_id)
+        spec = await database.run(load_spec, session_id)
+        for rungs in spec.chains.values():
+            for rung in rungs:
+                remember_secret(rung.credentials.api_key, keep=True)  # in all threads: this process has no other talk
+        return spec
     except (NotFound, ValueError):
         logger.warning("job without a session")
     except MoltsError as error:

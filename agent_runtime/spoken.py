@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 
@@ -11,10 +12,12 @@ from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT
 from livekit.agents.utils import aio
 
 from projects.providers.shared.answers import THOUGHT_UNTIL_HERE
-from projects.providers.shared.sentences import spoken_size, word_at
+from projects.providers.shared.sentences import spoken_length, word_at
+
+logger = logging.getLogger(__name__)
 
 TYPICAL_PACE = 14.0
-"""What a voice says in a second, in `spoken_size`, while nothing is known of it."""
+"""What a voice says in a second, in `spoken_length`, while nothing is known of it."""
 
 
 class Words:
@@ -26,18 +29,15 @@ class Words:
         self.is_whole = False
         self.began_at: float | None = None
         self.on_change: Callable[[], None] = lambda: None
-        self._error: Exception | None = None
         self._news = asyncio.Event()
         self._task = asyncio.create_task(self._read(), name="words")
 
     async def after(self, place: int) -> AsyncIterator[str]:
-        """What comes after so many characters, to the end. Raises what the source raised."""
+        """What comes after so many characters, to the end, be it that of a source that failed."""
         while True:
             if place < len(self.text):
                 piece, place = self.text[place:], len(self.text)
                 yield piece
-            elif self._error is not None:
-                raise self._error
             elif self.is_whole:
                 return
             else:
@@ -55,8 +55,8 @@ class Words:
                 if self.began_at is None and piece.strip():
                     self.began_at = time.monotonic()
                 self._tell()
-        except Exception as error:
-            self._error = error
+        except Exception:  # handed on, it would leave a voice waiting for an end that never comes
+            logger.exception("a text to be spoken broke off")
         finally:
             self.is_whole = True
             self._tell()
@@ -70,12 +70,14 @@ class Spoken:
     """How far one voice has come with a text that it began at `start`.
 
     Voices say with their sound at which piece they are. Where inside a piece they are, nobody says: it follows from how
-    long they have spoken of it and their pace, which the pieces before show, or earlier utterances (`pace`).
+    long they have spoken of it and their pace, which the pieces before show, or earlier utterances (`known_pace`).
     """
 
-    def __init__(self, start: int = 0, *, pace: float = TYPICAL_PACE) -> None:
+    def __init__(self, start: int = 0) -> None:
         self._start = start
-        self._pace = pace
+        self.voice = 0
+        """The place in the chain of the voice whose sound it is."""
+        self.known_pace = TYPICAL_PACE
         self._pieces: list[str] = []
         self._piece_at = 0.0
         self.seconds = 0.0
@@ -92,7 +94,7 @@ class Spoken:
         before = self._start + sum(map(len, self._pieces[:-1]))
         piece = self._pieces[-1] if self._pieces else text[before:]
         seconds = max(0.0, self.seconds - self._piece_at)
-        return before + word_at(piece, seconds * (self._measured(self._pieces[:-1], self._piece_at) or self._pace))
+        return before + word_at(piece, seconds * (self._measured(self._pieces[:-1], self._piece_at) or self.known_pace))
 
     def awaits_piece(self, text: str) -> str:
         """What of `text` the voice has not begun with."""
@@ -104,5 +106,5 @@ class Spoken:
 
     @staticmethod
     def _measured(pieces: list[str], seconds: float) -> float | None:
-        size = sum(map(spoken_size, pieces))
-        return size / seconds if size and seconds >= 0.5 else None
+        length = sum(map(spoken_length, pieces))
+        return length / seconds if length and seconds >= 0.5 else None

@@ -52,9 +52,9 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = (), *, looks: Iterable[str] = LOOKS_SECRET) -> None:
         self._lock = threading.Lock()
-        self._known: OrderedDict[str, tuple[str, ...]] = OrderedDict()
+        self._known: OrderedDict[str, frozenset[str]] = OrderedDict()
         self._kept: set[str] = set()
-        self._forms: tuple[str, ...] = ()
+        self._forms: frozenset[str] = frozenset()
         self._looks = [re.compile(pattern) for pattern in looks]
         for secret in secrets:
             self.add(secret)
@@ -68,17 +68,16 @@ class Redactor:
             if keep:
                 self._kept.add(secret)
             if secret not in self._known:
-                self._known[secret] = tuple(_forms(secret))
+                self._known[secret] = frozenset(_forms(secret))
                 if len(self._known) - len(self._kept) > MOST_SECRETS:
                     del self._known[next(each for each in self._known if each not in self._kept)]
-                every = {form for forms in self._known.values() for form in forms}
-                self._forms = tuple(sorted(every, key=len, reverse=True))
+                self._forms = frozenset().union(*self._known.values())
             self._known.move_to_end(secret)
 
-    def __call__(self, text: str) -> str:
-        for form in self._forms:
-            if form in text:
-                text = text.replace(form, HIDDEN)
+    def __call__(self, text: str, *, also: Iterable[str] = ()) -> str:
+        """`text` without the secrets, nor those that `also` names."""
+        forms = self._forms.union(*map(_forms_once, also))
+        text = _without(text, [form for form in forms if form in text])
         for pattern in self._looks:
             text = pattern.sub(_hidden_if_whole, text)
         return text
@@ -143,10 +142,7 @@ def remember_own_secrets(name: str, value: Any) -> None:
 
 def hide_secrets(text: str) -> str:
     """`text` without any secret that this process knows, or this request or task."""
-    for secret in _here.get():
-        for form in _forms_once(secret):
-            text = text.replace(form, HIDDEN)
-    return _live(text)
+    return _live(text, also=_here.get())
 
 
 class SecretFilter(logging.Filter):
@@ -221,6 +217,25 @@ def _cleaned(value: Any, depth: int = 0) -> Any:
     return value if (shown := hide_secrets(text)) == text else shown
 
 
+def _without(text: str, forms: Iterable[str]) -> str:
+    """`text` with `forms` blacked out where they stand in it, also where one is part of another or overlaps it: to
+    take one out first would leave the rest of the other to be read."""
+    spans = sorted((at, at + len(form)) for form in forms for at in _places(form, text))
+    shown, end = [], 0
+    for start, stop in spans:
+        if start >= end:
+            shown += [text[end:start], HIDDEN]
+        end = max(end, stop)
+    return "".join([*shown, text[end:]])
+
+
+def _places(form: str, text: str) -> Iterator[int]:
+    at = text.find(form)
+    while at >= 0:
+        yield at
+        at = text.find(form, at + len(form))
+
+
 def _hidden_if_whole(found: re.Match[str]) -> str:
     """What stands for a piece that one of `LOOKS_SECRET` found: itself where it has a group that found nothing."""
     return HIDDEN if all(found.groups()) else found.group()
@@ -240,8 +255,8 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 @lru_cache(maxsize=MOST_HERE * 4)
-def _forms_once(secret: str) -> tuple[str, ...]:
-    return tuple(sorted(set(_forms(secret)), key=len, reverse=True))
+def _forms_once(secret: str) -> frozenset[str]:
+    return frozenset(_forms(secret))
 
 
 def _in_base64(secret: bytes) -> Iterator[str]:

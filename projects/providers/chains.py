@@ -7,6 +7,7 @@ and up again when it recovers. Rungs that cannot be built (no model, no key) are
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -76,6 +77,8 @@ class Chain:
     skipped: list[Skipped] = field(default_factory=list)
     adapter: Component = None
     """LiveKit's fallback adapter, when there are several rungs."""
+    errors: Counter[int] = field(default_factory=Counter)
+    """How often each rung, by its place in the list, has failed."""
     _down: set[int] = field(default_factory=set)
     _reasons: dict[int, str] = field(default_factory=dict)
 
@@ -92,6 +95,13 @@ class Chain:
         return next((rung for rung in self.rungs if rung.index not in self._down), None)
 
     @property
+    def served_last(self) -> BuiltRung:
+        """The rung whose words or sound came last."""
+        if self.adapter is None:
+            return self.rungs[0]
+        return self._rung_of(active_component(self.adapter, self.kind)[1])
+
+    @property
     def reason(self) -> str:
         """Why rungs of it do not serve, best rung first; "" while nothing is known."""
         known = {skip.index: f"{provider_label(skip.provider)}: {skip.reason}" for skip in self.skipped} | self._reasons
@@ -102,10 +112,9 @@ class Chain:
         if self.adapter is None:
             self._reasons.clear()
             return
-        place, component = active_component(self.adapter, self.kind)
-        rung = self._rung_of(component)
+        rung = self.served_last
         self._reasons.pop(rung.index, None)
-        if note_available(self.adapter, place):
+        if note_available(self.adapter, active_component(self.adapter, self.kind)[0]):
             self._change(rung, available=True)
 
     @property
@@ -124,6 +133,7 @@ class Chain:
             await part.aclose()
 
     def _note_error(self, rung: BuiltRung, event: Any) -> None:
+        self.errors[rung.index] += 1
         text = in_words(event.error)
         self._reasons[rung.index] = f"{provider_label(rung.provider)}: {text}"
 

@@ -49,6 +49,7 @@ class BrokenVendor:
         self.mood = "well"
         self.slow_seconds = 12.0
         self.answer: Sequence[str] = [f"{word} " for word in ANSWER.split()]
+        self.thoughts: Sequence[str] = ()  # sent before the answer, in a field of their own
         self.audio = b""
         self.recordings: dict[str, bytes] = {}  # by what is said, where it is not `audio`
         self.breaks_at = ""  # from what has this in it on a voice breaks midway; "": from the first
@@ -114,6 +115,8 @@ class BrokenVendor:
         await response.prepare(request)
         mood = self.mood  # of this request to its end
         pieces = _STREAMS.get(mood, [] if mood == DONE else [{"content": piece} for piece in self.answer])
+        for thought in self.thoughts:
+            await response.write(_chunk({"reasoning_content": thought}))
         for number, piece in enumerate(pieces):
             if number == 2 and mood in (HANGS_MIDWAY, CUT):
                 if mood == HANGS_MIDWAY:

@@ -7,7 +7,7 @@ import asyncio
 import io
 import time
 import wave
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import pytest_asyncio
 from livekit import rtc
-from livekit.agents import ConversationItemAddedEvent
+from livekit.agents import APIConnectionError, ConversationItemAddedEvent
 from livekit.agents.llm import ChatContext, ChatMessage
 from livekit.agents.stt import STTError
+from livekit.agents.types import USERDATA_TIMED_TRANSCRIPT, TimedString
 from livekit.agents.voice.events import CloseEvent, ErrorEvent
 from livekit.agents.voice.io import AudioInput, AudioOutput, AudioOutputCapabilities
 from pytest_django import Settings
@@ -26,10 +27,12 @@ from agent_runtime import attendant, local_voice
 from agent_runtime.apologies import TABLE, apologies_for, without_apologies
 from agent_runtime.local_voice import say_locally, sound_of_trouble
 from agent_runtime.pipeline import build_pipeline, load_vad
-from agent_runtime.spoken import Words
+from agent_runtime.spoken import TYPICAL_PACE, Spoken, Words
 from avatars.languages import CODES
 from projects.providers.base import Credentials, KeyedRung, Kind
+from projects.providers.chains import AvailabilityChange
 from projects.providers.shared.answers import BlockOpening, Thoughts, without_thoughts
+from projects.providers.shared.sentences import spoken_length
 from tests.agent_runtime import broken_vendor as broken
 from tests.agent_runtime.broken_vendor import ANSWER, AT_ONCE, KEY, SOUNDLESS, BrokenVendor
 from tests.agent_runtime.test_pipeline import LOCAL, PERSONA, make_spec
@@ -346,6 +349,15 @@ async def test_thoughts_are_never_spoken(vendor: BrokenVendor) -> None:
         assert await stage.ask() == "Is 3 < 4? Yes: 3 < 4, and <b>."
 
 
+async def test_an_answer_is_not_held_back_where_thoughts_come_apart(vendor: BrokenVendor) -> None:
+    vendor.thoughts = ["They ask", " for the train."]
+    async with Stage(llm=(afar(vendor, model="deepseek-r1:8b", first_chunk_timeout=2.0),)) as stage:
+        await vendor.be(broken.HANGS_MIDWAY)  # after two words
+        assert (await stage.ask()).startswith("The train")
+        await vendor.be("well")
+        assert await stage.ask() == ANSWER
+
+
 def test_an_ordinary_answer_is_waited_for_by_no_letter() -> None:
     thoughts = Thoughts()
     pieces = ["We ", "open ", "at 3 < 4 ", "o'clock."]
@@ -459,6 +471,80 @@ async def test_when_the_last_voice_breaks_off_it_is_told_as_such(
         assert vendor.spoken[0] == PARTS[0]
         assert len(other.spoken) == 1
         assert stage.told.asides == [SAYS.broke_off]
+
+
+async def test_a_voice_that_breaks_off_when_none_was_left_is_told_and_stays_lost(
+    vendor: BrokenVendor, other: BrokenVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_voice, "is_ready", lambda: False)
+    for each in (vendor, other):
+        await each.be(broken.REFUSED)
+    async with Stage(tts=(afar(vendor), afar(other))) as stage:
+        await stage.say(PARTS[0])
+        await vendor.be(broken.CUT)
+        await stage.say(" ".join(PARTS))
+        assert stage.told.asides == [SAYS.cannot_speak, SAYS.broke_off]
+        assert stage.pipeline.chains[Kind.TTS].active is None
+        assert stage.told.notices == [("warning", "tts_lost")]
+
+
+async def test_voices_that_break_off_in_turn_do_not_leave_a_silence(
+    vendor: BrokenVendor, other: BrokenVendor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first is taken for recovered meanwhile, and each has had its turn."""
+    monkeypatch.setattr(local_voice, "is_ready", lambda: False)
+    for each in (vendor, other):
+        await each.be(broken.CUT)
+    async with Stage(tts=(afar(vendor), afar(other))) as stage:
+        chain = stage.pipeline.chains[Kind.TTS]
+
+        def take_back_the_first(change: AvailabilityChange) -> None:
+            if change.active is None:
+                chain._down.discard(chain.rungs[0].index)
+
+        chain.on_change(take_back_the_first)
+        await stage.say(" ".join(PARTS))
+        assert len(other.spoken) == 1
+        assert stage.told.asides == [SAYS.broke_off]
+
+
+async def test_a_voice_that_fails_after_its_last_word_is_not_told() -> None:
+    async def voice(text: AsyncIterable[str]) -> AsyncIterator[rtc.AudioFrame]:
+        said = "".join([piece async for piece in text])
+        samples = 3 * RATE
+        frame = rtc.AudioFrame(bytes(samples * 2), RATE, 1, samples)
+        frame.userdata[USERDATA_TIMED_TRANSCRIPT] = [TimedString(said, start_time=0.0)]
+        yield frame
+        raise APIConnectionError("closed without a farewell")
+
+    async def text() -> AsyncIterator[str]:
+        yield PARTS[0]
+
+    async with Stage(tts=(KeyedRung("espeak"),)) as stage:
+        frames = [frame async for frame in stage.pipeline.attendant.speak(text(), voice)]
+        assert len(frames) == 1
+        assert stage.told.asides == []
+
+
+async def test_a_text_that_fails_is_spoken_to_where_it_came() -> None:
+    async def source() -> AsyncIterator[str]:
+        yield "One two "
+        raise RuntimeError("a filter of the text broke")
+
+    words = Words(source())
+    async with asyncio.timeout(PATIENCE):
+        assert "".join([piece async for piece in words.after(0)]) == "One two "
+    assert words.is_whole
+    await words.aclose()
+
+
+def test_the_pace_is_the_scripts_own() -> None:
+    """Said for half of its time, a voice stands in the middle, in whatever script."""
+    for text in (PARTS[1], "Музей открывается каждый день ровно в девять часов утра."):
+        spoken = Spoken()
+        samples = int(RATE * spoken_length(text) / TYPICAL_PACE / 2)
+        spoken.note(rtc.AudioFrame(bytes(samples * 2), RATE, 1, samples))
+        assert spoken.rest_of(text) == pytest.approx(len(text) / 2, abs=12)
 
 
 async def test_a_text_can_be_gone_on_with_while_it_is_written() -> None:

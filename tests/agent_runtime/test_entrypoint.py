@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -14,9 +15,9 @@ import pytest_asyncio
 from agent_runtime import entrypoint
 from agent_runtime.entrypoint import Conversation, run_job
 from avatars.models import Agent
-from molts import beats
-from molts.errors import BadConfiguration
-from projects.providers.base import Kind
+from molts import beats, redact
+from molts.errors import HIDDEN, BadConfiguration
+from projects.providers.base import Credentials, KeyedRung, Kind
 from projects.providers.chains import AvailabilityChange, BuiltRung
 from sessions import presence, services
 from sessions.models import LiveSession, SessionNotice
@@ -147,6 +148,19 @@ async def test_a_secret_that_cannot_be_opened_ends_the_session_instead_of_callin
     assert context.shut_down == ["no session to serve"]
     ended = await conversation._database.run(lambda: LiveSession.objects.get(pk=session.pk))
     assert (ended.state, ended.reason) == ("failed", "error")
+
+
+async def test_the_keys_of_its_talk_are_known_in_all_threads_of_a_job(
+    conversation: Conversation, session: LiveSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads that were there before know nothing of what the one knows that opened them; this key is words."""
+    monkeypatch.setattr(redact, "_live", redact.Redactor())
+    rung = KeyedRung("openai_compatible", {}, Credentials(api_key="correct horse"))
+    spec = await conversation._database.run(build_spec, session)
+    spec = replace(spec, chains={**spec.chains, Kind.LLM: (rung,)})
+    monkeypatch.setattr(entrypoint, "load_spec", lambda _: spec)
+    assert await entrypoint._load(str(session.pk), conversation._database) is spec
+    assert contextvars.Context().run(redact.hide_secrets, "a correct horse") == f"a {HIDDEN}"
 
 
 async def test_an_agent_that_cannot_talk_as_it_is_set_up_ends_the_session(

@@ -171,6 +171,24 @@ def test_a_key_that_is_tried_is_known_to_its_own_test(key: str, monkeypatch: pyt
     assert hide_secrets(f"a {key} of somebody else") == f"a {key} of somebody else"
 
 
+@pytest.mark.parametrize("typed", ["acme-7", "7-canary", "key-4711", "canary-key"])
+def test_a_short_key_that_is_tried_uncovers_no_longer_one(typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = "acme-7-canary-key-4711"
+    monkeypatch.setattr(redact, "_live", Redactor([known]))
+
+    def own() -> None:
+        redact.remember_here(typed)
+        assert hide_secrets(f"refused: {known}!") == f"refused: {HIDDEN}!"
+        assert hide_secrets(f"refused: {typed}!") == f"refused: {HIDDEN}!"
+
+    copy_context().run(own)
+
+
+def test_secrets_that_overlap_are_hidden_to_their_ends() -> None:
+    shown = Redactor(["first-canary-1234", "1234-second-canary"])("a first-canary-1234-second-canary b")
+    assert shown == f"a {HIDDEN} b"
+
+
 def test_the_settings_own_secrets_are_known() -> None:
     remember_own_secrets("REDIS_URL", "redis://:redis-canary-pw@127.0.0.1:6379/0")
     remember_own_secrets("DATABASES", {"default": {"NAME": "molts", "PASSWORD": "db-canary-pw"}})

@@ -45,6 +45,9 @@ class Thoughts:
     What begins inside is held back until the end of the thoughts comes. When it never comes, all of it was the answer,
     or, where ends are known to come, a thought. In other texts an end without a beginning tells that all before it was
     thought. Then it has been said: nobody waits for an end that ordinary models never send.
+
+    An ordinary model may write such an end once, and one that thinks may be served differently from some moment on. So
+    what is known of a model moves by one step with each answer, and a single one never decides over all that follow.
     """
 
     def __init__(self, opened: BlockOpening = BlockOpening.NO) -> None:
@@ -58,7 +61,7 @@ class Thoughts:
 
     def strip(self, piece: str) -> str:
         """What may be said of the text so far and was not given out yet."""
-        self._text += piece
+        self._text += piece.replace(THOUGHT_UNTIL_HERE, " ")  # it is our mark alone
         if self._holds:
             if (end := _STRAY.search(self._text)) is None:
                 return ""
@@ -94,11 +97,15 @@ class Thoughts:
         is_thought = self._until or (self._holds and (self._opened is BlockOpening.YES or _OPENS.match(rest.lstrip())))
         return "" if is_thought else rest
 
+    def come_apart(self) -> None:
+        """The vendor sends the thoughts beside the text: all of it is the answer, and nothing is held back."""
+        self._opened, self._holds = BlockOpening.NO, False
+
     def opens(self) -> BlockOpening:
         """What is to be expected of the next text, now that this one is over."""
-        if self._lone_end or self._opened is BlockOpening.YES:
-            return BlockOpening.YES
-        return BlockOpening.NO
+        if self._lone_end:
+            return BlockOpening.PERHAPS if self._opened is BlockOpening.NO else BlockOpening.YES
+        return BlockOpening.PERHAPS if self._opened is BlockOpening.YES else BlockOpening.NO
 
 
 def _begun_mark(text: str) -> int:
@@ -126,6 +133,9 @@ class AnswerFilter:
     def thoughts_of_next(self) -> BlockOpening:
         """Whether the model's next answer begins inside its thoughts, once this one is over."""
         return self._thoughts.opens()
+
+    def thoughts_come_apart(self) -> None:
+        self._thoughts.come_apart()
 
     def take(self, chunk: llm.ChatChunk) -> list[llm.ChatChunk]:
         """What is to be passed on now that `chunk` has come."""

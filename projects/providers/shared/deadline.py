@@ -41,6 +41,11 @@ class DeadlineLLM(llm.LLM[Any]):
         wrapped.on("metrics_collected", self._forward_metrics)
 
     @property
+    def thinks_apart(self) -> bool:
+        """Whether its vendor sends thoughts beside the words. A model that cannot tell says no."""
+        return getattr(self._wrapped, "thinks_apart", False)
+
+    @property
     def model(self) -> str:
         return self._wrapped.model
 
@@ -149,6 +154,8 @@ class _DeadlineStream(llm.LLMStream):
                     raise APITimeoutError(
                         f"the language model sent nothing for {seconds:g} s", retryable=False
                     ) from None
+                if self._model.thinks_apart:
+                    answer.thoughts_come_apart()
                 self._send(answer.take(chunk))
             self._model.thoughts = answer.thoughts_of_next()
             self._send(answer.end())

@@ -7,7 +7,7 @@ fails when one is gone or means something else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,19 @@ def leave_metrics_to_wrapped(adapter: stt.StreamAdapter) -> None:
     """Have a stream adapter report nothing: what it wraps does, and both would count the sound twice.
     livekit-agents 1.8.9."""
     adapter._recognize_metrics_needed = False
+
+
+# -- answers ----------------------------------------------------------------------------------------------------------
+def watch_deltas(stream: Any, note: Callable[[Any], None]) -> None:
+    """Have `note` called with each piece of an answer as the vendor sent it, before what LiveKit does not know is taken
+    off. livekit-agents 1.8.9: `inference.llm.LLMStream`, which OpenAI's plugin uses too."""
+    parse = stream._parse_choice
+
+    def watched(id: str, choice: Any, thinking_filter: Any) -> Any:
+        note(choice.delta)
+        return parse(id, choice, thinking_filter)
+
+    stream._parse_choice = watched
 
 
 # -- plugins ----------------------------------------------------------------------------------------------------------

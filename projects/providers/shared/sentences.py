@@ -28,6 +28,8 @@ CLAUSE_END = re.compile(
 )
 SPACE = re.compile(r"\s+")
 _AFTER_END = re.compile(rf"{_CLOSING}\s*")
+_SYLLABIC = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff\uac00-\ud7af]")
+_KANA = re.compile(r"[\u3040-\u30ff\uff66-\uff9f]")
 DENSE = re.compile(rf"{_UNSPACED}|[\uac00-\ud7af]")  # where a letter is about a token: those, and Korean
 # Where syllables are known to meet: before the vowels that Thai and Lao write in front of theirs, after those that end
 # one, and after what ends one in Burmese.
@@ -84,6 +86,13 @@ def spoken_size(text: str) -> int:
     """How much is said, in bytes of UTF-8: of those a model writes about as many in a token, and a voice speaks about
     as many in a second, whatever the script. Counted in letters, the scripts would differ by five times."""
     return len(text.strip().encode("utf-8", "replace"))
+
+
+def spoken_length(text: str) -> float:
+    """How long it takes to say `text`, in letters of an alphabet. A Chinese character or a Korean block is a syllable,
+    for which an alphabet takes about three letters; a kana is a short one."""
+    text = text.strip()
+    return len(text) + 2 * len(_SYLLABIC.findall(text)) + len(_KANA.findall(text))
 
 
 def split_sentences(text: str) -> list[str]:
@@ -162,13 +171,13 @@ def _last_if_dense(text: str, lengths: Lengths, size: Size) -> int:
     return _last(text, words, lengths.shortest, lengths.long, size) or most
 
 
-def word_at(text: str, size: float) -> int:
-    """Where the word of `text` begins of which a voice that has said `size` of it is speaking; its length when it has
-    said all of it. In scripts without spaces: the last place for a cut."""
-    if spoken_size(text) <= size:
+def word_at(text: str, length: float) -> int:
+    """Where the word of `text` begins of which a voice that has said `length` of it (`spoken_length`) is speaking; its
+    end when it has said all of it. In scripts without spaces: the last place for a cut."""
+    if spoken_length(text) <= length:
         return len(text)
     places = {match.end() for match in SPACE.finditer(text)} | (set(_characters(text)) if DENSE.search(text) else set())
-    return max((place for place in places if spoken_size(text[:place]) <= size), default=0)
+    return max((place for place in places if spoken_length(text[:place]) <= length), default=0)
 
 
 def _characters(text: str) -> list[int]:

@@ -41,3 +41,32 @@ def said(thoughts: Thoughts, text: str) -> str:
 )
 def test_thoughts_are_taken_out_of_a_text_that_comes_in_pieces(opened: BlockOpening, text: str, shown: str) -> None:
     assert said(Thoughts(opened), text) == shown
+
+
+def test_a_stray_end_of_an_ordinary_model_costs_no_later_answer() -> None:
+    opened, heard = BlockOpening.NO, []
+    for text in ("One.", "Two.</think>", "Three.", "Four.", "Five.</think>", "Six.", "Seven."):
+        thoughts = Thoughts(opened)
+        heard.append(said(thoughts, text))
+        opened = thoughts.opens()
+    assert heard[2:4] == ["Three.", "Four."]
+    assert heard[5:] == ["Six.", "Seven."]
+    assert opened is BlockOpening.NO
+
+
+def test_a_model_that_no_longer_thinks_aloud_is_believed_at_its_second_answer() -> None:
+    thoughts = Thoughts(BlockOpening.YES)
+    assert said(thoughts, "It is nine.") == ""
+    assert said(Thoughts(thoughts.opens()), "It is nine.") == "It is nine."
+
+
+def test_what_comes_beside_thoughts_is_held_back_no_longer() -> None:
+    thoughts = Thoughts(BlockOpening.PERHAPS)
+    held = thoughts.strip("It is ")  # noqa: B005
+    thoughts.come_apart()
+    assert (held, thoughts.strip("nine.")) == ("", "It is nine.")  # noqa: B005
+    assert thoughts.opens() is BlockOpening.NO
+
+
+def test_our_own_mark_is_no_models_to_write() -> None:
+    assert said(Thoughts(), f"It is{THOUGHT_UNTIL_HERE}nine.") == "It is nine."

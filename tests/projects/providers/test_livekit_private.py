@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from livekit.agents import llm, stt, tts, vad
+from livekit.agents.llm import ChatContext
+from livekit.agents.llm.utils import ThinkingTokenFilter
+from livekit.plugins import openai
 from livekit.plugins.liveavatar import AvatarSession
+from openai.types.chat.chat_completion_chunk import Choice, ChoiceDelta
 
 from projects.providers.base import Kind
 from projects.providers.shared.livekit_private import (
@@ -21,6 +25,7 @@ from projects.providers.shared.livekit_private import (
     leave_metrics_to_wrapped,
     next_recogniser,
     note_available,
+    watch_deltas,
     wrapped,
 )
 
@@ -70,6 +75,19 @@ async def test_an_adapter_says_which_rung_serves_and_takes_one_back(kind: Kind) 
     adapter._status[0].available = False
     assert note_available(adapter, 0)
     assert not note_available(adapter, 0)
+
+
+async def test_what_a_vendor_sends_is_seen_as_it_came() -> None:
+    model = openai.LLM(model="m", api_key="k", base_url="http://127.0.0.1:9/v1")
+    stream = model.chat(chat_ctx=ChatContext.empty())
+    seen: list[Any] = []
+    watch_deltas(stream, seen.append)
+    delta = ChoiceDelta.model_validate({"content": None, "reasoning_content": "They ask."})
+    choice = Choice(index=0, delta=delta, finish_reason=None)
+    assert cast(Any, stream)._parse_choice("c1", choice, ThinkingTokenFilter("<think>", "</think>")) is None
+    assert [each.reasoning_content for each in seen] == ["They ask."]
+    await stream.aclose()
+    await model.aclose()
 
 
 async def test_the_recogniser_that_hears_next_is_the_first_that_is_not_away() -> None:

@@ -156,17 +156,19 @@ def test_a_letter_is_never_cut_in_two(text: str, firsts: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "size", "word"),
+    ("text", "length", "word"),
     [
         ("One two three.", 0, 0),
         ("One two three.", 5, 4),
         ("One two three.", 14, 14),
         ("今天开放。", 7, 2),
-        ("เชียงใหม่", 16, 5),
+        ("เชียงใหม่", 6, 5),
+        ("Поезд уходит в девять.", 13, 13),  # in bytes, half as far
+        ("지금 문을 엽니다.", 15, 6),
     ],
 )
-def test_where_a_voice_is_after_it_has_said_so_much(text: str, size: int, word: int) -> None:
-    assert word_at(text, size) == word
+def test_where_a_voice_is_after_it_has_said_so_much(text: str, length: int, word: int) -> None:
+    assert word_at(text, length) == word
 
 
 def test_it_reads_a_long_text_once() -> None:
