@@ -46,19 +46,22 @@ def timeline(
 
     Where they are the conversation's `first` or `last` lines, it begins or ends with the conversation itself.
     """
-    end = max([segment.end_ms for segment in segments], default=0)
+    marks = tuple(
+        Mark(
+            at_ms=offset_ms(session, notice.created_at),
+            level=notice.level,
+            text=f"{notice.text} {notice.reason}".rstrip(),
+        )
+        for notice in notices
+    )
+    ends = [segment.end_ms for segment in segments]
+    if last:  # some notices come after the end
+        ends += [offset_ms(session, session.ended_at), *(mark.at_ms for mark in marks)]
     return Timeline(
         start_ms=0 if first or not segments else segments[0].start_ms,
-        end_ms=max(end, offset_ms(session, session.ended_at)) if last else end,
+        end_ms=max(ends, default=0),
         segments=tuple(map(segment_data, segments)),
-        notices=tuple(
-            Mark(
-                at_ms=offset_ms(session, notice.created_at),
-                level=notice.level,
-                text=f"{notice.text} {notice.reason}".rstrip(),
-            )
-            for notice in notices
-        ),
+        notices=marks,
     )
 
 

@@ -60,6 +60,14 @@ def test_notices_stand_at_their_moment_with_their_reason(session: LiveSession) -
     assert (mark.at_ms, mark.level, mark.text) == (40_000, "warning", "Lost. It fell.")
 
 
+def test_a_notice_that_comes_after_the_end_is_in_it(session: LiveSession) -> None:
+    notice = SessionNotice.objects.create(session=session, level="error", code="tts_lost", text="Lost.")
+    SessionNotice.objects.filter(pk=notice.pk).update(created_at=session.created_at + timedelta(seconds=107))
+
+    assert picture(session).end_ms == 107_000
+    assert picture(session, line(1, "user", 90, 95), last=False).end_ms == 95_000
+
+
 def test_a_part_begins_with_its_first_line_and_ends_with_its_last(session: LiveSession) -> None:
     part = picture(session, line(201, "user", 60, 70), line(202, "agent", 72, 80), first=False, last=False)
     assert (part.start_ms, part.end_ms) == (60_000, 80_000)
