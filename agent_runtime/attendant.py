@@ -190,7 +190,7 @@ class Attendant:
                 if not utterance.goes_on:
                     break
             else:  # each of them broke off
-                async for frame in self._aside(self._says.broke_off):
+                async for frame in self._broke_off():
                     yield frame
         finally:
             await utterance.words.aclose()
@@ -201,7 +201,7 @@ class Attendant:
         """What is left of `utterance`, by the voice that serves now."""
         words, chain = utterance.words, self._chains[Kind.TTS]
         spoken = utterance.spoken = Spoken(utterance.place)
-        errors = 0
+        chain.try_all_again()
         incoming = Incoming(voice(words.after(utterance.place)))
         words.on_change = incoming.wake
         utterance.goes_on = False
@@ -219,21 +219,19 @@ class Attendant:
                     break
                 except Exception as error:
                     logger.warning("the voice failed", extra={"error": type(error).__name__})
-                    utterance.note_place()
-                    if utterance.has_rest:
+                    if not utterance.is_said:
                         async for frame in self._without_voice():
                             yield frame
                     return
                 if not spoken.seconds:
                     spoken.voice = chain.served_last.index
                     spoken.known_pace = self._paces.get(spoken.voice, TYPICAL_PACE)
-                    errors = chain.errors[spoken.voice]
                     if self.on_spare_voice() and not self._outages.has(Kind.TTS):
                         async for aside in self._without_voice():
                             yield aside
                 spoken.note(frame)
                 yield frame
-            async for frame in self._after(utterance, broke_off=chain.errors[spoken.voice] > errors):
+            async for frame in self._after(utterance, broke_off=chain.broke_off):
                 yield frame
         finally:
             await incoming.aclose()
@@ -248,7 +246,7 @@ class Attendant:
         elif broke_off:  # LiveKit's adapter keeps quiet about a voice that broke off
             utterance.note_place()
             if utterance.has_rest and self._chains[Kind.TTS].active is None:
-                async for frame in self._aside(self._says.broke_off):
+                async for frame in self._broke_off():
                     yield frame
             else:
                 utterance.goes_on = utterance.has_rest
@@ -262,6 +260,11 @@ class Attendant:
     async def _without_voice(self) -> AsyncIterator[rtc.AudioFrame]:
         self._outages.begin(Kind.TTS, self._chains[Kind.TTS].reason or "It gave no sound.")
         async for frame in self._aside(self._says.cannot_speak):
+            yield frame
+
+    async def _broke_off(self) -> AsyncIterator[rtc.AudioFrame]:
+        self._outages.begin(Kind.TTS, self._chains[Kind.TTS].reason or "Its sound broke off.")
+        async for frame in self._aside(self._says.broke_off):
             yield frame
 
     async def _aside(self, text: str) -> AsyncIterator[rtc.AudioFrame]:
@@ -338,6 +341,11 @@ class _SpokenAnswer:
     def has_rest(self) -> bool:
         """Whether there are, or may still come, words that need another voice."""
         return not self.words.is_whole or _is_spoken(self.words.text[self.place :])
+
+    @property
+    def is_said(self) -> bool:
+        """Whether nothing was left to be said, as far as the pace of a voice tells that has failed."""
+        return self.words.is_whole and self.spoken.is_through(self.words.text)
 
     @property
     def is_owed(self) -> bool:

@@ -104,9 +104,8 @@ async def _load(metadata: str, database: DatabaseThread) -> SessionSpec | None:
     try:
         session_id = uuid.UUID(metadata)
         spec = await database.run(load_spec, session_id)
-        for rungs in spec.chains.values():
-            for rung in rungs:
-                remember_secret(rung.credentials.api_key, keep=True)  # in all threads: this process has no other talk
+        for credentials in spec.credentials:
+            remember_secret(credentials.api_key, keep=True)  # in all threads: this process has no other talk
         return spec
     except (NotFound, ValueError):
         logger.warning("job without a session")

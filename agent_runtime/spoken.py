@@ -96,6 +96,14 @@ class Spoken:
         seconds = max(0.0, self.seconds - self._piece_at)
         return before + word_at(piece, seconds * (self._measured(self._pieces[:-1], self._piece_at) or self.known_pace))
 
+    def is_through(self, text: str) -> bool:
+        """Whether the voice has said `text`: it has begun with the last piece, of which at most a third seems to be
+        left, since its pace may differ by so much."""
+        if self._pieces and self.awaits_piece(text).strip():
+            return False
+        piece = self._pieces[-1] if self._pieces else text[self._start :]
+        return self.seconds > 0 and len(text) - self.rest_of(text) <= len(piece) / 3
+
     def awaits_piece(self, text: str) -> str:
         """What of `text` the voice has not begun with."""
         return text[self._start + sum(map(len, self._pieces)) :]

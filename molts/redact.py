@@ -32,7 +32,7 @@ MOST_HERE = 20
 MOST_SECRETS = 500
 # What nobody told us about but what is a secret by its looks: bearer tokens, JSON web tokens, vendors' keys, passwords
 # inside URLs. Strangers choose what is read: however long, it is gone through once. So what begins like a web token is
-# taken to its end, and stays when the group after it is missing; a pattern that fails there would begin anew at each
+# taken to its end, and stays when the group after it found nothing; a pattern that fails there would begin anew at each
 # "eyJ" inside.
 LOOKS_SECRET = (
     r"eyJ[A-Za-z0-9_-]{8,}(\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+)?",
@@ -77,10 +77,9 @@ class Redactor:
     def __call__(self, text: str, *, also: Iterable[str] = ()) -> str:
         """`text` without the secrets, nor those that `also` names."""
         forms = self._forms.union(*map(_forms_once, also))
-        text = _without(text, [form for form in forms if form in text])
-        for pattern in self._looks:
-            text = pattern.sub(_hidden_if_whole, text)
-        return text
+        places = [(at, at + len(form)) for form in forms for at in _places(form, text)]
+        looks = (found for pattern in self._looks for found in pattern.finditer(text))
+        return _without(text, [*places, *(found.span() for found in looks if all(found.groups()))])
 
 
 _live = Redactor()
@@ -217,12 +216,11 @@ def _cleaned(value: Any, depth: int = 0) -> Any:
     return value if (shown := hide_secrets(text)) == text else shown
 
 
-def _without(text: str, forms: Iterable[str]) -> str:
-    """`text` with `forms` blacked out where they stand in it, also where one is part of another or overlaps it: to
-    take one out first would leave the rest of the other to be read."""
-    spans = sorted((at, at + len(form)) for form in forms for at in _places(form, text))
+def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:
+    """`text` with `spans` blacked out, also where one lies in another or overlaps it: to take one out first would leave
+    the rest of the other to be read."""
     shown, end = [], 0
-    for start, stop in spans:
+    for start, stop in sorted(spans):
         if start >= end:
             shown += [text[end:start], HIDDEN]
         end = max(end, stop)
@@ -233,12 +231,7 @@ def _places(form: str, text: str) -> Iterator[int]:
     at = text.find(form)
     while at >= 0:
         yield at
-        at = text.find(form, at + len(form))
-
-
-def _hidden_if_whole(found: re.Match[str]) -> str:
-    """What stands for a piece that one of `LOOKS_SECRET` found: itself where it has a group that found nothing."""
-    return HIDDEN if all(found.groups()) else found.group()
+        at = text.find(form, at + 1)
 
 
 def _forms(secret: str) -> Iterator[str]:

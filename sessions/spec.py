@@ -72,6 +72,12 @@ class SessionSpec:
     history: tuple[HistoryLine, ...]
 
     @property
+    def credentials(self) -> list[Credentials]:
+        """All that are opened for it."""
+        faces = [self.face.credentials] if self.face else []
+        return [*(rung.credentials for rungs in self.chains.values() for rung in rungs), *faces]
+
+    @property
     def is_resumed(self) -> bool:
         """Whether words were already said, so that a replacement agent does not greet again."""
         return bool(self.history)

@@ -7,7 +7,6 @@ and up again when it recovers. Rungs that cannot be built (no model, no key) are
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +18,7 @@ from projects.providers import get_provider, provider_label
 from projects.providers.base import KeyedRung, Kind, Persona
 from projects.providers.shared.livekit_private import (
     active_component,
+    is_available,
     leave_metrics_to_wrapped,
     note_available,
     wrapped,
@@ -77,8 +77,6 @@ class Chain:
     skipped: list[Skipped] = field(default_factory=list)
     adapter: Component = None
     """LiveKit's fallback adapter, when there are several rungs."""
-    errors: Counter[int] = field(default_factory=Counter)
-    """How often each rung, by its place in the list, has failed."""
     _down: set[int] = field(default_factory=set)
     _reasons: dict[int, str] = field(default_factory=dict)
 
@@ -114,8 +112,21 @@ class Chain:
             return
         rung = self.served_last
         self._reasons.pop(rung.index, None)
-        if note_available(self.adapter, active_component(self.adapter, self.kind)[0]):
+        note_available(self.adapter, active_component(self.adapter, self.kind)[0])
+        if rung.index in self._down:
             self._change(rung, available=True)
+
+    def try_all_again(self) -> None:
+        """Before a request: when no rung is left, each may serve again. LiveKit's adapters try them all then, but do
+        not tell of one that fails once more."""
+        if self.adapter is not None and self.active is None:
+            for place in range(len(self.rungs)):
+                note_available(self.adapter, place)
+
+    @property
+    def broke_off(self) -> bool:
+        """Whether the rung that served last has failed since: an adapter ends its sound as if all were said."""
+        return self.adapter is not None and not is_available(self.adapter, active_component(self.adapter, self.kind)[0])
 
     @property
     def fell_back(self) -> bool:
@@ -133,7 +144,6 @@ class Chain:
             await part.aclose()
 
     def _note_error(self, rung: BuiltRung, event: Any) -> None:
-        self.errors[rung.index] += 1
         text = in_words(event.error)
         self._reasons[rung.index] = f"{provider_label(rung.provider)}: {text}"
 

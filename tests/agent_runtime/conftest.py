@@ -1,4 +1,4 @@
-"""Redis for every test of the runtime; the whole stack for those that hold conversations."""
+"""Redis for every test of the runtime; the whole stack for those that hold conversations; vendors that break."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import pytest
 import pytest_asyncio
 from pytest_django import DjangoDbBlocker, Settings
 
+from agent_runtime import attendant
 from agent_runtime.db import DatabaseThread
+from tests.agent_runtime.broken_vendor import ANSWER, BrokenVendor
 from tests.agent_runtime.stack import RedisServer, Stack
+from tests.agent_runtime.stage import spoken
 from tests.agent_runtime.talk import Desk
 
 
@@ -64,3 +67,42 @@ async def desk(stack_in_use: Stack) -> AsyncIterator[Desk]:
         yield desk
     finally:
         await desk.aclose()
+
+
+@pytest_asyncio.fixture
+async def vendor(settings: Settings) -> AsyncIterator[BrokenVendor]:
+    settings.MOLTS_ALLOWED_NETWORKS = ["127.0.0.1/32"]
+    vendor = BrokenVendor()
+    await vendor.start()
+    vendor.audio = await spoken(ANSWER)
+    yield vendor
+    await vendor.stop()
+
+
+@pytest_asyncio.fixture
+async def other(vendor: BrokenVendor) -> AsyncIterator[BrokenVendor]:
+    """A second vendor."""
+    other = BrokenVendor()
+    await other.start()
+    other.audio = vendor.audio
+    yield other
+    await other.stop()
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ "One moment" is not said because the machine is busy."""
+    _wait_for(monkeypatch, words=600, sound=600, pause=600)
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch, patient: None) -> None:
+    """ "One moment" comes soon."""
+    _wait_for(monkeypatch, words=0.3, sound=0.3, pause=0.1)
+
+
+def _wait_for(monkeypatch: pytest.MonkeyPatch, *, words: float, sound: float, pause: float) -> None:
+    monkeypatch.setattr(attendant, "WORDS_SECONDS", words)
+    monkeypatch.setattr(attendant, "SOUND_SECONDS", sound)
+    monkeypatch.setattr(attendant, "VOICE_SECONDS", sound)
+    monkeypatch.setattr(attendant, "PAUSE_SECONDS", pause)

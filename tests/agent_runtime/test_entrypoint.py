@@ -22,7 +22,7 @@ from projects.providers.chains import AvailabilityChange, BuiltRung
 from sessions import presence, services
 from sessions.models import LiveSession, SessionNotice
 from sessions.presence import AgentBeat
-from sessions.spec import build_spec
+from sessions.spec import FaceSpec, build_spec
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("own_redis")]
 
@@ -157,10 +157,12 @@ async def test_the_keys_of_its_talk_are_known_in_all_threads_of_a_job(
     monkeypatch.setattr(redact, "_live", redact.Redactor())
     rung = KeyedRung("openai_compatible", {}, Credentials(api_key="correct horse"))
     spec = await conversation._database.run(build_spec, session)
-    spec = replace(spec, chains={**spec.chains, Kind.LLM: (rung,)})
+    face = FaceSpec("Mira", "liveavatar", {}, "", Credentials(api_key="battery staple"))
+    spec = replace(spec, chains={**spec.chains, Kind.LLM: (rung,)}, face=face)
     monkeypatch.setattr(entrypoint, "load_spec", lambda _: spec)
     assert await entrypoint._load(str(session.pk), conversation._database) is spec
-    assert contextvars.Context().run(redact.hide_secrets, "a correct horse") == f"a {HIDDEN}"
+    shown = contextvars.Context().run(redact.hide_secrets, "a correct horse and a battery staple")
+    assert shown == f"a {HIDDEN} and a {HIDDEN}"
 
 
 async def test_an_agent_that_cannot_talk_as_it_is_set_up_ends_the_session(

@@ -184,6 +184,18 @@ def test_a_short_key_that_is_tried_uncovers_no_longer_one(typed: str, monkeypatc
     copy_context().run(own)
 
 
+@pytest.mark.parametrize("typed", ["abcdef", "proj-1", "Bearer", "uvwxyz"])
+def test_a_short_key_that_is_tried_uncovers_none_that_has_the_looks_of_one(typed: str) -> None:
+    looks = "sk-proj-1abcdef0123uvwxyz"
+    assert Redactor()(f"said {looks}!", also=[typed]) == f"said {HIDDEN}!"
+    shown = Redactor()("Authorization: Bearer abcdef0123uvwxyz", also=[typed])
+    assert not {"abcdef", "0123", "uvwxyz"} & {shown[at : at + size] for at in range(len(shown)) for size in (4, 6)}
+
+
+def test_a_secret_that_overlaps_itself_is_hidden_to_its_end() -> None:
+    assert Redactor(["abcabcabc"])("x abcabcabcabc x") == f"x {HIDDEN} x"
+
+
 def test_secrets_that_overlap_are_hidden_to_their_ends() -> None:
     shown = Redactor(["first-canary-1234", "1234-second-canary"])("a first-canary-1234-second-canary b")
     assert shown == f"a {HIDDEN} b"

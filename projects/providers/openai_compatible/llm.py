@@ -20,13 +20,14 @@ class CompatibleLLM(openai_llm.LLM):
         super().__init__(**settings)
         self._key = key
         self.thinks_apart = False
-        """Whether thoughts came beside the words: then none stand among them."""
+        """Whether thoughts have come beside the words of the answer that is being sent: then none stand among them."""
 
     @property
     def provider(self) -> str:
         return self._key
 
     def chat(self, **options: Any) -> openai_llm.LLMStream:
+        self.thinks_apart = False  # a router may ask another server each time
         stream = super().chat(**options)
         watch_deltas(stream, self._note_delta)
         return stream

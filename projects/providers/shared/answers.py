@@ -44,7 +44,8 @@ class Thoughts:
 
     What begins inside is held back until the end of the thoughts comes. When it never comes, all of it was the answer,
     or, where ends are known to come, a thought. In other texts an end without a beginning tells that all before it was
-    thought. Then it has been said: nobody waits for an end that ordinary models never send.
+    thought. Then it has been said: nobody waits for an end that ordinary models never send. An end that nothing follows
+    tells nothing: a model whose whole answer was a thought has answered nothing either way.
 
     An ordinary model may write such an end once, and one that thinks may be served differently from some moment on. So
     what is known of a model moves by one step with each answer, and a single one never decides over all that follow.
@@ -56,15 +57,20 @@ class Thoughts:
         self._opened = opened
         self._holds = opened is not BlockOpening.NO
         self._shown = False
+        self._had_no_text = True
         self._had_beginning = False
         self._lone_end = False  # whether an end came without a beginning
+        self._before_end = ""  # what was held back until then
+        self._ends_thought = False  # whether words have followed that end
 
     def strip(self, piece: str) -> str:
         """What may be said of the text so far and was not given out yet."""
+        self._had_no_text = self._had_no_text and not piece.strip()
         self._text += piece.replace(THOUGHT_UNTIL_HERE, " ")  # it is our mark alone
         if self._holds:
             if (end := _STRAY.search(self._text)) is None:
                 return ""
+            self._before_end = self._text[: end.start()]
             self._text, self._holds, self._lone_end = self._text[end.end() :], False, True
         shown = ""
         while True:
@@ -84,10 +90,16 @@ class Thoughts:
 
     def _after_lone_end(self, shown: str) -> str:
         """`shown` without what was thought. Only the first end tells: a beginning is known of all others."""
+        before = ""
         if not self._had_beginning and not self._lone_end and (end := _STRAY.search(shown)):
             self._lone_end = True
-            shown = (THOUGHT_UNTIL_HERE if self._shown else "") + shown[end.end() :]
+            before, shown = shown[: end.start()], shown[end.end() :]
         shown = _STRAY.sub("", shown)
+        if self._lone_end and not self._ends_thought and shown.strip():
+            self._ends_thought = True
+            mark = THOUGHT_UNTIL_HERE if self._shown else ""
+            before, shown = "", mark + shown
+        shown = before + shown
         self._shown = self._shown or bool(shown.strip())
         return shown
 
@@ -97,14 +109,25 @@ class Thoughts:
         is_thought = self._until or (self._holds and (self._opened is BlockOpening.YES or _OPENS.match(rest.lstrip())))
         return "" if is_thought else rest
 
+    def unanswered(self) -> str:
+        """What was held back until an end that nothing followed: the answer of a model that ends it so by mistake."""
+        return "" if self._ends_thought or self._opened is BlockOpening.YES else self._before_end
+
+    @property
+    def holds(self) -> bool:
+        """Whether words have come that wait for the end of thoughts."""
+        return self._holds and bool(self._text.strip())
+
     def come_apart(self) -> None:
         """The vendor sends the thoughts beside the text: all of it is the answer, and nothing is held back."""
         self._opened, self._holds = BlockOpening.NO, False
 
     def opens(self) -> BlockOpening:
         """What is to be expected of the next text, now that this one is over."""
-        if self._lone_end:
+        if self._ends_thought:
             return BlockOpening.PERHAPS if self._opened is BlockOpening.NO else BlockOpening.YES
+        if self._had_no_text:
+            return self._opened
         return BlockOpening.PERHAPS if self._opened is BlockOpening.YES else BlockOpening.NO
 
 
@@ -112,7 +135,7 @@ def _begun_mark(text: str) -> int:
     """How many characters at the end of `text` may be the beginning of a mark."""
     at = text.rfind("<")
     tail = text[at:].lower() if at >= 0 else ""
-    return len(tail) if tail and any(mark.startswith(tail) for mark in _MARKS) else 0
+    return len(tail) if tail and any(mark != tail and mark.startswith(tail) for mark in _MARKS) else 0
 
 
 class AnswerFilter:
@@ -134,6 +157,11 @@ class AnswerFilter:
         """Whether the model's next answer begins inside its thoughts, once this one is over."""
         return self._thoughts.opens()
 
+    @property
+    def holds(self) -> bool:
+        """Whether words have come that may be thoughts, and wait."""
+        return self._thoughts.holds
+
     def thoughts_come_apart(self) -> None:
         self._thoughts.come_apart()
 
@@ -147,6 +175,8 @@ class AnswerFilter:
     def end(self) -> list[llm.ChatChunk]:
         """What is left when the stream is over. Raises APIError when it held no answer."""
         rest = self._thoughts.rest()
+        if not self.has_begun and not rest.strip():
+            rest = self._thoughts.unanswered()
         left = self._pass(llm.ChatChunk(id="rest", delta=llm.ChoiceDelta(content=rest))) if rest else []
         if not self.has_begun:
             raise APIError(f"the language model answered nothing: {self._what_came()}", retryable=False)

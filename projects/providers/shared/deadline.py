@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PAUSE_SECONDS = 8.0
 """A model that has begun to answer pauses no longer than that."""
+HELD_SECONDS = 60.0
+"""So long an answer may take whose words come, and are held back as they may be thoughts."""
 VOICE_PAUSE_SECONDS = 6.0
 """The same of a voice. It speaks faster than it is heard, so most of such a pause goes unnoticed."""
 _SOCKET_SLACK_SECONDS = 5.0  # the deadline here comes before the socket's own
@@ -139,26 +141,32 @@ class _DeadlineStream(llm.LLMStream):
 
     async def _answer(self) -> None:
         answer = AnswerFilter(self._tools, thoughts=self._model.thoughts)
-        began = time.monotonic()
+        began = came = time.monotonic()
         async with self._open_stream() as stream:
             while True:
-                pause = min(self._seconds, PAUSE_SECONDS)
-                left = pause if answer.has_begun else max(0.0, self._seconds - (time.monotonic() - began))
+                since, seconds = self._patience(answer, began=began, came=came)
                 try:
-                    chunk = await asyncio.wait_for(anext(stream), left)
+                    chunk = await asyncio.wait_for(anext(stream), max(0.0, since + seconds - time.monotonic()))
                 except StopAsyncIteration:
                     break
                 except TimeoutError:
-                    seconds = pause if answer.has_begun else self._seconds
+                    what = "only thought" if answer.holds and since == began else "sent nothing"
                     # To wait for it once more would take as long again.
-                    raise APITimeoutError(
-                        f"the language model sent nothing for {seconds:g} s", retryable=False
-                    ) from None
+                    raise APITimeoutError(f"the language model {what} for {seconds:g} s", retryable=False) from None
+                came = time.monotonic()
                 if self._model.thinks_apart:
                     answer.thoughts_come_apart()
                 self._send(answer.take(chunk))
             self._model.thoughts = answer.thoughts_of_next()
             self._send(answer.end())
+
+    def _patience(self, answer: AnswerFilter, *, began: float, came: float) -> tuple[float, float]:
+        """Since when, and for how many seconds, the next piece is waited for; `came` is when the last one did."""
+        if answer.has_begun:
+            return came, min(self._seconds, PAUSE_SECONDS)
+        if answer.holds and came + self._seconds < began + max(HELD_SECONDS, self._seconds):
+            return came, self._seconds
+        return began, max(HELD_SECONDS, self._seconds) if answer.holds else self._seconds
 
     def _send(self, chunks: Sequence[llm.ChatChunk]) -> None:
         for chunk in chunks:

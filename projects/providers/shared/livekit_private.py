@@ -31,12 +31,15 @@ def components_of(adapter: Any, kind: Kind) -> list[Any]:
     return found
 
 
-def note_available(adapter: Any, place: int) -> bool:
-    """Have a fallback adapter count this rung as served again; False when it does already. livekit-agents 1.8.9."""
-    status = adapter._status[place]
-    was_away = not status.available
-    status.available = True
-    return was_away
+def note_available(adapter: Any, place: int) -> None:
+    """Have a fallback adapter count this rung as one that serves. livekit-agents 1.8.9."""
+    adapter._status[place].available = True
+
+
+def is_available(adapter: Any, place: int) -> bool:
+    """Whether a fallback adapter counts this rung as one that serves. livekit-agents 1.8.9."""
+    available: bool = adapter._status[place].available
+    return available
 
 
 def next_recogniser(adapter: stt.FallbackAdapter) -> stt.STT[Any]:

@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 
 _CLOSING = r"""["'”’»›)\]}」』）】〉》〕］｝*_]*"""
 _STEPS = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Burmese, Khmer
@@ -93,6 +94,11 @@ def spoken_length(text: str) -> float:
     for which an alphabet takes about three letters; a kana is a short one."""
     text = text.strip()
     return len(text) + 2 * len(_SYLLABIC.findall(text)) + len(_KANA.findall(text))
+
+
+def _length_up_to(text: str) -> list[float]:
+    """For each letter of `text` the length of all up to it, space included."""
+    return list(accumulate(1 + spoken_length(letter) - bool(letter.strip()) for letter in text))
 
 
 def split_sentences(text: str) -> list[str]:
@@ -177,7 +183,8 @@ def word_at(text: str, length: float) -> int:
     if spoken_length(text) <= length:
         return len(text)
     places = {match.end() for match in SPACE.finditer(text)} | (set(_characters(text)) if DENSE.search(text) else set())
-    return max((place for place in places if spoken_length(text[:place]) <= length), default=0)
+    lengths = _length_up_to(text)
+    return max((place for place in places if lengths[place - 1] <= length), default=0)
 
 
 def _characters(text: str) -> list[int]:

@@ -22,6 +22,7 @@ from projects.providers.shared.livekit_private import (
     active_component,
     close_liveavatar,
     components_of,
+    is_available,
     leave_metrics_to_wrapped,
     next_recogniser,
     note_available,
@@ -71,10 +72,11 @@ async def test_an_adapter_says_which_rung_serves_and_takes_one_back(kind: Kind) 
     assert active_component(adapter, kind) == (0, parts[0])
     adapter._active_instance = parts[1]
     assert active_component(adapter, kind) == (1, parts[1])
-    assert not note_available(adapter, 0)
+    assert is_available(adapter, 0)
     adapter._status[0].available = False
-    assert note_available(adapter, 0)
-    assert not note_available(adapter, 0)
+    assert not is_available(adapter, 0)
+    note_available(adapter, 0)
+    assert is_available(adapter, 0)
 
 
 async def test_what_a_vendor_sends_is_seen_as_it_came() -> None:
