@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +32,9 @@ __all__ = ["live_servers", "media_server", "redis_url"]  # fixtures
 for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _usual)
+
+# What is imported and collected stays to the end: looking through it for garbage takes a second each time.
+gc.disable()
 
 LIVE = ("tests/e2e/", "tests/molts/test_up.py")
 """Tests in which somebody talks in real time, with a whole copy of molts: these, and those that use a `stack`."""
@@ -76,6 +80,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         copy = _copy_of(item)
         if copy == "stack" or any(part in item.path.as_posix() for part in LIVE):
             item.add_marker(pytest.mark.live)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
