@@ -55,3 +55,9 @@ def test_what_fails_once_fails_the_run_and_is_not_repeated(tmp_path: Path, capfd
     assert "\n2 tests in " in said
     assert "reruns: 0" in said
     assert said.count("test_a_fault_that_comes_now_and_then\n") >= 2, "the slowest have their names"
+
+
+def test_what_is_marked_as_soak_is_run_wherever_it_stands() -> None:
+    done = subprocess.run(["make", "-n", "soak"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert " -m pytest tests -m soak " in done.stdout
+    assert all("not soak" in share.options[1] for share in (suite.COMPUTING, suite.TALKS))

@@ -103,7 +103,7 @@ def visitors_pages(page: Page, base: str) -> Iterator[str]:
         yield path
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.soak)])
 def test_axe_finds_nothing_wrong(desk: Desk, held: str, scheme: Literal["light", "dark"]) -> None:
     desk.page.set_viewport_size(DESKTOP)
     desk.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")

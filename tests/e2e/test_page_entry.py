@@ -42,7 +42,7 @@ LINES = """(element) => {
 }"""
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 1440])
+@pytest.mark.parametrize("width", [320, *(pytest.param(width, marks=pytest.mark.soak) for width in (390, 768, 1440))])
 @pytest.mark.parametrize(
     ("talk", "instead"), [("Talk", "Type instead"), ("Sprechen", "Lieber tippen"), ("تحدّث", "الكتابة بدلًا من ذلك")]
 )
@@ -120,7 +120,9 @@ def test_whoever_comes_too_late_is_told_whom_to_ask(
     expect(page.locator("#talk")).to_be_hidden()
 
 
-@pytest.mark.parametrize("size", [(390, 844), (768, 1024), (1440, 900)])
+@pytest.mark.parametrize(
+    "size", [(390, 844), *(pytest.param(size, marks=pytest.mark.soak) for size in ((768, 1024), (1440, 900)))]
+)
 def test_it_says_so_beside_the_button_also_where_the_check_has_opened_itself(
     launch: Launch, room: RoomServer, size: tuple[int, int]
 ) -> None:

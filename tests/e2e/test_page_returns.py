@@ -87,7 +87,9 @@ def test_it_stays_with_text_when_the_visitor_has_settled_for_it(page: Page, room
     expect(page.locator("#mute")).to_have_attribute("data-mic", "missing")
 
 
-@pytest.mark.parametrize("settled", [False, True], ids=["waiting", "settled for text"])
+@pytest.mark.parametrize(
+    "settled", [pytest.param(False, id="waiting"), pytest.param(True, id="settled for text", marks=pytest.mark.soak)]
+)
 def test_it_offers_the_microphone_once_it_is_allowed(
     launch: Launch, room: RoomServer, join: Join, settled: bool
 ) -> None:
@@ -115,6 +117,7 @@ def join_when_live(page: Page, join: Join) -> ToneAgent:
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------
+@pytest.mark.soak
 def test_it_gives_the_microphone_back_to_the_tab_that_takes_the_talk_back(
     page: Page, room: RoomServer, media: MediaServer, join: Join
 ) -> None:

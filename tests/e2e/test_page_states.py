@@ -163,12 +163,12 @@ def test_it_says_that_a_link_is_dead(page: Page, room: RoomServer, state: str, w
     ("status", "code", "words"),
     [
         (410, "link_expired", "This link has expired"),
-        (410, "link_revoked", "This link is no longer in use"),
-        (404, "not_found", "There is nothing here"),
         (429, "link_full", "Everyone is busy"),
-        (429, "throttled", "One moment"),
-        (403, "csrf", "This page is out of date"),
         (503, "unavailable", "Not ready yet"),
+        pytest.param(410, "link_revoked", "This link is no longer in use", marks=pytest.mark.soak),
+        pytest.param(404, "not_found", "There is nothing here", marks=pytest.mark.soak),
+        pytest.param(429, "throttled", "One moment", marks=pytest.mark.soak),
+        pytest.param(403, "csrf", "This page is out of date", marks=pytest.mark.soak),
     ],
 )
 def test_it_says_why_talk_was_refused(page: Page, room: RoomServer, status: int, code: str, words: str) -> None:
@@ -359,7 +359,7 @@ def test_it_shows_words_as_text_and_never_as_markup(page: Page, room: RoomServer
     assert problems == []
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 1440])
+@pytest.mark.parametrize("width", [320, *(pytest.param(width, marks=pytest.mark.soak) for width in (390, 768, 1440))])
 def test_it_fits_every_screen(page: Page, room: RoomServer, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 720})
     talk(page, room)

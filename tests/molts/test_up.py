@@ -301,6 +301,7 @@ def test_a_killed_up_leaves_no_orphan_no_secret_and_starts_again(tmp_path: Path)
 
 
 # -- all of it ---------------------------------------------------------------------------------------------------------
+@pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_ready_means_that_it_has_talked_and_it_talks_again_after_kills(tmp_path: Path) -> None:
