@@ -31,8 +31,8 @@ format: setup  ## rewrite the files in the house format
 bench: setup-tests  ## benchmarks against named peers
 	@$(VENV_PYTHON) -m pytest tests/bench -m bench -s $(ARGS)
 
-soak: setup-tests  ## long proofs: kills, thousands of turns, hours
-	@$(VENV_PYTHON) -m pytest tests/soak -m soak -s $(ARGS)
+soak: setup-tests  ## what proves at length: kills, thousands of turns, every size and language; hours
+	@$(VENV_PYTHON) -m pytest tests -m soak -s $(ARGS)
 
 exports: setup  ## rewrite openapi.yaml, requirements.txt, the option tables of docs/ and the page's types of events from their sources
 	@$(VENV_PYTHON) scripts/check.py --write

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,9 +33,12 @@ for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, _usual)
 
+# What is imported and collected stays to the end: looking through it for garbage takes a second each time.
+gc.disable()
+
 LIVE = ("tests/e2e/", "tests/molts/test_up.py")
 """Tests in which somebody talks in real time, with a whole copy of molts: these, and those that use a `stack`."""
-COPIES = ("stack", "molts", "bare", "blank")
+COPIES = ("stack", "molts", "bare")
 """Fixtures of a whole session that are running copies of molts."""
 WITH_COPIES = (
     "agent_runtime/",
@@ -71,11 +75,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     Those that share a copy come one after the other, and in one process: the copy is started once.
     """
-    items.sort(key=lambda item: COPIES.index(copy) if (copy := _copy_of(item)) else -1)
+    items.sort(key=_when)
     for item in items:
         copy = _copy_of(item)
         if copy == "stack" or any(part in item.path.as_posix() for part in LIVE):
             item.add_marker(pytest.mark.live)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -86,6 +95,12 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     if copy and nextitem is not None and copy != _copy_of(nextitem):
         for fixture in item._fixtureinfo.name2fixturedefs[copy]:  # type: ignore[attr-defined]
             fixture.finish(item._request)  # type: ignore[attr-defined]
+
+
+def _when(item: pytest.Item) -> tuple[int, bool]:
+    """Its place: by the copy that it uses, and once that is emptied (`blank`) last."""
+    copy = _copy_of(item)
+    return (COPIES.index(copy) if copy else -1, "blank" in getattr(item, "fixturenames", ()))
 
 
 def _copy_of(item: pytest.Item) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,10 @@ def sources() -> list[Path]:
 MODULES = {module_name(path): path for path in sources()}
 
 
-TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+@cache
+def trees() -> dict[str, ast.Module]:
+    """The syntax tree of every module. Not read before a test wants it: each process that tests collects this file."""
+    return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
 
 
 def imports_in(tree: ast.AST, name: str, package: str) -> Iterator[Import]:
@@ -94,7 +98,9 @@ def package_of(name: str) -> str:
     return name if MODULES[name].name == "__init__.py" else name.rpartition(".")[0]
 
 
-ALL = [each for name, tree in TREES.items() for each in imports_in(tree, name, package_of(name))]
+@cache
+def all_imports() -> list[Import]:
+    return [each for name, tree in trees().items() for each in imports_in(tree, name, package_of(name))]
 
 
 def top(module: str) -> str:
@@ -111,7 +117,7 @@ def listed(wrong: list[Import]) -> str:
 
 def test_it_reads_every_kind_of_import() -> None:
     """The test's own eyes: each of these is known to stand in the source."""
-    found = {(each.importer, each.imported) for each in ALL}
+    found = {(each.importer, each.imported) for each in all_imports()}
     assert ("avatars.models", "projects.models") in found
     assert ("sessions.services", "sessions.events") in found, "from sessions import events"
     assert ("molts.management.commands.up", "molts.beats") in found, "inside a function"
@@ -123,7 +129,7 @@ def test_it_reads_every_kind_of_import() -> None:
 def test_an_app_imports_only_those_below_it(app: str) -> None:
     wrong = [
         each
-        for each in ALL
+        for each in all_imports()
         if top(each.importer) == app and top(each.imported) in APPS and top(each.imported) not in MAY_IMPORT[app]
     ]
     assert not wrong, listed(wrong)
@@ -132,7 +138,7 @@ def test_an_app_imports_only_those_below_it(app: str) -> None:
 def test_nothing_but_the_roof_imports_the_runtime() -> None:
     wrong = [
         each
-        for each in ALL
+        for each in all_imports()
         if top(each.imported) == "agent_runtime" and top(each.importer) not in ("agent_runtime", "molts")
     ]
     assert not wrong, listed(wrong)
@@ -141,7 +147,7 @@ def test_nothing_but_the_roof_imports_the_runtime() -> None:
 def test_the_base_imports_no_app_and_nothing_above_it() -> None:
     wrong = [
         each
-        for each in ALL
+        for each in all_imports()
         if is_base(each.importer)
         and (top(each.imported) in APPS or (top(each.imported) == "molts" and not is_base(each.imported)))
         and each.imported != "molts"
@@ -152,7 +158,7 @@ def test_the_base_imports_no_app_and_nothing_above_it() -> None:
 def test_apps_import_of_molts_only_the_base() -> None:
     wrong = [
         each
-        for each in ALL
+        for each in all_imports()
         if top(each.importer) in APPS
         and top(each.imported) == "molts"
         and each.imported != "molts"
@@ -166,7 +172,7 @@ def test_apps_import_of_molts_only_the_base() -> None:
 def test_livekit_is_spoken_in_three_places_only() -> None:
     wrong = [
         each
-        for each in ALL
+        for each in all_imports()
         if top(each.imported) == "livekit"
         and not MODULES[each.importer].relative_to(ROOT).as_posix().startswith(LIVEKIT)
         and not each.typing_only
@@ -185,7 +191,7 @@ def layer(module: str, app: str) -> int | None:
 @pytest.mark.parametrize("app", ["projects", "projects.usage", "avatars", "avatars.videos", "sessions"])
 def test_inside_an_app_nothing_imports_what_stands_above_it(app: str) -> None:
     wrong = []
-    for each in ALL:
+    for each in all_imports():
         if not each.importer.startswith(f"{app}.") or not each.imported.startswith(f"{app}.") or each.typing_only:
             continue
         above, below = layer(each.imported, app), layer(each.importer, app)
@@ -197,7 +203,7 @@ def test_inside_an_app_nothing_imports_what_stands_above_it(app: str) -> None:
 def test_engines_know_neither_django_nor_livekit() -> None:
     wrong = [
         each
-        for each in ALL
+        for each in all_imports()
         if each.importer.startswith("avatars.engines") and top(each.imported) in ("django", "livekit", "rest_framework")
     ]
     assert not wrong, listed(wrong)
@@ -229,7 +235,7 @@ def circles(imports: Iterable[Import]) -> set[frozenset[str]]:
 
 
 def test_no_modules_import_one_another() -> None:
-    assert not circles(ALL)
+    assert not circles(all_imports())
 
 
 @pytest.mark.parametrize(
@@ -336,23 +342,23 @@ def places(found: Iterable[tuple[str, int, str]]) -> str:
 
 
 def test_models_are_imported_not_looked_up() -> None:
-    found = [(name, line, what) for name, tree in TREES.items() for line, what in back_doors(tree)]
+    found = [(name, line, what) for name, tree in trees().items() for line, what in back_doors(tree)]
     wrong = [each for each in found if (each[0], each[2]) not in GENERIC]
     assert not wrong, places(wrong)
     assert {(name, what) for name, _, what in found} == set(GENERIC), "allowances that nobody needs any more"
 
 
 def test_there_are_no_signals() -> None:
-    wrong = [(name, line, what) for name, tree in TREES.items() for line, what in signals(tree)]
+    wrong = [(name, line, what) for name, tree in trees().items() for line, what in signals(tree)]
     assert not wrong, places(wrong)
 
 
 @pytest.mark.parametrize(("app", "above"), [("projects", ("avatars", "sessions")), ("avatars", ("sessions",))])
 def test_no_app_follows_a_relation_back_to_an_app_above_it(app: str, above: tuple[str, ...]) -> None:
-    names = {name for each in above for name in reverse_names(TREES[f"{each}.models"])}
+    names = {name for each in above for name in reverse_names(trees()[f"{each}.models"])}
     wrong = [
         (name, line, what)
-        for name, tree in TREES.items()
+        for name, tree in trees().items()
         # Providers know no rows: what they call voices is a vendor's.
         if top(name) == app and not name.startswith("projects.providers")
         for line, what in used_from_above(tree, names)
@@ -411,6 +417,6 @@ def test_the_hooks_of_celery_and_of_the_system_are_no_signals() -> None:
     ],
 )
 def test_it_sees_a_relation_that_is_followed_back(source: str) -> None:
-    names = reverse_names(TREES["sessions.models"])
+    names = reverse_names(trees()["sessions.models"])
     assert names == {"live_sessions", "room_links"}
     assert list(used_from_above(ast.parse(source), names))

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
 from projects.providers import PROVIDERS, get_provider
-from tests.test_imports import TREES, imports_in, package_of
+from tests.test_imports import imports_in, package_of, trees
 
 HOMES = {name: path.rpartition(".")[0].removesuffix(".provider") for name, path in PROVIDERS.items()}
 REGISTRY = "projects.providers"
@@ -74,12 +75,14 @@ def strangers(tree: ast.AST, module: str, package: str) -> Iterator[tuple[int, s
             yield line, provider
 
 
-FOUND = [
-    (module, line, provider)
-    for module, tree in TREES.items()
-    if module != REGISTRY
-    for line, provider in strangers(tree, module, package_of(module))
-]
+@cache
+def found() -> list[tuple[str, int, str]]:
+    return [
+        (module, line, provider)
+        for module, tree in trees().items()
+        if module != REGISTRY
+        for line, provider in strangers(tree, module, package_of(module))
+    ]
 
 
 def allowance(module: str, provider: str) -> tuple[str, str] | None:
@@ -87,24 +90,24 @@ def allowance(module: str, provider: str) -> tuple[str, str] | None:
 
 
 def test_nobody_names_a_provider_outside_its_home() -> None:
-    wrong = [each for each in FOUND if allowance(each[0], each[2]) is None]
+    wrong = [each for each in found() if allowance(each[0], each[2]) is None]
     assert not wrong, "".join(f"\n{module}:{line} knows {provider}" for module, line, provider in wrong)
 
 
 def test_every_allowance_is_needed() -> None:
-    assert {allowance(module, provider) for module, _, provider in FOUND} == set(ALLOWED)
+    assert {allowance(module, provider) for module, _, provider in found()} == set(ALLOWED)
 
 
 def test_each_provider_has_a_home_of_its_own() -> None:
     assert len(set(HOMES.values())) == len(PROVIDERS)
-    assert all(home in TREES for home in HOMES.values())
+    assert all(home in trees() for home in HOMES.values())
     assert not [name for name, home in HOMES.items() if owner_of(home) != name]
 
 
 def test_what_is_shared_knows_no_vendor() -> None:
-    shared = [module for module in TREES if is_within(module, f"{REGISTRY}.shared")]
+    shared = [module for module in trees() if is_within(module, f"{REGISTRY}.shared")]
     assert len(shared) > 10
-    assert not [each for each in FOUND if each[0] in shared]
+    assert not [each for each in found() if each[0] in shared]
 
 
 @pytest.mark.parametrize(

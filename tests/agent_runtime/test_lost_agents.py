@@ -42,6 +42,7 @@ async def ask(desk: Desk, visitor: Visitor, session: LiveSession, sentence: str)
     await desk.until_said(session, before + 2)
 
 
+@pytest.mark.soak
 async def test_a_killed_job_is_replaced_by_one_that_knows_what_was_said(desk: Desk) -> None:
     session = await desk.begin(await desk.make_agent())
     async with desk.visitor(session) as visitor:
@@ -96,6 +97,7 @@ async def test_what_a_job_was_answering_when_it_was_killed_is_answered_by_the_ne
     assert said[-1] == ("agent", ANSWERS[PHONE])
 
 
+@pytest.mark.soak
 async def test_lines_taken_around_a_hand_over_are_answered_once(desk: Desk, redis_server: RedisServer) -> None:
     """Redis stands still for so long that the job is taken for lost: it is replaced while it goes on taking lines."""
     session = await desk.begin(await desk.make_agent())
@@ -141,6 +143,7 @@ def _is_answered(session: LiveSession, answer: str) -> bool:
     return session.segments.filter(role="agent", text=answer, interrupted=False).exists()
 
 
+@pytest.mark.soak
 async def test_a_job_that_stood_still_goes_on_by_itself_or_through_another(desk: Desk) -> None:
     session = await desk.begin(await desk.make_agent())
     async with desk.visitor(session) as visitor:

@@ -52,7 +52,10 @@ def hexed(session_id: str) -> str:
     return session_id.replace("-", "")
 
 
-@pytest.mark.parametrize(("name", "title", "direction"), [("Deutsch", "Sprechen", "ltr"), ("العربيّة", "تحدّث", "rtl")])
+@pytest.mark.parametrize(
+    ("name", "title", "direction"),
+    [pytest.param("Deutsch", "Sprechen", "ltr", marks=pytest.mark.soak), ("العربيّة", "تحدّث", "rtl")],
+)
 def test_the_language_is_chosen_on_the_page_and_goes_through_the_whole_talk(
     molts: Molts, rooms: Rooms, enter: Enter, name: str, title: str, direction: str
 ) -> None:

@@ -88,6 +88,7 @@ def test_it_answers_typed_text_in_writing_and_aloud(molts: Molts, rooms: Rooms, 
     assert visitor.page.is_visible("#download-txt"), "the files can still be had when it is over"
 
 
+@pytest.mark.soak
 def test_it_does_not_hear_a_muted_microphone(molts: Molts, rooms: Rooms, enter: Enter) -> None:
     (muted, _, _), (open_again, answer, _) = PRICE, MEETING
     visitor = enter((6, muted), (18, open_again))
@@ -107,6 +108,7 @@ def test_it_does_not_hear_a_muted_microphone(molts: Molts, rooms: Rooms, enter: 
 WAITING = "One moment, please."
 
 
+@pytest.mark.soak
 def test_it_keeps_three_conversations_apart(molts: Molts, rooms: Rooms, enter: Enter) -> None:
     visitors = [enter((10, question)) for question, _, _ in (MEETING, TABLE, PRICE)]
     sessions = [visitor.talk(rooms.quiet) for visitor in visitors]
@@ -168,6 +170,7 @@ def test_its_face_comes_over_the_portrait_and_speaks(molts: Molts, rooms: Rooms,
     assert [code for code in told if code.startswith("avatar")] in ([], ["avatar_lost", "avatar_back"])
 
 
+@pytest.mark.soak
 def test_words_appear_while_they_are_spoken(rooms: Rooms, enter: Enter) -> None:
     question, answer, _ = TABLE
     spoken = speak_with_times(question)

@@ -32,6 +32,7 @@ def proxy(molts: Molts) -> Iterator[Proxy]:
     proxy.close()
 
 
+@pytest.mark.soak
 def test_it_misses_nothing_while_its_socket_is_cut(molts: Molts, rooms: Rooms, enter: Enter, proxy: Proxy) -> None:
     # The page keeps its address; only the bytes take another way.
     visitor = enter(flags=(f"--host-resolver-rules=MAP 127.0.0.1:{molts.port} 127.0.0.1:{proxy.port}",))
@@ -71,6 +72,7 @@ def test_it_misses_nothing_while_its_socket_is_cut(molts: Molts, rooms: Rooms, e
 
 
 # -- the visitor's own side -------------------------------------------------------------------------------------------
+@pytest.mark.soak
 def test_it_ends_the_conversations_of_visitors_who_go(molts: Molts, rooms: Rooms, enter: Enter) -> None:
     leaving, closing, crashing = visitors = [enter(), enter(), enter()]
     sessions = [visitor.talk(rooms.quiet) for visitor in visitors]
@@ -94,6 +96,7 @@ def _is_over(molts: Molts, session: str, room: str) -> bool:
     return molts.session(session)["state"] == "ended" and room not in molts.rooms()
 
 
+@pytest.mark.soak
 def test_it_offers_a_new_talk_to_a_laptop_that_has_slept(molts: Molts, rooms: Rooms, enter: Enter) -> None:
     visitor = enter()
     session = visitor.talk(rooms.quiet)
@@ -179,6 +182,7 @@ def by_hand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HandStarted]:
                 stack.agent.kill()
 
 
+@pytest.mark.soak
 def test_it_says_that_the_agent_is_late_and_goes_on_with_the_first_words(by_hand: HandStarted, enter: Enter) -> None:
     question, answer, words = MEETING
     visitor = enter((1, question))
@@ -197,6 +201,7 @@ def test_it_says_that_the_agent_is_late_and_goes_on_with_the_first_words(by_hand
     visitor.leave()
 
 
+@pytest.mark.soak
 def test_it_says_that_the_agent_stands_still_and_goes_on_with_it(by_hand: HandStarted, enter: Enter) -> None:
     visitor, session = talking(by_hand, enter)
     visitor.type(LONG[0])
@@ -214,6 +219,7 @@ def test_it_says_that_the_agent_stands_still_and_goes_on_with_it(by_hand: HandSt
     goes_on(by_hand, visitor, session)
 
 
+@pytest.mark.soak
 def test_it_brings_another_agent_when_one_is_killed(by_hand: HandStarted, enter: Enter) -> None:
     visitor, session = talking(by_hand, enter)
     wait_for("the job of this conversation alone", lambda: len(by_hand.jobs()) == 1, seconds=BACK_SECONDS)

@@ -60,6 +60,7 @@ def wait_for_bars(watcher: Visitor, count: int) -> None:
     watcher.wait_for(f"{count} bars", lambda: watcher.page.locator(settled).count() >= count, seconds=10)
 
 
+@pytest.mark.soak
 def test_it_tells_of_the_end_without_a_reload(molts: Molts, rooms: Rooms, enter: Enter) -> None:
     visitor, watcher = enter(), enter()
     session = visitor.talk(rooms.quiet)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import FloatRect, Locator, Page, expect
@@ -16,7 +16,11 @@ pytestmark = pytest.mark.slow
 
 TURNED = """new MutationObserver(() => { if (document.documentElement) document.documentElement.dir = "rtl"; })
   .observe(document, { childList: true, subtree: true })"""
-SIZES = [(390, 844), (768, 1024), (1440, 900)]
+
+
+def rarely(*cases: tuple[Any, ...]) -> list[Any]:
+    """Sizes that differ from others by degree: `make soak` looks at them."""
+    return [pytest.param(*case, marks=pytest.mark.soak) for case in cases]
 
 
 def live(page: Page, room: RoomServer) -> None:
@@ -32,7 +36,7 @@ def live(page: Page, room: RoomServer) -> None:
     expect(page.locator("li.segment.final")).to_have_count(2)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.soak)])
 def test_axe_finds_nothing_wrong_in_any_state(
     page: Page, room: RoomServer, join: Join, scheme: Literal["light", "dark"]
 ) -> None:
@@ -120,6 +124,7 @@ def test_the_whole_conversation_works_by_keyboard(page: Page, room: RoomServer, 
     expect(page.locator("#room[data-phase=live]")).to_be_visible()
 
 
+@pytest.mark.soak
 def test_the_keys_can_be_switched_off(page: Page, room: RoomServer) -> None:
     live(page, room)
     page.evaluate("document.activeElement.blur()")
@@ -148,7 +153,8 @@ def overlap(one: FloatRect, other: FloatRect) -> bool:
     )
 
 
-@pytest.mark.parametrize(("width", "height"), SIZES)
+@pytest.mark.soak
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (768, 1024), (1440, 900)])
 def test_the_face_stays_where_it_is_when_something_is_to_be_said(
     page: Page, room: RoomServer, width: int, height: int
 ) -> None:
@@ -166,7 +172,7 @@ def test_the_face_stays_where_it_is_when_something_is_to_be_said(
     expect(page.locator("li.segment").last).to_be_in_viewport()
 
 
-@pytest.mark.parametrize(("width", "height", "share"), [(390, 844, 0.35), (390, 664, 0.28), (320, 568, 0.18)])
+@pytest.mark.parametrize(("width", "height", "share"), [(320, 568, 0.18), *rarely((390, 664, 0.28), (390, 844, 0.35))])
 def test_a_phone_gives_the_face_what_words_and_controls_leave(
     page: Page, room: RoomServer, width: int, height: int, share: float
 ) -> None:
@@ -192,6 +198,7 @@ HIT = """(button) => {
 }"""
 
 
+@pytest.mark.soak
 def test_nothing_stands_before_the_controls_on_a_phone(launch: Launch, room: RoomServer) -> None:
     page = launch(["--use-fake-device-for-media-stream", "--deny-permission-prompts"])
     live(page, room)
@@ -216,8 +223,15 @@ def test_nothing_stands_before_the_controls_on_a_phone(launch: Launch, room: Roo
     assert covered == []
 
 
-@pytest.mark.parametrize("direction", ["ltr", "rtl"])
-@pytest.mark.parametrize(("width", "height"), [(320, 568), *SIZES, (844, 390)])
+@pytest.mark.parametrize(
+    ("width", "height", "direction"),
+    [
+        (320, 568, "ltr"),
+        (1440, 900, "rtl"),
+        *rarely((320, 568, "rtl"), (844, 390, "rtl"), (844, 390, "ltr"), (1440, 900, "ltr")),
+        *rarely(*((width, height, way) for width, height in ((390, 844), (768, 1024)) for way in ("ltr", "rtl"))),
+    ],
+)
 def test_nothing_is_cut_or_covered(page: Page, room: RoomServer, width: int, height: int, direction: str) -> None:
     page.set_viewport_size({"width": width, "height": height})
     if direction == "rtl":
@@ -253,6 +267,7 @@ def test_nothing_is_cut_or_covered(page: Page, room: RoomServer, width: int, hei
     assert page.evaluate(fits)
 
 
+@pytest.mark.soak
 def test_it_speaks_the_language_of_its_catalog(page: Page, room: RoomServer) -> None:
     room.catalog = {"Listening": "Hört zu", "Mute": "Stumm", "{name} is late": "{name} verspätet sich"}
     live(page, room)

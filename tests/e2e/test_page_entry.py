@@ -42,7 +42,7 @@ LINES = """(element) => {
 }"""
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 1440])
+@pytest.mark.parametrize("width", [320, *(pytest.param(width, marks=pytest.mark.soak) for width in (390, 768, 1440))])
 @pytest.mark.parametrize(
     ("talk", "instead"), [("Talk", "Type instead"), ("Sprechen", "Lieber tippen"), ("تحدّث", "الكتابة بدلًا من ذلك")]
 )
@@ -85,6 +85,7 @@ def test_whom_a_program_invites_is_told_first_what_awaits_them(page: Page, room:
     expect(page.locator("#keep")).to_be_visible()
 
 
+@pytest.mark.soak
 def test_whom_a_program_invites_may_type(page: Page, room: RoomServer) -> None:
     room.begin()
     room.invited = True
@@ -103,8 +104,8 @@ def test_whom_a_program_invites_may_type(page: Page, room: RoomServer) -> None:
     ("status", "code", "words"),
     [
         (409, "link_claimed", "already open in another browser"),
-        (410, "session_ended", "That conversation has ended"),
-        (404, "not_found", "There is nothing here"),
+        pytest.param(410, "session_ended", "That conversation has ended", marks=pytest.mark.soak),
+        pytest.param(404, "not_found", "There is nothing here", marks=pytest.mark.soak),
     ],
 )
 def test_whoever_comes_too_late_is_told_whom_to_ask(
@@ -120,7 +121,9 @@ def test_whoever_comes_too_late_is_told_whom_to_ask(
     expect(page.locator("#talk")).to_be_hidden()
 
 
-@pytest.mark.parametrize("size", [(390, 844), (768, 1024), (1440, 900)])
+@pytest.mark.parametrize(
+    "size", [(390, 844), *(pytest.param(size, marks=pytest.mark.soak) for size in ((768, 1024), (1440, 900)))]
+)
 def test_it_says_so_beside_the_button_also_where_the_check_has_opened_itself(
     launch: Launch, room: RoomServer, size: tuple[int, int]
 ) -> None:
@@ -187,6 +190,7 @@ def test_typing_works_where_a_microphone_is_refused_and_where_nothing_is_stored(
     assert problems == []
 
 
+@pytest.mark.soak
 def test_talking_again_goes_on_as_before(page: Page, room: RoomServer) -> None:
     page.goto(room.url)
     page.click("#type-instead")

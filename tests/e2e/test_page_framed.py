@@ -10,6 +10,7 @@ from tests.e2e.page_harness import MICROPHONE, RoomServer
 from tests.e2e.site import Site
 
 pytestmark = pytest.mark.slow
+SOAK = pytest.mark.soak
 
 NEEDED = "allow-scripts allow-same-origin allow-forms"
 
@@ -25,9 +26,11 @@ def shown(page: Page, site: Site, room: RoomServer, attributes: str) -> FrameLoc
     ("sandbox", "named"),
     [
         ("allow-scripts", "allow-same-origin, allow-forms"),
-        ("allow-scripts allow-same-origin", "allow-forms"),
-        ("allow-scripts allow-forms", "allow-same-origin"),
-        ("allow-scripts allow-forms allow-popups allow-modals", "allow-same-origin"),
+        pytest.param("allow-scripts allow-same-origin", "allow-forms", marks=pytest.mark.soak),
+        pytest.param("allow-scripts allow-forms", "allow-same-origin", marks=pytest.mark.soak),
+        pytest.param(
+            "allow-scripts allow-forms allow-popups allow-modals", "allow-same-origin", marks=pytest.mark.soak
+        ),
     ],
 )
 def test_it_names_what_a_sandbox_lacks(page: Page, site: Site, room: RoomServer, sandbox: str, named: str) -> None:
@@ -57,7 +60,14 @@ def test_a_whole_sandbox_holds_a_conversation(page: Page, site: Site, room: Room
     assert agent.wait_for_chats(1) == ["Is the pool open?"]
 
 
-@pytest.mark.parametrize("attributes", ["", 'allow="autoplay"', "allow=\"microphone 'none'\""])
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        "",
+        pytest.param('allow="autoplay"', marks=SOAK),
+        pytest.param("allow=\"microphone 'none'\"", marks=SOAK),
+    ],
+)
 def test_it_names_the_microphone_that_a_frame_does_not_pass_on(
     page: Page, site: Site, room: RoomServer, attributes: str
 ) -> None:
@@ -115,6 +125,7 @@ def test_a_frame_without_storage_still_talks(launch: Launch, site: Site, room: R
     assert (room.names, problems) == (["Anna"], [])
 
 
+@pytest.mark.soak
 def test_a_room_by_itself_lacks_nothing(page: Page, room: RoomServer) -> None:
     page.goto(room.url)
     expect(page.locator("#lobby")).to_be_visible()

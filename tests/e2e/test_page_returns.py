@@ -37,6 +37,7 @@ def live(page: Page, room: RoomServer) -> None:
 
 
 # -- the microphone ---------------------------------------------------------------------------------------------------
+@pytest.mark.soak
 def test_it_goes_on_with_another_microphone_when_one_is_unplugged(page: Page, room: RoomServer, join: Join) -> None:
     live(page, room)
     agent = join()
@@ -75,6 +76,7 @@ def test_it_takes_the_microphone_that_is_plugged_in_again(
     media.wait_for_sending(room.room_name, "visitor")
 
 
+@pytest.mark.soak
 def test_it_stays_with_text_when_the_visitor_has_settled_for_it(page: Page, room: RoomServer, join: Join) -> None:
     live(page, room)
     join()
@@ -87,7 +89,9 @@ def test_it_stays_with_text_when_the_visitor_has_settled_for_it(page: Page, room
     expect(page.locator("#mute")).to_have_attribute("data-mic", "missing")
 
 
-@pytest.mark.parametrize("settled", [False, True], ids=["waiting", "settled for text"])
+@pytest.mark.parametrize(
+    "settled", [pytest.param(False, id="waiting"), pytest.param(True, id="settled for text", marks=pytest.mark.soak)]
+)
 def test_it_offers_the_microphone_once_it_is_allowed(
     launch: Launch, room: RoomServer, join: Join, settled: bool
 ) -> None:
@@ -115,6 +119,7 @@ def join_when_live(page: Page, join: Join) -> ToneAgent:
 
 
 # -- the page ---------------------------------------------------------------------------------------------------------
+@pytest.mark.soak
 def test_it_gives_the_microphone_back_to_the_tab_that_takes_the_talk_back(
     page: Page, room: RoomServer, media: MediaServer, join: Join
 ) -> None:
@@ -194,6 +199,7 @@ def roads(room: RoomServer, media: MediaServer) -> Iterator[tuple[Proxy, Proxy]]
     signal.close()
 
 
+@pytest.mark.soak
 def test_it_goes_on_after_a_change_of_networks(
     page: Page, room: RoomServer, media: MediaServer, join: Join, roads: tuple[Proxy, Proxy]
 ) -> None:

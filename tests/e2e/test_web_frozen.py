@@ -19,6 +19,7 @@ def web_processes(molts: Molts) -> list[psutil.Process]:
     return [process for process in molts.processes() if "molts.asgi:application" in process.cmdline()]
 
 
+@pytest.mark.soak
 def test_visitor_and_watcher_are_told_and_nothing_is_lost_or_doubled(molts: Molts, rooms: Rooms, enter: Enter) -> None:
     visitor, watcher = enter(), enter()
     session = visitor.talk(rooms.talk)

@@ -198,7 +198,7 @@ async def test_processes_of_celery_that_stand_still_are_replaced(
     assert await migrate.wait() == 0
     await supervisor.start(part_of(stack, REDIS))
     await supervisor.wait_ready(REDIS, deadline=60)
-    # The web: tests/e2e/test_web_frozen.py; every part while somebody talks: make soak.
+    # The web, and every part while somebody talks: make soak.
     for name in (JOBS, CLOCK, RENDER):
         first = await start_and_freeze(supervisor, stack, name)
         await until(partial(is_replaced, supervisor, name, first), seconds=60)

@@ -258,6 +258,7 @@ def test_a_killed_part_is_running_again_soon(light: RunningUp) -> None:
         light.wait_for(rf"{name} +running again")
 
 
+@pytest.mark.soak
 def test_two_copies_run_side_by_side_and_end_when_asked(light: RunningUp, tmp_path: Path) -> None:
     with running_up(tmp_path, "--without", "jobs,clock,render,agent") as other:
         other.wait_for("^molts runs without")
@@ -301,6 +302,7 @@ def test_a_killed_up_leaves_no_orphan_no_secret_and_starts_again(tmp_path: Path)
 
 
 # -- all of it ---------------------------------------------------------------------------------------------------------
+@pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_ready_means_that_it_has_talked_and_it_talks_again_after_kills(tmp_path: Path) -> None:

@@ -101,6 +101,7 @@ async def test_without_a_worker_the_voice_speaks_and_says_so(desk: Desk) -> None
     assert await desk.notices(session) == ["avatar_lost"]
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("faces")
 async def test_a_face_that_is_not_drawn_yet_is_called_once_and_comes_when_it_is(desk: Desk) -> None:
     session = await desk.begin(await agent_with_face(desk, engine="slow"))
@@ -173,7 +174,7 @@ async def test_words_of_the_visitor_cut_voice_and_lips(desk: Desk) -> None:
 
 
 @pytest.mark.usefixtures("faces")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.soak)])
 async def test_a_face_lost_in_mid_sentence_costs_no_word_and_comes_back(desk: Desk, number: int) -> None:
     session = await desk.begin(await agent_with_face(desk, greeting=""))
     async with watching(desk.visitor(session)) as visitor:
@@ -199,6 +200,7 @@ async def test_a_face_lost_in_mid_sentence_costs_no_word_and_comes_back(desk: De
     assert (await desk.said(session))[3] == ("agent", ANSWERS[TABLE])
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("faces")
 async def test_the_only_slot_goes_to_one_and_then_to_the_other(desk: Desk) -> None:
     agent = await agent_with_face(desk)

@@ -108,6 +108,7 @@ async def test_a_vendor_that_refuses_costs_no_word(desk: Desk, vendor: Vendor) -
     assert await desk.notices(session) == ["avatar_lost"]
 
 
+@pytest.mark.soak
 async def test_a_vendor_that_does_not_answer_is_missed_in_time_and_comes_later_without_being_called_twice(
     desk: Desk, vendor: Vendor
 ) -> None:
@@ -130,6 +131,7 @@ async def test_a_vendor_that_does_not_answer_is_missed_in_time_and_comes_later_w
     assert vendor.faces[0].played > 0.5
 
 
+@pytest.mark.soak
 async def test_a_session_that_the_vendor_ends_in_mid_sentence_costs_no_word_and_comes_back(
     desk: Desk, vendor: Vendor
 ) -> None:
@@ -155,6 +157,7 @@ async def test_a_session_that_the_vendor_ends_in_mid_sentence_costs_no_word_and_
     assert spoken
 
 
+@pytest.mark.soak
 async def test_a_face_that_stays_and_falls_silent_is_found_out(desk: Desk, vendor: Vendor) -> None:
     session = await desk.begin(await agent_with_hosted_face(desk, vendor, greeting=""))
     async with desk.visitor(session) as visitor:
