@@ -38,7 +38,7 @@ gc.disable()
 
 LIVE = ("tests/e2e/", "tests/molts/test_up.py")
 """Tests in which somebody talks in real time, with a whole copy of molts: these, and those that use a `stack`."""
-COPIES = ("stack", "molts", "bare", "blank")
+COPIES = ("stack", "molts", "bare")
 """Fixtures of a whole session that are running copies of molts."""
 WITH_COPIES = (
     "agent_runtime/",
@@ -75,7 +75,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     Those that share a copy come one after the other, and in one process: the copy is started once.
     """
-    items.sort(key=lambda item: COPIES.index(copy) if (copy := _copy_of(item)) else -1)
+    items.sort(key=_when)
     for item in items:
         copy = _copy_of(item)
         if copy == "stack" or any(part in item.path.as_posix() for part in LIVE):
@@ -95,6 +95,12 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     if copy and nextitem is not None and copy != _copy_of(nextitem):
         for fixture in item._fixtureinfo.name2fixturedefs[copy]:  # type: ignore[attr-defined]
             fixture.finish(item._request)  # type: ignore[attr-defined]
+
+
+def _when(item: pytest.Item) -> tuple[int, bool]:
+    """Its place: by the copy that it uses, and once that is emptied (`blank`) last."""
+    copy = _copy_of(item)
+    return (COPIES.index(copy) if copy else -1, "blank" in getattr(item, "fixturenames", ()))
 
 
 def _copy_of(item: pytest.Item) -> str | None:

@@ -56,12 +56,10 @@ def bare(tmp_path_factory: pytest.TempPathFactory, secrets_given: dict[str, str]
 
 
 @pytest.fixture(scope="session")
-def blank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Molts]:
-    """A copy that holds nothing but its first admin; providers on this machine are allowed."""
-    env = {"MOLTS_WHISPER_MODEL": str(MICRO_WHISPER), "MOLTS_ALLOWED_NETWORKS": "127.0.0.0/8"}
-    for copy in running(Molts(tmp_path_factory.mktemp("blank"), env=env)):
-        copy.shell("from projects.models import Project; Project.objects.all().delete()")
-        yield copy
+def blank(bare: Molts) -> Molts:
+    """`bare`, holding nothing any more but its first admin: its other tests come before (tests/conftest.py)."""
+    bare.shell("from projects.models import Project; Project.objects.all().delete()")
+    return bare
 
 
 def running(copy: Molts, line: str = r"^molts is ready: ") -> Iterator[Molts]:
