@@ -37,8 +37,11 @@ def test_what_is_imported_is_declared_and_the_other_way_round(copy: Path) -> Non
     [
         ("molts/env.py", "import yaml", "molts/env.py:1:8: DEP004 'yaml'"),
         ("sessions/rooms.py", "import google.protobuf", "sessions/rooms.py:1:8: DEP003 'google'"),
-        ("projects/access.py", "import no_such_library", "projects/access.py:1:8: DEP001 'no_such_library'"),
         ("tests/visitor.py", "import no_such_library", "tests/visitor.py:1:8: DEP001 'no_such_library'"),
+        pytest.param(
+            *("projects/access.py", "import no_such_library", "projects/access.py:1:8: DEP001 'no_such_library'"),
+            marks=pytest.mark.soak,
+        ),
     ],
 )
 def test_an_import_that_nobody_declared_is_named(copy: Path, file: str, line: str, says: str) -> None:
@@ -48,7 +51,7 @@ def test_an_import_that_nobody_declared_is_named(copy: Path, file: str, line: st
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("above", ["dependencies = [", "dev = ["])
+@pytest.mark.parametrize("above", ["dependencies = [", pytest.param("dev = [", marks=pytest.mark.soak)])
 def test_a_dependency_that_nobody_imports_is_named(copy: Path, above: str) -> None:
     declared = copy / "pyproject.toml"
     declared.write_text(declared.read_text().replace(f"\n{above}\n", f'\n{above}\n    "colorlog>=6",\n', 1))

@@ -212,7 +212,7 @@ def test_labels_on_a_phone_are_plain_words(page: Page, avatar: Avatar) -> None:
     assert labels == [f"{word}, none" for word in words]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["dark", pytest.param("light", marks=pytest.mark.soak)])
 def test_progress_is_drawn_in_the_colours_of_the_page(
     page: Page, avatar: Avatar, scheme: Literal["light", "dark"]
 ) -> None:

@@ -208,6 +208,18 @@ def pages(house: House) -> Iterator[tuple[str, str]]:
     yield "nothing found", f"{admin_url(Agent, 'changelist')}?q=nobody+is+called+so"
 
 
+def split(pages: Iterator[tuple[str, str]], *, rest: bool) -> list[tuple[str, str]]:
+    """One page of each kind, or the rest. The last word of a name of several says what a page of that kind is about."""
+    first: dict[str, tuple[str, str]] = {}
+    others = []
+    for name, url in pages:
+        of_a_kind = name.startswith(("list of ", "add ", "history of ", "delete ", "no "))
+        kind = name.rpartition(" ")[0] if of_a_kind else name
+        if first.setdefault(kind, (name, url)) != (name, url):
+            others.append((name, url))
+    return others if rest else list(first.values())
+
+
 def empty_pages() -> Iterator[tuple[str, str]]:
     """The same lists before anything is in them."""
     yield "start, empty", reverse("admin:index")

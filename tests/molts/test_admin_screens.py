@@ -15,13 +15,15 @@ from tests.axe import COLOURS, layout, violations
 from tests.chromium import browser, open_tab
 from tests.e2e.desk import PHONE, SIZES, crowding
 from tests.forms import admin_url
-from tests.molts.screens import House, empty_pages, faults_of, furnish, pages, settle
+from tests.molts.screens import House, empty_pages, faults_of, furnish, pages, settle, split
 
 __all__ = ["browser"]  # a fixture
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.django_db(transaction=True)]
 
-GROUPS = 6
+GROUPS = 3
+OF_A_KIND = pytest.mark.parametrize("rest", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["one", "rest"])
+"""One page of each kind, such as a list or what asks before it deletes; the rest."""
 
 
 @pytest.fixture
@@ -67,17 +69,19 @@ def with_faults(found: dict[str, list[str]]) -> dict[str, list[str]]:
     return {name: faults for name, faults in found.items() if faults}
 
 
+@OF_A_KIND
 @pytest.mark.parametrize("group", range(GROUPS))
-def test_every_page_is_whole(page: Page, house: House, group: int) -> None:
+def test_every_page_is_whole(page: Page, house: House, group: int, rest: bool) -> None:
     found: dict[str, list[str]] = {}
-    for name, url in islice(pages(house), group, None, GROUPS):
+    for name, url in islice(split(pages(house), rest=rest), group, None, GROUPS):
         look(page, found, name=name, url=url)
     assert with_faults(found) == {}
 
 
-def test_every_page_is_whole_while_it_is_empty(page: Page) -> None:
+@OF_A_KIND
+def test_every_page_is_whole_while_it_is_empty(page: Page, rest: bool) -> None:
     found: dict[str, list[str]] = {}
-    for name, url in empty_pages():
+    for name, url in split(empty_pages(), rest=rest):
         look(page, found, name=name, url=url)
     page.context.clear_cookies()
     look(page, found, name="login", url="/admin/login/")

@@ -86,7 +86,9 @@ def _one_transaction() -> Iterator[None]:
 
 @pytest.mark.timeout(240)
 @pytest.mark.usefixtures("_one_transaction")
-@pytest.mark.parametrize("role", ["as_key", "as_viewer", "as_stranger"])
+@pytest.mark.parametrize(
+    "role", ["as_key", *(pytest.param(role, marks=pytest.mark.soak) for role in ("as_viewer", "as_stranger"))]
+)
 def test_it_answers_as_its_schema_says(
     role: str, known: dict[str, str], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

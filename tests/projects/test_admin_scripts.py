@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.django_db(
 __all__ = ["browser"]  # a fixture
 
 LOOKED_AT = ("change", "delete", "history")
-ROLES = ("owner", "editor", "viewer", "superuser")
+ROLES = ("owner", *(pytest.param(role, marks=pytest.mark.soak) for role in ("editor", "viewer", "superuser")))
 
 
 @dataclass

@@ -26,7 +26,7 @@ LINES = """(element) => {
 
 
 @pytest.mark.parametrize("language", WORDS)
-@pytest.mark.parametrize("width", [240, 310, 342, 720])
+@pytest.mark.parametrize("width", [240, *(pytest.param(width, marks=pytest.mark.soak) for width in (310, 342, 720))])
 def test_what_became_of_a_line_is_told_in_one_piece(browser: Browser, width: int, language: str) -> None:
     note, again = WORDS[language]
     page = browser.new_page(viewport={"width": width, "height": 400})

@@ -146,6 +146,7 @@ def test_silence_gives_no_words(ask: openai.OpenAI, tmp_path: Path) -> None:
     assert [event.type for event in events] == ["transcript.text.done"]
 
 
+@pytest.mark.soak
 def test_ten_minutes_are_heard_in_the_memory_of_two(ask: openai.OpenAI, speech_server: Server, tmp_path: Path) -> None:
     said = [say(sentence, tmp_path) for sentence in SENTENCES]
     parts, texts, length = list[NDArray[np.int16]](), list[str](), 0

@@ -320,7 +320,9 @@ def kept_for_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("portrait", [portraits.SMILING, portraits.CLOSED], ids=["teeth", "closed"])
-@pytest.mark.parametrize("voice", ["en-us", "en-us+f3", "en-gb+m3"])
+@pytest.mark.parametrize(
+    "voice", ["en-us", *(pytest.param(each, marks=pytest.mark.soak) for each in ("en-us+f3", "en-gb+m3"))]
+)
 async def test_the_mouth_that_is_seen_follows_the_voice(kept_for_all: None, portrait: Path, voice: str) -> None:
     """From sound to pixels: the dark between the lips against the loudness of the speech."""
     sound, video = say(TEXT, voice), VideoFormat(SIZE, SIZE)

@@ -105,7 +105,9 @@ def test_an_engine_that_needs_a_portrait_says_so(key: str) -> None:
         get_engine(key).check_face(Face("1"))
 
 
-@pytest.mark.parametrize("video", [VideoFormat(), VideoFormat(1280, 720), VideoFormat(360, 640)])
+@pytest.mark.parametrize(
+    "video", [VideoFormat(), VideoFormat(1280, 720), pytest.param(VideoFormat(360, 640), marks=pytest.mark.soak)]
+)
 def test_the_face_is_framed_from_the_brows_to_the_chin(video: VideoFormat) -> None:
     data, (left, top, right, bottom) = Wav2LipEngine()._frame(Face("1", portrait=SMILING), video)
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
