@@ -81,7 +81,7 @@ async def _speak(command: Sequence[str], text: str, *, timeout: float) -> AsyncI
         header = await _read_header(process.stdout, timeout)
         if header:
             _check_rate(header)
-            while chunk := await asyncio.wait_for(process.stdout.read(_CHUNK_BYTES), timeout):
+            while chunk := await _read_chunk(process.stdout, timeout):
                 yield chunk
         if await asyncio.wait_for(process.wait(), timeout) != 0:
             reason = (await process.stderr.read(400)).decode("utf-8", "replace").strip()
@@ -93,6 +93,13 @@ async def _speak(command: Sequence[str], text: str, *, timeout: float) -> AsyncI
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+
+async def _read_chunk(stdout: asyncio.StreamReader, timeout: float) -> bytes:
+    """Not by `wait_for`: before Python 3.12 it forgets that it is cancelled when there is something to read, and there
+    always is: whoever cancelled had to wait until all of the text was spoken."""
+    async with asyncio.timeout(timeout):
+        return await stdout.read(_CHUNK_BYTES)
 
 
 async def _read_header(stdout: asyncio.StreamReader, timeout: float) -> bytes:

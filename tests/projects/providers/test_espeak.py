@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 
 import psutil
 import pytest
@@ -52,6 +53,25 @@ async def test_it_ends_the_child_when_cancelled() -> None:
 
     children = [child for child in psutil.Process().children() if "espeak" in " ".join(child.cmdline())]
     assert children == []
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_who_cancels_it_does_not_wait_for_the_rest_of_the_text(turns: int) -> None:
+    """At whatever turn of the loop, also when the next sound is there already."""
+    heard = asyncio.Event()
+
+    async def listen() -> None:
+        async for _ in _speak(espeak_command(voice="en-us", rate=150, pitch=50), LONG_TEXT * 20, timeout=10):
+            heard.set()
+
+    listening = asyncio.create_task(listen())
+    await heard.wait()
+    time.sleep(0.1)  # noqa: ASYNC251 - as on a busy machine: the program goes on meanwhile
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    listening.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await listening
 
 
 async def test_it_speaks_from_the_wheel_when_the_program_is_missing(
