@@ -1,4 +1,4 @@
-"""The admin for everybody's eyes: what axe finds, and that nothing is cut or covered on phone, tablet and desktop."""
+"""A running copy for everybody's eyes: what axe finds, and that nothing is cut or covered on a screen of any size."""
 
 from __future__ import annotations
 
@@ -64,6 +64,14 @@ def desk(molts: Molts, playwright: Playwright, held: str) -> Iterator[Desk]:
     visitor.close()
 
 
+@pytest.fixture(scope="module")
+def visitors_page(playwright: Playwright) -> Iterator[Page]:
+    """A tab in which nobody is signed in."""
+    visitor = Visitor(playwright, "visitor")
+    yield visitor.page
+    visitor.close()
+
+
 def pages(desk: Desk, held: str) -> Iterator[str]:
     """Every page of the admin that people work on, opened one after the other; yields its name."""
     page, base = desk.page, desk.molts.url
@@ -103,43 +111,58 @@ def visitors_pages(page: Page, base: str) -> Iterator[str]:
         yield path
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.soak)])
+@pytest.mark.soak  # tests/molts/test_admin_screens.py looks at every page without a running copy
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_wrong(desk: Desk, held: str, scheme: Literal["light", "dark"]) -> None:
     desk.page.set_viewport_size(DESKTOP)
     desk.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
 
     found = {name: violations(desk.page) for name in pages(desk, held)}
     assert desk.page.evaluate("document.documentElement.classList.contains('dark')") == (scheme == "dark")
-    found |= {name: violations(desk.page) for name in visitors_pages(desk.page, desk.molts.url)}
 
-    assert {name: faults for name, faults in found.items() if faults} == {}
+    assert with_faults(found) == {}
 
 
+@pytest.mark.soak
 def test_nothing_is_cut_or_covered_on_any_screen(desk: Desk, held: str) -> None:
     desk.page.emulate_media(color_scheme="light", reduced_motion="reduce")
     found: dict[str, list[str]] = {}
-
-    def look(name: str) -> None:
-        for size in SIZES:
-            desk.page.set_viewport_size(size)
-            desk.page.wait_for_timeout(60)  # what measures itself does so in the next frame
-            found[f"{name} at {size['width']}"] = crowding(desk.page)
-        desk.page.set_viewport_size(DESKTOP)
-
     for name in pages(desk, held):
-        look(name)
-    for name in visitors_pages(desk.page, desk.molts.url):
-        look(name)
-
-    assert {name: faults for name, faults in found.items() if faults} == {}
+        found |= crowding_by_size(desk.page, name)
+    assert with_faults(found) == {}
 
 
-def test_crowding_is_seen_where_there_is_some(desk: Desk) -> None:
-    desk.page.set_viewport_size(PHONE)
-    desk.page.goto(f"{desk.molts.url}/")
-    assert crowding(desk.page) == []
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.soak)])
+def test_pages_for_everybody_are_whole(molts: Molts, visitors_page: Page, scheme: Literal["light", "dark"]) -> None:
+    visitors_page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    found: dict[str, list[str]] = {}
+    for name in visitors_pages(visitors_page, molts.url):
+        found[name] = violations(visitors_page)
+        found |= crowding_by_size(visitors_page, name)
+    assert with_faults(found) == {}
 
-    desk.page.evaluate(
+
+def crowding_by_size(page: Page, name: str) -> dict[str, list[str]]:
+    found = {}
+    for size in SIZES:
+        page.set_viewport_size(size)
+        page.wait_for_timeout(60)  # what measures itself does so in the next frame
+        found[f"{name} at {size['width']}"] = crowding(page)
+    page.set_viewport_size(DESKTOP)
+    return found
+
+
+def with_faults(found: dict[str, list[str]]) -> dict[str, list[str]]:
+    return {name: faults for name, faults in found.items() if faults}
+
+
+def test_crowding_is_seen_where_there_is_some(molts: Molts, visitors_page: Page) -> None:
+    page = visitors_page
+    page.set_viewport_size(PHONE)
+    page.goto(f"{molts.url}/")
+    assert crowding(page) == []
+
+    page.evaluate(
         """() => {
             document.querySelector("main").style.minWidth = "600px";
             const [first, second] = document.querySelectorAll("main a.button");
@@ -149,6 +172,6 @@ def test_crowding_is_seen_where_there_is_some(desk: Desk) -> None:
         }"""
     )
 
-    faults = "\n".join(crowding(desk.page))
+    faults = "\n".join(crowding(page))
     assert "lies on" in faults
     assert "wider than the screen" in faults
