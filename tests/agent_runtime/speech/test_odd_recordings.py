@@ -84,7 +84,12 @@ JOINED = {
 }
 
 
-@pytest.mark.parametrize("joined", JOINED)
+OFTEN = ("adts aac, mono then stereo", "mp3, with tags between", "chained ogg, another codec", "webm behind webm")
+
+
+@pytest.mark.parametrize(
+    "joined", [each if each in OFTEN else pytest.param(each, marks=pytest.mark.soak) for each in JOINED]
+)
 def test_all_of_a_file_whose_format_changes_is_heard(
     ask: openai.OpenAI, hello: Path, table: Path, tmp_path: Path, joined: str
 ) -> None:
@@ -151,7 +156,9 @@ def test_a_film_whose_sound_begins_at_three_seconds_has_its_words_there(ask: ope
     assert cues.startswith("1\n00:00:03,")
 
 
-@pytest.mark.parametrize("kind", ["m4a", "webm", "mka", "ogg"])
+@pytest.mark.parametrize(
+    "kind", ["m4a", "webm", *(pytest.param(each, marks=pytest.mark.soak) for each in ("mka", "ogg"))]
+)
 def test_sound_that_begins_late_has_its_words_there(ask: openai.OpenAI, hello: Path, tmp_path: Path, kind: str) -> None:
     source = convert(hello, tmp_path / f"source.{kind}")
     late = tmp_path / f"late.{kind}"
@@ -164,7 +171,14 @@ def test_sound_that_begins_late_has_its_words_there(ask: openai.OpenAI, hello: P
     assert start == pytest.approx(5.0, abs=0.2)
 
 
-@pytest.mark.parametrize(("kind", "by"), [("webm", 1.0), ("webm", 5.0), ("mka", 30.0), ("m4a", 5.0), ("m4a", 1.5)])
+@pytest.mark.parametrize(
+    ("kind", "by"),
+    [
+        ("webm", 5.0),
+        ("m4a", 1.5),
+        *(pytest.param(*each, marks=pytest.mark.soak) for each in (("webm", 1.0), ("mka", 30.0), ("m4a", 5.0))),
+    ],
+)
 def test_a_hole_is_silence(ask: openai.OpenAI, both: Path, tmp_path: Path, kind: str, by: float) -> None:
     source = convert(both, tmp_path / f"whole.{kind}")
     holed = shifted(source, tmp_path / f"holed.{kind}", after=3.0, by=by)
@@ -249,7 +263,10 @@ def noise(length: int, *, peak: int, seed: int = 0) -> NDArray[np.int16]:
     return made.astype(np.int16)
 
 
-@pytest.mark.parametrize(("channels", "speaks"), [(2, 1), (6, 2), (6, 3), (6, 5), (7, 6), (16, 9)])
+@pytest.mark.parametrize(
+    ("channels", "speaks"),
+    [(2, 1), (6, 5), *(pytest.param(*each, marks=pytest.mark.soak) for each in ((6, 2), (6, 3), (7, 6), (16, 9)))],
+)
 async def test_speech_in_one_channel_of_many_is_as_loud_as_alone(
     ask: openai.OpenAI, folder: Path, tmp_path: Path, channels: int, speaks: int
 ) -> None:
