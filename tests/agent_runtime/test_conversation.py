@@ -99,6 +99,7 @@ async def test_it_answers_typed_text_aloud_and_in_writing(desk: Desk) -> None:
     assert abs((turn.llm_ms or 0) + (turn.tts_ms or 0) - turn.total_ms) <= 50
 
 
+@pytest.mark.soak
 async def test_it_ignores_text_of_anyone_but_the_visitor(desk: Desk) -> None:
     session = await desk.begin(await desk.make_agent())
     async with desk.visitor(session) as visitor, desk.visitor(session, "stranger") as stranger:
@@ -147,6 +148,7 @@ async def test_it_says_what_a_program_sends_and_nothing_ends_its_listening(desk:
     await desk.until("what was carried out to be forgotten", lambda: beats.client().xlen(key) == 0)
 
 
+@pytest.mark.soak
 async def test_lines_of_a_program_are_all_said_however_fast_they_come(desk: Desk) -> None:
     """And from the moment on at which the state says that the agent is there."""
     session = await desk.begin(await desk.make_agent())
@@ -247,7 +249,10 @@ async def test_three_rooms_at_once_hold_only_their_own_words(desk: Desk) -> None
         assert not any(same_words(words, other) for other in sentences if other != sentence)
 
 
-@pytest.mark.parametrize("metadata", ["", "not a session", str(uuid.UUID(int=7))])
+@pytest.mark.parametrize(
+    "metadata",
+    [str(uuid.UUID(int=7)), *(pytest.param(each, marks=pytest.mark.soak) for each in ("", "not a session"))],
+)
 async def test_it_refuses_a_job_without_a_usable_session(desk: Desk, metadata: str) -> None:
     session = await desk.begin(await desk.make_agent(), dispatch=False)
     async with desk.visitor(session) as visitor:

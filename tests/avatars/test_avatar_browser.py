@@ -174,6 +174,7 @@ def test_a_picture_without_a_face_is_marked_by_hand(page: Page, avatar: Avatar) 
     expect(page.locator("[data-screen] img.m-face")).to_have_attribute("src", avatar.portrait.url)
 
 
+@pytest.mark.soak
 def test_a_clip_of_an_earlier_face_is_not_played(page: Page, avatar: Avatar) -> None:
     avatar.preview.save("earlier.mp4", ContentFile(b"a clip of Otto"))
     asked: list[str] = []

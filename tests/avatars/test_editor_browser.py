@@ -196,7 +196,8 @@ CUT = """(select) => {
 }"""
 
 
-@pytest.mark.parametrize("width", [768, pytest.param(1440, marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("width", [768, 1440])
 def test_what_is_chosen_in_a_row_can_be_read(page: Page, agent: Agent, width: int) -> None:
     key = ProviderKey(project=agent.project, name="Kitchen language model", provider="openai_compatible")
     key.set_secret("sk-0123456789")
@@ -223,7 +224,8 @@ def test_on_a_phone_pointing_tells_the_whole_name(page: Page, agent: Agent) -> N
     expect(select).to_have_css("text-overflow", "ellipsis")
 
 
-@pytest.mark.parametrize("width", [390, *(pytest.param(width, marks=pytest.mark.soak) for width in (768, 1440))])
+@pytest.mark.soak
+@pytest.mark.parametrize("width", [390, 768, 1440])
 def test_the_menu_of_the_chosen_avatar_stands_beside_the_pictures(page: Page, agent: Agent, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     open_tab(page, agent, "who")

@@ -161,6 +161,7 @@ def test_a_media_server_that_stands_still_is_the_operators_to_mend(beyond: Molts
     expect(page.locator("#verdict")).to_have_attribute("data-outcome", "blocked")
 
 
+@pytest.mark.soak
 def test_a_media_server_behind_a_closed_port_is_named_with_its_address(molts: Molts, open_check: Open) -> None:
     """The site reaches it, the visitor does not: as behind a firewall that lets only the pages out."""
     page = open_check(molts, ALLOWED, run=False)

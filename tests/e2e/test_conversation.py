@@ -170,6 +170,7 @@ def test_its_face_comes_over_the_portrait_and_speaks(molts: Molts, rooms: Rooms,
     assert [code for code in told if code.startswith("avatar")] in ([], ["avatar_lost", "avatar_back"])
 
 
+@pytest.mark.soak
 def test_words_appear_while_they_are_spoken(rooms: Rooms, enter: Enter) -> None:
     question, answer, _ = TABLE
     spoken = speak_with_times(question)

@@ -111,6 +111,7 @@ def test_a_site_that_is_not_allowed_says_so(molts: Molts, rooms: Rooms, enter: E
     assert visitor.page.locator("iframe").count() == 0
 
 
+@pytest.mark.soak
 def test_the_browser_itself_refuses_the_frame(molts: Molts, rooms: Rooms, enter: Enter, site: Site) -> None:
     """Whoever leaves the script out, and its question with it, gets no conversation either."""
     allow(molts, rooms.talk, "https://another.example.org")

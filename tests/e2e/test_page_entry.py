@@ -85,6 +85,7 @@ def test_whom_a_program_invites_is_told_first_what_awaits_them(page: Page, room:
     expect(page.locator("#keep")).to_be_visible()
 
 
+@pytest.mark.soak
 def test_whom_a_program_invites_may_type(page: Page, room: RoomServer) -> None:
     room.begin()
     room.invited = True
@@ -103,8 +104,8 @@ def test_whom_a_program_invites_may_type(page: Page, room: RoomServer) -> None:
     ("status", "code", "words"),
     [
         (409, "link_claimed", "already open in another browser"),
-        (410, "session_ended", "That conversation has ended"),
-        (404, "not_found", "There is nothing here"),
+        pytest.param(410, "session_ended", "That conversation has ended", marks=pytest.mark.soak),
+        pytest.param(404, "not_found", "There is nothing here", marks=pytest.mark.soak),
     ],
 )
 def test_whoever_comes_too_late_is_told_whom_to_ask(
@@ -189,6 +190,7 @@ def test_typing_works_where_a_microphone_is_refused_and_where_nothing_is_stored(
     assert problems == []
 
 
+@pytest.mark.soak
 def test_talking_again_goes_on_as_before(page: Page, room: RoomServer) -> None:
     page.goto(room.url)
     page.click("#type-instead")

@@ -71,6 +71,7 @@ def test_a_face_that_is_taken_away_leaves_the_portrait_and_a_place_for_the_next(
     expect(notice(page, "avatar_lost")).to_have_count(0)
 
 
+@pytest.mark.soak
 def test_axe_finds_nothing_wrong_with_a_moving_face(page: Page, room: RoomServer, join: Join) -> None:
     page.emulate_media(reduced_motion="reduce")
     talk(page, room)

@@ -125,6 +125,7 @@ def test_a_frame_without_storage_still_talks(launch: Launch, site: Site, room: R
     assert (room.names, problems) == (["Anna"], [])
 
 
+@pytest.mark.soak
 def test_a_room_by_itself_lacks_nothing(page: Page, room: RoomServer) -> None:
     page.goto(room.url)
     expect(page.locator("#lobby")).to_be_visible()

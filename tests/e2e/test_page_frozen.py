@@ -73,6 +73,7 @@ def test_it_says_that_the_server_stands_still_and_goes_on_by_itself(page: Page, 
     assert room.after[-1] == 1
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("thawed")
 def test_a_line_that_hangs_on_its_way_to_the_server_is_offered_again(page: Page, room: RoomServer) -> None:
     room.media_url = "ws://127.0.0.1:9"
@@ -98,6 +99,7 @@ def test_a_line_that_hangs_on_its_way_to_the_server_is_offered_again(page: Page,
     assert lines(page) == kept(room)
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("thawed")
 def test_it_says_that_the_server_does_not_begin(page: Page, room: RoomServer) -> None:
     page.goto(room.url)

@@ -37,6 +37,7 @@ def live(page: Page, room: RoomServer) -> None:
 
 
 # -- the microphone ---------------------------------------------------------------------------------------------------
+@pytest.mark.soak
 def test_it_goes_on_with_another_microphone_when_one_is_unplugged(page: Page, room: RoomServer, join: Join) -> None:
     live(page, room)
     agent = join()
@@ -75,6 +76,7 @@ def test_it_takes_the_microphone_that_is_plugged_in_again(
     media.wait_for_sending(room.room_name, "visitor")
 
 
+@pytest.mark.soak
 def test_it_stays_with_text_when_the_visitor_has_settled_for_it(page: Page, room: RoomServer, join: Join) -> None:
     live(page, room)
     join()
@@ -197,6 +199,7 @@ def roads(room: RoomServer, media: MediaServer) -> Iterator[tuple[Proxy, Proxy]]
     signal.close()
 
 
+@pytest.mark.soak
 def test_it_goes_on_after_a_change_of_networks(
     page: Page, room: RoomServer, media: MediaServer, join: Join, roads: tuple[Proxy, Proxy]
 ) -> None:

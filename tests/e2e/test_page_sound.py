@@ -89,6 +89,7 @@ def test_it_offers_the_check_to_who_was_never_asked_and_talk_still_takes_one_cli
 
 
 # -- during the conversation ------------------------------------------------------------------------------------------
+@pytest.mark.soak
 def test_it_changes_microphone_and_speaker_while_one_talks(page: Page, room: RoomServer, join: Join) -> None:
     live(page, room)
     agent = join()
@@ -156,6 +157,7 @@ def test_it_is_heard_only_while_the_button_or_the_space_bar_is_held(page: Page, 
     assert becomes(lambda peak: peak > LOUD)
 
 
+@pytest.mark.soak
 def test_it_mixes_speech_and_typing_in_one_conversation(page: Page, room: RoomServer, join: Join) -> None:
     live(page, room)
     agent = join()
@@ -173,6 +175,7 @@ def test_it_mixes_speech_and_typing_in_one_conversation(page: Page, room: RoomSe
 
 
 # -- captions and figures ---------------------------------------------------------------------------------------------
+@pytest.mark.soak
 def test_it_shows_captions_large_and_small(page: Page, room: RoomServer, join: Join) -> None:
     live(page, room)
     join()
@@ -263,6 +266,7 @@ def until_told(page: Page, told: list[str], words: str) -> None:
     raise AssertionError(f"{words!r} was not told: {told}")
 
 
+@pytest.mark.soak
 def test_it_does_not_talk_over_the_agent(page: Page, room: RoomServer, join: Join, told: list[str]) -> None:
     live(page, room)
     join()

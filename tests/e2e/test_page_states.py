@@ -27,6 +27,7 @@ SILENT_UNTIL_CLICKED = """
 """
 
 
+@pytest.mark.soak
 def test_it_settles_partial_lines_into_final_ones(page: Page, room: RoomServer) -> None:
     talk(page, room)
     assert room.names == ["Anna"]
@@ -59,6 +60,7 @@ def test_it_hands_the_first_words_to_an_agent_that_comes_late(page: Page, room: 
     assert agent.heard_samples > 48_000
 
 
+@pytest.mark.soak
 def test_it_does_not_promise_kept_speech_to_the_next_agent(page: Page, room: RoomServer, join: Join) -> None:
     talk(page, room)
     first = join()
@@ -80,6 +82,7 @@ def test_it_shows_the_agents_voice(page: Page, room: RoomServer, join: Join) -> 
     page.wait_for_function("document.querySelector('#speaker audio')?.paused === false")
 
 
+@pytest.mark.soak
 def test_it_sends_typed_text_by_chat_once_somebody_can_read_it(page: Page, room: RoomServer, join: Join) -> None:
     talk(page, room)
     page.fill("#say-text", "Is the pool open?")
@@ -96,6 +99,7 @@ def test_it_sends_typed_text_by_chat_once_somebody_can_read_it(page: Page, room:
     assert room.said == []
 
 
+@pytest.mark.soak
 def test_it_sends_typed_text_by_http_while_media_is_lost(launch: Launch, room: RoomServer) -> None:
     room.media_url = "ws://127.0.0.1:9"
     page = launch(MICROPHONE)
@@ -113,7 +117,7 @@ def test_it_sends_typed_text_by_http_while_media_is_lost(launch: Launch, room: R
 @pytest.mark.parametrize(
     ("flags", "title"),
     [
-        (["--use-fake-ui-for-media-stream"], "No microphone found"),
+        pytest.param(["--use-fake-ui-for-media-stream"], "No microphone found", marks=pytest.mark.soak),
         (["--use-fake-device-for-media-stream", "--deny-permission-prompts"], "Your microphone is blocked"),
     ],
     ids=["none", "denied"],
@@ -149,7 +153,11 @@ def test_it_offers_to_enable_sound_when_the_browser_blocks_it(launch: Launch, ro
 
 
 @pytest.mark.parametrize(
-    ("state", "words"), [("expired", "This link has expired"), ("revoked", "This link is no longer in use")]
+    ("state", "words"),
+    [
+        ("expired", "This link has expired"),
+        pytest.param("revoked", "This link is no longer in use", marks=pytest.mark.soak),
+    ],
 )
 def test_it_says_that_a_link_is_dead(page: Page, room: RoomServer, state: str, words: str) -> None:
     room.link_state = state
@@ -162,7 +170,7 @@ def test_it_says_that_a_link_is_dead(page: Page, room: RoomServer, state: str, w
 @pytest.mark.parametrize(
     ("status", "code", "words"),
     [
-        (410, "link_expired", "This link has expired"),
+        pytest.param(410, "link_expired", "This link has expired", marks=pytest.mark.soak),
         (429, "link_full", "Everyone is busy"),
         (503, "unavailable", "Not ready yet"),
         pytest.param(410, "link_revoked", "This link is no longer in use", marks=pytest.mark.soak),
@@ -180,6 +188,7 @@ def test_it_says_why_talk_was_refused(page: Page, room: RoomServer, status: int,
     assert page.evaluate("molts.room") is None
 
 
+@pytest.mark.soak
 def test_it_says_full_and_lets_the_visitor_try_again(page: Page, room: RoomServer) -> None:
     room.link_state, room.refusal = "full", (429, "link_full")
     page.goto(room.url)
@@ -190,6 +199,7 @@ def test_it_says_full_and_lets_the_visitor_try_again(page: Page, room: RoomServe
     expect(page.locator("#room[data-media=connected]")).to_be_visible()
 
 
+@pytest.mark.soak
 def test_it_says_late_and_lost_and_takes_it_back(page: Page, room: RoomServer, join: Join) -> None:
     talk(page, room)
     expect(chip(page, "waiting")).to_be_visible()
@@ -312,6 +322,7 @@ def test_it_sums_up_offers_downloads_and_talks_again(page: Page, room: RoomServe
     expect(page.locator("li.segment")).to_have_count(0)
 
 
+@pytest.mark.soak
 def test_it_says_why_the_conversation_ended(page: Page, room: RoomServer) -> None:
     talk(page, room)
     room.end("no_agent")
@@ -319,6 +330,7 @@ def test_it_says_why_the_conversation_ended(page: Page, room: RoomServer) -> Non
     expect(chip(page, "ended")).to_have_attribute("data-session-state", "ended")
 
 
+@pytest.mark.soak
 def test_it_erases_only_after_asking(page: Page, room: RoomServer) -> None:
     talk(page, room)
     room.final("user", "My secret.")
@@ -359,7 +371,8 @@ def test_it_shows_words_as_text_and_never_as_markup(page: Page, room: RoomServer
     assert problems == []
 
 
-@pytest.mark.parametrize("width", [320, *(pytest.param(width, marks=pytest.mark.soak) for width in (390, 768, 1440))])
+@pytest.mark.soak
+@pytest.mark.parametrize("width", [320, 390, 768, 1440])
 def test_it_fits_every_screen(page: Page, room: RoomServer, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 720})
     talk(page, room)

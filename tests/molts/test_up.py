@@ -258,6 +258,7 @@ def test_a_killed_part_is_running_again_soon(light: RunningUp) -> None:
         light.wait_for(rf"{name} +running again")
 
 
+@pytest.mark.soak
 def test_two_copies_run_side_by_side_and_end_when_asked(light: RunningUp, tmp_path: Path) -> None:
     with running_up(tmp_path, "--without", "jobs,clock,render,agent") as other:
         other.wait_for("^molts runs without")

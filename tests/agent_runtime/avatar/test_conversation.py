@@ -200,6 +200,7 @@ async def test_a_face_lost_in_mid_sentence_costs_no_word_and_comes_back(desk: De
     assert (await desk.said(session))[3] == ("agent", ANSWERS[TABLE])
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("faces")
 async def test_the_only_slot_goes_to_one_and_then_to_the_other(desk: Desk) -> None:
     agent = await agent_with_face(desk)

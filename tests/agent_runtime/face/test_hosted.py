@@ -131,6 +131,7 @@ async def test_a_vendor_that_does_not_answer_is_missed_in_time_and_comes_later_w
     assert vendor.faces[0].played > 0.5
 
 
+@pytest.mark.soak
 async def test_a_session_that_the_vendor_ends_in_mid_sentence_costs_no_word_and_comes_back(
     desk: Desk, vendor: Vendor
 ) -> None:
