@@ -98,6 +98,7 @@ def test_it_leads_from_an_empty_installation_to_a_conversation(
     expect(desk.page.get_by_text(ANSWER).first).to_be_visible()
 
 
+@pytest.mark.soak
 def test_a_wrong_key_is_found_and_put_right_from_the_error_alone(
     blank: Molts, desk: Desk, vendor: RunningVendor
 ) -> None:

@@ -135,7 +135,14 @@ def error_of(answer: bytes) -> str:
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/v1/sessions", "/healthz", "/", "/r/x/start", "/webhooks/livekit", "/admin/login/", "/admin/avatars/"]
+    "path",
+    [
+        *("/api/v1/sessions", "/healthz", "/admin/avatars/"),
+        *(
+            pytest.param(path, marks=pytest.mark.soak)
+            for path in ("/", "/r/x/start", "/webhooks/livekit", "/admin/login/")
+        ),
+    ],
 )
 def test_a_body_of_300_mb_in_chunks_is_refused_before_it_is_stored(web: Web, path: str) -> None:
     assert web.healthy()
@@ -419,7 +426,9 @@ async def test_pages_that_are_open_are_never_cut_for_others(start: Start) -> Non
     assert await asyncio.to_thread(web.healthy)  # their places are free again
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/healthz?x", "/readyz"])
+@pytest.mark.parametrize(
+    "path", ["/readyz", *(pytest.param(path, marks=pytest.mark.soak) for path in ("/healthz", "/healthz?x"))]
+)
 async def test_the_machine_itself_is_answered_whatever_holds_its_places(start: Start, path: str) -> None:
     """A tunnel or a proxy that was not declared brings all visitors from there, and the supervisor asks from there."""
     web = start(MOLTS_CONNECTIONS_PER_ADDRESS="2")

@@ -139,7 +139,7 @@ async def test_a_repeated_field_has_any_of_its_names(wav: bytes, index: str) -> 
         *("response_format", "stream", "temperature", "hotwords"),
     ],
 )
-@pytest.mark.parametrize("empty", ["", "  "])
+@pytest.mark.parametrize("empty", ["", pytest.param("  ", marks=pytest.mark.soak)])
 async def test_an_empty_field_counts_as_unset(wav: bytes, field: str, empty: str) -> None:
     recogniser = StandIn()
 

@@ -33,6 +33,8 @@ from tests.fixtures.engines.common import faults
 VIDEO = VideoFormat(width=128, height=128)
 DRAWN = ("portrait",)  # `puppet` has the same stream; its poses take half a minute to draw
 HOSTED = ("wav2lip", "synctalk", "synctalk_2d", "ditto", "musetalk", "sadtalker")
+OFTEN = ("wav2lip", "synctalk", "sadtalker")
+"""One hears a spectrum, one sound, one is too slow to talk; the others differ in their adapters (test_adapters.py)."""
 LEVELS = [0.05, 0.3, 0.05, 0.3, 0.3, 0.05]
 
 
@@ -48,7 +50,10 @@ class Subject:
         return await self.engine.open_stream(self.face, VIDEO)
 
 
-@pytest.fixture(scope="module", params=DRAWN + HOSTED)
+@pytest.fixture(
+    scope="module",
+    params=[*DRAWN, *OFTEN, *(pytest.param(key, marks=pytest.mark.soak) for key in HOSTED if key not in OFTEN)],
+)
 def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
     key = request.param
     folder = tmp_path_factory.mktemp(key)

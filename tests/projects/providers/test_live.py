@@ -189,6 +189,7 @@ async def test_without_a_server_the_conversation_hears_by_itself_until_there_is_
     assert server.figures.utterances == 1
 
 
+@pytest.mark.soak
 async def test_without_server_and_model_the_next_rung_hears_and_says_so(
     box: Box, listen: Any, speak: Speak, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +204,7 @@ async def test_without_server_and_model_the_next_rung_hears_and_says_so(
     assert ear.changes[0].active.provider == "pocketsphinx"
 
 
+@pytest.mark.soak
 async def test_in_a_chain_the_first_rung_hears_live_and_comes_back_by_itself(
     box: Box, listen: Any, speak: Speak, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
