@@ -11,6 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.syntax import parse
+
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("molts", "projects", "avatars", "sessions", "agent_runtime", "scripts")
 DJANGO = {"Meta", "Media", "Migration", "Command"}
@@ -42,7 +44,7 @@ def repeated(names: Iterator[tuple[str, str]]) -> dict[str, list[str]]:
 def in_python() -> Iterator[tuple[str, str]]:
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
-            for name in python_names(ast.parse(path.read_text(encoding="utf-8"))):
+            for name in python_names(parse(path.read_text(encoding="utf-8"))):
                 yield name, str(path.relative_to(ROOT))
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.syntax import parse
+
 ROOT = Path(__file__).resolve().parent.parent
 APPS = ("projects", "avatars", "sessions", "agent_runtime")
 BASE = {
@@ -64,7 +66,7 @@ MODULES = {module_name(path): path for path in sources()}
 @cache
 def trees() -> dict[str, ast.Module]:
     """The syntax tree of every module. Not read before a test wants it: each process that tests collects this file."""
-    return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
+    return {name: parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
 
 
 def imports_in(tree: ast.AST, name: str, package: str) -> Iterator[Import]:

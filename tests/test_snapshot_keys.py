@@ -17,6 +17,7 @@ import pytest
 
 from avatars.snapshots import StoredPart
 from projects.providers.base import PIPELINE
+from tests.syntax import parse
 from tests.test_imports import ROOT, sources
 
 OWN = ROOT / "avatars/snapshots.py"
@@ -106,7 +107,7 @@ def checked() -> list[Path]:
 
 def unlisted(path: Path, source: str) -> list[str]:
     """`file:line` of every read in `source` that is none of a form and not listed."""
-    name, tree = path.relative_to(ROOT).as_posix(), ast.parse(source)
+    name, tree = path.relative_to(ROOT).as_posix(), parse(source)
     wrong = [
         f"{name}:{line} reads a key of a snapshot from {owner}"
         for line, owner in reads(tree)
@@ -174,7 +175,7 @@ def test_what_is_listed_is_still_there() -> None:
     found = {
         (path.relative_to(ROOT).as_posix(), owner)
         for path in checked()
-        for _, owner in reads(ast.parse(path.read_text(encoding="utf-8")))
+        for _, owner in reads(parse(path.read_text(encoding="utf-8")))
     }
     assert set(OTHERS) <= found
 

@@ -83,6 +83,7 @@ async def test_it_records_when_words_were_spoken_and_what_was_used(desk: Desk) -
     assert used["tts", "espeak", "audio_seconds"] > 0
 
 
+@pytest.mark.soak
 async def test_it_answers_typed_text_aloud_and_in_writing(desk: Desk) -> None:
     session = await desk.begin(await desk.make_agent())
     async with desk.visitor(session) as visitor:
@@ -115,6 +116,7 @@ def order(session: LiveSession, text: str, speaker: str, name: str = "") -> str:
     return str(lines.say(session=LiveSession.objects.get(pk=session.pk), text=text, speaker=speaker, name=name))
 
 
+@pytest.mark.soak
 async def test_it_answers_a_line_once_however_often_and_by_whatever_way_it_comes(desk: Desk) -> None:
     session = await desk.begin(await desk.make_agent())
     line = str(uuid.uuid4())
@@ -205,6 +207,7 @@ async def test_it_hears_words_spoken_before_it_was_there(desk: Desk) -> None:
     assert matches(await desk.said(session), [("user", TABLE), ("agent", ANSWERS[TABLE])])
 
 
+@pytest.mark.soak
 async def test_a_recogniser_that_fails_costs_a_notice_but_no_words(desk: Desk) -> None:
     def add_dead_server(agent: Agent) -> None:
         dead, address = "openai_compatible", f"http://127.0.0.1:{free_port()}/v1"

@@ -98,6 +98,7 @@ async def test_a_visitor_may_speak_on_while_a_model_hangs(desk: Desk, running: R
     assert await notices(desk, session) == []
 
 
+@pytest.mark.soak
 async def test_a_voice_that_is_dead_from_the_start_is_heard_in_another_voice(
     desk: Desk, running: RunningBrokenVendor
 ) -> None:
@@ -112,6 +113,7 @@ async def test_a_voice_that_is_dead_from_the_start_is_heard_in_another_voice(
     assert reason.startswith("OpenAI-compatible server: ")
 
 
+@pytest.mark.soak
 async def test_an_agent_whose_only_model_has_no_key_says_so_before_it_leaves(desk: Desk) -> None:
     session = await desk.begin(await make_agent(desk, "llm", "", provider="openai", secret=""))
     async with desk.visitor(session) as visitor:

@@ -97,6 +97,7 @@ def test_its_room_is_gone_soon_after(molts: Molts, open_check: Open) -> None:
     wait_for("its end", lambda: not any(".check." in name for name in molts.rooms()), seconds=60)
 
 
+@pytest.mark.soak
 def test_the_result_is_copied_as_plain_english(molts: Molts, open_check: Open) -> None:
     page = open_check(molts, ALLOWED, locale="de")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -111,6 +112,7 @@ def test_the_result_is_copied_as_plain_english(molts: Molts, open_check: Open) -
     assert "eyJ" not in text, "the token"
 
 
+@pytest.mark.soak
 def test_a_microphone_that_is_denied_has_its_fix_and_leaves_typing(molts: Molts, open_check: Open) -> None:
     page = open_check(molts)
 

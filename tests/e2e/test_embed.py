@@ -86,6 +86,7 @@ def _resumed(visitor: Visitor, room: str) -> str | None:
     return None
 
 
+@pytest.mark.soak
 def test_it_stands_in_a_place_of_the_page(molts: Molts, rooms: Rooms, enter: Enter, site: Site) -> None:
     allow(molts, rooms.quiet, site.url)
     site.show(f'<div id="here" style="height: 40rem"></div>{tag(molts, rooms.quiet, target="#here")}')

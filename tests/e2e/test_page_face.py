@@ -48,6 +48,7 @@ def test_the_face_comes_over_the_portrait_freezes_and_comes_back(page: Page, roo
     expect(page.locator(MOVING)).to_be_visible()
 
 
+@pytest.mark.soak
 def test_a_face_that_is_taken_away_leaves_the_portrait_and_a_place_for_the_next(
     page: Page, room: RoomServer, join: Join
 ) -> None:

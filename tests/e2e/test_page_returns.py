@@ -89,6 +89,7 @@ def test_it_stays_with_text_when_the_visitor_has_settled_for_it(page: Page, room
     expect(page.locator("#mute")).to_have_attribute("data-mic", "missing")
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "settled", [pytest.param(False, id="waiting"), pytest.param(True, id="settled for text", marks=pytest.mark.soak)]
 )

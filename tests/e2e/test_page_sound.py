@@ -76,6 +76,7 @@ def undecided(launch: Launch) -> Page:
     return launch(["--use-fake-device-for-media-stream"])
 
 
+@pytest.mark.soak
 def test_it_offers_the_check_to_who_was_never_asked_and_talk_still_takes_one_click(
     undecided: Page, room: RoomServer
 ) -> None:

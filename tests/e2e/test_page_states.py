@@ -172,7 +172,7 @@ def test_it_says_that_a_link_is_dead(page: Page, room: RoomServer, state: str, w
     [
         pytest.param(410, "link_expired", "This link has expired", marks=pytest.mark.soak),
         (429, "link_full", "Everyone is busy"),
-        (503, "unavailable", "Not ready yet"),
+        pytest.param(503, "unavailable", "Not ready yet", marks=pytest.mark.soak),
         pytest.param(410, "link_revoked", "This link is no longer in use", marks=pytest.mark.soak),
         pytest.param(404, "not_found", "There is nothing here", marks=pytest.mark.soak),
         pytest.param(429, "throttled", "One moment", marks=pytest.mark.soak),
@@ -271,6 +271,7 @@ def test_it_lets_one_tab_take_over_from_another(page: Page, room: RoomServer, jo
     expect(notice(other, "elsewhere")).to_be_visible()
 
 
+@pytest.mark.soak
 def test_it_resumes_after_a_reload(page: Page, room: RoomServer, join: Join) -> None:
     talk(page, room)
     agent = join()
@@ -302,6 +303,7 @@ def test_it_mutes(page: Page, room: RoomServer, media: MediaServer, join: Join) 
     media.wait_for_sending(room.room_name, "visitor")
 
 
+@pytest.mark.soak
 def test_it_sums_up_offers_downloads_and_talks_again(page: Page, room: RoomServer, join: Join) -> None:
     talk(page, room)
     join()

@@ -103,6 +103,7 @@ def test_a_page_of_another_origin_gets_no_socket(molts: Molts, rooms: Rooms, ori
     caller.post(f"{caller.base(caller.session)}end", {})
 
 
+@pytest.mark.soak
 def test_a_link_that_is_over_says_so(molts: Molts, rooms: Rooms, enter: Enter) -> None:
     page = enter().page
     for url, title in ((rooms.expired, "This link has expired"), (rooms.revoked, "This link is no longer in use")):

@@ -154,6 +154,7 @@ async def test_face_and_voice_arrive_and_leave_together(desk: Desk) -> None:
     assert ["JS_SUCCESS" in line for line in ended] == [True, True]
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("faces")
 async def test_words_of_the_visitor_cut_voice_and_lips(desk: Desk) -> None:
     session = await desk.begin(await agent_with_face(desk, greeting=""))

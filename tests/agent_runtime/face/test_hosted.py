@@ -94,6 +94,7 @@ async def test_the_visitor_hears_and_sees_the_vendors_face(desk: Desk, vendor: V
     assert vendor.ended == ["c1"]  # it costs no longer
 
 
+@pytest.mark.soak
 async def test_a_vendor_that_refuses_costs_no_word(desk: Desk, vendor: Vendor) -> None:
     vendor.status = 401
     session = await desk.begin(await agent_with_hosted_face(desk, vendor))
