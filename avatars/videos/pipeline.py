@@ -27,8 +27,9 @@ from avatars.engines.base import Face
 from avatars.engines.config import engine_config
 from avatars.faces import resolve_face
 from avatars.videos.rendering import END_OF_SCENE, HEADER, RenderRequest, SceneFace
-from avatars.videos.report import StageFailed, StageName, VideoReport
+from avatars.videos.report import SpokenWords, StageFailed, VideoReport
 from avatars.videos.spec import PAUSE, VideoSpec
+from avatars.videos.stages import StageName
 from avatars.videos.stages.compose import Composed
 from avatars.videos.stages.speech import PieceFolder, SpokenPiece, speak_scene
 from molts.errors import MoltsError, TooLarge, Unavailable
@@ -68,7 +69,6 @@ class RenderedVideo:
     composed: Composed
     pieces: tuple[SpokenPiece, ...]
     key: str
-    engine: str
 
 
 def make_video(*, spec: VideoSpec, voices: Sequence[SceneVoices], folder: Path, report: VideoReport) -> RenderedVideo:
@@ -100,7 +100,9 @@ class _Making:
         self._spec, self._voices, self._faces, self._report = spec, voices, faces, report
         self._folder = folder
         self._key = video_key(spec, faces)
-        self._output = folder / f"{self._key}.mp4"
+        # Of this process alone: one that was thought lost may still write.
+        self._output = folder / f"{self._key}.{os.getpid()}.mp4"
+        self._done = folder / f"{self._key}.json"
         self._pieces: list[SpokenPiece] = []
         self._expected = sum(spoken_size(PAUSE.sub("", scene.script)) for scene in spec.scenes) / BYTES_A_SECOND
         self._is_spoken = False
@@ -115,7 +117,7 @@ class _Making:
             for stage in (StageName.LIPSYNC, StageName.COMPOSE):
                 self._report.begin(stage)
                 self._report.end(stage, key=self._key, reused=True)
-            return self._rendered(done)
+            return self._rendered(*done)
         child = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -166,7 +168,7 @@ class _Making:
             self._keep_done(composed)
             for stage in (StageName.LIPSYNC, StageName.COMPOSE):
                 self._report.end(stage, key=self._key, note=f"{composed.frames} frames")
-            return self._rendered(composed)
+            return self._rendered(self._output, composed)
         if "error" in last:
             error = MoltsError(last["error"], code=last["code"], attr=last["attr"])
             raise StageFailed(StageName(last["stage"]), error, again=last["again"])
@@ -182,6 +184,10 @@ class _Making:
             for scene, voices in zip(self._spec.scenes, self._voices, strict=True):
                 async for piece in speak_scene(scene, voices.rungs, pieces):
                     self._pieces.append(piece)
+                    if piece.text:
+                        report.spoken[piece.key] = SpokenWords(
+                            piece.provider, piece.model, len(piece.text), piece.seconds
+                        )
                     keys.append(piece.key)
                     if self._seconds > self._spec.max_seconds:
                         raise TooLarge(f"The video is longer than {self._spec.max_seconds:g} s.", attr="script")
@@ -268,25 +274,26 @@ class _Making:
                 return StageFailed(StageName.LIPSYNC, Unavailable(text, code="too_slow"), again=False)
 
     # -- what is kept --------------------------------------------------------------------------------------------------
-    def _done_before(self) -> Composed | None:
+    def _done_before(self) -> tuple[Path, Composed] | None:
         with suppress(FileNotFoundError):
-            return Composed(**json.loads(self._output.with_suffix(".json").read_text()))
+            name, composed = json.loads(self._done.read_text())
+            if (output := self._folder / name).exists():
+                return output, Composed(**composed)
         return None
 
     def _keep_done(self, composed: Composed) -> None:
         """Written last: where it is, the video is whole."""
-        part = self._output.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps(asdict(composed)))
-        part.replace(self._output.with_suffix(".json"))
+        part = self._done.with_suffix(f".{os.getpid()}.part")
+        part.write_text(json.dumps([self._output.name, asdict(composed)]))
+        part.replace(self._done)
 
-    def _rendered(self, composed: Composed) -> RenderedVideo:
+    def _rendered(self, output: Path, composed: Composed) -> RenderedVideo:
         return RenderedVideo(
-            file=self._output,
-            thumbnail=self._output.with_suffix(".jpg"),
+            file=output,
+            thumbnail=output.with_suffix(".jpg"),
             composed=composed,
             pieces=tuple(self._pieces),
             key=self._key,
-            engine=self._spec.scenes[0].avatar.engine,
         )
 
 

@@ -32,7 +32,7 @@ from avatars.engines.cache import keep_in
 from avatars.engines.clip import end_with_parent
 from avatars.engines.config import EngineConfig, configure
 from avatars.engines.visemes import Samples
-from avatars.videos.report import StageName
+from avatars.videos.stages import StageName
 from avatars.videos.stages.compose import Composed, Composition
 from avatars.videos.stages.lipsync import Performance
 from molts.errors import MoltsError

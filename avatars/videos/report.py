@@ -5,18 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
-from enum import StrEnum
 
+from avatars.videos.stages import StageName
 from molts.errors import MoltsError
-
-
-class StageName(StrEnum):
-    """What is done to a video, in this order; the first three at the same time."""
-
-    SPEECH = "speech"
-    LIPSYNC = "lipsync"
-    COMPOSE = "compose"
-    PUBLISH = "publish"
 
 
 class StageFailed(MoltsError):
@@ -41,6 +32,16 @@ class StageReport:
     reused: bool = False
 
 
+@dataclass(frozen=True)
+class SpokenWords:
+    """What a voice was used for."""
+
+    provider: str
+    model: str
+    characters: int
+    seconds: float
+
+
 @dataclass
 class VideoReport:
     """Everything that is told while a video is made. `dropped` is set by whoever does not want it any more."""
@@ -50,6 +51,8 @@ class VideoReport:
     progress: float = 0.0
     """Of the whole video, 0 to 1."""
     seconds_left: float | None = None
+    spoken: dict[str, SpokenWords] = field(default_factory=dict)
+    """By the keys of pieces: one that occurs twice was spoken once."""
     dropped: threading.Event = field(default_factory=threading.Event)
 
     def begin(self, stage: StageName, text: str = "") -> None:

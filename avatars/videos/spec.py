@@ -1,7 +1,7 @@
 """What a video is to be: fixed when it is ordered, so that later edits of the agent change nothing in it.
 
 Rows keep it as JSON. It holds no secret: a key is named by its id. To store more, give it a field with a default; where
-a part becomes another one, raise VERSION and read both.
+a part becomes another one, raise `version` and read both.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from avatars.snapshots import AvatarSnapshot, Rung
 
-VERSION = 1
 RESOLUTIONS: Mapping[str, int] = {"512p": 512, "720p": 720, "1080p": 1080}
 """Pixels of the shorter side."""
 ASPECTS: Mapping[str, tuple[int, int]] = {"1:1": (1, 1), "16:9": (16, 9), "9:16": (9, 16), "4:5": (4, 5), "5:4": (5, 4)}
@@ -59,7 +58,7 @@ class VideoSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    version: Literal[1] = VERSION
+    version: Literal[1] = 1
     scenes: tuple[Scene, ...] = Field(min_length=1)
     width: int
     height: int

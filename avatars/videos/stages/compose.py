@@ -142,7 +142,7 @@ def _as_picture(frame: VideoFrame) -> Any:
     start = 0
     for plane in picture.planes:
         size = plane.width * plane.height
-        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
         rows[: plane.height, : plane.width] = pixels[start : start + size].reshape(plane.height, plane.width)
         start += size
     return picture
@@ -218,7 +218,7 @@ def _join(silent: Path, speech: Samples, output: Path) -> None:
         for packet in pictures.demux(source):
             if packet.dts is None:
                 continue
-            # Samples and picture go in side by side, so that the writer need not hold one back for the other.
+            # Sound and picture go in side by side, so that the writer need not hold one back for the other.
             while heard <= float(packet.dts * packet.time_base) and (sound := next(sounds, None)) is not None:
                 heard += AUDIO_FRAME / SAMPLE_RATE
                 joined.mux(audio.encode(sound))

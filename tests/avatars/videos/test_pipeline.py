@@ -25,12 +25,13 @@ from avatars.snapshots import AgentSnapshot, AvatarSnapshot, Rung
 from avatars.videos import pipeline
 from avatars.videos.ordering import plan_scene, plan_video
 from avatars.videos.pipeline import RenderedVideo, SceneVoices, make_video
-from avatars.videos.report import StageFailed, StageName, VideoReport
+from avatars.videos.report import StageFailed, VideoReport
 from avatars.videos.spec import Scene, ScriptPause, VideoSpec, frame_size
-from avatars.videos.stages import speech
+from avatars.videos.stages import StageName, speech
 from avatars.videos.stages.compose import LOUDNESS, SAMPLE_RATE, Composition, level, measure_loudness
 from molts.errors import BadInput, Unavailable
 from projects.providers.base import KeyedRung
+from projects.providers.shared.speaking import speak_piece
 from tests.avatars.engines.speech import best_lag, envelope
 from tests.avatars.videos.stand_ins import probe
 
@@ -53,7 +54,7 @@ def make(spec: VideoSpec, folder: Path, report: VideoReport | None = None) -> Re
 def decoded(file: Path) -> tuple[list[NDArray[np.uint8]], Samples]:
     """Pictures (grey) and sound (SAMPLE_RATE) as a player decodes them."""
     with av.open(str(file)) as container:
-        pictures = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+        pictures = [np.asarray(frame.to_ndarray(format="gray"), np.uint8) for frame in container.decode(video=0)]
     with av.open(str(file)) as container:
         resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
         parts = [part for frame in container.decode(audio=0) for part in resampler.resample(frame)]
@@ -82,7 +83,8 @@ def test_a_drawn_character_says_a_script_and_its_mouth_follows_the_sound(tmp_pat
     thumbnail = cv2.imread(str(made.thumbnail))
     assert thumbnail is not None
     assert thumbnail.shape == (512, 512, 3)
-    assert (report.progress, report.stages.keys()) == (0.95, {StageName.SPEECH, StageName.LIPSYNC, StageName.COMPOSE})
+    assert report.progress == 0.95
+    assert list(report.stages) == [StageName.SPEECH, StageName.LIPSYNC, StageName.COMPOSE]
 
     pictures, sound = decoded(made.file)
     assert measure_loudness(sound) == pytest.approx(LOUDNESS, abs=1.0)
@@ -156,13 +158,13 @@ def test_what_is_done_is_not_done_again(
 def test_another_voice_goes_on_where_one_fails(
     engine: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    speak, asked = speech.speak_piece, list[str]()
+    asked: list[str] = []
 
     async def breaking(voice: Any, text: str, *, seconds: float) -> tuple[bytes, int]:
         asked.append(f"{voice.model}: {text}")
         if voice.model == "de" and len(asked) > 1:
             raise Unavailable("It is tired.")
-        return await speak(voice, text, seconds=seconds)
+        return await speak_piece(voice, text, seconds=seconds)
 
     monkeypatch.setattr(speech, "speak_piece", breaking)
     scene = spec_of("This is the first sentence. This is the second sentence.").scenes[0]
@@ -374,7 +376,9 @@ def test_what_cannot_be_made_is_refused_when_it_is_ordered(
 
 
 def test_an_agent_speaks_with_its_own_chain() -> None:
-    chain = {"tts": (Rung(provider="openai", options={"voice": "nova"}), Rung(provider="espeak"))}
+    chain: dict[str, tuple[Rung, ...]] = {
+        "tts": (Rung(provider="openai", options={"voice": "nova"}), Rung(provider="espeak"))
+    }
     scene = plan_scene(agent=AgentSnapshot(name="Ada", avatar=AVATAR, pipeline=chain, language="de"), script="Hallo.")
     assert (scene.voices, scene.language) == (chain["tts"], "de")
 
