@@ -425,7 +425,7 @@ def delete_files(job: VideoJob) -> None:
 
 def _send_next(job: VideoJob) -> None:
     """Tell the workers of a video that waits in this project: its message may have come while too many were made."""
-    waiting = VideoJob.objects.filter(kind=JobKind.VIDEO, project_id=job.project_id, state=JobState.QUEUED)
+    waiting = VideoJob.objects.filter(kind=JobKind.VIDEO, project=job.project, state=JobState.QUEUED)
     first = waiting.exclude(not_before__gt=timezone.now()).order_by("created_at").first()
     if first is not None:
         _send_quietly(first)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -21,7 +22,7 @@ from avatars.videos.models import VideoJob
 from avatars.videos.ordering import plan_video
 from avatars.videos.report import SpokenWords, StageFailed
 from avatars.videos.spec import Scene
-from avatars.videos.stages import StageName, publish
+from avatars.videos.stages import StageName
 from avatars.videos.tasks import sweep
 from avatars.videos.work import MadeVideo, Work
 from molts.errors import Busy, Unavailable
@@ -261,7 +262,7 @@ def test_a_full_disk_publishes_nothing_and_is_tried_again(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(publish.shutil, "copyfileobj", full)
+        patched.setattr(shutil, "copyfileobj", full)
         again = run(job)
     assert (again.state, again.failed_stage) == ("queued", "publish")
     assert "No space left" in again.error
