@@ -72,7 +72,7 @@ def _publish(work: Work, made: MadeVideo) -> None:
     """Put a video where it is found, as the last of its stages."""
     report, job = work.report, work.job
     report.begin(StageName.PUBLISH, "Storing")
-    name = f"agents/{job.agent_id}/videos/{job.pk}"
+    name = f"agents/{job.agent_id or 'deleted'}/videos/{job.pk}"
     try:
         with uploaded(made.file, f"{name}.mp4") as file, uploaded(made.thumbnail, f"{name}.jpg") as thumbnail:
             report.end(StageName.PUBLISH)

@@ -349,8 +349,13 @@ def cancel_video(*, job: VideoJob) -> None:
 
 def delete_video(*, job: VideoJob) -> None:
     """Delete it with its files; a worker that makes it finds out within a second."""
-    job.delete()
-    delete_files(job)
+    with transaction.atomic():
+        # As it is now: it may have been finished since it was read.
+        stored = VideoJob.objects.select_for_update(of=("self",)).filter(pk=job.pk).first()
+        if stored is None:
+            return
+        stored.delete()
+    delete_files(stored)
 
 
 def give_up_waiting(*, job: VideoJob, error: MoltsError) -> None:

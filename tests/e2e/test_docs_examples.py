@@ -7,12 +7,15 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 import pytest
 
+from avatars.videos.queue import RENDER_COMMAND
+from tests.agent_runtime.stack import end
 from tests.e2e.stack import ROOT, Molts, stranger_environment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -35,6 +38,15 @@ def env(molts: Molts) -> dict[str, str]:
         """)
     )
     return {**stranger_environment(), "MOLTS_URL": molts.url, "MOLTS_KEY": key}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _render(molts: Molts) -> Iterator[None]:
+    """The part that makes videos, which these copies leave out, as it is started by hand."""
+    command = [sys.executable, "-m", "celery", *RENDER_COMMAND.split()[1:], "--loglevel", "ERROR"]
+    part = subprocess.Popen(command, cwd=ROOT, env=molts.env, start_new_session=True)
+    yield
+    end(part)
 
 
 def run(command: list[str], env: dict[str, str], cwd: Path) -> str:
