@@ -208,7 +208,7 @@ def finish_video(*, job: VideoJob, file: Upload, thumbnail: Upload, duration: fl
     """Publish a video with all that is written of it, or nothing: False when it came too late."""
     with transaction.atomic():
         # The row is the lock: files are put into their places by the attempt that holds it, and by no other.
-        if not _held(job).select_for_update(of=("self",)).exists():
+        if _held(job).select_for_update(of=("self",)).first() is None:
             return False
         for upload in (file, thumbnail):
             upload.publish()
@@ -265,7 +265,7 @@ def _rounded(quantity: float) -> Decimal:
 
 def fail_video(*, job: VideoJob, error: StageFailed, report: VideoReport) -> bool:
     """Have it tried again where that may help and is not too often, else fail it. False when it is not this worker's
-    any more. What voices were used for is kept either way."""
+    any more. What voices were used for is kept either way, also of one that was cancelled."""
     again = error.retryable and job.attempts < MOST_ATTEMPTS[JobKind.VIDEO]
     with transaction.atomic():
         told = {"error_code": error.code[:40], "error": error.detail[:500], "error_attr": (error.attr or "")[:40]}
@@ -286,6 +286,8 @@ def fail_video(*, job: VideoJob, error: StageFailed, report: VideoReport) -> boo
             changed = _held(job).update(state=JobState.FAILED, ended_at=timezone.now(), seconds_left=None, **told)
         if changed:
             _write_stages(job, report.stages)
+        cancelled = VideoJob.objects.filter(pk=job.pk, state=JobState.CANCELLED, attempts=job.attempts)
+        if changed or cancelled.exists():
             _record_used(job, report)
         if changed and not again:
             job.refresh_from_db()

@@ -168,8 +168,23 @@ def test_cancelling_ends_what_is_rendering(agent: Agent, sent: list[object], eng
     assert stored() == []
 
 
+def test_what_was_spoken_for_a_cancelled_one_costs(agent: Agent, sent: list[object], making: Making) -> None:
+    job = order(agent)
+
+    def make(work: Work) -> MadeVideo:
+        quickly(work)
+        services.cancel_video(job=job)
+        raise StageFailed(StageName.LIPSYNC, Unavailable("Nobody wants it any more.", code="cancelled"))
+
+    making(make)
+    assert run(job).state == JobState.CANCELLED
+    assert now(job).usage_records.filter(unit="characters").get().quantity == 22
+
+
 # -- Once, and not for ever -------------------------------------------------------------------------------------------
-def test_who_comes_too_late_publishes_nothing(agent: Agent, sent: list[object], making: Making) -> None:
+def test_who_comes_too_late_publishes_nothing(
+    agent: Agent, sent: list[object], making: Making, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = order(agent)
 
     def overtaken(work: Work) -> MadeVideo:
@@ -181,6 +196,7 @@ def test_who_comes_too_late_publishes_nothing(agent: Agent, sent: list[object], 
         return made
 
     making(overtaken)
+    monkeypatch.setattr(runner, "HOLD_SECONDS", 600)  # it stands still and renews nothing
     done = run(job)
 
     assert (done.state, done.claimed_by, done.attempts) == ("done", "two", 2)
