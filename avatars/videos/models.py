@@ -9,6 +9,7 @@ from django.contrib.contenttypes.fields import GenericRelation
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.text import Truncator
 
 from avatars.models import Agent
 from avatars.videos.choices import LIVE_STATES, JobKind, JobState
@@ -64,6 +65,7 @@ class VideoJob(models.Model):
     objects = ScopedQuerySet["VideoJob"].as_manager()
 
     class Meta:
+        verbose_name = "video"
         ordering = ("-created_at",)
         constraints = (
             models.UniqueConstraint(
@@ -78,7 +80,9 @@ class VideoJob(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.get_kind_display()} {self.pk}"
+        scenes = self.order.get("scenes") or [{}]
+        words = " ".join(str(scenes[0].get("script", "")).split())
+        return self.title or Truncator(words).chars(60) or f"{self.get_kind_display()} {self.pk}"
 
 
 class JobStage(models.Model):
