@@ -41,6 +41,7 @@ TONES = {
     JobState.CANCELLED: "quiet",
 }
 ASPECT_NAMES = {"1:1": "Square", "16:9": "Wide", "9:16": "Upright, for phones", "4:5": "Portrait", "5:4": "Landscape"}
+STYLES = ("src/admin/talks.css", "src/admin/videos.css")
 LONGEST_NAME = 60
 MOST_FOLLOWED = 100
 """Videos of a list whose progress is asked for at once."""
@@ -111,8 +112,8 @@ class VideoAdmin(ScopedAdmin):
     form = NewVideoForm
     owner_field = "agent"
     change_action = None  # what was ordered is what is made
-    list_display = ("picture", "__str__", "agent", "progress_shown", "length", "ordered")
-    list_display_links = ("picture", "__str__")
+    list_display = ("still", "__str__", "agent", "progress_shown", "length", "ordered")
+    list_display_links = ("still", "__str__")
     list_select_related = ("agent", "project")
     list_filter = ("state", ("agent", ScopedRelatedFilter), ("project", ScopedRelatedFilter))
     search_fields = ("title", "agent__name")
@@ -126,12 +127,9 @@ class VideoAdmin(ScopedAdmin):
     change_form_outer_before_template = "admin/videos/videojob/video.html"
     warn_unsaved_form = True
 
-    class Media:
-        css = {"all": ("src/admin/talks.css", "src/admin/videos.css")}
-
     @property
     def media(self) -> forms.Media:
-        return super().media + page_media("videos")
+        return super().media + page_media("videos") + forms.Media(css={"all": STYLES})
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).filter(kind=JobKind.VIDEO)
@@ -235,7 +233,7 @@ class VideoAdmin(ScopedAdmin):
 
     # -- columns -------------------------------------------------------------------------------------------------------
     @admin.display(description="")
-    def picture(self, job: VideoJob) -> SafeString:
+    def still(self, job: VideoJob) -> SafeString:
         if not job.thumbnail.name:
             return format_html('<span class="v-thumb v-none"><span aria-hidden="true">{}</span></span>', "▷")
         address = signed_link(job.thumbnail.name, shown_as="video.jpg")
