@@ -15,7 +15,7 @@ from avatars.snapshots import AgentSnapshot, AvatarSnapshot, ConversationLimits,
 from molts.errors import BadConfiguration, BadInput
 from projects.models import ProviderKey
 from projects.providers import get_provider
-from projects.providers.base import PIPELINE, Kind
+from projects.providers.base import PIPELINE, Credentials, KeyedRung, Kind
 
 
 def save_agent_revision(*, agent: Agent, user: AbstractBaseUser | None = None) -> AgentRevision:
@@ -162,6 +162,28 @@ def resolve_snapshot(snapshot: AgentSnapshot) -> AgentSnapshot:
     """The agent as a conversation with it starts: with the chains that it runs on."""
     chains = {kind.value: rungs for kind, rungs in resolve_pipeline(snapshot=snapshot).items()}
     return snapshot.model_copy(update={"pipeline": {**snapshot.pipeline, **chains}})
+
+
+def credentials_of(*, project_id: uuid.UUID | None, key_id: str | None) -> Credentials:
+    """The opened key of a rung. None of the project's: none, and the chain skips the rung and says so.
+
+    Raises BadConfiguration when the stored secret cannot be decrypted.
+    """
+    # Fetched through the project: a snapshot that names another project's key must not open it.
+    key = ProviderKey.objects.filter(pk=key_id, project_id=project_id).first() if key_id and project_id else None
+    return Credentials(api_key=key.reveal(), base_url=key.base_url) if key else Credentials()
+
+
+def open_rungs(*, project_id: uuid.UUID | None, rungs: Iterable[Rung]) -> tuple[KeyedRung, ...]:
+    """The steps of a chain with their keys opened, to build it of."""
+    return tuple(
+        KeyedRung(
+            provider=rung.provider,
+            options=rung.options,
+            credentials=credentials_of(project_id=project_id, key_id=rung.provider_key),
+        )
+        for rung in rungs
+    )
 
 
 def _default_rungs(kind: Kind, *, has_voice: bool) -> tuple[Rung, ...]:

@@ -335,6 +335,8 @@ SPECTACULAR_SETTINGS = {
         "EndReasonEnum": "sessions.choices.EndReason.choices",
         "SessionSourceEnum": "sessions.choices.SessionSource.choices",
         "RoleEnum": "sessions.choices.Role.choices",
+        "VideoStageEnum": "avatars.videos.models.STAGES",
+        "VideoStatusEnum": "avatars.videos.serializers.STATUS_CHOICES",
     },
 }
 

@@ -4,6 +4,7 @@ from django.urls import include, path
 from django.views.i18n import set_language
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
+from avatars.videos.views import signed_file
 from molts import docs, health
 from molts.files import send_file
 from sessions.livekit_webhooks import livekit_webhook
@@ -26,8 +27,9 @@ urlpatterns = [
     path("readyz", health.readyz, name="readyz"),
     path("metrics", health.metrics, name="metrics"),
     path("webhooks/livekit", livekit_webhook, name="livekit-webhook"),
-    # Uploaded portraits only: they are re-encoded when they come in, everything else under the media folder is private.
+    # Uploaded portraits are re-encoded when they come in. Everything else under the media folder is private.
     path("media/portraits/<path:path>", send_file, {"folder": settings.MEDIA_ROOT / "portraits"}),
+    path("media/signed/<str:token>/<str:shown_as>", signed_file, name="signed-file"),
     path("", include("sessions.urls")),
 ]
 

@@ -7,15 +7,15 @@ adds the decrypted credentials; they live in the job's memory only.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from avatars.engines import STILL
-from avatars.snapshots import AgentSnapshot, AvatarSnapshot, Rung
+from avatars.services import credentials_of, open_rungs
+from avatars.snapshots import AgentSnapshot, AvatarSnapshot
 from molts.errors import NotFound
-from projects.models import ProviderKey
 from projects.providers.base import PIPELINE, Credentials, KeyedRung, Kind, Persona
 from sessions.lines import open_lines
 from sessions.models import LiveSession, Segment
@@ -116,7 +116,7 @@ def build_spec(session: LiveSession) -> SessionSpec:
         generation=session.dispatch_generation,
         last_turn=last or 0,
         persona=_persona(snapshot),
-        chains={kind: _rungs(session, snapshot.steps(kind)) for kind in PIPELINE},
+        chains={kind: open_rungs(project_id=session.project_id, rungs=snapshot.steps(kind)) for kind in PIPELINE},
         turn_taking=TurnTaking(
             end_of_turn_model=snapshot.turn.end_of_turn_model,
             min_endpointing=snapshot.turn.min_endpointing_ms / 1000,
@@ -139,13 +139,6 @@ def _persona(snapshot: AgentSnapshot) -> Persona:
     )
 
 
-def _rungs(session: LiveSession, steps: Iterable[Rung]) -> tuple[KeyedRung, ...]:
-    return tuple(
-        KeyedRung(provider=step.provider, options=step.options, credentials=_credentials(session, step.provider_key))
-        for step in steps
-    )
-
-
 def _face(session: LiveSession, avatar: AvatarSnapshot | None) -> FaceSpec | None:
     """None for agents without a face, and for one that stays still."""
     if avatar is None or avatar.engine == STILL:
@@ -155,18 +148,8 @@ def _face(session: LiveSession, avatar: AvatarSnapshot | None) -> FaceSpec | Non
         engine=avatar.engine,
         options=avatar.options,
         portrait=avatar.portrait,
-        credentials=_credentials(session, avatar.provider_key),
+        credentials=credentials_of(project_id=session.project_id, key_id=avatar.provider_key),
     )
-
-
-def _credentials(session: LiveSession, key_id: str | None) -> Credentials:
-    if not key_id:
-        return Credentials()
-    # Fetched through the project: a snapshot that names another project's key must not open it.
-    key = ProviderKey.objects.filter(pk=key_id, project_id=session.project_id).first()
-    if key is None:
-        return Credentials()  # the chain skips a rung without its key and says so
-    return Credentials(api_key=key.reveal(), base_url=key.base_url)
 
 
 def _history(session: LiveSession) -> tuple[HistoryLine, ...]:

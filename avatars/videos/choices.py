@@ -7,6 +7,7 @@ from django.db.models import TextChoices
 
 class JobKind(TextChoices):
     PREVIEW = "preview", "Preview"
+    VIDEO = "video", "Video"
 
 
 class JobState(TextChoices):

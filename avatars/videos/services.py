@@ -1,30 +1,49 @@
-"""What can happen to a job: it is ordered, claimed, held, finished, given up, cancelled, forgotten."""
+"""What can happen to a job: it is ordered, claimed, held, finished, tried again, given up, cancelled, forgotten."""
 
 from __future__ import annotations
 
 import logging
+import shutil
 import uuid
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.files.base import File
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import Count, F, Max, QuerySet
 from django.utils import timezone
 
+from avatars.models import Agent
 from avatars.videos import queue
 from avatars.videos.choices import LIVE_STATES, JobKind, JobState
-from avatars.videos.models import VideoJob
-from molts.errors import MoltsError, Unavailable
+from avatars.videos.models import JobStage, VideoJob
+from avatars.videos.report import StageFailed, StageReport, VideoReport
+from avatars.videos.spec import VideoSpec
+from avatars.videos.stages import StageName
+from avatars.videos.stages.publish import Upload
+from molts.errors import Busy, MoltsError, Unavailable
+from projects.models import Project
+from projects.usage.services import Usage, record_usage
 
 logger = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=15)
-MOST_ATTEMPTS = 2
+MOST_ATTEMPTS = {JobKind.PREVIEW: 2, JobKind.VIDEO: 3}
+"""Ours, kept in rows: a broker counts nothing that is lost with it."""
 INTERRUPTED = "Making it was interrupted. Ask for it again."
 SEND_AGAIN_AFTER = timedelta(seconds=30)
+TRY_AGAIN_AFTER = timedelta(seconds=20)
 KEPT_FOR = {JobKind.PREVIEW: timedelta(seconds=600)}
+"""After the end. A video is kept until somebody deletes it, or its project."""
+MOST_WAITING = 200
+"""Videos of one project that are not over."""
+MOST_AT_ONCE = 2
+"""Videos of one project in the making."""
 
 
 # -- Ordering ---------------------------------------------------------------------------------------------------------
@@ -58,7 +77,74 @@ def send_job(*, job: VideoJob) -> None:
         raise
 
 
+def order_video(
+    *,
+    agent: Agent,
+    spec: VideoSpec,
+    title: str = "",
+    metadata: Mapping[str, Any] | None = None,
+    user_id: int | None = None,
+) -> VideoJob:
+    """Write a video down and have it made. A queue that is away delays it and no more: the row is what counts.
+
+    Raises Busy when as many of the project's wait as may.
+    """
+    with transaction.atomic():
+        # The project's row is the lock: two that ask at once are counted one after the other.
+        Project.objects.select_for_update(of=("self",)).get(pk=agent.project_id)
+        live = VideoJob.objects.filter(kind=JobKind.VIDEO, project_id=agent.project_id, state__in=LIVE_STATES)
+        if live.count() >= MOST_WAITING:
+            raise Busy(
+                f"{MOST_WAITING} videos of this project wait or are being made. Order again when some are done.",
+                code="too_many_videos",
+            )
+        job = VideoJob.objects.create(
+            kind=JobKind.VIDEO,
+            project_id=agent.project_id,
+            agent=agent,
+            ordered_by_id=user_id,
+            title=title,
+            metadata=dict(metadata or {}),
+            order=spec.as_json(),
+        )
+        transaction.on_commit(lambda: _send_quietly(job))
+    return job
+
+
 # -- Making -----------------------------------------------------------------------------------------------------------
+def claim_turn(*, worker: str) -> VideoJob | None:
+    """The next job in turn, for the one worker that may make it now; None when there is none.
+
+    Previews come first, since somebody waits for them. Then projects take turns: the one with the fewest videos in the
+    making, of those the one that has waited longest. A message to the workers says that there is a job, not which.
+    """
+    for job_id in _in_turn():
+        job = claim_job(job_id=job_id, worker=worker)
+        if job is not None:
+            return job
+    return None
+
+
+def _in_turn() -> Iterator[uuid.UUID]:
+    queued = VideoJob.objects.filter(state=JobState.QUEUED).order_by("created_at")
+    queued = queued.exclude(not_before__gt=timezone.now())
+    yield from queued.filter(kind=JobKind.PREVIEW).values_list("pk", flat=True)
+    videos = VideoJob.objects.filter(kind=JobKind.VIDEO)
+    by_project = videos.order_by().values_list("project_id")
+    running = dict(by_project.filter(state=JobState.RUNNING).annotate(Count("pk")))
+    waiting = queued.filter(kind=JobKind.VIDEO).values_list("project_id", "pk")
+    projects = {project_id for project_id, _ in waiting}
+    served = dict(by_project.filter(project_id__in=projects, started_at__isnull=False).annotate(Max("started_at")))
+    never = datetime.min.replace(tzinfo=UTC)
+
+    def turn(each: tuple[uuid.UUID | None, uuid.UUID]) -> tuple[int, datetime]:
+        return running.get(each[0], 0), served.get(each[0]) or never
+
+    for project_id, job_id in sorted(waiting, key=turn):  # of one project: in the order in which they were ordered
+        if running.get(project_id, 0) < MOST_AT_ONCE:
+            yield job_id
+
+
 def claim_job(*, job_id: uuid.UUID, worker: str) -> VideoJob | None:
     """The job, for the one worker that may make it now; None for all others."""
     now = timezone.now()
@@ -68,14 +154,38 @@ def claim_job(*, job_id: uuid.UUID, worker: str) -> VideoJob | None:
         claimed_by=worker[:100],
         lease_until=now + LEASE,
         started_at=now,
+        progress=0.0,
     )
     return VideoJob.objects.get(pk=job_id) if claimed else None
 
 
-def hold_job(*, job: VideoJob, stage: str, progress: float) -> bool:
+def hold_job(*, job: VideoJob, stage: str, progress: float, seconds_left: float | None = None) -> bool:
     """Renew the lease and note how far the job is. False: it is not this worker's any more, or nobody wants it."""
     lease = timezone.now() + LEASE
-    return bool(_held(job).update(lease_until=lease, stage=stage[:40], progress=progress))
+    news = {"stage": stage[:40], "progress": progress, "seconds_left": seconds_left}
+    return bool(_held(job).update(lease_until=lease, **news))
+
+
+def note_stages(*, job: VideoJob, stages: Mapping[StageName, StageReport]) -> None:
+    """Write down when stages began and ended, as long as the job is this attempt's."""
+    if stages and _held(job).exists():
+        _write_stages(job, stages)
+
+
+def _write_stages(job: VideoJob, stages: Mapping[StageName, StageReport]) -> None:
+    for name, stage in stages.items():
+        JobStage.objects.update_or_create(
+            job=job,
+            name=name,
+            defaults={
+                "attempt": job.attempts,
+                "key": stage.key,
+                "note": stage.note[:200],
+                "reused": stage.reused,
+                "started_at": datetime.fromtimestamp(stage.started_at, UTC),
+                "ended_at": datetime.fromtimestamp(stage.ended_at, UTC) if stage.ended_at else None,
+            },
+        )
 
 
 def finish_job(*, job: VideoJob, clip: File[bytes], media_type: str) -> bool:
@@ -94,8 +204,122 @@ def finish_job(*, job: VideoJob, clip: File[bytes], media_type: str) -> bool:
     return bool(finished)
 
 
+def finish_video(*, job: VideoJob, file: Upload, thumbnail: Upload, duration: float, report: VideoReport) -> bool:
+    """Publish a video with all that is written of it, or nothing: False when it came too late."""
+    with transaction.atomic():
+        # The row is the lock: files are put into their places by the attempt that holds it, and by no other.
+        if _held(job).select_for_update(of=("self",)).first() is None:
+            return False
+        for upload in (file, thumbnail):
+            upload.publish()
+        _held(job).update(
+            state=JobState.DONE,
+            stage="Done",
+            progress=1.0,
+            seconds_left=None,
+            output=file.name,
+            thumbnail=thumbnail.name,
+            media_type="video/mp4",
+            duration=duration,
+            error="",
+            error_code="",
+            error_attr="",
+            failed_stage="",
+            ended_at=timezone.now(),
+        )
+        _write_stages(job, report.stages)
+        _record_used(job, report, duration)
+        job.refresh_from_db()
+        announce(job)
+    _send_next(job)
+    return True
+
+
+def _record_used(job: VideoJob, report: VideoReport, duration: float = 0.0) -> None:
+    if job.project_id is not None:
+        owner: Any = job  # of a project, as the line above says
+        for usage in _used(job, report, duration):
+            record_usage(owner=owner, usage=usage)
+
+
+def _used(job: VideoJob, report: VideoReport, duration: float = 0.0) -> list[Usage]:
+    """Sums by voice, under names that stay the same in every attempt: what was kept of one is not spoken again."""
+    sums: dict[tuple[str, str, str], float] = {}
+    for words in report.spoken.values():
+        for unit, quantity in (("characters", float(words.characters)), ("audio_seconds", words.seconds)):
+            of = (words.provider, words.model, unit)
+            sums[of] = sums.get(of, 0.0) + quantity
+    used = [
+        Usage(f"tts:{provider}:{model}:{unit}"[:120], "tts", provider[:50], model[:100], unit, _rounded(quantity))
+        for (provider, model, unit), quantity in sums.items()
+    ]
+    if duration:
+        engine = VideoSpec.model_validate(job.order).scenes[0].avatar.engine
+        used.append(Usage(f"avatar:{engine}", "avatar", engine[:50], "", "video_seconds", _rounded(duration)))
+    return used
+
+
+def _rounded(quantity: float) -> Decimal:
+    return Decimal(str(round(quantity, 4)))
+
+
+def fail_video(*, job: VideoJob, error: StageFailed, report: VideoReport) -> bool:
+    """Have it tried again where that may help and is not too often, else fail it. False when it is not this worker's
+    any more. What voices were used for is kept either way, also of one that was cancelled."""
+    again = error.retryable and job.attempts < MOST_ATTEMPTS[JobKind.VIDEO]
+    with transaction.atomic():
+        told = {"error_code": error.code[:40], "error": error.detail[:500], "error_attr": (error.attr or "")[:40]}
+        told |= {"failed_stage": error.stage.value}
+        if again:
+            # A part that is away is given time, then `resend_waiting` sends it. A process that crashed needs none.
+            not_before = None if error.code == "crashed" else timezone.now() + TRY_AGAIN_AFTER
+            changed = _held(job).update(
+                state=JobState.QUEUED,
+                stage="Waiting",
+                progress=0.0,
+                lease_until=None,
+                sent_at=timezone.now(),
+                not_before=not_before,
+                **told,
+            )
+        else:
+            changed = _held(job).update(state=JobState.FAILED, ended_at=timezone.now(), seconds_left=None, **told)
+        if changed:
+            _write_stages(job, report.stages)
+        cancelled = VideoJob.objects.filter(pk=job.pk, state=JobState.CANCELLED, attempts=job.attempts)
+        if changed or cancelled.exists():
+            _record_used(job, report)
+        if changed and not again:
+            job.refresh_from_db()
+            announce(job)
+    if changed and again and error.code == "crashed":
+        _send_quietly(job)
+    elif changed:
+        _send_next(job)
+    return bool(changed)
+
+
+def announce(job: VideoJob) -> None:
+    """Tell those outside that a video is done or has failed.
+
+    Called once for a video, in the transaction that ends it: what is written here is written with the end, or not.
+    """
+    logger.info("a video is over", extra={"job": str(job.pk), "state": job.state, "attempts": job.attempts})
+
+
 def fail_job(*, job: VideoJob, error: MoltsError) -> bool:
     return bool(_end(_held(job), error))
+
+
+def bench_of(job_id: uuid.UUID) -> Path:
+    """The folder in which attempts at this video keep what they have done."""
+    return Path(settings.MOLTS_DATA_DIR) / "videos" / job_id.hex
+
+
+def clear_bench(job_id: uuid.UUID) -> None:
+    """Delete it once the video is over; one that is to be tried again keeps it."""
+    if not VideoJob.objects.filter(pk=job_id, state__in=LIVE_STATES).exists():
+        shutil.rmtree(bench_of(job_id), ignore_errors=True)
 
 
 def _held(job: VideoJob) -> QuerySet[VideoJob]:
@@ -118,6 +342,24 @@ def cancel_jobs(jobs: QuerySet[VideoJob]) -> int:
     return jobs.filter(state__in=LIVE_STATES).update(state=JobState.CANCELLED, ended_at=timezone.now())
 
 
+def cancel_video(*, job: VideoJob) -> None:
+    """One that is over stays as it is."""
+    if cancel_jobs(VideoJob.objects.filter(pk=job.pk)):
+        VideoJob.objects.filter(pk=job.pk).update(stage="Cancelled", seconds_left=None)
+        _send_next(job)
+
+
+def delete_video(*, job: VideoJob) -> None:
+    """Delete it with its files; a worker that makes it finds out within a second."""
+    with transaction.atomic():
+        # As it is now: it may have been finished since it was read.
+        stored = VideoJob.objects.select_for_update(of=("self",)).filter(pk=job.pk).first()
+        if stored is None:
+            return
+        stored.delete()
+    delete_files(stored)
+
+
 def give_up_waiting(*, job: VideoJob, error: MoltsError) -> None:
     """Fail a job that nobody has begun."""
     _end(VideoJob.objects.filter(pk=job.pk, state=JobState.QUEUED), error)
@@ -127,7 +369,9 @@ def give_up_waiting(*, job: VideoJob, error: MoltsError) -> None:
 def take_back_expired() -> None:
     """Queue again what lost its worker, or fail it when that has happened too often."""
     expired = VideoJob.objects.filter(state=JobState.RUNNING, lease_until__lt=timezone.now())
-    _end(expired.filter(attempts__gte=MOST_ATTEMPTS), Unavailable(INTERRUPTED, code="interrupted"))
+    for kind, most in MOST_ATTEMPTS.items():
+        for job in expired.filter(kind=kind, attempts__gte=most):
+            _give_up(job)
     for job in expired:
         again = expired.filter(pk=job.pk, attempts=job.attempts).update(
             state=JobState.QUEUED, stage="Waiting", progress=0.0, lease_until=None, sent_at=timezone.now()
@@ -135,6 +379,18 @@ def take_back_expired() -> None:
         if again:
             logger.warning("a job lost its worker", extra={"job": str(job.pk), "worker": job.claimed_by})
             _send_quietly(job)
+
+
+def _give_up(job: VideoJob) -> None:
+    with transaction.atomic():
+        if not _end(_held(job).filter(lease_until__lt=timezone.now()), Unavailable(INTERRUPTED, code="interrupted")):
+            return
+        if job.kind == JobKind.VIDEO:
+            unfinished = job.stages.filter(ended_at=None).first()
+            stage = unfinished.name if unfinished else StageName.SPEECH
+            VideoJob.objects.filter(pk=job.pk).update(failed_stage=stage, seconds_left=None)
+            job.refresh_from_db()
+            announce(job)
 
 
 def resend_waiting() -> None:
@@ -153,12 +409,33 @@ def delete_old() -> None:
         for job in old:
             delete_files(job)
             job.delete()
+    orphans = VideoJob.objects.filter(kind=JobKind.VIDEO, project=None)
+    cancel_jobs(orphans)
+    for job in orphans:
+        delete_video(job=job)
+
+
+def clear_benches() -> None:
+    """Delete what attempts have left of videos that are over: of those cancelled while no worker had them."""
+    folder = bench_of(uuid.UUID(int=0)).parent
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    for name in names:
+        with suppress(ValueError):
+            clear_bench(uuid.UUID(name))
 
 
 def delete_files(job: VideoJob) -> None:
-    for file in (job.picture, job.output):
+    for file in (job.picture, job.output, job.thumbnail):
         if file.name:
             file.storage.delete(file.name)
+
+
+def _send_next(job: VideoJob) -> None:
+    """Tell the workers of a video that waits in this project: its message may have come while too many were made."""
+    waiting = VideoJob.objects.filter(kind=JobKind.VIDEO, project=job.project, state=JobState.QUEUED)
+    first = waiting.exclude(not_before__gt=timezone.now()).order_by("created_at").first()
+    if first is not None:
+        _send_quietly(first)
 
 
 def _send_quietly(job: VideoJob) -> None:

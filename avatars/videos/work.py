@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from avatars.videos.models import VideoJob
+from avatars.videos.report import VideoReport
 
 
 @dataclass
@@ -16,19 +17,30 @@ class Work:
 
     job: VideoJob
     folder: Path
-    stage: str = "Waiting"
-    progress: float = 0.0
-    dropped: threading.Event = field(default_factory=threading.Event)
+    report: VideoReport = field(default_factory=VideoReport)
+
+    @property
+    def dropped(self) -> threading.Event:
+        return self.report.dropped
 
     def tell(self, stage: str, progress: float = 0.0) -> None:
         """Say how far it is; the row has it within a second."""
-        self.stage, self.progress = stage, progress
+        self.report.text, self.report.progress = stage, progress
 
 
 @dataclass(frozen=True)
 class Made:
-    """A video. `suffix` is that of its file name."""
+    """A clip. `suffix` is that of its file name."""
 
     clip: bytes
     suffix: str
     media_type: str
+
+
+@dataclass(frozen=True)
+class MadeVideo:
+    """A video of an agent, as files that are still to be published."""
+
+    file: Path
+    thumbnail: Path
+    duration: float

@@ -98,6 +98,12 @@ SIDEBAR = [
         ],
     },
     {
+        "title": "Make",
+        "items": [
+            _page("Videos", "movie", "admin:videos_videojob_changelist"),
+        ],
+    },
+    {
         "title": "Settings",
         "items": [
             _page("Projects and members", "groups", "admin:projects_project_changelist"),

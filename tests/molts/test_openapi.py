@@ -17,7 +17,11 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi import checks
 
-from avatars.models import Agent
+from avatars.models import Agent, Avatar
+from avatars.services import snapshot_agent
+from avatars.videos.models import VideoJob
+from avatars.videos.ordering import plan_scene, plan_video
+from avatars.videos.services import order_video
 from projects.models import ApiKey, Project
 from sessions.models import LiveSession
 from tests.api import by_login
@@ -29,6 +33,7 @@ EXAMPLES = 10  # a kind (fitting and unfitting), operation and role
 EXPECTED_OPERATIONS = {
     "agents_get",
     "agents_list",
+    "agents_videos_create",
     "sessions_end",
     "sessions_get",
     "sessions_list",
@@ -36,6 +41,11 @@ EXPECTED_OPERATIONS = {
     "sessions_start",
     "sessions_transcript",
     "token_create",
+    "videos_cancel",
+    "videos_create",
+    "videos_delete",
+    "videos_get",
+    "videos_list",
 }
 CHECKS = [
     schemathesis.checks.not_a_server_error,
@@ -70,7 +80,11 @@ def known(agent: Agent, project: Project) -> dict[str, str]:
     Project.objects.filter(pk=project.pk).update(max_concurrent_sessions=10_000)
     session = make_session(agent)
     say(session, "agent", "Hello, this is Ada.")
-    return {"session_id": str(session.pk), "agent_id": str(agent.pk)}
+    avatar = Avatar.objects.create(project=project, name="Ada", engine="puppet", options={"character": "mira"})
+    Agent.objects.filter(pk=agent.pk).update(avatar=avatar)
+    spec = plan_video(scenes=[plan_scene(agent=snapshot_agent(Agent.objects.get(pk=agent.pk)), script="Hello.")])
+    video = order_video(agent=agent, spec=spec)
+    return {"session_id": str(session.pk), "agent_id": str(agent.pk), "video_id": str(video.pk)}
 
 
 @pytest.fixture
@@ -105,6 +119,7 @@ def test_it_answers_as_its_schema_says(
     if role != "as_key":
         assert LiveSession.objects.count() == 1
         assert LiveSession.objects.get().state == "active"
+        assert VideoJob.objects.get().state == "queued"
 
 
 def _fuzz(operation: Any, mode: GenerationMode, headers: dict[str, str], known: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Speaking one text through a voice, outside a conversation: for listening to a voice before it is chosen."""
+"""Speaking one text through a voice, outside a conversation: to listen to it before it is chosen, and for videos."""
 
 from __future__ import annotations
 
@@ -52,13 +52,34 @@ def _import_libraries() -> None:
     import openai  # noqa: F401
 
 
-async def _synthesise(voice: Any, text: str) -> bytes:
+async def speak_piece(voice: Any, text: str, *, seconds: float = SPEAK_SECONDS) -> tuple[bytes, int]:
+    """(mono samples, int16; their rate in Hz) of `text`, spoken by a component that was built before. One attempt.
+
+    Raises Unavailable with the vendor's own words, or when it is not done within `seconds`.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            frame = await _collect(voice, text, seconds)
+    except TimeoutError:
+        raise Unavailable(f"It did not speak within {seconds:g} s.") from None
+    except MoltsError:
+        raise
+    except Exception as error:  # whatever a vendor's library raises: what it says is what helps
+        raise Unavailable(in_words(error)) from error
+    samples = memoryview(frame.data).cast("B").cast("h")
+    return samples[:: frame.num_channels].tobytes(), frame.sample_rate
+
+
+async def _collect(voice: Any, text: str, seconds: float) -> Any:
     from livekit.agents import APIConnectOptions
 
+    once = APIConnectOptions(max_retry=0, timeout=seconds)
+    return await voice.synthesize(text, conn_options=once).collect()
+
+
+async def _synthesise(voice: Any, text: str) -> bytes:
     try:
-        once = APIConnectOptions(max_retry=0, timeout=SPEAK_SECONDS)
-        frame = await voice.synthesize(text, conn_options=once).collect()
-        wav: bytes = frame.to_wav_bytes()
+        wav: bytes = (await _collect(voice, text, SPEAK_SECONDS)).to_wav_bytes()
         return wav
     finally:
         # A vendor that does not let go must not hold the answer back.

@@ -101,14 +101,18 @@ def test_a_job_that_lost_its_worker_is_made_by_another(job: VideoJob, sent: list
 
 
 def test_one_that_loses_every_worker_fails(job: VideoJob) -> None:
-    for _ in range(services.MOST_ATTEMPTS):
+    for _ in range(services.MOST_ATTEMPTS[JobKind.PREVIEW]):
         assert now(job).state == "queued"
         claimed(job)
         expire(job)
         sweep()
 
     failed = now(job)
-    assert (failed.state, failed.error_code, failed.attempts) == ("failed", "interrupted", services.MOST_ATTEMPTS)
+    assert (failed.state, failed.error_code, failed.attempts) == (
+        "failed",
+        "interrupted",
+        services.MOST_ATTEMPTS[JobKind.PREVIEW],
+    )
     assert "Ask for it again" in failed.error
 
 

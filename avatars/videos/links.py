@@ -1,0 +1,31 @@
+"""Links to videos that open for a while and for whoever has them: a player sends neither key nor cookie."""
+
+from __future__ import annotations
+
+import time
+
+from django.conf import settings
+from django.core import signing
+from django.urls import reverse
+
+from molts.errors import NotFound
+
+OPEN_SECONDS = 24 * 3600
+_SALT = "avatars.videos.links"
+
+
+def signed_link(name: str, *, shown_as: str) -> str:
+    """The address of a stored file for the next day. `shown_as` is how it ends, and the name of a download."""
+    token = signing.dumps([name, int(time.time()) + OPEN_SECONDS], salt=_SALT)
+    return f"{settings.MOLTS_PUBLIC_URL}{reverse('signed-file', args=[token, shown_as])}"
+
+
+def open_link(token: str) -> str:
+    """The name of the file in the storage. Raises NotFound for a link that was not signed here or is over."""
+    try:
+        name, until = signing.loads(token, salt=_SALT)
+    except signing.BadSignature:
+        raise NotFound("There is no such file.") from None
+    if time.time() > until:
+        raise NotFound("This link is over. Ask for the video again: that makes a new one.")
+    return str(name)

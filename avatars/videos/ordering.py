@@ -1,0 +1,58 @@
+"""From what is asked for to the spec of a video: the agent as it is now, with the chain of voices that speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from avatars.engines import ENGINES
+from avatars.services import resolve_pipeline
+from avatars.snapshots import AgentSnapshot, AvatarSnapshot, VoiceSnapshot
+from avatars.videos.spec import PAUSE, Scene, VideoSpec, frame_size
+from molts.errors import BadInput
+from molts.text import clean_text
+from projects.providers.base import Kind
+
+MAX_SCRIPT = 10_000
+"""Characters of one scene: about ten minutes of speech."""
+MOST_SCENES = 20
+
+
+def plan_scene(
+    *,
+    agent: AgentSnapshot,
+    script: str,
+    avatar: AvatarSnapshot | None = None,
+    voice: VoiceSnapshot | None = None,
+) -> Scene:
+    """The agent saying the script, with another face or voice where they are given.
+
+    Raises BadInput for a script without words, and for a face that no engine of ours moves.
+    """
+    text = clean_text(script)
+    if not PAUSE.sub("", text).strip():
+        raise BadInput("Write what is to be said.", attr="script")
+    if len(text) > MAX_SCRIPT:
+        raise BadInput(f"The script is too long: at most {MAX_SCRIPT} characters.", attr="script")
+    face = avatar or agent.avatar
+    if face is None:
+        raise BadInput("This agent has no face: give it one, or name an avatar.", attr="avatar")
+    if face.engine not in ENGINES:
+        raise BadInput(
+            f"{face.name} cannot be in a video: it is a still picture, or a vendor renders it. Name an avatar that an "
+            "engine of this server moves.",
+            attr="avatar",
+        )
+    speaker = agent.model_copy(update={"voice": voice}) if voice else agent
+    return Scene(script=text, language=agent.language, voices=resolve_pipeline(snapshot=speaker)[Kind.TTS], avatar=face)
+
+
+def plan_video(
+    *, scenes: Sequence[Scene], resolution: str = "512p", aspect: str = "1:1", fps: int = 25, max_seconds: float = 600.0
+) -> VideoSpec:
+    """The video of these scenes."""
+    if len(scenes) > MOST_SCENES:
+        raise BadInput(f"These are too many scenes: at most {MOST_SCENES}.", attr="scenes")
+    width, height = frame_size(resolution, aspect)
+    return VideoSpec.model_validate(
+        {"scenes": tuple(scenes), "width": width, "height": height, "fps": fps, "max_seconds": max_seconds}
+    )
