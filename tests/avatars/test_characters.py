@@ -42,9 +42,7 @@ EYES = [
     Eyes(lids=0.5, brows=1.0),
 ]
 
-every_character = pytest.mark.parametrize(
-    "key", [key if key in ("mira", "otto") else pytest.param(key, marks=pytest.mark.soak) for key in CHARACTERS]
-)
+every_character = pytest.mark.parametrize("key", CHARACTERS)
 
 
 def drawn(key: str, head: Head, eyes: Eyes, mouth: Mouth, width: int = SIDE, height: int = SIDE) -> NDArray[np.uint8]:

@@ -31,7 +31,7 @@ ALL = sorted(admin.site._registry, key=lambda model: model._meta.label)
 OFTEN = (Agent, LiveSession)
 
 
-def some(models: Iterable[type[Model]]) -> Any:
+def some(models: Iterable[type[Model]]) -> pytest.MarkDecorator:
     """Two models whose lists have most to filter; `make soak` looks at every one."""
     cases = [model if model in OFTEN else pytest.param(model, marks=pytest.mark.soak) for model in models]
     return pytest.mark.parametrize("model", cases, ids=lambda model: model.__name__)

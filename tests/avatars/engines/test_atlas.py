@@ -155,9 +155,7 @@ def test_colours_are_those_of_video() -> None:
     assert np.abs(planes[20:].astype(int) - 240).max() <= 1
 
 
-@pytest.mark.parametrize(
-    "key", [key if key == "mira" else pytest.param(key, marks=pytest.mark.soak) for key in CHARACTERS]
-)
+@pytest.mark.parametrize("key", CHARACTERS)
 def test_what_eyes_and_mouth_of_each_character_change_lies_in_their_boxes(key: str) -> None:
     artist, layout = get_artist(key), _Drawing(get_artist(key), 256, 256).layout()  # refuses when the boxes overlap
     for head in (layout.grid.heads()[8], layout.grid.heads()[-3]):
