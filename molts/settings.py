@@ -338,6 +338,8 @@ SPECTACULAR_SETTINGS = {
         "EndReasonEnum": "sessions.choices.EndReason.choices",
         "SessionSourceEnum": "sessions.choices.SessionSource.choices",
         "RoleEnum": "sessions.choices.Role.choices",
+        "WebhookEndpointKindEnum": "projects.webhooks.choices.EndpointKind.choices",
+        "WebhookEventTypeEnum": "projects.webhooks.choices.EventType.choices",
     },
 }
 

@@ -36,6 +36,16 @@ EXPECTED_OPERATIONS = {
     "sessions_start",
     "sessions_transcript",
     "token_create",
+    "webhook_deliveries_list",
+    "webhook_deliveries_replay",
+    "webhook_endpoints_callback_secret",
+    "webhook_endpoints_change",
+    "webhook_endpoints_create",
+    "webhook_endpoints_delete",
+    "webhook_endpoints_get",
+    "webhook_endpoints_list",
+    "webhook_endpoints_rotate_secret",
+    "webhook_endpoints_test",
 }
 CHECKS = [
     schemathesis.checks.not_a_server_error,

@@ -38,7 +38,7 @@ def clock() -> Clock:
 
 @pytest.fixture(autouse=True)
 def nudges(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[None]:
-    """Loopback may be called, and no worker is asked for: tests send by themselves. One entry for each that would be."""
+    """Loopback may be called, and no worker is asked for: tests send by themselves. One entry a nudge."""
     settings.MOLTS_ALLOWED_NETWORKS = ["127.0.0.1/32"]
     woken: list[None] = []
     monkeypatch.setattr(services, "nudge", lambda: woken.append(None))
