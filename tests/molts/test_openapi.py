@@ -19,8 +19,10 @@ from schemathesis.specs.openapi import checks
 
 from avatars.models import Agent
 from projects.models import ApiKey, Project
+from projects.webhooks.models import WebhookEndpoint
 from sessions.models import LiveSession
 from tests.api import by_login
+from tests.projects.world import make_delivery
 from tests.sessions.factories import make_session, say
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("live_servers"), pytest.mark.slow]
@@ -80,7 +82,14 @@ def known(agent: Agent, project: Project) -> dict[str, str]:
     Project.objects.filter(pk=project.pk).update(max_concurrent_sessions=10_000)
     session = make_session(agent)
     say(session, "agent", "Hello, this is Ada.")
-    return {"session_id": str(session.pk), "agent_id": str(agent.pk)}
+    delivery = make_delivery(project)
+    WebhookEndpoint.objects.update(url="http://127.0.0.1:9/hook")  # refused before anything is sent
+    return {
+        "session_id": str(session.pk),
+        "agent_id": str(agent.pk),
+        "endpoint_id": str(delivery.endpoint_id),
+        "delivery_id": str(delivery.pk),
+    }
 
 
 @pytest.fixture
