@@ -30,7 +30,6 @@ from projects.scoped_admin import (
     ScopedAdmin,
     ScopedForm,
     ScopedRelatedFilter,
-    add_form_error,
     chosen_project,
     counted,
     may_do,
@@ -54,6 +53,11 @@ def chip(text: str, tone: str) -> SafeString:
     return format_html('<span class="chip chip-{}">{}</span>', tone, text)
 
 
+def short(text: str) -> SafeString:
+    """Cut where it would push the other columns away; all of it shows on pointing."""
+    return format_html('<span class="short" title="{}">{}</span>', text, text)
+
+
 class EndpointForm(ScopedForm):
     event_types = forms.MultipleChoiceField(
         label="Tell it when",
@@ -72,14 +76,19 @@ class EndpointForm(ScopedForm):
         widgets = {"url": forms.URLInput(attrs={"size": 60, "placeholder": "https://"})}
         help_texts = {"description": "For you: which program listens there."}
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "url" in self.fields:  # blank in the one row that has none, which no form shows
+            self.fields["url"].required = True
+
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
+        if "url" in self.errors or "url" not in self.fields:
+            return cleaned
         try:
-            services.check_callback_url(cleaned.get("url", ""), attr="url")
+            services.check_callback_url(cleaned["url"], attr="url")
         except BadInput as error:
-            if "url" not in self.errors:
-                told = addresses.with_setting(error.detail, cleaned.get("url", ""), shown=self.is_for_operator)
-                add_form_error(self, BadInput(told, attr="url"))
+            self.add_error("url", addresses.with_setting(error.detail, cleaned["url"], shown=self.is_for_operator))
         return cleaned
 
 
@@ -88,7 +97,7 @@ class WebhookEndpointAdmin(ScopedAdmin):
     """A secret stands on one page, right after it was made; nothing shows it again."""
 
     form = EndpointForm
-    list_display = ("name", "address", "project", "told_of", "state", "latest", "created_at")
+    list_display = ("name", "address", "project", "told_of", "state_chip", "latest")
     list_select_related = ("project",)
     list_filter = (("project", ScopedRelatedFilter), "enabled")
     search_fields = ("url", "description")
@@ -145,12 +154,12 @@ class WebhookEndpointAdmin(ScopedAdmin):
         return super().change_view(request, object_id, form_url, {**shown, **(extra_context or {})})
 
     @admin.display(description="name", ordering="description")
-    def name(self, endpoint: WebhookEndpoint) -> str:
-        return str(endpoint)
+    def name(self, endpoint: WebhookEndpoint) -> SafeString:
+        return short(str(endpoint))
 
     @admin.display(description="URL", ordering="url")
-    def address(self, endpoint: WebhookEndpoint) -> SafeString | str:
-        return format_html('<span class="short" title="{}">{}</span>', endpoint.url, endpoint.url)
+    def address(self, endpoint: WebhookEndpoint) -> SafeString:
+        return short(endpoint.url)
 
     @admin.display(description="told of")
     def told_of(self, endpoint: WebhookEndpoint) -> str:
@@ -160,11 +169,13 @@ class WebhookEndpointAdmin(ScopedAdmin):
 
     @admin.display(description="state")
     def state(self, endpoint: WebhookEndpoint) -> SafeString:
+        return format_html("{} {}", self.state_chip(endpoint), endpoint.disabled_reason)
+
+    @admin.display(description="state", ordering="enabled")
+    def state_chip(self, endpoint: WebhookEndpoint) -> SafeString:
         if endpoint.enabled:
             return chip("On", "good")
-        if not endpoint.disabled_reason:
-            return chip("Off", "quiet")
-        return format_html("{} {}", chip("Off", "bad"), endpoint.disabled_reason)
+        return chip("Off", "bad" if endpoint.disabled_reason else "quiet")
 
     @admin.display(description="latest delivery")
     def latest(self, endpoint: WebhookEndpoint) -> SafeString | str:
@@ -295,7 +306,7 @@ class WebhookDeliveryAdmin(ScopedAdmin):
         "outcome",
         "endpoint",
         "address",
-        "event_id",
+        "webhook_id",
         "created_at",
         "next_try_at",
         "ended_at",
@@ -324,8 +335,8 @@ class WebhookDeliveryAdmin(ScopedAdmin):
     def type(self, delivery: WebhookDelivery) -> str:
         return delivery.event.type
 
-    @admin.display(description="sent as webhook-id")
-    def event_id(self, delivery: WebhookDelivery) -> str:
+    @admin.display(description="webhook-id")
+    def webhook_id(self, delivery: WebhookDelivery) -> str:
         return str(delivery.event_id)
 
     @admin.display(description="URL")

@@ -55,6 +55,7 @@ class EndpointSerializer(serializers.ModelSerializer[WebhookEndpoint]):
     previous_secret_until = serializers.DateTimeField(
         source="previous_until",
         read_only=True,
+        allow_null=True,
         help_text="Until then the secret before the last rotation signs too.",
     )
 
