@@ -11,7 +11,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -20,7 +20,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST
 
-from molts.errors import BadInput, MoltsError
+from molts.errors import BadInput, Conflict, MoltsError
 from projects import addresses, one_time
 from projects.audit import record_action
 from projects.choices import Action
@@ -89,6 +89,12 @@ class EndpointForm(ScopedForm):
             services.check_callback_url(cleaned["url"], attr="url")
         except BadInput as error:
             self.add_error("url", addresses.with_setting(error.detail, cleaned["url"], shown=self.is_for_operator))
+        project = cleaned.get("project")
+        if project is not None and self.instance._state.adding:
+            try:
+                services.check_room(project_id=project.pk)
+            except Conflict as error:
+                self.add_error(None, error.detail)
         return cleaned
 
 
@@ -117,6 +123,10 @@ class WebhookEndpointAdmin(ScopedAdmin):
         js = ("admin/copy.js",)
 
     # -- Lists and forms ----------------------------------------------------------------------------------------------
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        latest = WebhookDelivery.objects.filter(endpoint=OuterRef("pk")).order_by("-created_at")
+        return super().get_queryset(request).annotate(latest_state=Subquery(latest.values("state")[:1]))
+
     def get_fields(self, request: HttpRequest, obj: WebhookEndpoint | None = None) -> Any:
         if obj is not None and not obj.is_listener:
             return ("project", "created_at")
@@ -178,12 +188,11 @@ class WebhookEndpointAdmin(ScopedAdmin):
         return chip("Off", "bad" if endpoint.disabled_reason else "quiet")
 
     @admin.display(description="latest delivery")
-    def latest(self, endpoint: WebhookEndpoint) -> SafeString | str:
-        delivery = endpoint.deliveries.only("state", "event").order_by("-created_at").first()
-        if delivery is None:
+    def latest(self, endpoint: Any) -> SafeString | str:
+        if endpoint.latest_state is None:
             return "none yet"
         url = f"{reverse(DELIVERIES)}?endpoint__id__exact={endpoint.pk}"
-        state = DeliveryState(delivery.state)
+        state = DeliveryState(endpoint.latest_state)
         return format_html('<a href="{}">{}</a>', url, chip(str(state.label), TONES[state]))
 
     # -- Adding -------------------------------------------------------------------------------------------------------

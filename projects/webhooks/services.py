@@ -110,8 +110,7 @@ def create_endpoint(*, endpoint: WebhookEndpoint, endpoint_id: uuid.UUID | None 
     check_endpoint(endpoint=endpoint)
     with transaction.atomic():
         Project.objects.select_for_update().get(pk=endpoint.project_id)  # two at once must not both be the last
-        if WebhookEndpoint.objects.filter(project_id=endpoint.project_id).count() >= MOST_ENDPOINTS:
-            raise Conflict(f"A project has at most {MOST_ENDPOINTS} endpoints: delete one.", code="too_many")
+        check_room(project_id=endpoint.project_id)
         plain = new_secret()
         endpoint.secret_cipher = crypto.encrypt(plain)
         endpoint.save(force_insert=True)
@@ -128,6 +127,12 @@ def change_endpoint(*, endpoint: WebhookEndpoint) -> WebhookEndpoint:
         if not endpoint.enabled:
             _end_waiting(endpoint, SWITCHED_OFF)
     return endpoint
+
+
+def check_room(*, project_id: uuid.UUID) -> None:
+    """Raises Conflict when the project has as many endpoints as it may have."""
+    if WebhookEndpoint.objects.filter(project_id=project_id, kind=EndpointKind.LISTENER).count() >= MOST_ENDPOINTS:
+        raise Conflict(f"A project has at most {MOST_ENDPOINTS} endpoints: delete one.", code="too_many")
 
 
 def check_endpoint(*, endpoint: WebhookEndpoint) -> None:

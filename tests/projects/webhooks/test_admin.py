@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from projects.models import AuditEntry, Project
@@ -180,3 +182,27 @@ def test_empty_lists_name_the_next_step(project: Project, editor: Client) -> Non
     assert "Add an endpoint" in editor.get(url(WebhookDelivery, "changelist")).content.decode()
     make_endpoint(project, "https://example.com/hook")
     assert "Send a test from an endpoint" in editor.get(url(WebhookDelivery, "changelist")).content.decode()
+
+
+def test_one_too_many_is_refused_in_words(project: Project, editor: Client) -> None:
+    for _ in range(services.MOST_ENDPOINTS):
+        make_endpoint(project, "https://example.com/hook")
+    answer = editor.post(url(WebhookEndpoint, "add"), fill(editor, url="https://example.com/hook"))
+    assert "at most" in str(form_errors(answer)["__all__"])
+
+
+def test_a_longer_list_asks_the_database_no_more_often(project: Project, editor: Client) -> None:
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            assert editor.get(url(WebhookEndpoint, "changelist")).status_code == 200
+            assert editor.get(url(WebhookDelivery, "changelist")).status_code == 200
+        return len(captured)
+
+    make_endpoint(project, "https://example.com/hook")
+    services.publish(project, EventType.SESSION_ENDED, {})
+    queries()
+    few = queries()
+    for _ in range(5):
+        make_endpoint(project, "https://example.com/hook")
+        services.publish(project, EventType.SESSION_ENDED, {})
+    assert queries() == few
