@@ -31,10 +31,9 @@ from projects.webhooks.serializers import (
 TAGS = ["webhooks"]
 
 
-class TestRateThrottle(ActorRateThrottle):
+class EndpointTestThrottle(ActorRateThrottle):
     """A test calls an address now, and keeps a thread of this server until it answers."""
 
-    __test__ = False  # not one of pytest's
     scope = "webhook_test"
     rate = "20/min"
 
@@ -173,7 +172,7 @@ class EndpointTest(EndpointView):
     error_codes = ("409",)
 
     def get_throttles(self) -> list[BaseThrottle]:
-        return [*super().get_throttles(), TestRateThrottle()]
+        return [*super().get_throttles(), EndpointTestThrottle()]
 
     @extend_schema(operation_id="webhook_endpoints_test", tags=TAGS, request=None, responses={200: DeliverySerializer})
     def post(self, request: Request, endpoint_id: uuid.UUID) -> Response:
