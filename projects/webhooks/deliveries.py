@@ -115,7 +115,8 @@ def claim_delivery(*, delivery_id: uuid.UUID, now: datetime) -> Claim | None:
         try:
             secrets = delivery.endpoint.secrets(now)
         except MoltsError as error:
-            return _refuse(delivery, error, now)
+            _refuse(delivery, error, now)
+            return None
         body = delivery.event.body
         headers = signed_headers(event_id=str(delivery.event_id), body=body, secrets=secrets, now=now)
         WebhookAttempt.objects.create(

@@ -61,11 +61,11 @@ class EndpointSerializer(serializers.ModelSerializer[WebhookEndpoint]):
 
     class Meta:
         model = WebhookEndpoint
-        fields = (
+        fields: tuple[str, ...] = (
             *("id", "project", "kind", "url", "description", "event_types", "enabled", "disabled_reason"),
             *("previous_secret_until", "created_at"),
         )
-        read_only_fields = fields
+        read_only_fields: tuple[str, ...] = fields
 
 
 class NewSecret(EndpointSerializer):
