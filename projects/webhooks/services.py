@@ -32,6 +32,7 @@ MOST_TRIES = 10
 PREVIOUS_SECRET_LASTS = timedelta(hours=24)
 KEPT_FOR = timedelta(days=30)
 CLEARED_AT_ONCE = 500
+NUDGE_LASTS = 60  # seconds: a worker that comes back finds no pile of them, and the clock goes on
 SEND_TASK = "projects.webhooks.tasks.send_due"
 SWITCHED_OFF = "The endpoint was switched off."
 
@@ -87,7 +88,7 @@ def nudge() -> None:
     """Have what is due sent now. If no worker can be told, the clock's next tick does it."""
     try:
         with beats.sending() as sending:
-            current_app.send_task(SEND_TASK, **sending)
+            current_app.send_task(SEND_TASK, expires=NUDGE_LASTS, **sending)
     except Unavailable:
         logger.warning("webhooks wait for the clock: Redis is out of reach")
 
