@@ -125,8 +125,8 @@ class WebhookEndpointAdmin(ScopedAdmin):
     # -- Lists and forms ----------------------------------------------------------------------------------------------
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         latest = WebhookDelivery.objects.filter(endpoint=OuterRef("pk")).order_by("-created_at")
-        mine: QuerySet[Any] = super().get_queryset(request)
-        return mine.annotate(latest_state=Subquery(latest.values("state")[:1]))
+        mine: QuerySet[Any] = super().get_queryset(request).annotate(latest_state=Subquery(latest.values("state")[:1]))
+        return mine
 
     def get_fields(self, request: HttpRequest, obj: WebhookEndpoint | None = None) -> Any:
         if obj is not None and not obj.is_listener:
