@@ -4,7 +4,10 @@ from django.urls import path
 
 from avatars import api as avatars
 from avatars.videos import api as videos
+from projects.webhooks import api as webhooks
 from sessions import api as sessions
+
+endpoint = "webhook-endpoints/<uuid:endpoint_id>"
 
 urlpatterns = [
     path("token", sessions.TokenView.as_view(), name="api-token"),
@@ -19,4 +22,15 @@ urlpatterns = [
     path("sessions/<uuid:session_id>/transcript", sessions.SessionTranscript.as_view(), name="api-session-transcript"),
     path("sessions/<uuid:session_id>/end", sessions.SessionEnd.as_view(), name="api-session-end"),
     path("sessions/<uuid:session_id>/say", sessions.SessionSay.as_view(), name="api-session-say"),
+    path("webhook-endpoints", webhooks.EndpointList.as_view(), name="api-webhook-endpoints"),
+    path("webhook-endpoints/callback-secret", webhooks.CallbackSecret.as_view(), name="api-webhook-callback-secret"),
+    path(endpoint, webhooks.EndpointDetail.as_view(), name="api-webhook-endpoint"),
+    path(f"{endpoint}/rotate-secret", webhooks.EndpointSecret.as_view(), name="api-webhook-rotate-secret"),
+    path(f"{endpoint}/test", webhooks.EndpointTest.as_view(), name="api-webhook-test"),
+    path(f"{endpoint}/deliveries", webhooks.DeliveryList.as_view(), name="api-webhook-deliveries"),
+    path(
+        f"{endpoint}/deliveries/<uuid:delivery_id>/replay",
+        webhooks.DeliveryReplay.as_view(),
+        name="api-webhook-replay",
+    ),
 ]

@@ -148,7 +148,7 @@ class Clock(PersistentScheduler):
 
 app = Celery("molts")
 app.config_from_object("django.conf:settings", namespace="CELERY")
-app.autodiscover_tasks(["projects", "avatars", "avatars.videos", "sessions"])
+app.autodiscover_tasks(["projects", "projects.webhooks", "avatars", "avatars.videos", "sessions"])
 app.steps["worker"] |= {WorkerLife, RenderLife}
 
 

@@ -195,6 +195,8 @@ CELERY_BEAT_SCHEDULE = {
     # Expires before the next tick, so a stopped worker does not come back to a pile of them.
     "reconcile": {"task": "sessions.tasks.reconcile", "schedule": 5.0, "options": {"expires": 4.0}},
     "videos": {"task": "avatars.videos.tasks.sweep", "schedule": 10.0, "options": {"expires": 9.0}},
+    "webhooks": {"task": "projects.webhooks.tasks.send_due", "schedule": 5.0, "options": {"expires": 4.0}},
+    "old webhooks": {"task": "projects.webhooks.tasks.clear_old", "schedule": 60.0, "options": {"expires": 50.0}},
 }
 
 # -- Apps ------------------------------------------------------------------------------------------------------------
@@ -202,6 +204,7 @@ INSTALLED_APPS = [
     "molts",
     "projects",
     "projects.usage",
+    "projects.webhooks",
     "avatars",
     "avatars.videos",
     "sessions",
@@ -337,6 +340,8 @@ SPECTACULAR_SETTINGS = {
         "RoleEnum": "sessions.choices.Role.choices",
         "VideoStageEnum": "avatars.videos.models.STAGES",
         "VideoStatusEnum": "avatars.videos.serializers.STATUS_CHOICES",
+        "WebhookEndpointKindEnum": "projects.webhooks.choices.EndpointKind.choices",
+        "WebhookEventTypeEnum": "projects.webhooks.choices.EventType.choices",
     },
 }
 

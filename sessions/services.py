@@ -24,7 +24,7 @@ from molts.text import clean_line, clean_text
 from projects.models import Project
 from projects.usage.models import UsageRecord
 from projects.usage.services import Usage, record_usage
-from sessions import events, rooms
+from sessions import events, rooms, told
 from sessions.choices import (
     FAILURES,
     LIVE_STATES,
@@ -220,6 +220,7 @@ def activate_session(*, session_id: uuid.UUID, agent_identity: str) -> None:
         )
         offset = offset_ms(session, now)
         if was_waiting:
+            told.tell_started(session)
             publish_on_commit(session_id, events.SessionStateEvent(state=SessionState.ACTIVE, offset_ms=offset))
         publish_on_commit(session_id, events.AgentStateEvent(state=AgentStateName.LISTENING, offset_ms=offset))
     if was_lost:
@@ -408,13 +409,15 @@ def end_session(*, session_id: uuid.UUID, reason: str) -> bool:
     """
     state = SessionState.FAILED if reason in FAILURES else SessionState.ENDED
     now = timezone.now()
-    changed = LiveSession.objects.filter(pk=session_id, state__in=LIVE_STATES).update(
-        state=state, reason=reason, ended_at=now
-    )
-    if not changed:
-        return False
-    Participant.objects.filter(session_id=session_id, left_at=None).exclude(joined_at=None).update(left_at=now)
-    session = LiveSession.objects.get(pk=session_id)
+    with transaction.atomic():
+        changed = LiveSession.objects.filter(pk=session_id, state__in=LIVE_STATES).update(
+            state=state, reason=reason, ended_at=now
+        )
+        if not changed:
+            return False
+        Participant.objects.filter(session_id=session_id, left_at=None).exclude(joined_at=None).update(left_at=now)
+        session = LiveSession.objects.select_related("agent", "project").get(pk=session_id)
+        told.tell_ended(session)
     ended = events.SessionStateEvent(state=state, reason=EndReason(reason), offset_ms=offset_ms(session, now))
     publish(session_id, ended)
     close_room(session=session)

@@ -30,6 +30,12 @@ class Caller:
             f"/api/v1/{path}", data=data, content_type=content_type, headers={**self.headers, **more}
         )
 
+    def patch(self, path: str, body: Any) -> TestAnswer:
+        return self.client.patch(f"/api/v1/{path}", data=body, content_type="application/json", headers=self.headers)
+
+    def delete(self, path: str) -> TestAnswer:
+        return self.client.delete(f"/api/v1/{path}", headers=self.headers)
+
 
 def by_key(plain: str) -> Caller:
     return Caller(headers={"Authorization": f"Bearer {plain}"})

@@ -190,7 +190,9 @@ def layer(module: str, app: str) -> int | None:
     return LAYERS.index(name) if name in LAYERS else None
 
 
-@pytest.mark.parametrize("app", ["projects", "projects.usage", "avatars", "avatars.videos", "sessions"])
+@pytest.mark.parametrize(
+    "app", ["projects", "projects.usage", "projects.webhooks", "avatars", "avatars.videos", "sessions"]
+)
 def test_inside_an_app_nothing_imports_what_stands_above_it(app: str) -> None:
     wrong = []
     for each in all_imports():

@@ -108,6 +108,8 @@ SIDEBAR = [
         "items": [
             _page("Projects and members", "groups", "admin:projects_project_changelist"),
             _page("API keys", "terminal", "admin:projects_apikey_changelist"),
+            _page("Webhooks", "webhook", "admin:webhooks_webhookendpoint_changelist"),
+            _page("Webhook deliveries", "outbox", "admin:webhooks_webhookdelivery_changelist"),
             _page("Users", "person", "admin:auth_user_changelist", permission="is_superuser"),
             _page("Audit trail", "history", "admin:projects_auditentry_changelist"),
         ],
@@ -176,6 +178,7 @@ UNFOLD: dict[str, Any] = {
             "projects.providerkey",
             "projects.project",
             "projects.apikey",
+            "webhooks.webhookendpoint",
             "auth.user",
             "live_sessions.livesession",
         ],

@@ -58,6 +58,8 @@ def run(command: list[str], env: dict[str, str], cwd: Path) -> str:
 def test_every_operation_of_the_schema_has_an_example_in_three_languages() -> None:
     paths = re.findall(r"^  /api/v1/(\S+):$", (ROOT / "docs" / "openapi.yaml").read_text(), re.M)
     # The last word of an address tells its operations apart: sessions, say, {agent_id} …
+    # Webhooks have a page and a test of their own.
+    paths = [path for path in paths if not path.startswith("webhook-endpoints")]
     last_words = {path.rsplit("/", 1)[-1] for path in paths} - {"{session_id}", "{agent_id}", "{video_id}"}
     assert {"sessions", "say", "token", "agents", "transcript", "end"} <= last_words
 

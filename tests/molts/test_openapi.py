@@ -23,8 +23,10 @@ from avatars.videos.models import VideoJob
 from avatars.videos.ordering import plan_scene, plan_video
 from avatars.videos.services import order_video
 from projects.models import ApiKey, Project
+from projects.webhooks.models import WebhookEndpoint
 from sessions.models import LiveSession
 from tests.api import by_login
+from tests.projects.world import make_delivery
 from tests.sessions.factories import make_session, say
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("live_servers"), pytest.mark.slow]
@@ -46,6 +48,16 @@ EXPECTED_OPERATIONS = {
     "videos_delete",
     "videos_get",
     "videos_list",
+    "webhook_deliveries_list",
+    "webhook_deliveries_replay",
+    "webhook_endpoints_callback_secret",
+    "webhook_endpoints_change",
+    "webhook_endpoints_create",
+    "webhook_endpoints_delete",
+    "webhook_endpoints_get",
+    "webhook_endpoints_list",
+    "webhook_endpoints_rotate_secret",
+    "webhook_endpoints_test",
 }
 CHECKS = [
     schemathesis.checks.not_a_server_error,
@@ -84,7 +96,15 @@ def known(agent: Agent, project: Project) -> dict[str, str]:
     Agent.objects.filter(pk=agent.pk).update(avatar=avatar)
     spec = plan_video(scenes=[plan_scene(agent=snapshot_agent(Agent.objects.get(pk=agent.pk)), script="Hello.")])
     video = order_video(agent=agent, spec=spec)
-    return {"session_id": str(session.pk), "agent_id": str(agent.pk), "video_id": str(video.pk)}
+    delivery = make_delivery(project)
+    WebhookEndpoint.objects.update(url="http://127.0.0.1:9/hook")  # refused before anything is sent
+    return {
+        "session_id": str(session.pk),
+        "agent_id": str(agent.pk),
+        "video_id": str(video.pk),
+        "endpoint_id": str(delivery.endpoint_id),
+        "delivery_id": str(delivery.pk),
+    }
 
 
 @pytest.fixture

@@ -11,6 +11,9 @@ from avatars.models import Agent, AgentRevision, Avatar, Voice
 from projects.models import ApiKey, AuditEntry, Project, ProviderKey
 from projects.services import create_api_key
 from projects.usage.models import UsageRecord
+from projects.webhooks.choices import EventType
+from projects.webhooks.models import WebhookDelivery, WebhookEndpoint, WebhookEvent
+from projects.webhooks.services import create_endpoint
 from sessions.models import LiveSession, Participant, RoomLink, Segment, SessionNotice, Turn
 from tests.conftest import make_agent
 
@@ -66,6 +69,37 @@ def make_session(agent: Agent, *, lines: int = 2, link: RoomLink | None = None) 
     return session
 
 
+def make_endpoint(project: Project) -> WebhookEndpoint:
+    endpoint = WebhookEndpoint(project=project, url="https://example.com/hook", description=f"Listener of {project}")
+    return create_endpoint(endpoint=endpoint)[0]
+
+
+def make_delivery(project: Project) -> WebhookDelivery:
+    """A delivery that was given up after one try."""
+    event = WebhookEvent.objects.create(project=project, type=EventType.SESSION_ENDED, body='{"data": "<b>&"}')
+    delivery = WebhookDelivery.objects.create(
+        project=project,
+        event=event,
+        endpoint=make_endpoint(project),
+        lane="one",
+        state="failed",
+        attempts=1,
+        tries_left=0,
+        next_try_at=None,
+        outcome="It answered 500.",
+    )
+    delivery.tries.create(
+        number=1,
+        url=delivery.endpoint.url,
+        started_at=event.created_at,
+        request_headers={"webhook-id": str(event.pk)},
+        status=500,
+        answer="<b>Out of order & closed",
+        duration_ms=42,
+    )
+    return delivery
+
+
 MAKERS: dict[type[Model], Callable[[Project], Model]] = {
     Project: lambda project: project,
     ApiKey: lambda project: create_api_key(project=project, name=f"Program of {project}")[0],
@@ -78,6 +112,8 @@ MAKERS: dict[type[Model], Callable[[Project], Model]] = {
         project=project, agent=_agent(project), name=f"Door of {project}"
     ),
     LiveSession: lambda project: make_session(_agent(project)),
+    WebhookEndpoint: make_endpoint,
+    WebhookDelivery: make_delivery,
     AuditEntry: lambda project: AuditEntry.objects.create(
         project=project, user_name="somebody", action="act", object_name=f"Thing of {project}", text="Tested."
     ),

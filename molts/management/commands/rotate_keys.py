@@ -7,6 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from projects.services import rotate_provider_secrets
+from projects.webhooks.services import rotate_stored_secrets
 
 
 class Command(BaseCommand):
@@ -16,13 +17,14 @@ class Command(BaseCommand):
     )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        rotation = rotate_provider_secrets()
+        rotations = (rotate_provider_secrets(), rotate_stored_secrets())
+        unreadable = [name for rotation in rotations for name in rotation.unreadable]
         self.stdout.write(
-            f"{rotation.rotated} secrets encrypted with the first key, {rotation.current} had been already, "
-            f"{len(rotation.unreadable)} cannot be decrypted."
+            f"{sum(each.rotated for each in rotations)} secrets encrypted with the first key, "
+            f"{sum(each.current for each in rotations)} had been already, {len(unreadable)} cannot be decrypted."
         )
-        if rotation.unreadable:
-            names = ", ".join(rotation.unreadable)
+        if unreadable:
+            names = ", ".join(unreadable)
             raise CommandError(
                 f"No key in MOLTS_FIELD_KEYS opens the secret of: {names}. Put the key back that encrypted it, or type "
                 "the secret again in the admin."
