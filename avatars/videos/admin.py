@@ -80,17 +80,17 @@ class NewVideoForm(ScopedForm):
         self.spec: VideoSpec | None = None
 
     def clean(self) -> dict[str, Any]:
-        asked = super().clean()
-        agent, script = asked.get("agent"), asked.get("script")
+        cleaned = super().clean()
+        agent, script = cleaned.get("agent"), cleaned.get("script")
         if agent is None or not script:
-            return asked
-        avatar, voice = asked.get("avatar"), asked.get("voice")
+            return cleaned
+        avatar, voice = self.cleaned_data.get("avatar"), self.cleaned_data.get("voice")
         for name, part in (("avatar", avatar), ("voice", voice)):
             if part is not None and part.project_id != agent.project_id:
                 self.add_error(name, "This belongs to another project than the agent.")
         if not self.errors:
             self._plan(agent, script, avatar, voice)
-        return asked
+        return cleaned
 
     def _plan(self, agent: Agent, script: str, avatar: Avatar | None, voice: Voice | None) -> None:
         """What is to be made of it; errors stand at the fields that they are about."""

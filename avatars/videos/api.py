@@ -50,7 +50,12 @@ class VideoView(ProjectView):
             )
             by = None if isinstance(self.actor, ApiKey) else self.actor.pk
             return services.order_video(
-                agent=agent, spec=spec, title=asked["title"], metadata=asked["metadata"], user_id=by
+                agent=agent,
+                spec=spec,
+                title=asked["title"],
+                metadata=asked["metadata"],
+                callback_url=asked.get("callback_url", ""),
+                user_id=by,
             ).pk
 
         video_id, made = self.run_once(project_id=agent.project_id, operation="videos", body=_as_json(body), make=make)

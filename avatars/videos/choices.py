@@ -18,5 +18,13 @@ class JobState(TextChoices):
     CANCELLED = "cancelled", "Cancelled"
 
 
+STATUSES = {
+    JobState.QUEUED: "pending",
+    JobState.RUNNING: "processing",
+    JobState.DONE: "completed",
+    JobState.FAILED: "failed",
+    JobState.CANCELLED: "cancelled",
+}
+"""States as programs read them."""
 LIVE_STATES = (JobState.QUEUED, JobState.RUNNING)
 """Those of jobs that are not over."""

@@ -7,7 +7,9 @@ import time
 from django.conf import settings
 from django.core import signing
 from django.urls import reverse
+from django.utils.text import slugify
 
+from avatars.videos.models import VideoJob
 from molts.errors import NotFound
 
 OPEN_SECONDS = 24 * 3600
@@ -18,6 +20,15 @@ def signed_link(name: str, *, shown_as: str) -> str:
     """The address of a stored file for the next day. `shown_as` is how it ends, and the name of a download."""
     token = signing.dumps([name, int(time.time()) + OPEN_SECONDS], salt=_SALT)
     return f"{settings.MOLTS_PUBLIC_URL}{reverse('signed-file', args=[token, shown_as])}"
+
+
+def video_links(job: VideoJob) -> dict[str, str | None]:
+    """Links to a video and to a picture of it, None until they are there. The file is called by the video's title."""
+    name = slugify(job.title) or str(job.pk)
+    return {
+        "video_url": signed_link(job.output.name, shown_as=f"{name}.mp4") if job.output.name else None,
+        "thumbnail_url": signed_link(job.thumbnail.name, shown_as=f"{name}.jpg") if job.thumbnail.name else None,
+    }
 
 
 def open_link(token: str) -> str:

@@ -16,6 +16,7 @@ from avatars.videos.choices import LIVE_STATES, JobKind, JobState
 from avatars.videos.stages import StageName
 from projects.models import Project, ScopedQuerySet
 from projects.usage.models import UsageRecord
+from projects.webhooks.models import MAX_URL
 
 STAGES = [(stage.value, stage.label) for stage in StageName]
 
@@ -54,6 +55,7 @@ class VideoJob(models.Model):
     agent = models.ForeignKey(Agent, null=True, on_delete=models.SET_NULL, related_name="video_jobs")
     title = models.CharField(max_length=200, blank=True)
     metadata = models.JSONField(default=dict, help_text="Of the program that ordered it; comes back as it was sent.")
+    callback_url = models.CharField(max_length=MAX_URL, blank=True, help_text="Told when the video is over.")
     thumbnail = models.FileField(upload_to="videos/", blank=True)
     duration = models.FloatField(null=True, help_text="Seconds.")
     usage_records = GenericRelation(UsageRecord, "owner_id", "owner_type")

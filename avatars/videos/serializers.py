@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from django.utils.text import slugify
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from avatars.lookup import MAX_REFERENCE
 from avatars.models import Agent
-from avatars.videos.choices import JobState
-from avatars.videos.links import signed_link
+from avatars.videos.choices import STATUSES, JobState
+from avatars.videos.links import video_links
 from avatars.videos.models import STAGES, JobStage, VideoJob
 from avatars.videos.ordering import MAX_SCRIPT, MOST_SCENES
 from avatars.videos.spec import ASPECTS, RESOLUTIONS
 from molts.api import Input, Output, PageQuery, Text
+from projects.webhooks.models import MAX_URL
 
-STATUSES = {
-    JobState.QUEUED: "pending",
-    JobState.RUNNING: "processing",
-    JobState.DONE: "completed",
-    JobState.FAILED: "failed",
-    JobState.CANCELLED: "cancelled",
-}
 STATUS_CHOICES = [(status, status.capitalize()) for status in STATUSES.values()]
 STATES = {status: state for state, status in STATUSES.items()}
 MOST_METADATA, LONGEST_NAME, LONGEST_VALUE = 20, 40, 500
+MOST_BYTES = 8_000
+"""Of metadata: webhooks carry them, and bodies of those end at 20 kB."""
 
 
 # -- In ---------------------------------------------------------------------------------------------------------------
@@ -58,6 +54,12 @@ class OrderAgentVideo(Input):
     aspect = serializers.ChoiceField(choices=list(ASPECTS), default="1:1", help_text="Width to height.")
     fps = serializers.ChoiceField(choices=[25, 30], default=25, help_text="Pictures a second.")
     title = Text(max_length=200, allow_blank=True, default="")
+    callback_url = Text(
+        max_length=MAX_URL,
+        required=False,
+        help_text="Told when the video is there or has failed, like a webhook endpoint; signed with the project's "
+        "callback secret.",
+    )
     metadata = serializers.DictField(
         child=Text(max_length=LONGEST_VALUE, allow_blank=True),
         default=dict,
@@ -69,6 +71,8 @@ class OrderAgentVideo(Input):
             raise serializers.ValidationError(f"At most {MOST_METADATA} entries.")
         if any(not 1 <= len(name) <= LONGEST_NAME or "\0" in name for name in metadata):
             raise serializers.ValidationError(f"Names have 1 to {LONGEST_NAME} characters.")
+        if len(json.dumps(metadata, ensure_ascii=False).encode()) > MOST_BYTES:
+            raise serializers.ValidationError(f"At most {MOST_BYTES} bytes in all.")
         return metadata
 
     def validate(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -142,6 +146,7 @@ class VideoSerializer(serializers.ModelSerializer[VideoJob]):
             "duration",
             "cost",
             "error",
+            "callback_url",
             "metadata",
             "created_at",
             "started_at",
@@ -158,12 +163,11 @@ class VideoSerializer(serializers.ModelSerializer[VideoJob]):
 
     @extend_schema_field(serializers.URLField(allow_null=True))
     def get_video_url(self, job: VideoJob) -> str | None:
-        name = f"{slugify(job.title) or job.pk}.mp4"
-        return signed_link(job.output.name, shown_as=name) if job.output.name else None
+        return video_links(job)["video_url"]
 
     @extend_schema_field(serializers.URLField(allow_null=True))
     def get_thumbnail_url(self, job: VideoJob) -> str | None:
-        return signed_link(job.thumbnail.name, shown_as=f"{job.pk}.jpg") if job.thumbnail.name else None
+        return video_links(job)["thumbnail_url"]
 
     @extend_schema_field({"oneOf": [{"type": "number"}, {"type": "null"}]})
     def get_cost(self, job: VideoJob) -> float | None:

@@ -26,9 +26,11 @@ from avatars.videos.report import StageFailed, StageReport, VideoReport
 from avatars.videos.spec import VideoSpec
 from avatars.videos.stages import StageName
 from avatars.videos.stages.publish import Upload
+from avatars.videos.told import tell_over
 from molts.errors import Busy, MoltsError, Unavailable
 from projects.models import Project
 from projects.usage.services import Usage, record_usage
+from projects.webhooks.services import check_callback_url
 
 logger = logging.getLogger(__name__)
 
@@ -83,12 +85,15 @@ def order_video(
     spec: VideoSpec,
     title: str = "",
     metadata: Mapping[str, Any] | None = None,
+    callback_url: str = "",
     user_id: int | None = None,
 ) -> VideoJob:
     """Write a video down and have it made. A queue that is away delays it and no more: the row is what counts.
 
-    Raises Busy when as many of the project's wait as may.
+    Raises Busy when as many of the project's wait as may, and BadInput for a `callback_url` that is not called.
     """
+    if callback_url:
+        check_callback_url(callback_url)
     with transaction.atomic():
         # The project's row is the lock: two that ask at once are counted one after the other.
         Project.objects.select_for_update(of=("self",)).get(pk=agent.project_id)
@@ -105,6 +110,7 @@ def order_video(
             ordered_by_id=user_id,
             title=title,
             metadata=dict(metadata or {}),
+            callback_url=callback_url,
             order=spec.as_json(),
         )
         transaction.on_commit(lambda: _send_quietly(job))
@@ -210,8 +216,6 @@ def finish_video(*, job: VideoJob, file: Upload, thumbnail: Upload, duration: fl
         # The row is the lock: files are put into their places by the attempt that holds it, and by no other.
         if _held(job).select_for_update(of=("self",)).first() is None:
             return False
-        for upload in (file, thumbnail):
-            upload.publish()
         _held(job).update(
             state=JobState.DONE,
             stage="Done",
@@ -231,6 +235,8 @@ def finish_video(*, job: VideoJob, file: Upload, thumbnail: Upload, duration: fl
         _record_used(job, report, duration)
         job.refresh_from_db()
         announce(job)
+        for upload in (file, thumbnail):  # last: what fails before leaves no file without its row
+            upload.publish()
     _send_next(job)
     return True
 
@@ -305,6 +311,7 @@ def announce(job: VideoJob) -> None:
     Called once for a video, in the transaction that ends it: what is written here is written with the end, or not.
     """
     logger.info("a video is over", extra={"job": str(job.pk), "state": job.state, "attempts": job.attempts})
+    tell_over(job)
 
 
 def fail_job(*, job: VideoJob, error: MoltsError) -> bool:

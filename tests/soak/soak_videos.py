@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,12 @@ class Works:
     def order(self, count: int = 1, script: str = SCRIPT) -> list[str]:
         return self._run(ORDER, str(count), script).split()
 
+    def is_running(self, video: str) -> bool:
+        return bool(self.rows()[video]["state"] == "running")
+
+    def is_tried_again(self, video: str) -> bool:
+        return bool(self.rows()[video]["attempts"] > 1)
+
     def rows(self) -> dict[str, dict[str, Any]]:
         return {row["id"]: row for row in json.loads(self._run(READ))}
 
@@ -194,7 +201,7 @@ def test_a_whole_worker_that_is_killed_is_replaced_in_time(works: Works) -> None
     works.wait_until_done(works.order(), seconds=180)
     for number in range(TREES):
         (video,) = works.order(script=f"{SCRIPT} " * 4)
-        wait_for("a worker", lambda video=video: works.rows()[video]["state"] == "running", seconds=60)
+        wait_for("a worker", partial(works.is_running, video), seconds=60)
         time.sleep(chance.uniform(0.0, 1.0))
         os.killpg(works.worker.pid, signal.SIGKILL)
         works.worker.wait(10)
@@ -203,7 +210,7 @@ def test_a_whole_worker_that_is_killed_is_replaced_in_time(works: Works) -> None
             works.start_worker()
             continue
         works.start_worker()
-        wait_for("the next attempt", lambda video=video: works.rows()[video]["attempts"] > 1, seconds=60)
+        wait_for("the next attempt", partial(works.is_tried_again, video), seconds=60)
         took = time.monotonic() - killed
         print(f"{number + 1}/{TREES}: taken up after {took:.1f} s", flush=True)
         assert took < BACK_SECONDS
