@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 # Every page, in reading order, under the heading it has in the sidebar.
 PAGES = {
     "Begin": ("quickstart", "phone", "admin"),
-    "Use": ("providers", "avatars", "engines", "embedding", "speech", "rest", "webhooks"),
+    "Use": ("providers", "avatars", "engines", "videos", "embedding", "speech", "rest", "webhooks"),
     "Run": ("environment", "operating", "troubleshooting"),
     "Inside": ("architecture",),
 }

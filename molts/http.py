@@ -166,16 +166,27 @@ def check_url(url: str, *, attr: str | None = None) -> str:
         _ = parts.port  # raises ValueError when it is no number
     except ValueError as error:
         raise BadInput(f"{url!r} is not a URL.", attr=attr) from error
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if any(letter.isspace() or not letter.isprintable() for letter in url):
+        raise BadInput("Leave blanks and line ends out of the URL.", attr=attr)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
         raise BadInput("Give a full URL that starts with https:// or http://.", attr=attr)
     if parts.username is not None or parts.password is not None:
         raise BadInput("Leave user name and password out of the URL; keys have a field of their own.", attr=attr)
     try:
         address = ipaddress.ip_address(parts.hostname)
     except ValueError:
-        return url
+        return _with_name(url, parts.hostname, attr)
     if not is_reachable(address, networks_of(())):
         raise BadInput(_refusal(parts.hostname), attr=attr)
+    return url
+
+
+def _with_name(url: str, host: str, attr: str | None) -> str:
+    """`url`, whose host is no number: raises BadInput when it cannot be a name either."""
+    try:
+        host.encode("idna")
+    except UnicodeError as error:
+        raise BadInput(f"{host!r} cannot be the name of a server.", attr=attr) from error
     return url
 
 
@@ -280,7 +291,7 @@ class _AsyncBackend(httpcore2.AsyncNetworkBackend):
             addresses = await asyncio.wait_for(asyncio.to_thread(self._guard.addresses, host, port), timeout)
         except TimeoutError as error:
             raise httpcore2.ConnectTimeout(f"{host} was not resolved in time") from error
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise httpcore2.ConnectError(f"{host} cannot be resolved: {error}") from error
         failure: Exception | None = None
         for address in addresses:

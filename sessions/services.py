@@ -220,9 +220,10 @@ def activate_session(*, session_id: uuid.UUID, agent_identity: str) -> None:
         )
         offset = offset_ms(session, now)
         if was_waiting:
-            told.tell_started(session)
             publish_on_commit(session_id, events.SessionStateEvent(state=SessionState.ACTIVE, offset_ms=offset))
         publish_on_commit(session_id, events.AgentStateEvent(state=AgentStateName.LISTENING, offset_ms=offset))
+        if was_waiting:
+            told.tell_started(session)
     if was_lost:
         add_notice(session_id=session_id, level=NoticeLevel.INFO, code=NoticeCode.AGENT_BACK, text="The agent is back.")
 
@@ -443,9 +444,13 @@ def close_room(*, session: LiveSession) -> bool:
 
 
 def erase_session(*, session_id: uuid.UUID) -> None:
-    """Delete what was said and who was there. A running conversation is ended first."""
+    """Delete what was said and who was there, also what webhooks were told. A running conversation is ended first."""
     end_session(session_id=session_id, reason=EndReason.ENDED_BY_USER)
-    LiveSession.objects.filter(pk=session_id).delete()
+    with transaction.atomic():
+        session = LiveSession.objects.select_related("project").filter(pk=session_id).first()
+        if session is not None:
+            told.forget(session)
+            session.delete()
 
 
 def require_live(session: LiveSession) -> None:

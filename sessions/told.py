@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from projects.webhooks import services as webhooks
 from projects.webhooks.choices import EventType
-from projects.webhooks.services import publish
 from sessions.choices import SessionSource
 from sessions.models import LiveSession
 
@@ -20,9 +20,14 @@ def tell_ended(session: LiveSession) -> None:
     _tell(session, EventType.SESSION_ENDED)
 
 
+def forget(session: LiveSession) -> None:
+    """It was erased. Call it in the transaction that does so."""
+    webhooks.forget(project=session.project, about=session.pk)
+
+
 def _tell(session: LiveSession, type: EventType) -> None:
     if session.source != SessionSource.CHECK:  # those are this server's own
-        publish(session.project, type, _facts(session))
+        webhooks.publish(session.project, type, _facts(session))
 
 
 def _facts(session: LiveSession) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ from avatars.models import Agent, Avatar, Voice
 from avatars.services import snapshot_agent, snapshot_avatar, snapshot_voice
 from avatars.videos import services
 from avatars.videos.choices import LIVE_STATES, JobKind, JobState
-from avatars.videos.links import signed_link
+from avatars.videos.links import path_of, signed_link
 from avatars.videos.models import VideoJob
 from avatars.videos.ordering import MAX_SCRIPT, plan_scene, plan_video
 from avatars.videos.spec import ASPECTS, RESOLUTIONS, VideoSpec
@@ -90,7 +91,15 @@ class NewVideoForm(ScopedForm):
                 self.add_error(name, "This belongs to another project than the agent.")
         if not self.errors:
             self._plan(agent, script, avatar, voice)
+        if not self.errors:
+            self._find_room(agent)
         return cleaned
+
+    def _find_room(self, agent: Agent) -> None:
+        try:
+            services.check_room(project_id=agent.project_id)
+        except Busy as error:
+            add_form_error(self, error)
 
     def _plan(self, agent: Agent, script: str, avatar: Avatar | None, voice: Voice | None) -> None:
         """What is to be made of it; errors stand at the fields that they are about."""
@@ -119,6 +128,7 @@ class VideoAdmin(ScopedAdmin):
     search_fields = ("title", "agent__name")
     search_help_text = "Search in titles and agents."
     list_per_page = 50
+    list_max_show_all = 0
     fields = ("agent", "title", "script", ("avatar", "voice"), ("resolution", "aspect"))
     empty_text = (
         "A video is one of your agents saying a script. Write what it says, and a file to show is ready in about half "
@@ -141,6 +151,7 @@ class VideoAdmin(ScopedAdmin):
         # The form's other fields are none of the row.
         form: Any = super().get_form(request, obj, change, **{**kwargs, "fields": ("agent", "title")})
         for name, parts in (("avatar", Avatar.objects), ("voice", Voice.objects)):
+            form.base_fields[name] = copy.copy(form.base_fields[name])  # the class's own is every request's
             form.base_fields[name].queryset = parts.for_actor(request.user).order_by("name")
         return form
 
@@ -159,13 +170,6 @@ class VideoAdmin(ScopedAdmin):
         assert obj.agent is not None
         job = services.order_video(agent=obj.agent, spec=form.spec, title=obj.title, user_id=request.user.pk)
         obj.__dict__.update(job.__dict__)
-
-    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None) -> Any:
-        try:
-            return super().add_view(request, form_url, extra_context)
-        except Busy as error:
-            messages.error(request, error.detail)
-            return redirect("admin:videos_videojob_changelist")
 
     def response_add(self, request: HttpRequest, obj: VideoJob, post_url_continue: str | None = None) -> HttpResponse:
         """To the page where one can watch it being made."""
@@ -200,8 +204,8 @@ class VideoAdmin(ScopedAdmin):
 
     def cancel_view(self, request: HttpRequest, video_id: uuid.UUID) -> HttpResponse:
         job = self._mine(request, video_id)
-        services.cancel_video(job=job)
-        record_action(request_user=request.user, obj=job, text="Cancelled.")
+        if services.cancel_video(job=job):
+            record_action(request_user=request.user, obj=job, text="Cancelled.")
         return redirect("admin:videos_videojob_change", job.pk)
 
     def again_view(self, request: HttpRequest, video_id: uuid.UUID) -> HttpResponse:
@@ -212,8 +216,15 @@ class VideoAdmin(ScopedAdmin):
             return redirect("admin:videos_videojob_change", job.pk)
         try:
             spec = VideoSpec.model_validate(job.order)
-            new = services.order_video(agent=job.agent, spec=spec, title=job.title, user_id=request.user.pk)
-        except Busy as error:
+            new = services.order_video(
+                agent=job.agent,
+                spec=spec,
+                title=job.title,
+                metadata=job.metadata,
+                callback_url=job.callback_url,
+                user_id=request.user.pk,
+            )
+        except MoltsError as error:
             messages.error(request, error.detail)
             return redirect("admin:videos_videojob_change", job.pk)
         record_action(request_user=request.user, obj=new, text="Ordered again.")
@@ -222,7 +233,7 @@ class VideoAdmin(ScopedAdmin):
     def progress_view(self, request: HttpRequest) -> JsonResponse:
         """How far videos are that were asked for by `?video=`, for pages that show it."""
         asked = [each for each in request.GET.getlist("video")[:MOST_FOLLOWED] if _is_id(each)]
-        jobs = self.get_queryset(request).filter(pk__in=asked)
+        jobs = self.get_queryset(request).filter(pk__in=asked).only("state", "stage", "progress", "seconds_left")
         return JsonResponse({str(job.pk): progress_of(job) for job in jobs}, headers={"Cache-Control": "no-store"})
 
     def _mine(self, request: HttpRequest, video_id: uuid.UUID) -> VideoJob:
@@ -236,7 +247,7 @@ class VideoAdmin(ScopedAdmin):
     def still(self, job: VideoJob) -> SafeString:
         if not job.thumbnail.name:
             return format_html('<span class="v-thumb v-none"><span aria-hidden="true">{}</span></span>', "▷")
-        address = signed_link(job.thumbnail.name, shown_as="video.jpg")
+        address = path_of(signed_link(job.thumbnail.name, shown_as="video.jpg"))
         return format_html('<img class="v-thumb" src="{}" alt="">', address)
 
     @admin.display(description="state", ordering="state")
@@ -286,9 +297,9 @@ def video_facts(job: VideoJob) -> dict[str, Any]:
         "live": job.state in LIVE_STATES,
         "progress": progress_of(job),
         "stages": stage_bars(job),
-        "file": signed_link(job.output.name, shown_as=f"{name}.mp4") if job.output.name else "",
+        "file": path_of(signed_link(job.output.name, shown_as=f"{name}.mp4")) if job.output.name else "",
         "file_name": f"{name}.mp4",
-        "poster": signed_link(job.thumbnail.name, shown_as=f"{name}.jpg") if job.thumbnail.name else "",
+        "poster": path_of(signed_link(job.thumbnail.name, shown_as=f"{name}.jpg")) if job.thumbnail.name else "",
         "follow": reverse("admin:videos_videojob_progress"),
     }
 

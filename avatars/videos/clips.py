@@ -17,6 +17,7 @@ from django.conf import settings
 from avatars.engines import ENGINES
 from avatars.engines.base import Face
 from avatars.engines.config import engine_config
+from avatars.videos.children import child_environment
 from molts.errors import BadInput, Unavailable
 
 RENDER_SECONDS = 300.0  # a new face is prepared within it, on a slow machine that is busy
@@ -68,6 +69,7 @@ def _watch(
     child = subprocess.Popen(
         [sys.executable, "-m", "avatars.engines.clip"],
         cwd=settings.BASE_DIR,
+        env=child_environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

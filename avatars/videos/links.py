@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core import signing
@@ -18,7 +19,7 @@ _SALT = "avatars.videos.links"
 
 def signed_link(name: str, *, shown_as: str) -> str:
     """The address of a stored file for the next day. `shown_as` is how it ends, and the name of a download."""
-    token = signing.dumps([name, int(time.time()) + OPEN_SECONDS], salt=_SALT)
+    token = signing.dumps([name, shown_as, int(time.time()) + OPEN_SECONDS], salt=_SALT)
     return f"{settings.MOLTS_PUBLIC_URL}{reverse('signed-file', args=[token, shown_as])}"
 
 
@@ -31,12 +32,19 @@ def video_links(job: VideoJob) -> dict[str, str | None]:
     }
 
 
-def open_link(token: str) -> str:
-    """The name of the file in the storage. Raises NotFound for a link that was not signed here or is over."""
+def open_link(token: str, *, shown_as: str) -> str:
+    """The name of the file in the storage. Raises NotFound for a link that was not signed here, so, or is over."""
     try:
-        name, until = signing.loads(token, salt=_SALT)
-    except signing.BadSignature:
+        name, as_signed, until = signing.loads(token, salt=_SALT)
+    except (signing.BadSignature, ValueError):
         raise NotFound("There is no such file.") from None
+    if shown_as != as_signed:
+        raise NotFound("There is no such file.")
     if time.time() > until:
         raise NotFound("This link is over. Ask for the video again: that makes a new one.")
     return str(name)
+
+
+def path_of(link: str) -> str:
+    """The link for pages of this server, which may be open under another of its names."""
+    return urlsplit(link).path

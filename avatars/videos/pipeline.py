@@ -19,13 +19,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 from django.conf import settings
 
 from avatars.engines import ENGINES, get_engine
 from avatars.engines.base import Face
 from avatars.engines.config import engine_config
 from avatars.faces import resolve_face
+from avatars.videos.children import child_environment, memory_of
 from avatars.videos.rendering import END_OF_SCENE, HEADER, RenderRequest, SceneFace
 from avatars.videos.report import SpokenWords, StageFailed, VideoReport
 from avatars.videos.spec import PAUSE, VideoSpec
@@ -46,6 +46,8 @@ LOOK_SECONDS = 0.25
 PREPARE_SECONDS = 300.0
 SLOWEST = 60.0
 """Seconds of rendering for a second of video, at most: some models take long."""
+LONGEST_SECONDS = 3.5 * 3600
+"""Less than the task may take (`tasks.RUN_SECONDS`), whose end would leave no reason."""
 MOST_MEMORY = 3 << 30
 BYTES_A_SECOND = 15.0
 """Of a script, while it is not known how long it is when spoken."""
@@ -269,6 +271,7 @@ class _Making:
                 text = f"Rendering took more than {MOST_MEMORY >> 30} GB of memory."
                 return StageFailed(StageName.LIPSYNC, Unavailable(text, code="too_much_memory"), again=False)
             most = PREPARE_SECONDS * len(self._faces) + SLOWEST * max(self._expected, self._seconds)
+            most = min(most, LONGEST_SECONDS)
             if time.monotonic() - started > most:
                 text = f"The video was not done within {most:.0f} s."
                 return StageFailed(StageName.LIPSYNC, Unavailable(text, code="too_slow"), again=False)
@@ -302,19 +305,3 @@ async def _send(pipe: asyncio.StreamWriter | None, data: bytes) -> None:
         with suppress(ConnectionError):
             pipe.write(data)
             await pipe.drain()
-
-
-def memory_of(pid: int) -> int:
-    """Bytes that a process holds of its own; 0 when it is gone. What it shares with others does not count: poses."""
-    try:
-        memory = psutil.Process(pid).memory_info()
-    except psutil.Error:
-        return 0
-    return int(memory.rss - getattr(memory, "shared", 0))
-
-
-def child_environment() -> dict[str, str]:
-    """What the child gets of ours: where programs are, and nothing that opens anything."""
-    kept = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV")
-    gpu = ("CUDA_VISIBLE_DEVICES", "CUDA_HOME", "NVIDIA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
-    return {name: os.environ[name] for name in (*kept, *gpu) if name in os.environ}

@@ -38,7 +38,7 @@ from avatars.videos.stages.lipsync import Performance
 from molts.errors import MoltsError
 
 HEADER = struct.Struct("<I")
-END_OF_SCENE = 0
+END_OF_SCENE = 0xFFFFFFFF
 MOST_PARTS = 8  # that wait here; more of them wait in the pipe
 TELL_SECONDS = 0.2
 LARGEST_FILE = 4 << 30
@@ -195,7 +195,10 @@ def main() -> int:
         return _fail(error.detail, code=error.code, attr=error.attr, stage=StageName.LIPSYNC, again=error.retryable)
     except OSError as error:
         return _fail(
-            f"The video could not be written: {error}", code="unavailable", stage=StageName.COMPOSE, again=True
+            f"The video could not be written: {error.strerror or type(error).__name__}.",
+            code="unavailable",
+            stage=StageName.COMPOSE,
+            again=True,
         )
     except EOFError as error:
         return _fail(str(error), code="unavailable", stage=StageName.SPEECH, again=True)

@@ -69,8 +69,9 @@ class OrderAgentVideo(Input):
     def validate_metadata(self, metadata: dict[str, str]) -> dict[str, str]:
         if len(metadata) > MOST_METADATA:
             raise serializers.ValidationError(f"At most {MOST_METADATA} entries.")
-        if any(not 1 <= len(name) <= LONGEST_NAME or "\0" in name for name in metadata):
-            raise serializers.ValidationError(f"Names have 1 to {LONGEST_NAME} characters.")
+        name_of = Text(max_length=LONGEST_NAME, trim_whitespace=False)
+        for name in metadata:
+            name_of.run_validation(name)
         if len(json.dumps(metadata, ensure_ascii=False).encode()) > MOST_BYTES:
             raise serializers.ValidationError(f"At most {MOST_BYTES} bytes in all.")
         return metadata

@@ -39,6 +39,7 @@ MOST_ATTEMPTS = {JobKind.PREVIEW: 2, JobKind.VIDEO: 3}
 """Ours, kept in rows: a broker counts nothing that is lost with it."""
 INTERRUPTED = "Making it was interrupted. Ask for it again."
 SEND_AGAIN_AFTER = timedelta(seconds=30)
+SENT_AGAIN_AT_ONCE = 10
 TRY_AGAIN_AFTER = timedelta(seconds=20)
 KEPT_FOR = {JobKind.PREVIEW: timedelta(seconds=600)}
 """After the end. A video is kept until somebody deletes it, or its project."""
@@ -97,12 +98,7 @@ def order_video(
     with transaction.atomic():
         # The project's row is the lock: two that ask at once are counted one after the other.
         Project.objects.select_for_update(of=("self",)).get(pk=agent.project_id)
-        live = VideoJob.objects.filter(kind=JobKind.VIDEO, project_id=agent.project_id, state__in=LIVE_STATES)
-        if live.count() >= MOST_WAITING:
-            raise Busy(
-                f"{MOST_WAITING} videos of this project wait or are being made. Order again when some are done.",
-                code="too_many_videos",
-            )
+        check_room(project_id=agent.project_id)
         job = VideoJob.objects.create(
             kind=JobKind.VIDEO,
             project_id=agent.project_id,
@@ -115,6 +111,16 @@ def order_video(
         )
         transaction.on_commit(lambda: _send_quietly(job))
     return job
+
+
+def check_room(*, project_id: uuid.UUID) -> None:
+    """Raises Busy when as many of the project's videos wait or are being made as may."""
+    live = VideoJob.objects.filter(kind=JobKind.VIDEO, project_id=project_id, state__in=LIVE_STATES)
+    if live.count() >= MOST_WAITING:
+        raise Busy(
+            f"{MOST_WAITING} videos of this project wait or are being made. Order again when some are done.",
+            code="too_many_videos",
+        )
 
 
 # -- Making -----------------------------------------------------------------------------------------------------------
@@ -242,6 +248,7 @@ def finish_video(*, job: VideoJob, file: Upload, thumbnail: Upload, duration: fl
 
 
 def _record_used(job: VideoJob, report: VideoReport, duration: float = 0.0) -> None:
+    job.refresh_from_db(fields=["project_id", "agent_id"])  # either may have been deleted since
     if job.project_id is not None:
         owner: Any = job  # of a project, as the line above says
         for usage in _used(job, report, duration):
@@ -283,6 +290,7 @@ def fail_video(*, job: VideoJob, error: StageFailed, report: VideoReport) -> boo
                 state=JobState.QUEUED,
                 stage="Waiting",
                 progress=0.0,
+                seconds_left=None,
                 lease_until=None,
                 sent_at=timezone.now(),
                 not_before=not_before,
@@ -349,11 +357,13 @@ def cancel_jobs(jobs: QuerySet[VideoJob]) -> int:
     return jobs.filter(state__in=LIVE_STATES).update(state=JobState.CANCELLED, ended_at=timezone.now())
 
 
-def cancel_video(*, job: VideoJob) -> None:
-    """One that is over stays as it is."""
-    if cancel_jobs(VideoJob.objects.filter(pk=job.pk)):
-        VideoJob.objects.filter(pk=job.pk).update(stage="Cancelled", seconds_left=None)
-        _send_next(job)
+def cancel_video(*, job: VideoJob) -> bool:
+    """Whether it was cancelled: one that is over stays as it is."""
+    if not cancel_jobs(VideoJob.objects.filter(pk=job.pk)):
+        return False
+    VideoJob.objects.filter(pk=job.pk).update(stage="Cancelled", seconds_left=None)
+    _send_next(job)
+    return True
 
 
 def delete_video(*, job: VideoJob) -> None:
@@ -381,7 +391,12 @@ def take_back_expired() -> None:
             _give_up(job)
     for job in expired:
         again = expired.filter(pk=job.pk, attempts=job.attempts).update(
-            state=JobState.QUEUED, stage="Waiting", progress=0.0, lease_until=None, sent_at=timezone.now()
+            state=JobState.QUEUED,
+            stage="Waiting",
+            progress=0.0,
+            seconds_left=None,
+            lease_until=None,
+            sent_at=timezone.now(),
         )
         if again:
             logger.warning("a job lost its worker", extra={"job": str(job.pk), "worker": job.claimed_by})
@@ -401,10 +416,15 @@ def _give_up(job: VideoJob) -> None:
 
 
 def resend_waiting() -> None:
-    """Tell the workers again of jobs that have waited for long: a queue that was emptied has lost them."""
+    """Tell the workers again of jobs that have waited for long: a queue that was emptied has lost them.
+
+    A message says that there is a job, not which, and a worker that has made one finds the next by itself. So a few are
+    enough, and none where nobody reads them.
+    """
     now = timezone.now()
     waiting = VideoJob.objects.filter(state=JobState.QUEUED, sent_at__lt=now - SEND_AGAIN_AFTER)
-    for job in waiting:
+    oldest = waiting.exclude(not_before__gt=now).order_by("sent_at").only("pk")[:SENT_AGAIN_AT_ONCE]
+    for job in oldest if queue.is_read() else ():
         if waiting.filter(pk=job.pk).update(sent_at=now):
             _send_quietly(job)
 

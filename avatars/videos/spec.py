@@ -18,8 +18,10 @@ RESOLUTIONS: Mapping[str, int] = {"512p": 512, "720p": 720, "1080p": 1080}
 """Pixels of the shorter side."""
 ASPECTS: Mapping[str, tuple[int, int]] = {"1:1": (1, 1), "16:9": (16, 9), "9:16": (9, 16), "4:5": (4, 5), "5:4": (5, 4)}
 LONGEST_PAUSE = 10.0
-PAUSE = re.compile(r"<break\s+time\s*=\s*[\"'](\d+(?:\.\d+)?)\s*(ms|s)[\"']\s*/?>", re.IGNORECASE)
+PAUSE = re.compile(r"<break\s+time\s*=\s*[\"'](\d+(?:\.\d+)?|\.\d+)\s*(ms|s)[\"']\s*/?>", re.IGNORECASE)
 """A pause in a script, as SSML writes it: `<break time="1.5s"/>`."""
+NO_PAUSE = re.compile(r"</?break\b", re.IGNORECASE)
+"""What was meant as one and is none."""
 
 
 class ScriptPause(BaseModel):

@@ -18,7 +18,7 @@ from molts.errors import NotFound
 
 CHUNK = 256 << 10
 MEDIA_TYPES = {".mp4": "video/mp4", ".jpg": "image/jpeg"}
-RANGE = re.compile(r"bytes=(\d*)-(\d*)$")
+RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})$", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class ByteRange:
 def signed_file(request: HttpRequest, token: str, shown_as: str) -> HttpResponseBase:
     """Raises Http404 for a link that opens nothing (any more)."""
     try:
-        name = open_link(token)
+        name = open_link(token, shown_as=shown_as)
         path = Path(default_storage.path(name))
         file = path.open("rb")
     except (NotFound, FileNotFoundError) as error:

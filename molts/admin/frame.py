@@ -88,6 +88,7 @@ SIDEBAR = [
             _page("Voices", "graphic_eq", "admin:avatars_voice_changelist"),
             _page("Avatars", "face", "admin:avatars_avatar_changelist"),
             _page("Provider keys", "key", "admin:projects_providerkey_changelist"),
+            _page("Videos", "movie", "admin:videos_videojob_changelist"),
         ],
     },
     {
@@ -98,18 +99,11 @@ SIDEBAR = [
         ],
     },
     {
-        "title": "Make",
-        "items": [
-            _page("Videos", "movie", "admin:videos_videojob_changelist"),
-        ],
-    },
-    {
         "title": "Settings",
         "items": [
             _page("Projects and members", "groups", "admin:projects_project_changelist"),
             _page("API keys", "terminal", "admin:projects_apikey_changelist"),
             _page("Webhooks", "webhook", "admin:webhooks_webhookendpoint_changelist"),
-            _page("Webhook deliveries", "outbox", "admin:webhooks_webhookdelivery_changelist"),
             _page("Users", "person", "admin:auth_user_changelist", permission="is_superuser"),
             _page("Audit trail", "history", "admin:projects_auditentry_changelist"),
         ],

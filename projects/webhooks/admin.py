@@ -211,7 +211,7 @@ class WebhookEndpointAdmin(ScopedAdmin):
 
     def save_model(self, request: HttpRequest, obj: WebhookEndpoint, form: Any, change: bool) -> None:
         if change:
-            services.change_endpoint(endpoint=obj)
+            services.change_endpoint(endpoint=obj, changed=form.changed_data)
             return
         _, plain = services.create_endpoint(endpoint=obj, endpoint_id=one_time.read(request))
         request.__dict__["_molts_plain_secret"] = plain

@@ -129,9 +129,10 @@ class EndpointDetail(EndpointView):
     def patch(self, request: Request, endpoint_id: uuid.UUID) -> Response:
         """Change what is named."""
         endpoint = self.listener(endpoint_id)
-        for name, value in self.read_body(EndpointChanges).items():
+        asked = self.read_body(EndpointChanges)
+        for name, value in asked.items():
             setattr(endpoint, name, value)
-        return Response(EndpointSerializer(services.change_endpoint(endpoint=endpoint)).data)
+        return Response(EndpointSerializer(services.change_endpoint(endpoint=endpoint, changed=asked.keys())).data)
 
     @extend_schema(operation_id="webhook_endpoints_delete", tags=TAGS, request=None, responses={204: None})
     def delete(self, request: Request, endpoint_id: uuid.UUID) -> Response:

@@ -6,15 +6,16 @@ leaves a lease that runs out, and the next one tries again under the same id.
 
 from __future__ import annotations
 
+import logging
 import random
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.db.models import F, Q, QuerySet
 
 from molts.errors import MoltsError
@@ -22,6 +23,8 @@ from projects.webhooks import services
 from projects.webhooks.choices import DeliveryState
 from projects.webhooks.models import MAX_ANSWER, WebhookAttempt, WebhookDelivery
 from projects.webhooks.signing import signed_headers
+
+logger = logging.getLogger(__name__)
 
 DELAYS = (
     *(timedelta(seconds=5), timedelta(minutes=5), timedelta(minutes=30)),
@@ -43,6 +46,7 @@ class Claim:
 
     delivery_id: uuid.UUID
     number: int
+    project_id: uuid.UUID
     lane: str
     url: str
     body: str = field(repr=False)
@@ -75,20 +79,39 @@ def due(now: datetime) -> QuerySet[WebhookDelivery]:
     return WebhookDelivery.objects.filter(waits | lost)
 
 
-def claim_due(*, now: datetime, full: Collection[str], most: int) -> list[Claim]:
-    """Up to `most` tries, the longest due first, none of a lane that is `full`, and one a lane: call again for more."""
+def claim_due(
+    *,
+    now: datetime,
+    full: Collection[str] = (),
+    room: Mapping[uuid.UUID, int] | None = None,
+    room_of_others: int = 1_000,
+    most: int,
+) -> list[Claim]:
+    """Up to `most` tries, the longest due first, none of a lane that is `full`, and one a lane: call again for more.
+
+    `room` says how many more tries of a project may be under way, `room_of_others` of one that is not named there.
+    """
     claims: list[Claim] = []
     taken = set(full)
+    left = dict(room or {})
     while len(claims) < most:
-        waiting = due(now).exclude(lane__in=taken).order_by("next_try_at")
-        found = {lane: pk for pk, lane in reversed(waiting.values_list("pk", "lane")[:LOOKED_AT])}
+        waiting = due(now).exclude(lane__in=taken).exclude(project__in=[pk for pk, count in left.items() if count < 1])
+        looked_at = waiting.order_by("next_try_at").values_list("pk", "lane", "project_id")[:LOOKED_AT]
+        found = {lane: (pk, project_id) for pk, lane, project_id in reversed(looked_at)}
         if not found:
             break
-        for lane, delivery_id in list(found.items())[: most - len(claims)]:
+        for lane, (delivery_id, project_id) in list(found.items())[: most - len(claims)]:
+            if left.setdefault(project_id, room_of_others) < 1:
+                continue
             taken.add(lane)
-            claim = claim_delivery(delivery_id=delivery_id, now=now)
+            try:
+                claim = claim_delivery(delivery_id=delivery_id, now=now)
+            except DatabaseError:  # what was claimed so far is sent all the same
+                logger.warning("a webhook could not be claimed", exc_info=True, extra={"delivery": str(delivery_id)})
+                continue
             if claim is not None:
                 claims.append(claim)
+                left[project_id] -= 1
     return claims
 
 
@@ -122,7 +145,7 @@ def claim_delivery(*, delivery_id: uuid.UUID, now: datetime) -> Claim | None:
         WebhookAttempt.objects.create(
             delivery=delivery, number=delivery.attempts, url=delivery.url, started_at=now, request_headers=headers
         )
-    return Claim(delivery_id, delivery.attempts, delivery.lane, delivery.url, body, headers)
+    return Claim(delivery_id, delivery.attempts, delivery.project_id, delivery.lane, delivery.url, body, headers)
 
 
 def _refuse(delivery: WebhookDelivery, error: MoltsError, now: datetime) -> None:
@@ -130,7 +153,7 @@ def _refuse(delivery: WebhookDelivery, error: MoltsError, now: datetime) -> None
     WebhookAttempt.objects.create(
         delivery=delivery, number=delivery.attempts, url=delivery.url, started_at=now, error=error.detail[:300]
     )
-    claim = Claim(delivery.pk, delivery.attempts, delivery.lane, delivery.url, "", {})
+    claim = Claim(delivery.pk, delivery.attempts, delivery.project_id, delivery.lane, delivery.url, "", {})
     finish(claim=claim, answer=Answer(error=error.detail), now=now)
 
 
@@ -166,7 +189,7 @@ def finish(
             lease_until=None,
             ended_at=None if state == DeliveryState.WAITING else now,
         )
-        if is_gone and endpoint.is_listener:
+        if is_gone and endpoint.is_listener and endpoint.url == claim.url:
             services.disable_endpoint(endpoint_id=endpoint.pk, reason=GONE)
     return True
 

@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import httpx2
-from django.db import close_old_connections, connections
+from django.db import DatabaseError, close_old_connections, connections
 from django.utils import timezone
 
 from molts.http import REDIRECTS, ResponseLimits, guarded_async_client
@@ -36,7 +37,9 @@ R = TypeVar("R")
 LIMITS = ResponseLimits(connect_seconds=5.0, read_seconds=15.0, total_seconds=15.0, max_bytes=200_000)
 BODY_SECONDS = 2.0
 """What an answer says is only shown to people: its status decides, and nobody waits long for the rest."""
-AT_ONCE, AT_ONCE_IN_LANE = 300, 4
+AT_ONCE, AT_ONCE_IN_PROJECT, AT_ONCE_IN_LANE = 300, 60, 4
+CLAIMED_AT_ONCE = 20  # the first of them are on their way before more are looked for
+WRITES = 3  # attempts at writing down how a try ended
 REST_SECONDS = 1.0
 USER_AGENT = "molts-webhooks"
 
@@ -115,6 +118,7 @@ class Sender:
         self._now = now
         self._woken = asyncio.Event()
         self._busy: Counter[str] = Counter()
+        self._busy_projects: Counter[uuid.UUID] = Counter()
         self._rows = ThreadPoolExecutor(2, thread_name_prefix="webhook-rows")
 
     def wake(self) -> None:
@@ -157,18 +161,30 @@ class Sender:
         if most <= 0:
             return []
         full = {lane for lane, count in self._busy.items() if count >= AT_ONCE_IN_LANE}
-        claims = await self._in_rows(partial(claim_due, now=self._now(), full=full, most=most))
+        room = {project: AT_ONCE_IN_PROJECT - count for project, count in self._busy_projects.items()}
+        most = min(most, CLAIMED_AT_ONCE)
+        look = partial(claim_due, now=self._now(), full=full, room=room, room_of_others=AT_ONCE_IN_PROJECT, most=most)
+        claims = await self._in_rows(look)
         self._busy.update(claim.lane for claim in claims)
+        self._busy_projects.update(claim.project_id for claim in claims)
         return claims
 
     async def _try(self, claim: Claim) -> None:
         try:
-            answer = await send(claim)
-            await self._in_rows(partial(finish, claim=claim, answer=answer, now=self._now()))
+            await self._write(claim, await send(claim))
         finally:
-            self._busy[claim.lane] -= 1
-            if not self._busy[claim.lane]:
-                del self._busy[claim.lane]
+            for counter, key in ((self._busy, claim.lane), (self._busy_projects, claim.project_id)):
+                _release(counter, key)
+
+    async def _write(self, claim: Claim, answer: Answer) -> None:
+        """A database that cannot write for a moment costs this try's result at most, and no other try."""
+        for _ in range(WRITES):
+            try:
+                await self._in_rows(partial(finish, claim=claim, answer=answer, now=self._now()))
+                return
+            except DatabaseError:
+                logger.warning("the end of a webhook's try could not be written", exc_info=True)
+                await asyncio.sleep(REST_SECONDS)
 
     async def _in_rows(self, work: Callable[[], R]) -> R:
         return await asyncio.get_running_loop().run_in_executor(self._rows, partial(_with_connection, work))
@@ -177,6 +193,12 @@ class Sender:
         """Give back threads and database connections."""
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._rows.shutdown)
+
+
+def _release(counter: Counter[Any], key: Any) -> None:
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
 
 
 def _with_connection(work: Callable[[], R]) -> R:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,6 +36,7 @@ CLEARED_AT_ONCE = 500
 NUDGE_LASTS = 60  # seconds: a worker that comes back finds no pile of them, and the clock goes on
 SEND_TASK = "projects.webhooks.tasks.send_due"
 SWITCHED_OFF = "The endpoint was switched off."
+CHANGEABLE = ("url", "description", "event_types", "enabled")
 
 
 # -- Telling ----------------------------------------------------------------------------------------------------------
@@ -56,8 +58,13 @@ def publish(
         if callback_url:
             deliveries.append(_delivery(event, callback_endpoint(project=project), callback_url=callback_url))
         WebhookDelivery.objects.bulk_create(deliveries)
-        transaction.on_commit(nudge)
+        transaction.on_commit(nudge, robust=True)
     return event
+
+
+def forget(*, project: Project, about: uuid.UUID) -> None:
+    """Delete all events of something that was erased, those on their way too."""
+    WebhookEvent.objects.filter(project=project, body__contains=str(about)).delete()
 
 
 def _write_event(*, project: Project, type: str, data: Mapping[str, Any]) -> WebhookEvent:
@@ -84,13 +91,26 @@ def _delivery(
     )
 
 
+_nudging = threading.Lock()
+
+
 def nudge() -> None:
-    """Have what is due sent now. If no worker can be told, the clock's next tick does it."""
+    """Have what is due sent now. If no worker can be told, the clock's next tick does it.
+
+    From a thread, one at a time: a Redis that does not answer keeps waiting nobody who ends a conversation.
+    """
+    if _nudging.acquire(blocking=False):
+        threading.Thread(target=_nudge, name="webhook-nudge", daemon=True).start()
+
+
+def _nudge() -> None:
     try:
         with beats.sending() as sending:
             current_app.send_task(SEND_TASK, expires=NUDGE_LASTS, **sending)
     except Unavailable:
         logger.warning("webhooks wait for the clock: Redis is out of reach")
+    finally:
+        _nudging.release()
 
 
 def check_callback_url(url: str, *, attr: str = "callback_url") -> str:
@@ -118,16 +138,23 @@ def create_endpoint(*, endpoint: WebhookEndpoint, endpoint_id: uuid.UUID | None 
     return endpoint, plain
 
 
-def change_endpoint(*, endpoint: WebhookEndpoint) -> WebhookEndpoint:
-    """Save what was set on `endpoint`. Switching it off ends what still waits for it."""
+def change_endpoint(*, endpoint: WebhookEndpoint, changed: Collection[str] = CHANGEABLE) -> WebhookEndpoint:
+    """Save those fields of `endpoint` that were `changed`: it may have been read long ago, and switched off since.
+
+    Switching it off ends what still waits for it.
+    """
     check_endpoint(endpoint=endpoint)
+    fields = [name for name in CHANGEABLE if name in changed]
     with transaction.atomic():
-        if endpoint.enabled:
-            endpoint.disabled_reason = ""
-        endpoint.save(update_fields=["url", "description", "event_types", "enabled", "disabled_reason"])
-        if not endpoint.enabled:
-            _end_waiting(endpoint, SWITCHED_OFF)
-    return endpoint
+        stored = WebhookEndpoint.objects.select_for_update(of=("self",)).get(pk=endpoint.pk)
+        for name in fields:
+            setattr(stored, name, getattr(endpoint, name))
+        if "enabled" in fields and stored.enabled:
+            stored.disabled_reason = ""
+        stored.save(update_fields=[*fields, "disabled_reason"])
+        if "enabled" in fields and not stored.enabled:
+            _end_waiting(stored, SWITCHED_OFF)
+    return stored
 
 
 def check_room(*, project_id: uuid.UUID) -> None:

@@ -8,6 +8,12 @@ from typing import Any
 from django.db.models import Model
 
 from avatars.models import Agent, AgentRevision, Avatar, Voice
+from avatars.snapshots import AvatarSnapshot
+from avatars.videos.choices import JobKind, JobState
+from avatars.videos.models import VideoJob
+from avatars.videos.ordering import plan_video
+from avatars.videos.spec import Scene
+from avatars.videos.stages import StageName
 from projects.models import ApiKey, AuditEntry, Project, ProviderKey
 from projects.services import create_api_key
 from projects.usage.models import UsageRecord
@@ -100,6 +106,26 @@ def make_delivery(project: Project) -> WebhookDelivery:
     return delivery
 
 
+def make_video(project: Project) -> VideoJob:
+    """A video that failed."""
+    scene = Scene(
+        script=f"Welcome to {project} <b>&",
+        language="en",
+        voices=(),
+        avatar=AvatarSnapshot(name="Mira", engine="puppet"),
+    )
+    return VideoJob.objects.create(
+        kind=JobKind.VIDEO,
+        project=project,
+        agent=_agent(project),
+        title=f"Film of {project}",
+        order=plan_video(scenes=[scene]).as_json(),
+        state=JobState.FAILED,
+        failed_stage=StageName.SPEECH,
+        error="No voice speaks: <b>&",
+    )
+
+
 MAKERS: dict[type[Model], Callable[[Project], Model]] = {
     Project: lambda project: project,
     ApiKey: lambda project: create_api_key(project=project, name=f"Program of {project}")[0],
@@ -112,6 +138,7 @@ MAKERS: dict[type[Model], Callable[[Project], Model]] = {
         project=project, agent=_agent(project), name=f"Door of {project}"
     ),
     LiveSession: lambda project: make_session(_agent(project)),
+    VideoJob: make_video,
     WebhookEndpoint: make_endpoint,
     WebhookDelivery: make_delivery,
     AuditEntry: lambda project: AuditEntry.objects.create(

@@ -60,3 +60,14 @@ def test_a_check_of_this_server_is_nobodys_business(agent: Agent) -> None:
     services.activate_session(session_id=session.pk, agent_identity="agent-1")
     services.end_session(session_id=session.pk, reason="ended_by_api")
     assert told() == []
+
+
+def test_what_is_erased_is_told_no_more(agent: Agent) -> None:
+    kept, erased = (make_session(agent, state="active", visitor_name=name) for name in ("Vic", "Eve"))
+    for session in (kept, erased):
+        services.end_session(session_id=session.pk, reason="silence")
+    live = make_session(agent, state="active", visitor_name="Liv")
+    for session in (erased, live):
+        services.erase_session(session_id=session.pk)
+    assert [event["data"]["participant_name"] for event in told()] == ["Vic"]
+    assert WebhookDelivery.objects.count() == 1

@@ -91,7 +91,8 @@ async def speak_scene(scene: Scene, rungs: Sequence[KeyedRung], folder: PieceFol
         for part in scene.parts():
             if isinstance(part, ScriptPause):
                 silence = np.zeros(round(part.seconds * SAMPLE_RATE), np.int16)
-                yield SpokenPiece(f"pause-{len(silence)}", "", silence)
+                if len(silence):
+                    yield SpokenPiece(f"pause-{len(silence)}", "", silence)
                 continue
             for text in await asyncio.to_thread(split_pieces, part):
                 key = piece_key(scene, text)

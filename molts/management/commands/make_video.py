@@ -50,7 +50,7 @@ class Command(BaseCommand):
                 part = out.with_name(f"{out.name}.part")
                 shutil.copyfile(made.file, part)
                 part.replace(out)
-        except (MoltsError, OSError) as error:
+        except (MoltsError, OSError, UnicodeDecodeError) as error:
             raise CommandError(getattr(error, "detail", None) or str(error)) from error
         self.stdout.write(f"{out}: {made.composed.duration:.1f} s, {spec.width}x{spec.height}")
 

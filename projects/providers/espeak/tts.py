@@ -92,7 +92,8 @@ async def _speak(command: Sequence[str], text: str, *, timeout: float) -> AsyncI
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
-            await process.wait()
+            # Not by `wait` alone: it waits for the end of the sound, which nobody reads any more, for ever.
+            await process.communicate()
 
 
 async def _read_chunk(stdout: asyncio.StreamReader, timeout: float) -> bytes:

@@ -62,6 +62,7 @@ ABBREVIATION = re.compile(
     r"|srta|uds?|mme|mlle|tzn|np|ul|tp|ул|डॉ|श्री)\.\s*\S?|(?:no|nr)\.\s*\d)$",
     re.IGNORECASE,
 )
+MOST_FLAGS = 100  # letters of flags in a row that are told apart
 LONGEST_ABBREVIATION = 20  # with the space before it and those inside
 
 
@@ -208,9 +209,11 @@ def _is_half_flag(text: str, place: int) -> bool:
     """Whether two letters that make a flag meet here."""
     flag = range(0x1F1E6, 0x1F200)
     count = 0
-    while count < place and ord(text[place - 1 - count]) in flag:
+    if ord(text[place]) not in flag:
+        return False
+    while count < min(place, MOST_FLAGS) and ord(text[place - 1 - count]) in flag:
         count += 1
-    return count % 2 == 1 and ord(text[place]) in flag
+    return count % 2 == 1
 
 
 def _last(text: str, places: Iterable[int], shortest: int, most: int, size: Size) -> int:

@@ -3,7 +3,8 @@
 const EVERY_MS = 1_000;
 const SLOWLY_MS = 5_000;
 const page = document.querySelector(".v-page[data-live]");
-const rows = page ? [page] : [...document.querySelectorAll(".v-progress[data-video]")];
+const MOST = 100; // the server answers for no more at once
+const rows = page ? [page] : [...document.querySelectorAll(".v-progress[data-video]")].slice(0, MOST);
 if (rows.length) follow(page ? page.dataset.follow : "progress/");
 
 async function follow(address) {

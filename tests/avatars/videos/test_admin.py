@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.core.files.base import ContentFile
 from django.test import Client
 from django.urls import reverse
@@ -120,8 +121,9 @@ def test_too_many_that_wait_are_refused_in_words(
 ) -> None:
     monkeypatch.setattr(services, "MOST_WAITING", 1)
     order(faced)
-    shown = as_alice.post(f"{LIST}add/", asked(faced), follow=True).content.decode()
+    shown = as_alice.post(f"{LIST}add/", asked(faced, script="Nothing of it is lost.")).content.decode()
     assert "Order again when some are done." in shown
+    assert "Nothing of it is lost." in shown
     assert VideoJob.objects.count() == 1
 
 
@@ -195,3 +197,20 @@ def test_another_projects_video_is_not_there(client: Client, faced: Agent, charl
         assert client.post(f"{LIST}{job.pk}/{door}/").status_code == 404
     assert client.get(f"{LIST}progress/", {"video": str(job.pk)}).json() == {}
     assert "Hello there" not in client.get(LIST).content.decode()
+
+
+def test_what_is_offered_to_one_is_offered_to_no_other(client: Client, faced: Agent, charlie: Any, rf: Any) -> None:
+    """Forms of two requests at once share their class."""
+    from avatars.videos.admin import NewVideoForm, VideoAdmin
+
+    pages = VideoAdmin(VideoJob, admin.site)
+    forms = []
+    for user in (faced.project.members.get(user__username="alice").user, charlie):
+        request = rf.get("/")
+        request.user, request.session = user, {}
+        forms.append(pages.get_form(request))
+    offered = [list(form.base_fields["avatar"].queryset) for form in forms]
+    assert [avatar.name for avatar in offered[0]] == ["Mira"]
+    assert offered[1] == []
+    shared: Any = NewVideoForm.base_fields["avatar"]
+    assert not shared.queryset.exists()

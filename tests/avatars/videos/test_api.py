@@ -13,14 +13,14 @@ import time_machine
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
-from django.test import AsyncClient
+from django.test import AsyncClient, Client
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from avatars.models import Agent, Avatar, Voice
 from avatars.videos import services
 from avatars.videos.choices import JobKind, JobState
-from avatars.videos.links import OPEN_SECONDS
+from avatars.videos.links import OPEN_SECONDS, video_links
 from avatars.videos.models import VideoJob
 from avatars.videos.spec import VideoSpec
 from avatars.videos.stages import StageName
@@ -297,3 +297,19 @@ def test_a_link_is_over_after_a_day_and_cannot_be_made_up(url: str, key: Caller)
         assert fetch(url)[0].status_code == 404
     Path(VideoJob.objects.get().output.path).unlink()
     assert fetch(url)[0].status_code == 404
+
+
+def test_a_name_of_metadata_that_is_no_text_is_refused(key: Caller) -> None:
+    body = b'{"agent": "ada", "script": "Hello.", "metadata": {"\\ud800": "x"}}'
+    answer = key.client.post("/api/v1/videos", body, content_type="application/json", headers=dict(key.headers))
+    assert answer.status_code == 400
+
+
+def test_a_link_opens_its_file_under_its_name_alone(key: Caller, client: Client) -> None:
+    job = finish(order(key, title="Welcome")["id"])
+    link = urlsplit(video_links(job)["video_url"] or "").path
+    assert link.endswith("/welcome.mp4")
+    start = link.rsplit("/", 1)[0]
+    for name in ("other.mp4", 'a";%20filename="setup.exe', "a%0Ab.mp4"):
+        assert client.get(f"{start}/{name}").status_code == 404
+    assert client.get(link, headers={"Range": "bytes=0-" + "9" * 5_000}).status_code == 200

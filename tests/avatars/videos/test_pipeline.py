@@ -23,6 +23,7 @@ from avatars.engines.visemes import Samples
 from avatars.models import Agent, Avatar
 from avatars.snapshots import AgentSnapshot, AvatarSnapshot, Rung
 from avatars.videos import pipeline
+from avatars.videos.children import child_environment
 from avatars.videos.ordering import plan_scene, plan_video
 from avatars.videos.pipeline import RenderedVideo, SceneVoices, make_video
 from avatars.videos.report import StageFailed, VideoReport
@@ -258,14 +259,14 @@ def test_a_face_that_cannot_be_used_is_told_with_its_field(engine: Callable[[str
 @slow
 def test_one_that_becomes_too_long_is_refused(engine: Callable[[str], None], tmp_path: Path) -> None:
     with pytest.raises(StageFailed, match="longer than 2 s") as caught:
-        make(spec_of(max_seconds=2.0), tmp_path)
+        make(spec_of().model_copy(update={"max_seconds": 2.0}), tmp_path)
     assert (caught.value.stage, caught.value.attr, caught.value.retryable) == (StageName.SPEECH, "script", False)
 
 
 def test_the_process_that_renders_gets_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_KEY", "hidden")
     monkeypatch.setenv("OPENAI_API_KEY", "hidden")
-    assert "hidden" not in pipeline.child_environment().values()
+    assert "hidden" not in child_environment().values()
 
 
 # -- Composition ------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import celery
@@ -53,6 +54,8 @@ def test_a_redis_that_is_away_loses_nothing(
 
     event = services.publish(project, EventType.SESSION_ENDED, {})
     assert event is not None
+    for thread in [each for each in threading.enumerate() if each.name == "webhook-nudge"]:
+        thread.join(20)
     assert "Redis is out of reach" in caplog.text
 
     redis = stack.RedisServer(tmp_path)
