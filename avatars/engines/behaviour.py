@@ -57,6 +57,10 @@ MANNERS = {
 }
 
 
+QUICKEST = 6.0
+"""Half widths of the grid of poses in a second: a nod, just while a voice ends, would be quicker than any head."""
+
+
 class Behaviour:
     """One face's motion. `step` is called once a frame."""
 
@@ -73,6 +77,7 @@ class Behaviour:
         self._blink_at = self._random.uniform(0.8, 3.0)
         self._second_blink = False
         self._gaze, self._gaze_until = AHEAD, 0.0
+        self._shown: tuple[float, float] | None = None
         self._nod = Nod(-1.0, 1.0, 0.0)
         self._nod_at = 2.0
 
@@ -100,7 +105,12 @@ class Behaviour:
         y = self._y + 0.6 * self._sway * _wander(self._phase + 31.7) + breath + 0.4 * emphasis
         y -= self._nod.depth_at(self._time)
         eyes = Eyes(self._lids(), *self._look(manner), self._brows)
-        return Posture(math.tanh(x * self._motion), math.tanh(y * self._motion), eyes)
+        most = QUICKEST * seconds if self._shown else math.inf
+        self._shown = (
+            _towards(math.tanh(x * self._motion), self._shown[0] if self._shown else 0.0, most),
+            _towards(math.tanh(y * self._motion), self._shown[1] if self._shown else 0.0, most),
+        )
+        return Posture(*self._shown, eyes)
 
     def _enter(self, state: FaceState) -> None:
         """People look, and often blink, when something begins."""
@@ -156,6 +166,11 @@ class Nod:
     def depth_at(self, time: float) -> float:
         share = (time - self.start) / self.length
         return self.depth * math.sin(math.pi * share) ** 2 if 0.0 < share < 1.0 else 0.0
+
+
+def _towards(wanted: float, shown: float, most: float) -> float:
+    """`wanted`, or as near to it as a step of `most` from what is `shown` comes."""
+    return min(max(wanted, shown - most), shown + most)
 
 
 def _share(seconds: float, constant: float) -> float:

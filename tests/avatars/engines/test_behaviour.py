@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from avatars.engines.base import FaceState
@@ -51,6 +51,7 @@ def test_it_is_never_frozen() -> None:
 @given(
     st.lists(st.tuples(st.sampled_from(FaceState), st.integers(1, 60), st.floats(0.0, 1.0)), max_size=30), st.integers()
 )
+@example([(FaceState.LISTENING, 39, 1.0), (FaceState.IDLE, 1, 0.0)], 39)  # a nod, while a voice ends
 @settings(max_examples=60, deadline=None)
 def test_the_head_never_jumps(script: list[tuple[FaceState, int, float]], seed: int) -> None:
     behaviour = Behaviour(seed)
