@@ -258,13 +258,17 @@ class Attendant:
                 self._outages.end(Kind.TTS)
 
     async def _without_voice(self) -> AsyncIterator[rtc.AudioFrame]:
-        self._outages.begin(Kind.TTS, self._chains[Kind.TTS].reason or "It gave no sound.")
-        async for frame in self._aside(self._says.cannot_speak):
+        async for frame in self._lost_voice(self._says.cannot_speak, "It gave no sound."):
             yield frame
 
     async def _broke_off(self) -> AsyncIterator[rtc.AudioFrame]:
-        self._outages.begin(Kind.TTS, self._chains[Kind.TTS].reason or "Its sound broke off.")
-        async for frame in self._aside(self._says.broke_off):
+        async for frame in self._lost_voice(self._says.broke_off, "Its sound broke off."):
+            yield frame
+
+    async def _lost_voice(self, sentence: str, otherwise: str) -> AsyncIterator[rtc.AudioFrame]:
+        """`otherwise` is the reason where the chain knows none."""
+        self._outages.begin(Kind.TTS, self._chains[Kind.TTS].reason or otherwise)
+        async for frame in self._aside(sentence):
             yield frame
 
     async def _aside(self, text: str) -> AsyncIterator[rtc.AudioFrame]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import secrets
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from molts import crypto
@@ -121,29 +123,39 @@ def _host(url: str) -> tuple[str, str | None, int | None]:
 
 @dataclass(frozen=True)
 class Rotation:
-    """What `rotate_provider_secrets` did: counts, and the names of the keys whose secret nothing opens."""
+    """What `rotate_ciphers` did: counts, and the names of the keys whose secret nothing opens."""
 
     rotated: int
     current: int
     unreadable: tuple[str, ...]
 
 
-def rotate_provider_secrets() -> Rotation:
-    """Encrypt all provider secrets with the first field key. Safe to repeat and to break off."""
+def rotate_ciphers(rows: QuerySet[Any], *, names: Sequence[str]) -> Rotation:
+    """Encrypt what these fields of `rows` hold with the first field key. Safe to repeat and to break off."""
     rotated = current = 0
     unreadable = []
-    for key in ProviderKey.objects.exclude(secret_cipher="").select_related("project").iterator():
-        if crypto.is_current(key.secret_cipher):
-            current += 1
-            continue
-        try:
-            fresh = crypto.rotate(key.secret_cipher)
-        except BadConfiguration:
-            unreadable.append(f"{key} in {key.project}")
-            continue
-        # Only over the value that was read: a secret typed meanwhile is newer, and encrypted with the first key anyway.
-        rotated += ProviderKey.objects.filter(pk=key.pk, secret_cipher=key.secret_cipher).update(secret_cipher=fresh)
+    for row in rows.select_related("project").iterator():
+        for name in names:
+            cipher = getattr(row, name)
+            if not cipher:
+                continue
+            if crypto.is_current(cipher):
+                current += 1
+                continue
+            try:
+                fresh = crypto.rotate(cipher)
+            except BadConfiguration:
+                unreadable.append(f"{row} in {row.project}")
+                continue
+            # Only over the value that was read: one made meanwhile is newer, and encrypted with the first key anyway.
+            stored = rows.model._default_manager.filter(pk=row.pk, **{name: cipher})
+            rotated += stored.update(**{name: fresh})
     return Rotation(rotated=rotated, current=current, unreadable=tuple(unreadable))
+
+
+def rotate_provider_secrets() -> Rotation:
+    """Encrypt all provider secrets with the first field key."""
+    return rotate_ciphers(ProviderKey.objects.exclude(secret_cipher=""), names=["secret_cipher"])
 
 
 def run_once(

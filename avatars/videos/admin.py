@@ -14,23 +14,22 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.urls import path, reverse
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import slugify
 from django.views.decorators.http import require_POST
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from avatars.admin.pages import at_most, page_media
+from avatars.admin.pages import as_id, at_most, page_media
 from avatars.models import Agent, Avatar, Voice
-from avatars.services import snapshot_agent, snapshot_avatar, snapshot_voice
 from avatars.videos import services
 from avatars.videos.choices import LIVE_STATES, JobKind, JobState
-from avatars.videos.links import path_of, signed_link
+from avatars.videos.links import path_of, signed_link, video_links
 from avatars.videos.models import VideoJob
-from avatars.videos.ordering import MAX_SCRIPT, plan_scene, plan_video
+from avatars.videos.ordering import MAX_SCRIPT, plan_video, scene_of
 from avatars.videos.spec import ASPECTS, RESOLUTIONS, VideoSpec
 from molts.errors import Busy, MoltsError
+from projects.admin_cells import chip, moment
 from projects.audit import record_action
 from projects.scoped_admin import ScopedAdmin, ScopedForm, ScopedRelatedFilter, add_form_error
 
@@ -104,12 +103,7 @@ class NewVideoForm(ScopedForm):
     def _plan(self, agent: Agent, script: str, avatar: Avatar | None, voice: Voice | None) -> None:
         """What is to be made of it; errors stand at the fields that they are about."""
         try:
-            scene = plan_scene(
-                agent=snapshot_agent(agent),
-                script=script,
-                avatar=snapshot_avatar(avatar) if avatar else None,
-                voice=snapshot_voice(voice) if voice else None,
-            )
+            scene = scene_of(agent=agent, script=script, avatar=avatar, voice=voice)
             size = {name: self.cleaned_data[name] for name in ("resolution", "aspect")}
             self.spec = plan_video(scenes=[scene], **size)
         except MoltsError as error:
@@ -123,13 +117,12 @@ class VideoAdmin(ScopedAdmin):
     change_action = None  # what was ordered is what is made
     list_display = ("still", "__str__", "agent", "progress_shown", "length", "ordered")
     list_display_links = ("still", "__str__")
-    list_select_related = ("agent", "project")
+    list_select_related = ("agent",)
     list_filter = ("state", ("agent", ScopedRelatedFilter), ("project", ScopedRelatedFilter))
     search_fields = ("title", "agent__name")
     search_help_text = "Search in titles and agents."
     list_per_page = 50
     list_max_show_all = 0
-    fields = ("agent", "title", "script", ("avatar", "voice"), ("resolution", "aspect"))
     empty_text = (
         "A video is one of your agents saying a script. Write what it says, and a file to show is ready in about half "
         "the time it takes to watch."
@@ -232,7 +225,7 @@ class VideoAdmin(ScopedAdmin):
 
     def progress_view(self, request: HttpRequest) -> JsonResponse:
         """How far videos are that were asked for by `?video=`, for pages that show it."""
-        asked = [each for each in request.GET.getlist("video")[:MOST_FOLLOWED] if _is_id(each)]
+        asked = [each for each in request.GET.getlist("video")[:MOST_FOLLOWED] if as_id(each)]
         jobs = self.get_queryset(request).filter(pk__in=asked).only("state", "stage", "progress", "seconds_left")
         return JsonResponse({str(job.pk): progress_of(job) for job in jobs}, headers={"Cache-Control": "no-store"})
 
@@ -252,14 +245,14 @@ class VideoAdmin(ScopedAdmin):
 
     @admin.display(description="state", ordering="state")
     def progress_shown(self, job: VideoJob) -> SafeString:
-        chip = format_html('<span class="chip chip-{}">{}</span>', TONES[JobState(job.state)], job.get_state_display())
+        state = chip(job.get_state_display(), TONES[JobState(job.state)])
         if job.state not in LIVE_STATES:
-            return chip
+            return state
         return format_html(
             '<span class="v-progress" data-video="{}">{} <progress class="m-bar" max="1" value="{}" '
             'aria-label="Progress"></progress> <span data-left>{}</span></span>',
             job.pk,
-            chip,
+            state,
             job.progress,
             progress_of(job)["left"],
         )
@@ -270,8 +263,7 @@ class VideoAdmin(ScopedAdmin):
 
     @admin.display(description="ordered", ordering="created_at")
     def ordered(self, job: VideoJob) -> SafeString:
-        shown = date_format(timezone.localtime(job.created_at), "DATETIME_FORMAT")
-        return format_html('<span class="nowrap">{}</span>', shown)
+        return moment(job.created_at)
 
 
 def clock(seconds: float) -> str:
@@ -289,6 +281,7 @@ def video_facts(job: VideoJob) -> dict[str, Any]:
     """What the page of one video tells."""
     spec = VideoSpec.model_validate(job.order)
     name = slugify(str(job))[:LONGEST_NAME] or "video"
+    links = video_links(job, name=name)
     return {
         "scenes": [(scene.avatar.name, scene.script) for scene in spec.scenes],
         "size": f"{spec.width} × {spec.height}, {spec.fps} pictures a second",
@@ -297,9 +290,9 @@ def video_facts(job: VideoJob) -> dict[str, Any]:
         "live": job.state in LIVE_STATES,
         "progress": progress_of(job),
         "stages": stage_bars(job),
-        "file": path_of(signed_link(job.output.name, shown_as=f"{name}.mp4")) if job.output.name else "",
+        "file": path_of(links["video_url"] or ""),
         "file_name": f"{name}.mp4",
-        "poster": path_of(signed_link(job.thumbnail.name, shown_as=f"{name}.jpg")) if job.thumbnail.name else "",
+        "poster": path_of(links["thumbnail_url"] or ""),
         "follow": reverse("admin:videos_videojob_progress"),
     }
 
@@ -332,11 +325,3 @@ def stage_bars(job: VideoJob) -> list[StageBar]:
         )
         for stage, seconds in zip(stages, took, strict=True)
     ]
-
-
-def _is_id(text: str) -> bool:
-    try:
-        uuid.UUID(text)
-    except ValueError:
-        return False
-    return True

@@ -13,11 +13,10 @@ from rest_framework.response import Response
 
 from avatars.lookup import find_agent
 from avatars.models import Agent, Avatar, Voice
-from avatars.services import snapshot_agent, snapshot_avatar, snapshot_voice
 from avatars.videos import services
 from avatars.videos.choices import JobKind
 from avatars.videos.models import VideoJob
-from avatars.videos.ordering import plan_scene, plan_video
+from avatars.videos.ordering import plan_video, scene_of
 from avatars.videos.serializers import STATES, OrderAgentVideo, OrderVideo, VideoQuery, VideoSerializer
 from avatars.videos.spec import Scene
 from molts.api import NumberedPages
@@ -74,12 +73,7 @@ class VideoView(ProjectView):
                 agent = other
             avatar = self._part(Avatar.objects, agent, asked, "avatar")
             voice = self._part(Voice.objects, agent, asked, "voice")
-            return plan_scene(
-                agent=snapshot_agent(agent),
-                script=asked["script"],
-                avatar=snapshot_avatar(avatar) if avatar else None,
-                voice=snapshot_voice(voice) if voice else None,
-            )
+            return scene_of(agent=agent, script=asked["script"], avatar=avatar, voice=voice)
         except (BadInput, NotFound) as error:
             error.attr = f"{where}{error.attr}"
             raise

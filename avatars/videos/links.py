@@ -23,9 +23,10 @@ def signed_link(name: str, *, shown_as: str) -> str:
     return f"{settings.MOLTS_PUBLIC_URL}{reverse('signed-file', args=[token, shown_as])}"
 
 
-def video_links(job: VideoJob) -> dict[str, str | None]:
-    """Links to a video and to a picture of it, None until they are there. The file is called by the video's title."""
-    name = slugify(job.title) or str(job.pk)
+def video_links(job: VideoJob, *, name: str = "") -> dict[str, str | None]:
+    """Links to a video and to a picture of it, None until they are there. The files are called `name`, else by the
+    video's title."""
+    name = name or slugify(job.title) or str(job.pk)
     return {
         "video_url": signed_link(job.output.name, shown_as=f"{name}.mp4") if job.output.name else None,
         "thumbnail_url": signed_link(job.thumbnail.name, shown_as=f"{name}.jpg") if job.thumbnail.name else None,

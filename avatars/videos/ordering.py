@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from avatars.engines import ENGINES
-from avatars.services import resolve_pipeline
+from avatars.models import Agent, Avatar, Voice
+from avatars.services import resolve_pipeline, snapshot_agent, snapshot_avatar, snapshot_voice
 from avatars.snapshots import AgentSnapshot, AvatarSnapshot, VoiceSnapshot
 from avatars.videos.spec import NO_PAUSE, PAUSE, Scene, ScriptPause, VideoSpec, frame_size
 from molts.errors import BadInput
@@ -18,6 +19,16 @@ MAX_SCRIPT = 10_000
 MOST_SCENES = 20
 QUICKEST_PACE = 30.0
 """Letters in a second, as `spoken_length` counts them."""
+
+
+def scene_of(*, agent: Agent, script: str, avatar: Avatar | None = None, voice: Voice | None = None) -> Scene:
+    """`plan_scene` with all of them as they are now."""
+    return plan_scene(
+        agent=snapshot_agent(agent),
+        script=script,
+        avatar=snapshot_avatar(avatar) if avatar else None,
+        voice=snapshot_voice(voice) if voice else None,
+    )
 
 
 def plan_scene(

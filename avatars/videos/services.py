@@ -281,23 +281,13 @@ def fail_video(*, job: VideoJob, error: StageFailed, report: VideoReport) -> boo
     any more. What voices were used for is kept either way, also of one that was cancelled."""
     again = error.retryable and job.attempts < MOST_ATTEMPTS[JobKind.VIDEO]
     with transaction.atomic():
-        told = {"error_code": error.code[:40], "error": error.detail[:500], "error_attr": (error.attr or "")[:40]}
-        told |= {"failed_stage": error.stage.value}
+        told = {**_words_of(error), "failed_stage": error.stage.value}
         if again:
             # A part that is away is given time, then `resend_waiting` sends it. A process that crashed needs none.
             not_before = None if error.code == "crashed" else timezone.now() + TRY_AGAIN_AFTER
-            changed = _held(job).update(
-                state=JobState.QUEUED,
-                stage="Waiting",
-                progress=0.0,
-                seconds_left=None,
-                lease_until=None,
-                sent_at=timezone.now(),
-                not_before=not_before,
-                **told,
-            )
+            changed = _queue_again(_held(job), not_before=not_before, **told)
         else:
-            changed = _held(job).update(state=JobState.FAILED, ended_at=timezone.now(), seconds_left=None, **told)
+            changed = _end(_held(job), error, failed_stage=error.stage.value)
         if changed:
             _write_stages(job, report.stages)
         cancelled = VideoJob.objects.filter(pk=job.pk, state=JobState.CANCELLED, attempts=job.attempts)
@@ -341,14 +331,18 @@ def _held(job: VideoJob) -> QuerySet[VideoJob]:
     return VideoJob.objects.filter(pk=job.pk, state=JobState.RUNNING, attempts=job.attempts)
 
 
-def _end(jobs: QuerySet[VideoJob], error: MoltsError) -> int:
-    return jobs.update(
-        state=JobState.FAILED,
-        error_code=error.code[:40],
-        error=error.detail[:500],
-        error_attr=(error.attr or "")[:40],
-        ended_at=timezone.now(),
-    )
+def _end(jobs: QuerySet[VideoJob], error: MoltsError, **more: Any) -> int:
+    ended = {"state": JobState.FAILED, "seconds_left": None, "ended_at": timezone.now()}
+    return jobs.update(**ended, **_words_of(error), **more)
+
+
+def _queue_again(jobs: QuerySet[VideoJob], **more: Any) -> int:
+    waiting = {"state": JobState.QUEUED, "stage": "Waiting", "progress": 0.0, "seconds_left": None}
+    return jobs.update(**waiting, lease_until=None, sent_at=timezone.now(), **more)
+
+
+def _words_of(error: MoltsError) -> dict[str, str]:
+    return {"error_code": error.code[:40], "error": error.detail[:500], "error_attr": (error.attr or "")[:40]}
 
 
 # -- Ending before it is made -----------------------------------------------------------------------------------------
@@ -390,15 +384,7 @@ def take_back_expired() -> None:
         for job in expired.filter(kind=kind, attempts__gte=most):
             _give_up(job)
     for job in expired:
-        again = expired.filter(pk=job.pk, attempts=job.attempts).update(
-            state=JobState.QUEUED,
-            stage="Waiting",
-            progress=0.0,
-            seconds_left=None,
-            lease_until=None,
-            sent_at=timezone.now(),
-        )
-        if again:
+        if _queue_again(expired.filter(pk=job.pk, attempts=job.attempts)):
             logger.warning("a job lost its worker", extra={"job": str(job.pk), "worker": job.claimed_by})
             _send_quietly(job)
 
@@ -410,7 +396,7 @@ def _give_up(job: VideoJob) -> None:
         if job.kind == JobKind.VIDEO:
             unfinished = job.stages.filter(ended_at=None).first()
             stage = unfinished.name if unfinished else StageName.SPEECH
-            VideoJob.objects.filter(pk=job.pk).update(failed_stage=stage, seconds_left=None)
+            VideoJob.objects.filter(pk=job.pk).update(failed_stage=stage)
             job.refresh_from_db()
             announce(job)
 

@@ -112,7 +112,7 @@ class Chain:
             return
         rung = self.served_last
         self._reasons.pop(rung.index, None)
-        note_available(self.adapter, active_component(self.adapter, self.kind)[0])
+        note_available(self.adapter, self._place_served_last)
         if rung.index in self._down:
             self._change(rung, available=True)
 
@@ -126,7 +126,11 @@ class Chain:
     @property
     def broke_off(self) -> bool:
         """Whether the rung that served last has failed since: an adapter ends its sound as if all were said."""
-        return self.adapter is not None and not is_available(self.adapter, active_component(self.adapter, self.kind)[0])
+        return self.adapter is not None and not is_available(self.adapter, self._place_served_last)
+
+    @property
+    def _place_served_last(self) -> int:
+        return active_component(self.adapter, self.kind)[0]
 
     @property
     def fell_back(self) -> bool:

@@ -22,6 +22,7 @@ from django.views.decorators.http import require_POST
 
 from molts.errors import BadInput, Conflict, MoltsError
 from projects import addresses, one_time
+from projects.admin_cells import chip, short
 from projects.audit import record_action
 from projects.choices import Action
 from projects.probes import check_probe_rate
@@ -37,7 +38,7 @@ from projects.scoped_admin import (
     runs_server,
 )
 from projects.webhooks import sending, services
-from projects.webhooks.choices import DeliveryState, EventType
+from projects.webhooks.choices import DeliveryState, EndpointKind, EventType
 from projects.webhooks.models import WebhookDelivery, WebhookEndpoint
 
 TONES = {
@@ -47,15 +48,6 @@ TONES = {
     DeliveryState.FAILED: "bad",
 }
 DELIVERIES = "admin:webhooks_webhookdelivery_changelist"
-
-
-def chip(text: str, tone: str) -> SafeString:
-    return format_html('<span class="chip chip-{}">{}</span>', tone, text)
-
-
-def short(text: str) -> SafeString:
-    """Cut where it would push the other columns away; all of it shows on pointing."""
-    return format_html('<span class="short" title="{}">{}</span>', text, text)
 
 
 class EndpointForm(ScopedForm):
@@ -257,7 +249,7 @@ class WebhookEndpointAdmin(ScopedAdmin):
         project = next((each for each in my_projects(request) if str(each.pk) == chosen), None)
         if project is None or not may_do(request, Action.EDIT, project.pk):
             raise PermissionDenied
-        existing = WebhookEndpoint.objects.filter(project=project, kind="callbacks").first()
+        existing = WebhookEndpoint.objects.filter(project=project, kind=EndpointKind.CALLBACKS).first()
         if existing is not None:
             return redirect("admin:webhooks_webhookendpoint_change", existing.pk)
         return self._rotate(request, services.callback_endpoint(project=project))

@@ -17,10 +17,10 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from molts import beats, crypto
-from molts.errors import BadConfiguration, BadInput, Conflict, TooLarge, Unavailable
+from molts.errors import BadInput, Conflict, TooLarge, Unavailable
 from molts.http import check_url
 from projects.models import Project
-from projects.services import Rotation
+from projects.services import Rotation, rotate_ciphers
 from projects.webhooks.choices import OPEN_STATES, TEST_TYPE, DeliveryState, EndpointKind, EventType
 from projects.webhooks.models import MAX_URL, WebhookDelivery, WebhookEndpoint, WebhookEvent
 from projects.webhooks.signing import new_secret
@@ -270,22 +270,5 @@ def clear_old() -> int:
 
 
 def rotate_stored_secrets() -> Rotation:
-    """Encrypt all secrets of endpoints with the first field key. Safe to repeat and to break off."""
-    rotated = current = 0
-    unreadable = []
-    for endpoint in WebhookEndpoint.objects.select_related("project").iterator():
-        for name in ("secret_cipher", "previous_cipher"):
-            cipher = getattr(endpoint, name)
-            if not cipher:
-                continue
-            if crypto.is_current(cipher):
-                current += 1
-                continue
-            try:
-                fresh = crypto.rotate(cipher)
-            except BadConfiguration:
-                unreadable.append(f"{endpoint} in {endpoint.project}")
-                continue
-            # Only over the value that was read: one made meanwhile is newer.
-            rotated += WebhookEndpoint.objects.filter(pk=endpoint.pk, **{name: cipher}).update(**{name: fresh})
-    return Rotation(rotated=rotated, current=current, unreadable=tuple(unreadable))
+    """Encrypt all secrets of endpoints with the first field key."""
+    return rotate_ciphers(WebhookEndpoint.objects.all(), names=["secret_cipher", "previous_cipher"])

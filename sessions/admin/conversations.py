@@ -24,6 +24,7 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_GET, require_POST
 
 from avatars.admin.pages import as_id
+from projects.admin_cells import chip, moment, short
 from projects.audit import record_action
 from projects.choices import Action
 from projects.list_lookups import cut_search
@@ -32,11 +33,8 @@ from sessions.admin.filters import DayFilter, HeldFilter, LinkFilter, NoticeFilt
 from sessions.admin.parts import (
     CappedPaginator,
     CountedList,
-    chip,
     conversations_url,
     has_several_projects,
-    moment,
-    short,
 )
 from sessions.admin.used import UsageRow, cost_in_words
 from sessions.choices import (

@@ -23,16 +23,15 @@ from django.views.decorators.http import require_POST
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from molts.errors import BadInput
+from projects.admin_cells import chip, moment
 from projects.audit import record_action
 from projects.scoped_admin import ScopedAdmin, ScopedForm, ScopedRelatedFilter, counted
 from sessions.admin.parts import (
     CappedPaginator,
     CountedList,
-    chip,
     conversations_url,
     copy_button,
     has_several_projects,
-    moment,
 )
 from sessions.choices import LIVE_STATES
 from sessions.embed import clean_origins

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,6 @@ from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
@@ -55,21 +52,6 @@ class CountedList(DeclaredList):
             self.full_result_count = self.result_count  # nothing is hidden
         self.result_list = list(self.result_list)  # read once, and only this page
         self.model_admin.add_figures(self.result_list)
-
-
-def chip(text: str, tone: str) -> SafeString:
-    """A short state as a coloured word. Tones: good, busy, bad, quiet."""
-    return format_html('<span class="chip chip-{}">{}</span>', tone, text)
-
-
-def moment(value: datetime) -> SafeString:
-    """A date and a time that stay on one line."""
-    return format_html('<span class="nowrap">{}</span>', date_format(timezone.localtime(value), "DATETIME_FORMAT"))
-
-
-def short(text: str) -> SafeString:
-    """A name that is cut where it would push the other columns away; all of it shows on pointing."""
-    return format_html('<span class="short" title="{}">{}</span>', text, text)
 
 
 def copy_button(text: str, *, label: str = "Copy", name: str = "") -> SafeString:

@@ -14,8 +14,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from avatars.models import Agent
-from avatars.services import open_rungs, snapshot_agent
-from avatars.videos.ordering import plan_scene, plan_video
+from avatars.services import open_rungs
+from avatars.videos.ordering import plan_video, scene_of
 from avatars.videos.report import VideoReport
 from avatars.videos.spec import ASPECTS, RESOLUTIONS
 from molts.errors import MoltsError
@@ -39,7 +39,7 @@ class Command(BaseCommand):
 
         agent = _find(options["agent"])
         try:
-            scene = plan_scene(agent=snapshot_agent(agent), script=_read(options["script"]))
+            scene = scene_of(agent=agent, script=_read(options["script"]))
             names = ("resolution", "aspect", "fps")
             spec = plan_video(scenes=[scene], **{name: options[name] for name in names})
             voices = [SceneVoices(open_rungs(project_id=agent.project_id, rungs=scene.voices))]
