@@ -220,7 +220,7 @@ def finish_video(*, job: VideoJob, file: Upload, thumbnail: Upload, duration: fl
     """Publish a video with all that is written of it, or nothing: False when it came too late."""
     with transaction.atomic():
         # The row is the lock: files are put into their places by the attempt that holds it, and by no other.
-        if _held(job).select_for_update(of=("self",)).first() is None:
+        if _held(job).select_for_update(of=("self",), no_key=True).first() is None:
             return False
         _held(job).update(
             state=JobState.DONE,
